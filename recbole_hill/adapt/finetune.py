@@ -1,0 +1,126 @@
+"""Test-time training: the backbone's loss plus the same pairwise loss on <user, node> pairs."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from recbole_hill.adapt.pairs import Pairs
+
+#: Candidates that the ``hard`` negative is the best scored of.
+_HARD_CANDIDATES = 32
+
+
+class PairLoss:
+    """Draws a share of the pairs for every step and scores each against another node.
+
+    An epoch visits each pair once on average. The negative node of <u, n> is another node of the
+    same depth: any (``random``), another child of n's parent (``sibling``; at the top, or without
+    siblings, any), or the best scored of several random ones (``hard``).
+
+    Args:
+        pairs: The <user, node> pairs (RecBole user ids, node ids per depth).
+        nodes: The index's :class:`~recbole_hill.adapt.node_vectors.NodeVectors`.
+        steps: Training steps of an epoch.
+        negatives: ``random`` | ``sibling`` | ``hard``.
+        frozen: Whether node vectors stay as indexed instead of following the items.
+    """
+
+    def __init__(self, pairs: Pairs, nodes, steps: int, *, negatives: str, frozen: bool):
+        self.nodes, self.negatives, self.frozen = nodes, negatives, frozen
+        self.by_depth = {}
+        for depth in sorted(set(pairs.depths.tolist())):
+            users, ids = (torch.from_numpy(array) for array in pairs.at_depth(depth))
+            self.by_depth[depth] = (users, ids, math.ceil(len(users) / steps))
+
+    def __call__(self, users: Tensor, items: Tensor) -> Tensor:
+        """Returns the mean loss of this step's pairs.
+
+        Args:
+            users: User vectors, shape (U, D).
+            items: Item vectors with the padding row, shape (I + 1, D).
+        """
+        losses = []
+        for depth, (all_users, all_nodes, size) in self.by_depth.items():
+            drawn = torch.randint(len(all_users), (size,))
+            user = users[all_users[drawn].to(users.device)]
+            node = all_nodes[drawn].to(users.device)
+            vectors = self.nodes.frozen(depth) if self.frozen else self.nodes.means(items, depth)
+            negative = self._negatives(depth, user, node, vectors)
+            scores = [(user * vectors[n]).sum(1) for n in (node, negative)]
+            losses.append(F.softplus(scores[1] - scores[0]))
+        return torch.cat(losses).mean() if losses else users.new_zeros(())
+
+    @torch.no_grad()
+    def _negatives(self, depth: int, user: Tensor, node: Tensor, vectors: Tensor) -> Tensor:
+        n_nodes = len(vectors)
+        if n_nodes == 1:
+            return node  # nothing to tell apart: the loss is a constant
+        if self.negatives == "hard":
+            candidates = _other_than(node.unsqueeze(1).expand(-1, _HARD_CANDIDATES), n_nodes)
+            best = torch.einsum("bd,bcd->bc", user, vectors[candidates]).argmax(1, keepdim=True)
+            return candidates.gather(1, best).squeeze(1)
+        anything = _other_than(node, n_nodes)
+        if self.negatives == "sibling" and depth < self.nodes.depth:
+            sibling = self.nodes.sibling(node, depth)
+            return torch.where(sibling == node, anything, sibling)
+        return anything
+
+
+def _other_than(node: Tensor, n_nodes: int) -> Tensor:
+    """Draws uniformly among the nodes other than the given ones, same shape."""
+    return (node + torch.randint(1, n_nodes, node.shape, device=node.device)) % n_nodes
+
+
+class TestTimeTraining:
+    """Fine-tunes a HILL model's backbone on pairs, reversibly.
+
+    Args:
+        model: The :class:`~recbole_hill.model.hill.HILL` model with its index set.
+        pair_loss: What to add to the backbone's loss; None for the ``continue`` control.
+        weight: Weight of the pair loss.
+    """
+
+    __test__ = False  # not a pytest class
+
+    def __init__(self, model, pair_loss: PairLoss | None, weight: float):
+        self.model, self.pair_loss, self.weight = model, pair_loss, weight
+        self._before = {name: value.clone() for name, value in model.state_dict().items()}
+
+    def loss(self, interaction) -> Tensor:
+        """The loss of one step on a RecBole batch."""
+        if self.pair_loss is None:
+            loss = self.model.calculate_loss(interaction)
+            return sum(loss) if isinstance(loss, tuple) else loss
+        loss, users, items = self.model.loss_and_vectors(interaction)
+        return loss + self.weight * self.pair_loss(users, items)
+
+    def reset(self) -> None:
+        """Gives the model the weights it had when this object was made, bit for bit."""
+        self.model.load_state_dict(self._before)
+
+
+@torch.no_grad()
+def move_toward_nodes(
+    users: Tensor, items: Tensor, pairs: Pairs, nodes, weight: float
+) -> Tensor:
+    """The ``average`` control: moves each user toward the mean of its nodes, without training.
+
+    Args:
+        users: User vectors, shape (U, D).
+        items: Item vectors with the padding row, shape (I + 1, D).
+        pairs: The <user, node> pairs.
+        nodes: The index's node vectors.
+        weight: How far, 0 (not at all) to 1 (all the way).
+
+    Returns:
+        New user vectors, shape (U, D); users without pairs stay.
+    """
+    total, count = torch.zeros_like(users), users.new_zeros(len(users), 1)
+    for depth in sorted(set(pairs.depths.tolist())):
+        user, node = (torch.from_numpy(a).to(users.device) for a in pairs.at_depth(depth))
+        total.index_add_(0, user, nodes.means(items, depth)[node])
+        count.index_add_(0, user, torch.ones(len(user), 1, device=users.device))
+    mean = total / count.clamp_min(1)
+    return torch.where(count > 0, torch.lerp(users, mean, weight), users)

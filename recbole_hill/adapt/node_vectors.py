@@ -1,0 +1,75 @@
+"""The vectors of index nodes as differentiable means of their member items."""
+
+import torch
+from torch import Tensor, nn
+
+from recbole_hill.index.hierarchy import HierarchicalIndex
+
+
+_FAMILY = ("starts", "children", "parents")
+
+
+class NodeVectors(nn.Module):
+    """Maps RecBole's item ids to index nodes, and current item vectors to node vectors.
+
+    Row r of the index is RecBole's item ``r + 1``: id 0 is padding and is not indexed.
+
+    Args:
+        index: The hierarchical index over all of the dataset's items.
+    """
+
+    def __init__(self, index: HierarchicalIndex):
+        super().__init__()
+        self.depth = index.depth
+        for depth in range(1, self.depth + 1):
+            assignment = torch.from_numpy(index.assignments(depth).copy())
+            sizes = torch.bincount(assignment, minlength=index.nodes_per_depth[depth - 1])
+            frozen = torch.from_numpy(index.vectors[depth - 1].copy())
+            self.register_buffer(f"assignment_{depth}", assignment, persistent=False)
+            self.register_buffer(f"sizes_{depth}", sizes.unsqueeze(1), persistent=False)
+            self.register_buffer(f"frozen_{depth}", frozen, persistent=False)
+            if depth < self.depth:  # children of the next depth's nodes, for siblings
+                starts, children = (torch.from_numpy(a.copy()) for a in index.children(depth + 1))
+                parents = torch.from_numpy(index.parents[depth].copy())
+                for name, value in zip(_FAMILY, (starts, children, parents), strict=True):
+                    self.register_buffer(f"{name}_{depth}", value, persistent=False)
+
+    def of_items(self, items: Tensor, depth: int) -> Tensor:
+        """Returns the depth-``depth`` node of each RecBole item id (>= 1), same shape."""
+        return getattr(self, f"assignment_{depth}")[items - 1]
+
+    def means(self, items: Tensor, depth: int) -> Tensor:
+        """Returns the mean vector of each node's items, differentiable.
+
+        Args:
+            items: RecBole's item vectors with the padding row, shape (I + 1, D).
+            depth: Depth of the nodes, from 1.
+
+        Returns:
+            Shape (K_depth, D).
+        """
+        sizes = getattr(self, f"sizes_{depth}")
+        sums = items.new_zeros(len(sizes), items.shape[1])
+        return sums.index_add(0, getattr(self, f"assignment_{depth}"), items[1:]) / sizes
+
+    def sibling(self, nodes: Tensor, depth: int) -> Tensor:
+        """Draws a child of each node's parent, other than the node where there is one.
+
+        Args:
+            nodes: Node ids at ``depth``, shape (B,); ``depth`` is below the top.
+            depth: Their depth.
+
+        Returns:
+            Shape (B,).
+        """
+        starts, children, parents = (getattr(self, f"{name}_{depth}") for name in _FAMILY)
+        parent = parents[nodes]
+        first, size = starts[parent], starts[parent + 1] - starts[parent]
+        draw = (torch.rand(len(nodes), device=nodes.device) * (size - 1)).long()
+        # Children are in ascending order, so that skipping the node itself keeps the draw uniform.
+        drawn = children[first + draw]
+        return torch.where(drawn >= nodes, children[(first + draw + 1).clamp_max(first + size - 1)], drawn)
+
+    def frozen(self, depth: int) -> Tensor:
+        """Returns the node vectors as the index learnt them, shape (K_depth, D)."""
+        return getattr(self, f"frozen_{depth}")

@@ -1,0 +1,124 @@
+"""The <user, node> pairs of test-time training, and the random pairs they are held against."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.sparse as sp
+
+from recbole_hill.adapt.interest import climb
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Qualified <user, node> pairs, ordered by depth, user and node.
+
+    Attributes:
+        users: User row of every pair, shape (E,), int64.
+        nodes: Node within its depth, shape (E,), int64.
+        depths: Depth of the node, from 1, shape (E,), int64.
+        rates: Interest rate, shape (E,), float64.
+    """
+
+    users: np.ndarray
+    nodes: np.ndarray
+    depths: np.ndarray
+    rates: np.ndarray
+
+    def __post_init__(self):
+        shapes = {array.shape for array in (self.users, self.nodes, self.depths, self.rates)}
+        if shapes != {(len(self.users),)}:
+            raise ValueError(f"the arrays of Pairs must be 1-D and equally long, got {shapes}")
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def per_depth(self) -> dict[int, int]:
+        """Returns the number of pairs at every depth from 1 to the highest that has any."""
+        counts = np.bincount(self.depths, minlength=1)
+        return {depth: int(counts[depth]) for depth in range(1, len(counts))}
+
+    def at_depth(self, depth: int) -> "Pairs":
+        """Returns the pairs of one depth."""
+        here = self.depths == depth
+        return Pairs(self.users[here], self.nodes[here], self.depths[here], self.rates[here])
+
+
+def extract_pairs(
+    interested: sp.spmatrix,
+    parents: Sequence[np.ndarray],
+    *,
+    thresholds: Sequence[float],
+    phi_dep: int,
+    min_children: int = 1,
+    reading: str = "coverage",
+    carry: str = "touched",
+) -> Pairs:
+    """Extracts the pairs that HILL fine-tunes on (section 3.6): rate >= theta_d at depths 1..phi_dep.
+
+    Args:
+        interested: I(u, 0), shape (U, I); see `recbole_hill.adapt.interest.climb`.
+        parents: Parent arrays of the index, from the items up.
+        thresholds: theta_d per depth, in [0, 1].
+        phi_dep: How many depths to climb.
+        min_children: Emit only nodes with at least so many direct children. With thousands of nodes
+            most pairs at .8 are nodes of a single item, which say nothing that the item does not.
+            Interest is carried upward all the same.
+        reading: ``coverage`` or ``concentration``.
+        carry: ``touched`` or ``qualified``.
+
+    Returns:
+        The pairs.
+
+    Raises:
+        ValueError: Names the setting that does not fit, its value and what is accepted.
+    """
+    if min_children < 1:
+        raise ValueError(f"min_children must be at least 1, got {min_children!r}")
+    levels = climb(interested, parents, thresholds, phi_dep, reading=reading, carry=carry)
+    users, nodes, depths, rates = [], [], [], []
+    for level in levels:
+        found = level.rates
+        size = np.bincount(parents[level.depth - 1], minlength=found.shape[1])
+        kept = size[found.indices] >= min_children
+        rows = np.repeat(np.arange(found.shape[0]), np.diff(found.indptr))
+        users.append(rows[kept])
+        nodes.append(found.indices[kept].astype(np.int64))
+        depths.append(np.full(int(kept.sum()), level.depth, dtype=np.int64))
+        rates.append(found.data[kept])
+    return Pairs(*map(np.concatenate, (users, nodes, depths, rates)))
+
+
+def random_nodes(pairs: Pairs, nodes_per_depth: Sequence[int], rng: np.random.Generator) -> Pairs:
+    """Control: the same users at the same depths, with nodes drawn uniformly.
+
+    It shows what the extra steps bring without the index's knowledge of the user. Rates stay, so
+    that a loss weighted by them spends the same weight.
+
+    Args:
+        pairs: The real pairs.
+        nodes_per_depth: K_1, K_2, ...
+        rng: Where the draws come from.
+    """
+    n_nodes = np.asarray(nodes_per_depth, dtype=np.int64)
+    if pairs.depths.max(initial=0) > len(n_nodes):
+        raise ValueError(
+            f"nodes_per_depth {list(nodes_per_depth)} has no depth {pairs.depths.max()}"
+        )
+    return replace(pairs, nodes=rng.integers(n_nodes[pairs.depths - 1]))
+
+
+def random_users(pairs: Pairs, rng: np.random.Generator) -> Pairs:
+    """Control: the same nodes, with the users permuted within each depth.
+
+    Every user and every node keeps its number of pairs; only who goes with what is lost.
+
+    Args:
+        pairs: The real pairs.
+        rng: Where the permutation comes from.
+    """
+    users = pairs.users.copy()
+    for depth in np.unique(pairs.depths):
+        here = np.flatnonzero(pairs.depths == depth)
+        users[here] = rng.permutation(users[here])
+    return replace(pairs, users=users)

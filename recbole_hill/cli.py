@@ -1,0 +1,185 @@
+"""The command line: parsing and printing only."""
+
+import argparse
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+DESCRIPTION = """\
+Hierarchical-index retrieval (HILL) for RecBole.
+
+  run_recbole_hill.py --model=HILL --dataset=ml-100k
+  run_recbole_hill.py --model=HILL --dataset=gowalla --backbone=LightGCN --protocol=refit
+  run_recbole_hill.py --model=BPR --dataset=ml-100k --learning_rate=0.005
+  run_recbole_hill.py --resume=saved/HILL-ml-100k-20261124-120000-abc123
+  run_recbole_hill.py prepare gowalla --source=DIR
+"""
+
+RUN_EPILOG = """\
+Any setting of RecBole, of the model or of its backbone can be given as --key=value; it wins over
+the files of --config_files, which win over properties/. An unknown key is an error.
+
+protocols
+  holdout    10 % of train is validation; choices and early stopping look at it; test is read once
+  refit      epochs chosen by holdout, then trained on all of train, test read once
+  published  trained on all of train, the best test epoch reported; rows are stamped test-selected
+
+examples
+  run_recbole_hill.py --model=HILL --dataset=ml-100k
+  run_recbole_hill.py --model=HILL --dataset=ml-100k --nodes_per_depth="[300, 30]" --ttt_epochs=5
+  run_recbole_hill.py --model=NESCL --dataset=gowalla --protocol=published --config_files="my.yaml"
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+        argv: Arguments without the program's name; ``sys.argv`` if None.
+
+    Returns:
+        The exit status: 0, or 1 for an error that is the user's to mend.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
+        argv = ["run", *argv]
+    debug = "--debug" in argv
+    arguments, extra = _parser().parse_known_args([a for a in argv if a != "--debug"])
+    try:
+        if extra and arguments.command is not _run:
+            raise ValueError(f"unknown argument {extra[0]!r}; see --help")
+        arguments.overrides = _overrides(extra)
+        return arguments.command(arguments) or 0
+    except (ValueError, OSError, ImportError) as error:
+        if debug:
+            traceback.print_exc()
+        else:
+            print(f"error: {error}".splitlines()[0], file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):
+            sys.stdout.close()
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; continue with --resume=DIR", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="run_recbole_hill.py", description=DESCRIPTION, formatter_class=raw, allow_abbrev=False
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, function, text: str, **options) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name, help=text, description=text, formatter_class=raw, allow_abbrev=False, **options
+        )
+        sub.set_defaults(command=function)
+        return sub
+
+    run = command("run", _run, "train, index, adapt, evaluate (the default)", epilog=RUN_EPILOG)
+    run.add_argument("--model", help="a name that `models` lists")
+    run.add_argument("--dataset", help="ml-100k ships with RecBole; others need `prepare`")
+    run.add_argument("--config_files", help='YAML files, separated by spaces: "a.yaml b.yaml"')
+    run.add_argument("--protocol", help="holdout | refit | published")
+    run.add_argument("--resume", metavar="DIR", help="continue the killed run in this folder")
+
+    prepare = command("prepare", _prepare, "convert LightGCN train.txt/test.txt for RecBole")
+    prepare.add_argument("name", help="gowalla, yelp2018, amazon-book, or a name of your own")
+    prepare.add_argument("--source", required=True, help="folder of train.txt and test.txt (.gz)")
+    prepare.add_argument("--output", default="dataset", help="where to write (default: dataset)")
+    prepare.add_argument("--force", action="store_true", help="write even if nothing has changed")
+
+    command("models", _models, "list every model: name, origin, citation")
+
+    recommend = command("recommend", _recommend, "print a user's best unseen items")
+    recommend.add_argument("--checkpoint", required=True, metavar="DIR", help="a run's folder")
+    recommend.add_argument("--users", required=True, help="external user ids: 42,17")
+    recommend.add_argument("--k", type=int, default=10, help="items per user (default: 10)")
+
+    explain = command("explain", _explain, "show a user's path through the index")
+    explain.add_argument("--checkpoint", required=True, metavar="DIR", help="a HILL run's folder")
+    explain.add_argument("--user", required=True, help="an external user id")
+    explain.add_argument("--k", type=int, default=5, help="nodes and items per level (default: 5)")
+
+    command("doctor", _doctor, "check this environment; exit status 1 if the main job cannot run")
+    for sub in commands.choices.values():
+        sub.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+
+def _overrides(extra: Sequence[str]) -> dict:
+    """Parses ``--key=value`` the way RecBole's command line does, strictly."""
+    from recbole_hill.config import parse_value
+
+    overrides: dict = {}
+    for argument in extra:
+        key, equals, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or not equals or not key:
+            raise ValueError(f"cannot read argument {argument!r}; settings are given as --key=value")
+        if key in overrides:
+            raise ValueError(f"--{key} is given twice")
+        overrides[key] = parse_value(value)
+    return overrides
+
+
+def _run(arguments) -> None:
+    os.environ.setdefault("TQDM_MININTERVAL", "1")
+    from recbole_hill.quick_start import run
+    from recbole_hill.report.tables import arms_table
+
+    overrides = arguments.overrides
+    if arguments.protocol:
+        overrides["protocol"] = arguments.protocol
+    result = run(
+        arguments.model,
+        arguments.dataset,
+        config_files=arguments.config_files.split() if arguments.config_files else None,
+        overrides=overrides,
+        resume=arguments.resume,
+    )
+    print(arms_table(result.rows))
+    print(f"\nkept in {result.folder}")
+
+
+def _prepare(arguments) -> None:
+    from recbole_hill.data.lightgcn import prepare
+
+    print(prepare(arguments.name, arguments.source, arguments.output, force=arguments.force))
+
+
+def _models(arguments) -> None:
+    from recbole_hill import registry
+
+    entries = registry.entries()
+    name_width = max(len(entry.name) for entry in entries)
+    origin_width = max(len(entry.origin) for entry in entries)
+    for entry in entries:
+        citation = entry.citation or "-"
+        print(f"{entry.name:{name_width}}  {entry.origin:{origin_width}}  {citation}")
+
+
+def _recommend(arguments) -> None:
+    from recbole_hill.serving import Served
+
+    served = Served.load(arguments.checkpoint)
+    users = [user.strip() for user in arguments.users.split(",") if user.strip()]
+    for user, listed in zip(users, served.recommend(users, arguments.k), strict=True):
+        for rank, (item, score) in enumerate(listed, start=1):
+            print(f"{user}\t{rank}\t{item}\t{score:.6f}")
+
+
+def _explain(arguments) -> None:
+    from recbole_hill.serving import Served
+
+    print(Served.load(arguments.checkpoint).explain(arguments.user, arguments.k))
+
+
+def _doctor(arguments) -> int:
+    from recbole_hill import doctor
+
+    return doctor.run(sys.stdout)

@@ -1,0 +1,188 @@
+"""RecBole's Config, given our models, our YAML files and strict keys.
+
+Order of precedence, lowest first: RecBole's defaults, ``properties/overall.yaml``, the dataset's
+YAML, the model's YAML (for HILL: its backbone's first), the model's ``per_dataset`` block, config
+files, keyword overrides. ``sys.argv`` is never read: what a host program or pytest was called with
+must not change an experiment.
+"""
+
+import difflib
+import os
+
+import torch
+import yaml
+from recbole.config import Config
+from recbole.utils import argument_list
+
+from recbole_hill import registry
+from recbole_hill.compatibility import numpy_aliases
+from recbole_hill.properties_path import properties
+
+PROTOCOLS = ("holdout", "refit", "published")
+
+#: Keys that RecBole reads without giving them a default in any of its YAML files.
+_RECBOLE_EXTRAS = frozenset(
+    "model dataset config_files reg_weight embedding_size loss_type nproc world_size ip port offset "
+    "local_rank neg_sampling training_neg_sample_num encoding numerical_features discretization "
+    "wandb_project worker shuffle enable_amp enable_scaler transform require_pow".split()
+)
+
+
+#: What RecBole computes from the settings, and keys of ours that belong to one machine's run.
+_DERIVED = frozenset(
+    "single_spec local_rank valid_metric_bigger valid_neg_sample_args test_neg_sample_args "
+    "checkpoint_dir run_dir gpu_id use_gpu data_path resume".split()
+)
+
+
+class HillConfig(Config):
+    """Configuration of one run.
+
+    Args:
+        model: A registered name, ours or RecBole's.
+        dataset: Dataset name.
+        config_file_list: YAML files, later ones win.
+        config_dict: Overrides, which win over files.
+
+    Raises:
+        ValueError: For an unknown model, key or protocol, or a device that is not there; the
+            message names the value and what is accepted.
+    """
+
+    def __init__(self, model=None, dataset=None, config_file_list=None, config_dict=None):
+        self._wanted_model = model
+        super().__init__(None, dataset, config_file_list, config_dict)
+        if self["protocol"] not in PROTOCOLS:
+            raise ValueError(
+                f"protocol must be one of {', '.join(PROTOCOLS)}, got {self['protocol']!r}"
+            )
+
+    def compatibility_settings(self):
+        """Sets the numpy aliases that RecBole uses and today's numpy lacks."""
+        numpy_aliases()
+
+    def _load_cmd_line(self):
+        return {}
+
+    def _load_config_files(self, file_list):
+        for file in file_list or ():
+            if not os.path.isfile(file):
+                raise FileNotFoundError(f"config file {file} does not exist")
+        return super()._load_config_files(file_list)
+
+    def _get_model_and_dataset(self, model, dataset):
+        name = self._wanted_model or self.external_config_dict.get("model")
+        dataset = dataset or self.external_config_dict.get("dataset")
+        if not name or not dataset:
+            missing = "model" if not name else "dataset"
+            raise ValueError(f"no {missing} given: say --{missing}=NAME")
+        entry = registry.find(name)
+        return entry.name, entry.load(), dataset
+
+    def _load_internal_config_dict(self, model, model_class, dataset):
+        super()._load_internal_config_dict(model, model_class, dataset)
+        merged = self.internal_config_dict
+        merged.update(read_properties("overall.yaml"))
+        merged.update(read_properties("dataset", f"{dataset}.yaml"))
+        if "backbone" in (own := read_properties("model", f"{model}.yaml")):
+            backbone = registry.find(self.external_config_dict.get("backbone", own["backbone"]))
+            self._merge_model(backbone.name, dataset)
+            own["backbone"] = backbone.name
+        self._merge_model(model, dataset, own)
+        if "backbone" in own:
+            merged["backbone"] = own["backbone"]
+            self.external_config_dict.pop("backbone", None)
+        self._check_keys(model)
+
+    def _merge_model(self, model: str, dataset: str, own: dict | None = None) -> None:
+        """Merges RecBole's YAML of the model, then ours, then ours for this dataset."""
+        merged = self.internal_config_dict
+        merged.update(recbole_defaults("model", f"{model}.yaml"))
+        own = dict(read_properties("model", f"{model}.yaml") if own is None else own)
+        per_dataset = own.pop("per_dataset", {})
+        merged.update(own)
+        merged.update(per_dataset.get(dataset, {}))
+
+    def _check_keys(self, model: str) -> None:
+        known = set(self.internal_config_dict) | _RECBOLE_EXTRAS
+        for group in ("general", "training", "evaluation", "dataset"):
+            known |= set(getattr(argument_list, f"{group}_arguments"))
+        known |= set(recbole_defaults("dataset", "sample.yaml"))
+        for key in self.external_config_dict:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                raise ValueError(f"unknown key {key!r} for model {model}{hint}")
+
+    def _init_device(self):
+        """Resolves ``device``, honouring CUDA_VISIBLE_DEVICES, which RecBole would overwrite."""
+        final = self.final_config_dict
+        wanted = str(final.get("device", "auto"))
+        if wanted == "auto" and self.external_config_dict.get("use_gpu") is True:
+            wanted = "cuda"
+        kind = wanted.split(":")[0]
+        if kind not in ("auto", "cpu", "cuda"):
+            raise ValueError(f"device must be auto, cpu, cuda or cuda:N, got {wanted!r}")
+        if kind == "cuda" and not torch.cuda.is_available():
+            raise ValueError(f"device {wanted!r} was asked for, but CUDA is not available here")
+        if "local_rank" in final and final.get("nproc", 1) > 1:
+            raise ValueError("nproc must be 1: run one seed per GPU instead of one run on several")
+        if kind == "auto":
+            wanted = "cuda" if torch.cuda.is_available() and final.get("use_gpu", True) else "cpu"
+        final["device"] = torch.device(wanted)
+        final["use_gpu"] = wanted != "cpu"
+        final["gpu_id"] = str(final["gpu_id"])
+        final["single_spec"] = True
+        final["local_rank"] = 0
+
+    def explicit(self) -> dict:
+        """Returns the effective settings as plain values from which this configuration follows.
+
+        What RecBole derives from them (model type, evaluation type, device object) is left out.
+        """
+        settings = {
+            key: value
+            for key, value in self.final_config_dict.items()
+            if _is_plain(value) and key not in _DERIVED
+        }
+        raw = {**self.internal_config_dict, **self.external_config_dict}
+        return {**settings, "data_path": raw["data_path"], "device": raw["device"]}
+
+
+def read_properties(*parts: str) -> dict:
+    """Reads one of our YAML files under ``properties/``; an absent one is empty."""
+    return _read(properties(*parts))
+
+
+def recbole_defaults(*parts: str) -> dict:
+    """Reads one of RecBole's own YAML files; an absent one is empty."""
+    from importlib.resources import files
+
+    return _read(files("recbole").joinpath("properties", *parts))
+
+
+def _read(file) -> dict:
+    if not file.is_file():
+        return {}
+    return yaml.load(file.read_text(encoding="utf-8"), Loader=_yaml_loader()) or {}
+
+
+def _yaml_loader():
+    """RecBole's YAML dialect (1e-3 is a number), as its Config builds it."""
+    return Config._build_yaml_loader(None)
+
+
+def _is_plain(value) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(v) for v in value)
+    if isinstance(value, dict):
+        return all(_is_plain(v) for v in value.values())
+    return value is None or isinstance(value, (str, bool, int, float))
+
+
+def parse_value(text: str):
+    """Reads a command-line value: YAML in RecBole's dialect, a plain word staying a string."""
+    try:
+        return yaml.load(text, Loader=_yaml_loader())
+    except yaml.YAMLError:
+        return text

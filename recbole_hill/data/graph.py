@@ -1,0 +1,127 @@
+"""The user-item graph of the train set, written once for every graph model.
+
+Users and items share one numbering: node ``u`` is user ``u``, node ``n_users + i`` is item ``i``.
+RecBole's padding user and item (id 0) stay in it as nodes without edges.
+"""
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor, nn
+
+
+class InteractionGraph(nn.Module):
+    """Symmetric bipartite adjacency in CSR form, and cheap re-weighted views of it.
+
+    The index arrays exist once; a view (a node- or edge-dropped sub-graph) is only another array of
+    edge values, so that nothing is rebuilt and no pool of sub-graphs is kept in memory.
+
+    Args:
+        interactions: Binary train matrix, shape (U, I). Repeated entries count once.
+
+    Attributes:
+        n_users: U.
+        n_items: I.
+        degree: Number of distinct neighbours of every node, shape (U + I,).
+    """
+
+    def __init__(self, interactions: sp.spmatrix):
+        super().__init__()
+        self.n_users, self.n_items = interactions.shape
+        matrix = sp.csr_matrix(interactions, dtype=np.float32)
+        matrix.sum_duplicates()
+        matrix.data[:] = 1
+        adjacency = sp.bmat([[None, matrix], [matrix.T, None]], format="csr", dtype=np.float32)
+        adjacency.sort_indices()
+        rows = np.repeat(np.arange(len(self)), np.diff(adjacency.indptr))
+        # Entry e of the user half and entry mirror[e] of the item half are the same edge.
+        half = matrix.nnz
+        by_user = np.lexsort((rows[half:], adjacency.indices[half:]))
+        mirror = np.empty(half, dtype=np.int64)
+        mirror[by_user] = np.arange(half)
+        for name, array in {
+            "crow": adjacency.indptr.astype(np.int64),
+            "col": adjacency.indices.astype(np.int64),
+            "row": rows,
+            "mirror": mirror,
+            "degree": np.diff(adjacency.indptr).astype(np.float32),
+        }.items():
+            self.register_buffer(name, torch.from_numpy(array), persistent=False)
+        self._normalized: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.n_users + self.n_items
+
+    def normalized(self) -> Tensor:
+        """Returns D^-1/2 A D^-1/2 of the whole graph as a sparse CSR tensor, (U + I, U + I)."""
+        if self._normalized is None or self._normalized.device != self.crow.device:
+            scale = _inverse_root(self.degree)
+            self._normalized = self._csr(scale[self.row] * scale[self.col])
+        return self._normalized
+
+    def drop_nodes(self, rate: float) -> Tensor:
+        """Returns the normalised sub-graph that keeps each node with probability ``1 - rate``.
+
+        A dropped node loses all its edges, so that its row and column are zero; the degrees are
+        those of the sub-graph (SGL's node dropout, SIGIR 2021, Eq. 6).
+        """
+        kept = (torch.rand(len(self), device=self.degree.device) >= rate).float()
+        return self._renormalized(kept[self.row] * kept[self.col])
+
+    def drop_edges(self, rate: float) -> Tensor:
+        """Returns the normalised sub-graph that keeps each edge with probability ``1 - rate``."""
+        kept = (torch.rand(len(self.mirror), device=self.degree.device) >= rate).float()
+        return self._renormalized(torch.cat((kept, kept[self.mirror])))
+
+    def _renormalized(self, values: Tensor) -> Tensor:
+        ones = torch.ones(len(self), 1, device=values.device)
+        scale = _inverse_root((self._csr(values) @ ones).squeeze(1))
+        return self._csr(values * scale[self.row] * scale[self.col])
+
+    def _csr(self, values: Tensor) -> Tensor:
+        return torch.sparse_csr_tensor(
+            self.crow, self.col, values, size=(len(self), len(self)), check_invariants=False
+        )
+
+
+def propagate(matrix: Tensor, ego: Tensor, n_layers: int, *, with_ego: bool) -> Tensor:
+    """LightGCN propagation (SIGIR 2020, Eq. 7): the mean of X, AX, ..., A^L X.
+
+    Args:
+        matrix: Symmetric normalised adjacency A, sparse CSR, shape (N, N).
+        ego: Layer-0 embeddings X, shape (N, D).
+        n_layers: Number of products L >= 1.
+        with_ego: Whether layer 0 takes part in the mean.
+
+    Returns:
+        Node embeddings, shape (N, D).
+    """
+    layer = ego
+    total = ego if with_ego else torch.zeros((), device=ego.device)
+    for _ in range(n_layers):
+        layer = SymmetricProduct.apply(matrix, layer)
+        total = total + layer
+    return total / (n_layers + with_ego)
+
+
+class SymmetricProduct(torch.autograd.Function):
+    """``matrix @ x`` for a symmetric sparse matrix, whose backward is the same product.
+
+    PyTorch's own backward of a sparse product transposes the matrix; a symmetric one needs none.
+    """
+
+    @staticmethod
+    def forward(ctx, matrix: Tensor, x: Tensor) -> Tensor:
+        """Returns ``matrix @ x``, shape (N, D)."""
+        ctx.matrix = matrix
+        return matrix @ x
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[None, Tensor]:
+        """Returns the gradient of ``x``; the matrix has none."""
+        return None, ctx.matrix @ gradient.contiguous()
+
+
+def _inverse_root(degree: Tensor) -> Tensor:
+    """Returns degree^-1/2, and 0 for nodes without edges."""
+    return torch.where(degree > 0, degree.clamp_min(1).rsqrt(), torch.zeros_like(degree))

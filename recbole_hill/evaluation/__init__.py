@@ -1,0 +1,1 @@
+"""Evaluation beyond RecBole: index recall and what a search costs."""

@@ -1,0 +1,300 @@
+"""The stages of HILL in order: backbone, index, test-time training, choice.
+
+Each stage leaves its result in the run's folder, so that a killed run continues after the last
+finished one. Everything a stage learns from is the train set; the validation loader decides which
+epoch and whether the adapted weights are kept, and nothing else.
+"""
+
+import time
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from recbole_hill.checkpoint import save_weights
+from recbole_hill.adapt.finetune import PairLoss, TestTimeTraining, move_toward_nodes
+from recbole_hill.adapt.interest import interest_from_lists, union
+from recbole_hill.adapt.pairs import Pairs, extract_pairs, random_nodes, random_users
+from recbole_hill.index.em import learn_index
+from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.evaluation.retrieval import compare_retrievers
+from recbole_hill.retrieval.beam import BeamRetriever
+from recbole_hill.retrieval.exact import ExactRetriever
+from recbole_hill.trainer import RunTrainer
+
+INDEX = "index.npz"
+START = "indexed.safetensors"  # the weights that every arm starts from
+
+
+class HILLTrainer(RunTrainer):
+    """Runs HILL's stages behind RecBole's ``fit`` and ``evaluate``.
+
+    After ``fit`` the model holds the weights that HILL kept, ``model.index`` its index, ``pairs``
+    the <user, node> pairs and ``arms`` the names under which :meth:`load_arm` gives back each
+    compared set of weights.
+    """
+
+    def fit(self, train_data, valid_data=None, **kwargs):
+        """Trains the backbone, learns the index, adapts, and keeps what validation prefers."""
+        self.show_progress = kwargs.get("show_progress", False)
+        super().fit(train_data, valid_data, **kwargs)
+        self.learn_index(train_data)
+        self.find_pairs(train_data)
+        self.arms = ["backbone"]
+        if self.settings.em_rounds:
+            self.arms.append("backbone + EM")
+        for control in self.settings.adapt_control:
+            self.adapt(control, train_data, valid_data)
+        self.adapt("pairs", train_data, valid_data)
+        self.choose(valid_data)
+        return self.stages["HILL"]["valid_score"], self.best_valid_result
+
+    @property
+    def settings(self):
+        """HILL's settings."""
+        return self.model.settings
+
+    # -- index ----------------------------------------------------------------------------------
+
+    def learn_index(self, train_data) -> None:
+        """Alternates E-steps (k-means over items, then nodes) and M-steps (node targets)."""
+        tokens = item_tokens(train_data._dataset)
+        if "index" in self.stages:
+            self.load_stage(START)
+            self.model.set_index(HierarchicalIndex.load(self.run_dir / INDEX, items=tokens))
+            return
+        seconds, index = 0.0, None
+        for round_ in range(self.settings.em_rounds + 1):
+            started = time.perf_counter()
+            index = self._cluster(tokens, previous=index)
+            self.model.set_index(index)
+            seconds += time.perf_counter() - started
+            if round_ < self.settings.em_rounds:
+                seconds += self._train_on_nodes(round_, train_data)
+        index.save(self.run_dir / INDEX)
+        self._clock(seconds)
+        self.finish_stage("index", save_as=START, nodes_per_depth=list(index.nodes_per_depth))
+
+    def _cluster(self, tokens, previous) -> HierarchicalIndex:
+        self.model.eval()
+        _, items = self.model.vectors()
+        return learn_index(
+            items[1:].detach().cpu().numpy(),
+            tokens,
+            list(self.settings.nodes_per_depth),
+            direction=self.settings.index_direction,
+            seed=self.config["seed"],
+            iterations=self.settings.kmeans_iterations,
+            progress=self.show_progress,
+            previous=previous,
+        )
+
+    def _train_on_nodes(self, round_: int, train_data) -> float:
+        """Runs one M-step, or loads it if it is done; returns its seconds."""
+        stage, file = f"em_{round_}", f"em_{round_}.safetensors"
+        if stage in self.stages:
+            self.load_stage(file)
+        else:
+            self.run_stage(
+                stage,
+                self.settings.em_epochs,
+                train_data,
+                self.model.em_loss,
+                learning_rate=self.learning_rate,
+                show_progress=self.show_progress,
+            )
+            self.finish_stage(stage, save_as=file)
+        return self.stages[stage]["seconds"]
+
+    # -- pairs ----------------------------------------------------------------------------------
+
+    def find_pairs(self, train_data) -> None:
+        """Extracts the <user, node> pairs that qualify; from train alone."""
+        started, s = time.perf_counter(), self.settings
+        history = train_history(train_data._dataset)
+        interests = history
+        if s.interest_source != "history":
+            retrieved = self._retrieved_interests(history)
+            interests = retrieved if s.interest_source == "retrieved" else union(history, retrieved)
+        self.pairs = extract_pairs(
+            interests,
+            self.model.index.parents,
+            thresholds=s.interest_thresholds,
+            phi_dep=s.phi_dep,
+            min_children=s.min_children,
+            reading=s.interest_reading,
+            carry=s.interest_carry,
+        )
+        if "pairs" not in self.stages:
+            self._clock(time.perf_counter() - started)
+            self.finish_stage("pairs", per_depth=self.pairs.per_depth())
+        self.logger.info(f"pairs per depth: {self.pairs.per_depth()}")
+
+    def _retrieved_interests(self, history: sp.csr_matrix) -> sp.csr_matrix:
+        """The items that the search itself finds for each user, unseen ones, label-free."""
+        self.model.eval()
+        users, items = self.model.vectors()
+        retriever = beam_retriever(self.model, items)
+        found = []
+        for start in range(0, len(users), 1024):
+            seen = history[start : start + 1024].tocoo()
+            exclude = tuple(torch.from_numpy(a.astype(np.int64)) for a in (seen.row, seen.col + 1))
+            _, ids = retriever.search(
+                users[start : start + 1024], self.settings.interest_top_k, exclude
+            )
+            found.append(ids.cpu().numpy())
+        lists = np.concatenate(found)
+        lists[0] = -1  # the padding user is nobody
+        return interest_from_lists(np.where(lists > 0, lists - 1, -1), history.shape[1])
+
+    # -- adaptation -----------------------------------------------------------------------------
+
+    def adapt(self, arm: str, train_data, valid_data) -> None:
+        """Runs one arm from the indexed weights: ``pairs`` or a control, at equal steps."""
+        self.arms.append(arm)
+        if arm == "average" or f"adapt_{arm}" in self.stages:
+            return
+        self.load_stage(START)
+        rng = np.random.default_rng(self.config["seed"])
+        pairs = self.pairs
+        if arm == "random_nodes":
+            pairs = random_nodes(pairs, self.model.index.nodes_per_depth, rng)
+        elif arm == "random_users":
+            pairs = random_users(pairs, rng)
+        loss = None
+        if arm != "continue" and len(pairs):
+            loss = self.pair_loss(pairs, len(train_data))
+        training = TestTimeTraining(self.model, loss, self.settings.ttt_weight)
+        stage, best = f"adapt_{arm}", self.run_dir / f"adapt_{arm}.safetensors"
+
+        def keep_best(epoch: int) -> None:
+            score = None if valid_data is None else self.valid_score(valid_data)
+            if score is None or self.best_epoch < 0 or self._better(score, self.best_valid_score):
+                self.best_epoch, self.best_valid_score = epoch, score
+                save_weights(best, self.model.state_dict())
+
+        self.run_stage(
+            stage,
+            self.settings.ttt_epochs,
+            train_data,
+            training.loss,
+            learning_rate=self.settings.ttt_learning_rate,
+            after_epoch=keep_best,
+            show_progress=self.show_progress,
+        )
+        if self.best_epoch < 0:  # no epochs were asked for
+            save_weights(best, self.model.state_dict())
+        score = None if self.best_epoch < 0 else self.best_valid_score
+        self.finish_stage(stage, epochs=self.best_epoch + 1, valid_score=score)
+
+    def pair_loss(self, pairs: Pairs, steps: int) -> PairLoss:
+        """Returns the loss on pairs as the settings ask for it."""
+        return PairLoss(
+            pairs,
+            self.model.nodes,
+            steps,
+            negatives=self.settings.pair_negatives,
+            frozen=self.settings.node_vectors == "frozen",
+        )
+
+    def choose(self, valid_data) -> None:
+        """Keeps the adapted weights only if validation prefers them, and says which it kept.
+
+        Without validation (``refit``) the choice was made under ``holdout``: it is in
+        ``ttt_epochs``, which is 0 where adapting did not pay.
+        """
+        if "HILL" not in self.stages:
+            self.load_stage(START)
+            self._clock(0.0)
+            adapted = self.stages["adapt_pairs"]["valid_score"]
+            unadapted = None if valid_data is None else self.valid_score(valid_data)
+            if valid_data is None:
+                keep = self.settings.ttt_epochs > 0
+            else:
+                keep = adapted is not None and self._better(adapted, unadapted)
+            self.load_stage("adapt_pairs.safetensors" if keep else START)
+            self.finish_stage(
+                "HILL",
+                save_as="adapted.safetensors",
+                kept="adapted" if keep else "unadapted",
+                valid_score=adapted if keep else unadapted,
+                valid_score_unadapted=unadapted,
+            )
+        self.arms.append("HILL")
+        self.load_stage("adapted.safetensors")
+        self.logger.info(f"HILL kept the {self.stages['HILL']['kept']} weights")
+
+    def _better(self, score: float, than: float) -> bool:
+        return score > than if self.valid_metric_bigger else score < than
+
+    # -- arms -----------------------------------------------------------------------------------
+
+    def load_arm(self, arm: str) -> None:
+        """Gives the model the weights (or vectors) of one compared arm."""
+        self.model.fixed_vectors = None
+        files = {"backbone": "backbone", "backbone + EM": "indexed", "average": "indexed"}
+        files["HILL"] = "adapted"
+        self.load_stage(f"{files.get(arm, f'adapt_{arm}')}.safetensors")
+        self.model.eval()
+        users, items = self.model.vectors()
+        if arm == "average":
+            weight = self.settings.average_weight
+            moved = move_toward_nodes(users, items, self.pairs, self.model.nodes, weight)
+            self.model.fixed_vectors = (moved, items)
+        if arm == "HILL" and self.settings.retrieval == "beam":
+            self.model.retriever = beam_retriever(self.model, items)
+        else:
+            self.model.retriever = None
+
+    def retrieval_cost(self, test) -> dict:
+        """Returns index recall against exact search and the share of items scored, on test users.
+
+        Args:
+            test: RecBole's full-sort test loader, for its users.
+        """
+        users, items = self.model.vectors()
+        ids = torch.arange(1, len(items), device=items.device)
+        exact = ExactRetriever(items[1:], item_ids=ids)
+        beam = beam_retriever(self.model, items)
+        return compare_retrievers(exact, beam, users[test.uid_list], max(self.config["topk"]))
+
+    def _full_sort_batch_eval(self, batched_data):
+        """RecBole's scoring; through the index, with the seen items left out in the search."""
+        if self.model.retriever is None:
+            return super()._full_sort_batch_eval(batched_data)
+        interaction, seen, positive_u, positive_i = batched_data
+        user = interaction.to(self.device)[self.model.USER_ID]
+        vectors = self.model.vectors()[0][user]
+        found, ids = self.model.retriever.search(vectors, max(self.config["topk"]), seen)
+        # Padding (-1) lands in column 0, RecBole's padding item, at minus infinity.
+        scores = found.new_full((len(user), self.tot_item_num), -torch.inf)
+        scores.scatter_(1, ids.clamp_min(0), found)
+        return interaction, scores, positive_u, positive_i
+
+    def _clock(self, seconds: float) -> None:
+        """Sets what ``finish_stage`` records for a stage that was timed by hand."""
+        self._started, self._spent = time.perf_counter(), seconds
+
+
+def beam_retriever(model, items) -> BeamRetriever:
+    """Returns a beam search over the model's index and current item vectors."""
+    index = model.index.refreshed(items[1:].detach().cpu().numpy())
+    return BeamRetriever(
+        index,
+        items[1:],
+        item_ids=torch.arange(1, len(items), device=items.device),
+        beam_width=model.settings.beam_width,
+    )
+
+
+def item_tokens(dataset) -> np.ndarray:
+    """Returns the external ids of all items in RecBole's order, padding left out, shape (I,)."""
+    return dataset.field2id_token[dataset.iid_field][1:].astype(str)
+
+
+def train_history(dataset) -> sp.csr_matrix:
+    """Returns who has which item in train: users with, items without the padding id, (U, I)."""
+    matrix = dataset.inter_matrix(form="csr")[:, 1:].tocsr()
+    matrix.sum_duplicates()
+    matrix.data[:] = 1
+    return matrix

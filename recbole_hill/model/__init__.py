@@ -1,0 +1,1 @@
+"""Models: HILL, its backbones, and the baselines it is compared with."""

@@ -1,0 +1,32 @@
+"""What HILL needs of a backbone: its user and item vectors, whoever wrote it."""
+
+from torch import Tensor, nn
+
+from recbole_hill.model.base import EmbeddingModel
+
+#: RecBole's own models whose ``forward()`` returns all user and all item vectors.
+_FORWARD_GIVES_VECTORS = frozenset({"LightGCN", "NGCF"})
+
+
+def user_item_embeddings(model: nn.Module) -> tuple[Tensor, Tensor]:
+    """Returns a backbone's differentiable vectors, (U, D) and (I, D), padding row first.
+
+    Raises:
+        ValueError: If the model's score is not one inner product of such vectors.
+    """
+    name = type(model).__name__
+    if isinstance(model, EmbeddingModel):
+        return model.user_item_embeddings()
+    if name == "BPR":
+        return model.user_embedding.weight, model.item_embedding.weight
+    if name == "NCL":
+        users, items, _ = model.forward()
+        return users, items
+    if name == "SGL":
+        return model.forward(model.train_graph)
+    if name in _FORWARD_GIVES_VECTORS:
+        return model.forward()
+    raise ValueError(
+        f"backbone {name} has no adapter to user and item embeddings; accepted are BPR, NCL, SGL, "
+        f"LightGCN, NGCF and any subclass of EmbeddingModel"
+    )

@@ -1,0 +1,78 @@
+"""The contract that HILL and every embedding model share."""
+
+from typing import ClassVar
+
+import torch
+from recbole.model.abstract_recommender import GeneralRecommender
+from recbole.utils import InputType
+from torch import Tensor
+
+
+class EmbeddingModel(GeneralRecommender):
+    """A recommender whose score is the inner product of a user and an item vector.
+
+    A subclass says how the vectors come about (``user_item_embeddings``) and what is asked of them
+    (``embedding_loss``); scoring, full ranking and caching between training steps are here.
+    """
+
+    input_type = InputType.PAIRWISE
+
+    #: Names of modules that RecBole's own checkpoints need not hold.
+    other_parameter_name: ClassVar[list[str]] = []
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self._cached: tuple[Tensor, Tensor] | None = None
+
+    def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
+        """Returns differentiable user vectors (U, D) and item vectors (I, D), padding row first."""
+        raise NotImplementedError
+
+    def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
+        """The training loss, given this step's vectors.
+
+        Args:
+            users: User vectors, shape (U, D), as ``user_item_embeddings`` returned them.
+            items: Item vectors, shape (I, D).
+            interaction: RecBole batch with user, item and negative item ids, each (B,).
+
+        Returns:
+            Scalar loss.
+        """
+        raise NotImplementedError
+
+    def calculate_loss(self, interaction) -> Tensor:
+        """RecBole's hook: one forward pass and its loss."""
+        return self.embedding_loss(*self.user_item_embeddings(), interaction)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Tells the model which epoch (from 0) starts; for schedules."""
+
+    def train(self, mode: bool = True):
+        """Switches mode and forgets cached vectors: the weights are about to change."""
+        self._cached = None
+        return super().train(mode)
+
+    @torch.no_grad()
+    def vectors(self) -> tuple[Tensor, Tensor]:
+        """Returns the vectors for evaluation, computed once after training stops."""
+        if self.training:
+            return self.user_item_embeddings()
+        if self._cached is None:
+            self._cached = self.user_item_embeddings()
+        return self._cached
+
+    def load_state_dict(self, *args, **kwargs):
+        """Loads weights and forgets cached vectors."""
+        self._cached = None
+        return super().load_state_dict(*args, **kwargs)
+
+    def predict(self, interaction) -> Tensor:
+        """Returns the scores of the batch's <user, item> pairs, shape (B,)."""
+        users, items = self.vectors()
+        return (users[interaction[self.USER_ID]] * items[interaction[self.ITEM_ID]]).sum(1)
+
+    def full_sort_predict(self, interaction) -> Tensor:
+        """Returns the scores of every item for the batch's users, flattened, shape (B * I,)."""
+        users, items = self.vectors()
+        return (users[interaction[self.USER_ID]] @ items.T).view(-1)

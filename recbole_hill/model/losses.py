@@ -1,0 +1,157 @@
+"""Losses that more than one model shares."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def bpr(positive: Tensor, negative: Tensor) -> Tensor:
+    """Bayesian personalised ranking (UAI 2009): the mean of -ln sigmoid(positive - negative).
+
+    Args:
+        positive: Scores of the observed pairs, any shape.
+        negative: Scores of the sampled pairs, broadcastable to ``positive``.
+
+    Returns:
+        Scalar loss.
+    """
+    return F.softplus(negative - positive).mean()
+
+
+def batch_norms(*embeddings: Tensor) -> Tensor:
+    """RecBole's ``EmbLoss``: the *unsquared* Frobenius norms of the batch's embeddings over B.
+
+    Args:
+        embeddings: Matrices of shape (B, D) of layer-0 embeddings.
+
+    Returns:
+        Scalar regulariser.
+    """
+    return sum(e.norm() for e in embeddings) / len(embeddings[0])
+
+
+def unit(x: Tensor) -> Tensor:
+    """Scales rows to length 1 and leaves zero rows (dropped nodes) zero, in gradient too.
+
+    Args:
+        x: Shape (N, D).
+
+    Returns:
+        Shape (N, D).
+    """
+    norm = x.norm(dim=1, keepdim=True)
+    present = norm > 0
+    return torch.where(present, x / torch.where(present, norm, torch.ones_like(norm)), 0.0)
+
+
+class CosineLogSumExp(torch.autograd.Function):
+    """log sum_c w_c exp(<r, c> / tau) for unit rows r and c, without keeping the R x C matrix.
+
+    Both passes walk over blocks of rows, and the backward recomputes the exponentials, so the
+    memory is one block however large the batch. Cosines are bounded by 1, so that shifting by
+    1 / tau replaces the usual search for each row's maximum.
+
+    Args (of ``apply``):
+        rows: Unit vectors (or zero), shape (R, D).
+        columns: Unit vectors (or zero), shape (C, D).
+        weights: How often each column counts, shape (C,).
+        tau: Temperature, at least 0.025 (below it, exp(-2 / tau) leaves float32's range).
+        precision: dtype of the matrix products, ``torch.float32`` or ``torch.bfloat16``.
+
+    Returns:
+        Shape (R,).
+    """
+
+    block_entries = 2_000_000
+
+    @staticmethod
+    def forward(
+        ctx, rows: Tensor, columns: Tensor, weights: Tensor, tau: float, precision: torch.dtype
+    ) -> Tensor:
+        """Returns the weighted log-sum-exp of every row."""
+        # weight * exp(x) = exp(x + log weight): one pass less over the block.
+        log_weights = weights.log()
+        scaled, columns = (rows / tau).to(precision), columns.to(precision)
+        result = torch.empty(len(rows), device=rows.device)
+        for block in _blocks(scaled, columns):
+            result[block] = _exponentials(scaled[block], columns, log_weights, 1 / tau).sum(1)
+        result = result.log_() + 1 / tau
+        ctx.save_for_backward(scaled, columns, log_weights, result)
+        ctx.tau = tau
+        return result
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Returns the gradients of rows and columns."""
+        scaled, columns, log_weights, result = ctx.saved_tensors
+        d_rows = torch.empty(scaled.shape, device=gradient.device)
+        d_columns = torch.zeros(columns.shape, device=gradient.device)
+        for block in _blocks(scaled, columns):
+            softmax = _exponentials(scaled[block], columns, log_weights, result[block].unsqueeze(1))
+            softmax = softmax.mul_(gradient[block].unsqueeze(1)).to(columns.dtype)
+            d_rows[block] = (softmax @ columns).float()
+            d_columns += (softmax.T @ scaled[block]).float()
+        return d_rows / ctx.tau, d_columns, None, None, None
+
+
+def _blocks(rows: Tensor, columns: Tensor) -> list[slice]:
+    step = max(1, CosineLogSumExp.block_entries // max(1, len(columns)))
+    return [slice(start, start + step) for start in range(0, len(rows), step)]
+
+
+def _exponentials(rows: Tensor, columns: Tensor, log_weights: Tensor, shift: Tensor | float):
+    """Returns exp(rows @ columns.T + log_weights - shift) in float32, shape (block, C)."""
+    return (rows @ columns.T).float().add_(log_weights).sub_(shift).exp_()
+
+
+def neighbour_contrast(
+    view: Tensor,
+    other_view: Tensor,
+    users: Tensor,
+    items: Tensor,
+    neighbours: Tensor,
+    *,
+    tau: float,
+    form: str,
+    precision: torch.dtype = torch.float32,
+) -> Tensor:
+    """NESCL's supervised contrastive loss over a batch of interactions (TKDE 2024, Eq. 9-12).
+
+    Every user and item of the batch is an anchor a. Its positives p are itself, the partner of its
+    interaction, and one similar node, all in the first view. With the batch's nodes b,
+    s(p, a) = exp(cos(z'_p, z''_a) / tau) / sum_b exp(cos(z'_p, z''_b) / tau), and the loss is the
+    mean over anchors of -log mean_p s ("out") or -mean_p log s ("in").
+
+    Repeated nodes are computed once and counted as often as they occur: the value is that of the
+    plain formula, and a partner's denominator is the denominator of that partner as anchor.
+
+    Args:
+        view: Node embeddings z' of the first view, shape (N, D).
+        other_view: Node embeddings z'' of the second view, shape (N, D).
+        users: Nodes of the batch's users, shape (B,).
+        items: Nodes (not item ids) of the batch's items, shape (B,).
+        neighbours: One similar node for each anchor, users first, shape (2B,).
+        tau: Temperature.
+        form: "out" or "in".
+        precision: dtype of the large matrix products.
+
+    Returns:
+        Scalar loss.
+    """
+    anchors = torch.cat((users, items))  # (2B,)
+    columns, column_of, counts = torch.unique(anchors, return_inverse=True, return_counts=True)
+    rows, row_of = torch.unique(torch.cat((anchors, neighbours)), return_inverse=True)
+    first, second = unit(view[rows]), unit(other_view[columns])
+    log_sums = CosineLogSumExp.apply(first, second, counts.float(), tau, precision)
+
+    own, similar = row_of.chunk(2)
+    partner = torch.cat(own.chunk(2)[::-1])
+    target = second[column_of]  # (2B, D)
+    log_s = torch.stack(
+        [(first[p] * target).sum(1) / tau - log_sums[p] for p in (own, partner, similar)], dim=1
+    )  # (2B, 3)
+    if form == "in":
+        return -log_s.mean()
+    return math.log(log_s.shape[1]) - torch.logsumexp(log_s, dim=1).mean()

@@ -1,0 +1,64 @@
+"""RecBole's graph models, with the one method that newer SciPy breaks written anew.
+
+LightGCN, NGCF, GCMC, NCL and SpectralCF call ``dok_matrix._update``, which SciPy 1.13 removed. Each
+class here is RecBole's own but for the method that builds its matrix; the values are those that
+RecBole computed with older SciPy, RecBole's 1e-7 in the degrees included.
+"""
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from recbole.model.general_recommender import gcmc, lightgcn, ncl, ngcf, spectralcf
+from torch import Tensor
+
+
+class _SymmetricNormalisation:
+    """Replaces ``get_norm_adj_mat``: D^-1/2 A D^-1/2 in COO form."""
+
+    def get_norm_adj_mat(self) -> Tensor:
+        """Returns the normalised adjacency, sparse COO, shape (U + I, U + I)."""
+        adjacency, degree = _adjacency(self.interaction_matrix)
+        scale = sp.diags(np.power(degree, -0.5))
+        return _to_torch(scale @ adjacency @ scale)
+
+
+class LightGCN(_SymmetricNormalisation, lightgcn.LightGCN):
+    """RecBole's LightGCN on today's SciPy."""
+
+
+class NGCF(_SymmetricNormalisation, ngcf.NGCF):
+    """RecBole's NGCF on today's SciPy."""
+
+
+class GCMC(_SymmetricNormalisation, gcmc.GCMC):
+    """RecBole's GCMC on today's SciPy (one-hot features and two classes; not NGCF's GC-MC)."""
+
+
+class NCL(_SymmetricNormalisation, ncl.NCL):
+    """RecBole's NCL on today's SciPy."""
+
+
+class SpectralCF(spectralcf.SpectralCF):
+    """RecBole's SpectralCF on today's SciPy."""
+
+    def get_laplacian_matrix(self) -> Tensor:
+        """Returns I - D^-1 A, sparse COO, shape (U + I, U + I)."""
+        adjacency, degree = _adjacency(self.interaction_matrix)
+        walk = sp.diags(np.power(degree, -1.0)) @ adjacency
+        return _to_torch(sp.identity(adjacency.shape[0], dtype=np.float32) - walk)
+
+
+def _adjacency(interactions: sp.spmatrix) -> tuple[sp.csr_matrix, np.ndarray]:
+    """Returns the binary bipartite adjacency and its degrees, shifted by RecBole's 1e-7."""
+    matrix = sp.csr_matrix(interactions, dtype=np.float32)
+    matrix.sum_duplicates()
+    matrix.data[:] = 1
+    adjacency = sp.bmat([[None, matrix], [matrix.T, None]], format="csr", dtype=np.float32)
+    return adjacency, np.diff(adjacency.indptr) + 1e-7
+
+
+def _to_torch(matrix: sp.spmatrix) -> Tensor:
+    coo = sp.coo_matrix(matrix)
+    indices = torch.from_numpy(np.stack((coo.row, coo.col)).astype(np.int64))
+    values = torch.from_numpy(coo.data.astype(np.float32))
+    return torch.sparse_coo_tensor(indices, values, coo.shape).coalesce()

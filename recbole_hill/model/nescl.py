@@ -1,0 +1,161 @@
+r"""NESCL: neighbourhood-enhanced supervised contrastive learning.
+
+Reference:
+    Peijie Sun et al. "Neighborhood-Enhanced Supervised Contrastive Learning for Collaborative
+    Filtering." in TKDE 2024.
+
+Settled from the authors' public code where the paper is silent: the loss averages over anchors, a
+fresh pair of views is drawn for every batch, the softmax runs over the positives of the first view,
+batch nodes are not deduplicated, and the regulariser is RecBole's unsquared norm.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from recbole_hill.data.graph import InteractionGraph, propagate
+from recbole_hill.data.neighbours import nearest_neighbours
+from recbole_hill.model.base import EmbeddingModel
+from recbole_hill.model.losses import batch_norms, bpr, neighbour_contrast
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class NESCL(EmbeddingModel):
+    """LightGCN vectors trained by BPR and a neighbourhood-enhanced contrastive loss.
+
+    loss = BPR(Z) + ssl_weight * contrast(Z', Z'') + reg_weight * norms, where Z comes from the whole
+    graph and Z', Z'' from two randomly thinned ones. For the first ``ssl_warmup_epochs`` epochs the
+    contrast is left out: from a cold start its gradient, of scale ssl_weight / (tau |z|), swamps
+    BPR's for many epochs.
+
+    Settings: ``embedding_size``, ``n_layers``, ``with_ego`` (layer 0 in the mean), ``reg_weight``,
+    ``use_bpr``, ``ssl_weight``, ``ssl_tau``, ``ssl_form`` (in | out), ``ssl_warmup_epochs``,
+    ``ssl_precision`` (float32 | bfloat16), ``dropout_kind`` (node | edge), ``dropout_rate``,
+    ``n_neighbours``, ``neighbour_draw`` (uniform | similarity).
+    """
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.n_layers = config["n_layers"]
+        self.with_ego = config["with_ego"]
+        self.reg_weight = config["reg_weight"]
+        self.use_bpr = config["use_bpr"]
+        self.ssl_weight = config["ssl_weight"]
+        self.ssl_tau = config["ssl_tau"]
+        self.ssl_form = _one_of(config, "ssl_form", ("in", "out"))
+        self.ssl_warmup_epochs = config["ssl_warmup_epochs"]
+        self.ssl_precision = PRECISIONS[_one_of(config, "ssl_precision", tuple(PRECISIONS))]
+        self.dropout_kind = _one_of(config, "dropout_kind", ("node", "edge"))
+        self.dropout_rate = config["dropout_rate"]
+        self.neighbour_draw = _one_of(config, "neighbour_draw", ("uniform", "similarity"))
+        if not self.ssl_tau >= 0.025:
+            raise ValueError(f"ssl_tau must be at least 0.025, got {self.ssl_tau}")
+        if not 0 <= self.dropout_rate < 1:
+            raise ValueError(f"dropout_rate must be in [0, 1), got {self.dropout_rate}")
+
+        self.user_embedding = nn.Embedding(self.n_users, config["embedding_size"])
+        self.item_embedding = nn.Embedding(self.n_items, config["embedding_size"])
+        for embedding in (self.user_embedding, self.item_embedding):
+            nn.init.xavier_uniform_(embedding.weight)
+
+        interactions = dataset.inter_matrix(form="csr")
+        self.graph = InteractionGraph(interactions)
+        ids, cumulative = _neighbour_table(interactions, config["n_neighbours"])
+        if self.neighbour_draw == "uniform":
+            cumulative = _uniform(cumulative)
+        self.register_buffer("neighbour_ids", ids, persistent=False)
+        self.register_buffer("neighbour_cdf", cumulative, persistent=False)
+        self.epoch = 0
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Remembers the epoch: the contrast starts after ``ssl_warmup_epochs``."""
+        self.epoch = epoch
+
+    @property
+    def _ego(self) -> Tensor:
+        return torch.cat((self.user_embedding.weight, self.item_embedding.weight))
+
+    def _propagate(self, matrix: Tensor, ego: Tensor) -> Tensor:
+        return propagate(matrix, ego, self.n_layers, with_ego=self.with_ego)
+
+    def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
+        """Returns LightGCN's propagated vectors on the whole graph, (U, D) and (I, D)."""
+        nodes = self._propagate(self.graph.normalized(), self._ego)
+        return nodes[: self.n_users], nodes[self.n_users :]
+
+    def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
+        """NESCL's loss on a batch of <user, item, negative item>."""
+        user = interaction[self.USER_ID]
+        positive, negative = interaction[self.ITEM_ID], interaction[self.NEG_ITEM_ID]
+        contrast = self.ssl_weight > 0 and self.epoch >= self.ssl_warmup_epochs
+        loss = users.new_zeros(())
+        if self.use_bpr or not contrast:
+            u = users[user]
+            loss = bpr((u * items[positive]).sum(1), (u * items[negative]).sum(1))
+            loss = loss + self.reg_weight * batch_norms(
+                self.user_embedding(user),
+                self.item_embedding(positive),
+                self.item_embedding(negative),
+            )
+        if contrast:
+            loss = loss + self.ssl_weight * self.contrast_loss(user, positive)
+        return loss
+
+    def contrast_loss(self, user: Tensor, item: Tensor) -> Tensor:
+        """The contrastive term on two fresh views, for batch users (B,) and items (B,)."""
+        drop = self.graph.drop_nodes if self.dropout_kind == "node" else self.graph.drop_edges
+        ego = self._ego
+        views = [self._propagate(drop(self.dropout_rate), ego) for _ in range(2)]
+        nodes = torch.cat((user, item + self.n_users))
+        return neighbour_contrast(
+            *views,
+            user,
+            item + self.n_users,
+            self.draw_neighbours(nodes),
+            tau=self.ssl_tau,
+            form=self.ssl_form,
+            precision=self.ssl_precision,
+        )
+
+    def draw_neighbours(self, nodes: Tensor) -> Tensor:
+        """Draws one of the most similar nodes of each node; a node without any gives itself.
+
+        Args:
+            nodes: Shape (B,).
+
+        Returns:
+            Shape (B,).
+        """
+        draw = torch.rand(len(nodes), 1, device=nodes.device)
+        which = (draw >= self.neighbour_cdf[nodes]).sum(1, keepdim=True)
+        return self.neighbour_ids[nodes].gather(1, which).squeeze(1)
+
+
+def _neighbour_table(interactions, k: int) -> tuple[Tensor, Tensor]:
+    """Returns similar nodes (U + I, k) and the cumulative shares of their similarities."""
+    n_users = interactions.shape[0]
+    user_ids, user_similarity = nearest_neighbours(interactions, k)
+    item_ids, item_similarity = nearest_neighbours(interactions.T, k)
+    ids = np.concatenate((user_ids, item_ids + n_users))
+    return torch.from_numpy(ids), _cumulative(np.concatenate((user_similarity, item_similarity)))
+
+
+def _cumulative(weights: np.ndarray) -> Tensor:
+    """Returns cumulative shares (N, k) that end in 1 at the last entry with weight."""
+    cumulative = torch.from_numpy(weights).double().cumsum(1)
+    total = cumulative[:, -1:]
+    share = torch.where(total > 0, cumulative / total.clamp_min(1e-12), torch.ones(()).double())
+    return share.float()
+
+
+def _uniform(cumulative: Tensor) -> Tensor:
+    """Returns the table in which every neighbour that has weight is equally likely."""
+    steps = torch.diff(cumulative, dim=1, prepend=torch.zeros(len(cumulative), 1))
+    return _cumulative((steps > 0).float().numpy())
+
+
+def _one_of(config, key: str, accepted: tuple[str, ...]) -> str:
+    if config[key] not in accepted:
+        raise ValueError(f"{key} must be one of {', '.join(accepted)}, got {config[key]!r}")
+    return config[key]

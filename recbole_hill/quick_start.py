@@ -1,0 +1,158 @@
+"""One run, top to bottom: data -> backbone -> index -> adapt -> retrieval -> evaluation -> report."""
+
+import json
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from recbole.utils import init_seed
+
+from recbole_hill import runs
+from recbole_hill.config import HillConfig
+from recbole_hill.data.splits import load_data
+from recbole_hill.trainer import trainer_for
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gives back.
+
+    Attributes:
+        folder: The run's folder.
+        rows: One row per compared arm, as written to ``rows.jsonl``.
+        stages: Facts and seconds of each stage, as written to ``stages.json``.
+    """
+
+    folder: Path
+    rows: list[dict]
+    stages: dict[str, dict]
+
+
+def run(
+    model: str | None = None,
+    dataset: str | None = None,
+    *,
+    config_files: list[str] | None = None,
+    overrides: dict | None = None,
+    resume: str | None = None,
+) -> Result:
+    """Trains, indexes, adapts and evaluates a model; continues a killed run with ``resume``.
+
+    Args:
+        model: A registered model, ours or RecBole's.
+        dataset: A dataset that RecBole ships or ``prepare`` wrote.
+        config_files: YAML files over the defaults.
+        overrides: Settings over the files.
+        resume: Folder of a run to continue; its own settings are used.
+
+    Returns:
+        The rows and where everything was written.
+
+    Raises:
+        ValueError: For settings or files that do not fit, naming them.
+    """
+    if resume:
+        overrides = {**runs.read_config(Path(resume)), **(overrides or {}), "run_dir": resume}
+    config = HillConfig(model, dataset, config_files, overrides)
+    if not config["run_dir"]:
+        root = config["checkpoint_dir"]
+        config["run_dir"] = str(runs.new_folder(root, config["model"], config["dataset"]))
+    folder = Path(config["run_dir"])
+    runs.start_log(folder, config["state"])
+    runs.write_config(folder, config.explicit())
+
+    if config["protocol"] == "refit":
+        _choose_by_holdout(config, folder)
+    _, data, trainer = train(config, use_validation=config["protocol"] != "refit")
+    rows = evaluate(config, data, trainer)
+    runs.write_rows(folder, rows)
+    return Result(folder, rows, trainer.stages)
+
+
+def train(config, *, use_validation: bool):
+    """Loads the data and runs every training stage.
+
+    Returns:
+        The model, the data and the trainer that ran its stages.
+    """
+    if config["threads"]:
+        torch.set_num_threads(config["threads"])
+    data = load_data(config)
+    _refuse_other_data(Path(config["run_dir"]), data.sha256)
+    model = build_model(config, data)
+    trainer = trainer_for(config, model)
+    trainer.fit(
+        data.train,
+        data.valid if use_validation else None,
+        show_progress=bool(config["show_progress"]),
+    )
+    return model, data, trainer
+
+
+def build_model(config, data):
+    """Returns the model with its seeded initial weights on its device."""
+    init_seed(config["seed"], config["reproducibility"])
+    return config.model_class(config, data.train._dataset).to(config["device"])
+
+
+def evaluate(config, data, trainer) -> list[dict]:
+    """Reads the test set once per arm and makes the rows."""
+    common = {
+        "model": config["model"],
+        "dataset": config["dataset"],
+        "data_sha256": data.sha256,
+        **runs.provenance(config),
+        "settings": config.explicit(),
+    }
+    rows = []
+    for arm in getattr(trainer, "arms", [config["model"]]):
+        if hasattr(trainer, "load_arm"):
+            trainer.load_arm(arm)
+        started = time.perf_counter()
+        metrics = trainer.evaluate(
+            data.test, load_best_model=False, show_progress=bool(config["show_progress"])
+        )
+        row = {
+            **common,
+            "arm": arm,
+            "metrics": {name: float(value) for name, value in metrics.items()},
+            "test_seconds": round(time.perf_counter() - started, 2),
+            "stages": trainer.stages,
+        }
+        if arm == "HILL":
+            row["retrieval"] = trainer.retrieval_cost(data.test)
+        rows.append(row)
+    return rows
+
+
+def _choose_by_holdout(config, folder: Path) -> None:
+    """Runs ``holdout`` in a sub-folder and takes over its epochs and HILL's choice."""
+    inner = HillConfig(
+        config["model"],
+        config["dataset"],
+        None,
+        {**config.explicit(), "protocol": "holdout", "run_dir": str(folder / "holdout")},
+    )
+    (folder / "holdout").mkdir(exist_ok=True)
+    logging.getLogger().info("refit: choosing epochs by holdout")
+    _, _, trainer = train(inner, use_validation=True)
+    stages = trainer.stages
+    config["epochs"] = stages["backbone"]["epochs"]
+    if "HILL" in stages:
+        kept = stages["HILL"]["kept"] == "adapted"
+        config["ttt_epochs"] = stages["adapt_pairs"]["epochs"] if kept else 0
+    logging.getLogger().info(f"refit: {config['epochs']} epochs")
+
+
+def _refuse_other_data(folder: Path, sha256: str) -> None:
+    """Stops a resumed run, or a loaded checkpoint, from continuing on other data."""
+    file = folder / "data.json"
+    if not file.exists():
+        file.write_text(json.dumps({"sha256": sha256}))
+    elif (known := json.loads(file.read_text())["sha256"]) != sha256:
+        raise ValueError(
+            f"{folder} was made on other data: its interactions hash to {known[:12]}, these to "
+            f"{sha256[:12]}"
+        )

@@ -1,0 +1,1 @@
+"""Reports: rows of results as tables."""

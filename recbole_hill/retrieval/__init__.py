@@ -1,0 +1,1 @@
+"""Retrievers: exact and beam search under one contract."""

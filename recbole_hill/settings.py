@@ -1,0 +1,125 @@
+"""HILL's settings, validated once into a frozen value."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+CONTROLS = ("continue", "random_nodes", "random_users", "average")
+
+_CHOICES = {
+    "index_direction": ("bottom_up", "top_down"),
+    "interest_source": ("history", "retrieved", "both"),
+    "interest_reading": ("coverage", "concentration"),
+    "interest_carry": ("qualified", "touched"),
+    "pair_negatives": ("random", "sibling", "hard"),
+    "node_vectors": ("members", "frozen"),
+    "retrieval": ("exact", "beam"),
+}
+_AT_LEAST = {
+    "em_rounds": 0,
+    "em_epochs": 0,
+    "em_weight": 0,
+    "kmeans_iterations": 1,
+    "interest_top_k": 1,
+    "phi_dep": 1,
+    "min_children": 1,
+    "ttt_epochs": 0,
+    "ttt_learning_rate": 0,
+    "ttt_weight": 0,
+}
+
+
+@dataclass(frozen=True)
+class HillSettings:
+    """The settings of ``properties/model/HILL.yaml``, which documents each of them."""
+
+    nodes_per_depth: tuple[int, ...]
+    index_direction: str
+    em_rounds: int
+    em_epochs: int
+    em_weight: float
+    kmeans_iterations: int
+    interest_source: str
+    interest_top_k: int
+    interest_reading: str
+    interest_carry: str
+    interest_thresholds: tuple[float, ...]
+    phi_dep: int
+    min_children: int
+    ttt_epochs: int
+    ttt_learning_rate: float
+    ttt_weight: float
+    pair_negatives: str
+    node_vectors: str
+    adapt_control: tuple[str, ...]
+    average_weight: float
+    retrieval: str
+    beam_width: tuple[int, ...]
+
+    @classmethod
+    def from_config(cls, config, n_items: int) -> "HillSettings":
+        """Reads and checks the settings.
+
+        Args:
+            config: RecBole's Config or any mapping.
+            n_items: Number of real items, which bounds ``nodes_per_depth``.
+
+        Raises:
+            ValueError: Naming the key, the value given and what is accepted.
+        """
+        values = {field.name: config[field.name] for field in fields(cls)}
+        for key, value in values.items():
+            if value is None:
+                raise ValueError(f"{key} must be set for HILL, got nothing")
+        for key, accepted in _CHOICES.items():
+            if values[key] not in accepted:
+                raise ValueError(f"{key} must be one of {', '.join(accepted)}, got {values[key]!r}")
+        for key, least in _AT_LEAST.items():
+            if not _is_number(values[key]) or values[key] < least:
+                raise ValueError(f"{key} must be a number >= {least}, got {values[key]!r}")
+        if not _is_number(values["average_weight"]) or not 0 <= values["average_weight"] <= 1:
+            raise ValueError(f"average_weight must be in [0, 1], got {values['average_weight']!r}")
+
+        nodes = _sequence("nodes_per_depth", values["nodes_per_depth"])
+        for size in nodes:
+            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+                raise ValueError(f"nodes_per_depth must be positive integers, got {nodes}")
+            if size > n_items:
+                raise ValueError(f"nodes_per_depth has {size} nodes for {n_items} items")
+        thresholds = _sequence("interest_thresholds", values["interest_thresholds"])
+        for threshold in thresholds:
+            if not _is_number(threshold) or not 0 <= threshold <= 1:
+                raise ValueError(f"interest_thresholds must be in [0, 1], got {thresholds}")
+        if values["phi_dep"] > min(len(nodes), len(thresholds)):
+            raise ValueError(
+                f"phi_dep {values['phi_dep']} needs as many depths in nodes_per_depth {nodes} and "
+                f"interest_thresholds {thresholds}"
+            )
+        controls = _sequence("adapt_control", values["adapt_control"], may_be_empty=True)
+        for control in controls:
+            if control not in CONTROLS:
+                raise ValueError(
+                    f"adapt_control must be among {', '.join(CONTROLS)}, got {control!r}"
+                )
+        width = values["beam_width"]
+        widths = (width,) * len(nodes) if isinstance(width, int) else _sequence("beam_width", width)
+        if len(widths) != len(nodes) or any(not isinstance(w, int) or w < 1 for w in widths):
+            raise ValueError(
+                f"beam_width must be a positive integer, or one per depth of {nodes}, got {width}"
+            )
+        sequences = {
+            "nodes_per_depth": nodes,
+            "interest_thresholds": thresholds,
+            "adapt_control": controls,
+            "beam_width": widths,
+        }
+        return cls(**{**values, **sequences})
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _sequence(key: str, value, *, may_be_empty: bool = False) -> tuple:
+    if isinstance(value, str) or not isinstance(value, Sequence) or not (value or may_be_empty):
+        raise ValueError(f"{key} must be a list, got {value!r}")
+    return tuple(value)

@@ -1,0 +1,220 @@
+"""RecBole's trainers with resumable epochs, safe checkpoints and stages.
+
+``trainer_for`` puts :class:`RunTrainer` before whatever trainer RecBole would use for a model, so
+that RecBole's ``fit`` and ``evaluate`` stay RecBole's; only their hooks are taken.
+"""
+
+import json
+import math
+import shutil
+import time
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from recbole.trainer import Trainer
+from recbole.utils import calculate_valid_score, get_trainer, init_seed
+from torch.utils.tensorboard import SummaryWriter
+
+from recbole_hill import checkpoint
+from recbole_hill.files import atomic_path
+
+BEST = "best.safetensors"
+STATE = "state.pt"
+STAGES = "stages.json"
+
+
+def trainer_for(config, model) -> "RunTrainer":
+    """Returns a trainer for the model: ours for HILL, RecBole's choice with our hooks otherwise."""
+    base = getattr(model, "trainer_class", None) or get_trainer(
+        config["MODEL_TYPE"], config["model"]
+    )
+    if not issubclass(base, RunTrainer):
+        base = type(f"Run{base.__name__}", (RunTrainer, base), {})
+    return base(config, model)
+
+
+class RunTrainer(Trainer):
+    """Hooks into RecBole's Trainer: where files go, what an epoch leaves behind, how to resume.
+
+    A run is a sequence of *stages* (``backbone``, and for HILL the M-steps and adaptations). A
+    finished stage is recorded in ``stages.json``; within a stage every epoch begins by writing
+    ``state.pt`` (weights, optimiser, all random states), so that a kill loses the epoch in progress.
+    """
+
+    def __init__(self, config, model):
+        config["checkpoint_dir"] = str(config["run_dir"] or config["checkpoint_dir"])
+        super().__init__(config, model)
+        self.run_dir = Path(self.checkpoint_dir)
+        self.saved_model_file = str(self.run_dir / BEST)
+        self.best_epoch = -1
+        self.stages: dict[str, dict] = _read_json(self.run_dir / STAGES)
+        self._discard_tensorboard()
+
+    # -- stages ---------------------------------------------------------------------------------
+
+    def fit(self, train_data, valid_data=None, **kwargs):
+        """Trains the ``backbone`` stage by RecBole's loop, resuming or skipping what is done."""
+        if "backbone" in self.stages:
+            self.load_stage("backbone.safetensors")
+            done = self.stages["backbone"]
+            self.best_valid_score, self.best_valid_result = done["valid_score"], done["valid"]
+            self.eval_collector.data_collect(train_data)
+            return self.best_valid_score, self.best_valid_result
+        self._begin_stage("backbone", train_data)
+        score, result = super().fit(train_data, valid_data, **kwargs)
+        self.load_stage(BEST)
+        self.finish_stage(
+            "backbone",
+            save_as="backbone.safetensors",
+            epochs=self.best_epoch + 1,
+            valid_score=float(score),
+            valid=_floats(result),
+        )
+        return score, result
+
+    def run_stage(
+        self,
+        stage: str,
+        epochs: int,
+        train_data,
+        loss: Callable,
+        *,
+        learning_rate: float,
+        after_epoch: Callable[[int], None] = lambda epoch: None,
+        show_progress: bool = False,
+    ) -> None:
+        """Trains further epochs on another loss with a fresh optimiser; resumes a killed stage.
+
+        Args:
+            stage: Name under which state is kept. The stage's random numbers depend on it and on
+                ``seed`` alone, not on the stages before.
+            epochs: Number of epochs.
+            train_data: RecBole's train loader.
+            loss: Takes a RecBole batch, returns a scalar.
+            learning_rate: Of the fresh optimiser.
+            after_epoch: Called with the epoch's number when it is over.
+            show_progress: Whether to show a bar per epoch.
+        """
+        self.seed_stage(stage, train_data)
+        self.optimizer = self._build_optimizer(learning_rate=learning_rate)
+        self._begin_stage(stage, train_data)
+        for epoch in range(self.start_epoch, epochs):
+            result = self._train_epoch(train_data, epoch, loss, show_progress)
+            self.logger.info(f"{stage} epoch {epoch}: loss {result / len(train_data):.4f}")
+            after_epoch(epoch)
+
+    def seed_stage(self, stage: str, train_data) -> None:
+        """Seeds every generator from ``seed`` and the stage's name."""
+        seed = zlib.crc32(f"{self.config['seed']}:{stage}".encode())
+        init_seed(seed, self.config["reproducibility"])
+        train_data.generator.manual_seed(seed)
+
+    def finish_stage(self, stage: str, save_as: str | None = None, **facts) -> None:
+        """Records a stage as done, after its weights are safely written.
+
+        Args:
+            stage: Its name.
+            save_as: File for the model's weights in the run's folder, if any.
+            facts: Plain data to keep in ``stages.json`` beside the stage's seconds.
+        """
+        if save_as:
+            checkpoint.save_weights(self.run_dir / save_as, self.model.state_dict())
+        self.stages[stage] = {"seconds": round(self._seconds(), 2), **facts}
+        with atomic_path(self.run_dir / STAGES) as temporary:
+            temporary.write_text(json.dumps(self.stages, indent=1))
+        (self.run_dir / STATE).unlink(missing_ok=True)
+
+    def load_stage(self, file: str) -> None:
+        """Loads the weights that a finished stage left in the run's folder."""
+        self.model.load_state_dict(checkpoint.load_weights(self.run_dir / file))
+
+    def valid_score(self, valid_data) -> float:
+        """Returns the validation metric of the current weights."""
+        result = self.evaluate(valid_data, load_best_model=False)
+        return float(calculate_valid_score(result, self.valid_metric))
+
+    # -- RecBole's hooks ------------------------------------------------------------------------
+
+    def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
+        if hasattr(self.model, "begin_epoch"):
+            self.model.begin_epoch(epoch_idx)
+        self._save_state(epoch_idx, train_data)
+        return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+
+    def _save_checkpoint(self, epoch, verbose=True, **kwargs):
+        self.best_epoch = epoch
+        checkpoint.save_weights(self.run_dir / BEST, self.model.state_dict())
+
+    def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
+        """RecBole's evaluation, with weights loaded by us instead of unpickled."""
+        if load_best_model:
+            weights = checkpoint.load_weights(Path(model_file or self.saved_model_file))
+            self.model.load_state_dict(weights)
+        return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
+
+    def resume_checkpoint(self, resume_file):
+        """Refuses RecBole's pickled checkpoints: a run resumes from its folder."""
+        raise ValueError(f"resume a run by its folder (--resume=DIR), not by {resume_file}")
+
+    # -- state ----------------------------------------------------------------------------------
+
+    def _begin_stage(self, stage: str, train_data) -> None:
+        """Starts the stage's clock and, if it was killed midway, restores its last epoch's start."""
+        self._stage, self._started, self._spent = stage, time.perf_counter(), 0.0
+        self.start_epoch, self.cur_step, self.best_epoch = 0, 0, -1
+        self.best_valid_score = -math.inf if self.valid_metric_bigger else math.inf
+        path = self.run_dir / STATE
+        if not path.exists():
+            return
+        state = checkpoint.load_state(path)
+        if state.get("stage") != stage:
+            return
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        checkpoint.restore_random_state(state["random"], train_data)
+        self.start_epoch, self._spent = state["epoch"], state["seconds"]
+        for name in ("cur_step", "best_epoch", "best_valid_score", "best_valid_result"):
+            setattr(self, name, state[name])
+        self.logger.info(f"resuming {stage} at epoch {self.start_epoch}")
+
+    def _save_state(self, epoch: int, train_data) -> None:
+        """Writes what is needed to start this epoch again, bit for bit on a CPU."""
+        state = {
+            "stage": self._stage,
+            "epoch": epoch,
+            "seconds": self._seconds(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": checkpoint.random_state(train_data),
+            "cur_step": self.cur_step,
+            "best_epoch": self.best_epoch,
+            "best_valid_score": self.best_valid_score,
+            "best_valid_result": _floats(self.best_valid_result),
+        }
+        checkpoint.save_state(self.run_dir / STATE, state)
+
+    def _seconds(self) -> float:
+        return self._spent + time.perf_counter() - self._started
+
+    def _discard_tensorboard(self) -> None:
+        """Moves RecBole's TensorBoard log from the working directory into the run's folder."""
+        self.tensorboard.close()
+        shutil.rmtree(self.tensorboard.log_dir, ignore_errors=True)
+        with suppress(OSError):  # only if nothing of the user's is in it
+            Path(self.tensorboard.log_dir).parent.rmdir()
+        self.tensorboard = SummaryWriter(str(self.run_dir / "tensorboard"))
+
+
+def _floats(result: dict | None) -> dict | None:
+    return None if result is None else {name: float(value) for name, value in result.items()}
+
+
+def _read_json(path: Path) -> dict:
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not whole JSON: {error}") from error
