@@ -120,7 +120,9 @@ def _overrides(extra: Sequence[str]) -> dict:
     for argument in extra:
         key, equals, value = argument.removeprefix("--").partition("=")
         if not argument.startswith("--") or not equals or not key:
-            raise ValueError(f"cannot read argument {argument!r}; settings are given as --key=value")
+            raise ValueError(
+                f"cannot read argument {argument!r}; settings are given as --key=value"
+            )
         if key in overrides:
             raise ValueError(f"--{key} is given twice")
         overrides[key] = parse_value(value)

@@ -8,6 +8,7 @@ must not change an experiment.
 
 import difflib
 import os
+from pathlib import Path
 
 import torch
 import yaml
@@ -20,18 +21,51 @@ from recbole_hill.properties_path import properties
 
 PROTOCOLS = ("holdout", "refit", "published")
 
-#: Keys that RecBole reads without giving them a default in any of its YAML files.
-_RECBOLE_EXTRAS = frozenset(
-    "model dataset config_files reg_weight embedding_size loss_type nproc world_size ip port offset "
-    "local_rank neg_sampling training_neg_sample_num encoding numerical_features discretization "
-    "wandb_project worker shuffle enable_amp enable_scaler transform require_pow".split()
+#: Keys without a default in any YAML file: RecBole's own, and the run's folder.
+_EXTRA_KEYS = frozenset(
+    {
+        "model",
+        "dataset",
+        "config_files",
+        "reg_weight",
+        "run_dir",
+        "nproc",
+        "world_size",
+        "ip",
+        "port",
+        "offset",
+        "local_rank",
+        "neg_sampling",
+        "training_neg_sample_num",
+        "encoding",
+        "numerical_features",
+        "discretization",
+        "wandb_project",
+        "worker",
+        "shuffle",
+        "enable_amp",
+        "enable_scaler",
+        "transform",
+        "require_pow",
+    }
 )
 
 
 #: What RecBole computes from the settings, and keys of ours that belong to one machine's run.
 _DERIVED = frozenset(
-    "single_spec local_rank valid_metric_bigger valid_neg_sample_args test_neg_sample_args "
-    "checkpoint_dir run_dir gpu_id use_gpu data_path resume".split()
+    {
+        "single_spec",
+        "local_rank",
+        "valid_metric_bigger",
+        "valid_neg_sample_args",
+        "test_neg_sample_args",
+        "checkpoint_dir",
+        "run_dir",
+        "gpu_id",
+        "use_gpu",
+        "data_path",
+        "resume",
+    }
 )
 
 
@@ -55,6 +89,14 @@ class HillConfig(Config):
         if self["protocol"] not in PROTOCOLS:
             raise ValueError(
                 f"protocol must be one of {', '.join(PROTOCOLS)}, got {self['protocol']!r}"
+            )
+
+        metric, at, k = self["valid_metric"].partition("@")
+        measured = {name.lower() for name in self["metrics"]}
+        if metric.lower() not in measured or (at and k not in map(str, self["topk"])):
+            raise ValueError(
+                f"valid_metric {self['valid_metric']!r} must be one of the metrics "
+                f"{self['metrics']} at one of topk {self['topk']}"
             )
 
     def compatibility_settings(self):
@@ -81,30 +123,15 @@ class HillConfig(Config):
 
     def _load_internal_config_dict(self, model, model_class, dataset):
         super()._load_internal_config_dict(model, model_class, dataset)
-        merged = self.internal_config_dict
-        merged.update(read_properties("overall.yaml"))
-        merged.update(read_properties("dataset", f"{dataset}.yaml"))
-        if "backbone" in (own := read_properties("model", f"{model}.yaml")):
-            backbone = registry.find(self.external_config_dict.get("backbone", own["backbone"]))
-            self._merge_model(backbone.name, dataset)
-            own["backbone"] = backbone.name
-        self._merge_model(model, dataset, own)
-        if "backbone" in own:
-            merged["backbone"] = own["backbone"]
-            self.external_config_dict.pop("backbone", None)
+        self.internal_config_dict.update(
+            internal_defaults(model, dataset, self.external_config_dict.get("backbone"))
+        )
+        if "backbone" in self.external_config_dict:  # an alias was resolved to the name
+            self.external_config_dict["backbone"] = self.internal_config_dict["backbone"]
         self._check_keys(model)
 
-    def _merge_model(self, model: str, dataset: str, own: dict | None = None) -> None:
-        """Merges RecBole's YAML of the model, then ours, then ours for this dataset."""
-        merged = self.internal_config_dict
-        merged.update(recbole_defaults("model", f"{model}.yaml"))
-        own = dict(read_properties("model", f"{model}.yaml") if own is None else own)
-        per_dataset = own.pop("per_dataset", {})
-        merged.update(own)
-        merged.update(per_dataset.get(dataset, {}))
-
     def _check_keys(self, model: str) -> None:
-        known = set(self.internal_config_dict) | _RECBOLE_EXTRAS
+        known = set(self.internal_config_dict) | _EXTRA_KEYS
         for group in ("general", "training", "evaluation", "dataset"):
             known |= set(getattr(argument_list, f"{group}_arguments"))
         known |= set(recbole_defaults("dataset", "sample.yaml"))
@@ -113,6 +140,14 @@ class HillConfig(Config):
                 near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
                 hint = f"; did you mean {near[0]}?" if near else ""
                 raise ValueError(f"unknown key {key!r} for model {model}{hint}")
+
+    def _set_default_parameters(self):
+        super()._set_default_parameters()
+        final = self.final_config_dict
+        if not final.get("benchmark_filename"):
+            manifest = Path(final["data_path"], f"{final['dataset']}.manifest.json")
+            if manifest.is_file():  # written by `prepare`
+                final["benchmark_filename"] = ["train", "test"]
 
     def _init_device(self):
         """Resolves ``device``, honouring CUDA_VISIBLE_DEVICES, which RecBole would overwrite."""
@@ -135,18 +170,47 @@ class HillConfig(Config):
         final["single_spec"] = True
         final["local_rank"] = 0
 
-    def explicit(self) -> dict:
-        """Returns the effective settings as plain values from which this configuration follows.
 
-        What RecBole derives from them (model type, evaluation type, device object) is left out.
-        """
+def plain_settings(config: Config) -> dict:
+    """Returns the effective settings as plain values from which the configuration follows.
+
+    What RecBole derives from them (model type, evaluation type, device object) is left out.
+    """
+    settings = {
+        key: value
+        for key, value in config.final_config_dict.items()
+        if _is_plain(value) and key not in _DERIVED
+    }
+    raw = {**config.internal_config_dict, **config.external_config_dict}
+    return {**settings, "data_path": raw["data_path"], "device": raw.get("device", "auto")}
+
+
+def internal_defaults(model: str, dataset: str, backbone: str | None = None) -> dict:
+    """Merges our YAML files for a model on a dataset.
+
+    Args:
+        model: A registered name.
+        dataset: Dataset name.
+        backbone: What the user asked for in place of the model's default backbone, if it has one.
+
+    Returns:
+        Settings; a model with a backbone has the backbone's too.
+    """
+    own = read_properties("model", f"{model}.yaml")
+    merged = {**read_properties("overall.yaml"), **read_properties("dataset", f"{dataset}.yaml")}
+    chain = [model]
+    if "backbone" in own:
+        chain.insert(0, registry.find(backbone or own["backbone"]).name)
+    for name in chain:
         settings = {
-            key: value
-            for key, value in self.final_config_dict.items()
-            if _is_plain(value) and key not in _DERIVED
+            **recbole_defaults("model", f"{name}.yaml"),
+            **read_properties("model", f"{name}.yaml"),
         }
-        raw = {**self.internal_config_dict, **self.external_config_dict}
-        return {**settings, "data_path": raw["data_path"], "device": raw["device"]}
+        per_dataset = settings.pop("per_dataset", {})
+        merged.update({**settings, **per_dataset.get(dataset, {})})
+    if "backbone" in own:
+        merged["backbone"] = chain[0]
+    return merged
 
 
 def read_properties(*parts: str) -> dict:

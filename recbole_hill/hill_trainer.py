@@ -11,13 +11,13 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from recbole_hill.checkpoint import save_weights
 from recbole_hill.adapt.finetune import PairLoss, TestTimeTraining, move_toward_nodes
 from recbole_hill.adapt.interest import interest_from_lists, union
 from recbole_hill.adapt.pairs import Pairs, extract_pairs, random_nodes, random_users
+from recbole_hill.checkpoint import save_weights
+from recbole_hill.evaluation.retrieval import compare_retrievers
 from recbole_hill.index.em import learn_index
 from recbole_hill.index.hierarchy import HierarchicalIndex
-from recbole_hill.evaluation.retrieval import compare_retrievers
 from recbole_hill.retrieval.beam import BeamRetriever
 from recbole_hill.retrieval.exact import ExactRetriever
 from recbole_hill.trainer import RunTrainer
@@ -222,6 +222,7 @@ class HILLTrainer(RunTrainer):
             )
         self.arms.append("HILL")
         self.load_stage("adapted.safetensors")
+        self.saved_model_file = str(self.run_dir / "adapted.safetensors")
         self.logger.info(f"HILL kept the {self.stages['HILL']['kept']} weights")
 
     def _better(self, score: float, than: float) -> bool:

@@ -1,6 +1,5 @@
-"""One run, top to bottom: data -> backbone -> index -> adapt -> retrieval -> evaluation -> report."""
+"""One run: data -> backbone -> index -> adapt -> retrieval -> evaluation -> report."""
 
-import json
 import logging
 import time
 from dataclasses import dataclass
@@ -10,8 +9,8 @@ import torch
 from recbole.utils import init_seed
 
 from recbole_hill import runs
-from recbole_hill.config import HillConfig
-from recbole_hill.data.splits import load_data
+from recbole_hill.config import HillConfig, plain_settings
+from recbole_hill.data.splits import load_data, refuse_other_data
 from recbole_hill.trainer import trainer_for
 
 
@@ -61,7 +60,7 @@ def run(
         config["run_dir"] = str(runs.new_folder(root, config["model"], config["dataset"]))
     folder = Path(config["run_dir"])
     runs.start_log(folder, config["state"])
-    runs.write_config(folder, config.explicit())
+    runs.write_config(folder, plain_settings(config))
 
     if config["protocol"] == "refit":
         _choose_by_holdout(config, folder)
@@ -80,7 +79,7 @@ def train(config, *, use_validation: bool):
     if config["threads"]:
         torch.set_num_threads(config["threads"])
     data = load_data(config)
-    _refuse_other_data(Path(config["run_dir"]), data.sha256)
+    refuse_other_data(Path(config["run_dir"]), data.sha256)
     model = build_model(config, data)
     trainer = trainer_for(config, model)
     trainer.fit(
@@ -104,7 +103,7 @@ def evaluate(config, data, trainer) -> list[dict]:
         "dataset": config["dataset"],
         "data_sha256": data.sha256,
         **runs.provenance(config),
-        "settings": config.explicit(),
+        "settings": plain_settings(config),
     }
     rows = []
     for arm in getattr(trainer, "arms", [config["model"]]):
@@ -133,7 +132,7 @@ def _choose_by_holdout(config, folder: Path) -> None:
         config["model"],
         config["dataset"],
         None,
-        {**config.explicit(), "protocol": "holdout", "run_dir": str(folder / "holdout")},
+        {**plain_settings(config), "protocol": "holdout", "run_dir": str(folder / "holdout")},
     )
     (folder / "holdout").mkdir(exist_ok=True)
     logging.getLogger().info("refit: choosing epochs by holdout")
@@ -144,15 +143,3 @@ def _choose_by_holdout(config, folder: Path) -> None:
         kept = stages["HILL"]["kept"] == "adapted"
         config["ttt_epochs"] = stages["adapt_pairs"]["epochs"] if kept else 0
     logging.getLogger().info(f"refit: {config['epochs']} epochs")
-
-
-def _refuse_other_data(folder: Path, sha256: str) -> None:
-    """Stops a resumed run, or a loaded checkpoint, from continuing on other data."""
-    file = folder / "data.json"
-    if not file.exists():
-        file.write_text(json.dumps({"sha256": sha256}))
-    elif (known := json.loads(file.read_text())["sha256"]) != sha256:
-        raise ValueError(
-            f"{folder} was made on other data: its interactions hash to {known[:12]}, these to "
-            f"{sha256[:12]}"
-        )

@@ -105,7 +105,8 @@ def commit() -> str | None:
     try:
         head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], **_QUIET).stdout.strip()
         changed = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no", "--", "*.py", "*.yaml"], **_QUIET
+            [*git, "status", "--porcelain", "--untracked-files=no", "--", "*.py", "*.yaml"],
+            **_QUIET,
         )
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -17,7 +17,8 @@ from recbole.trainer import Trainer
 from recbole.utils import calculate_valid_score, get_trainer, init_seed
 from torch.utils.tensorboard import SummaryWriter
 
-from recbole_hill import checkpoint
+from recbole_hill import checkpoint, runs
+from recbole_hill.config import plain_settings
 from recbole_hill.files import atomic_path
 
 BEST = "best.safetensors"
@@ -30,9 +31,14 @@ def trainer_for(config, model) -> "RunTrainer":
     base = getattr(model, "trainer_class", None) or get_trainer(
         config["MODEL_TYPE"], config["model"]
     )
-    if not issubclass(base, RunTrainer):
-        base = type(f"Run{base.__name__}", (RunTrainer, base), {})
-    return base(config, model)
+    return with_run_hooks(base)(config, model)
+
+
+def with_run_hooks(base: type) -> type["RunTrainer"]:
+    """Returns a RecBole trainer class with :class:`RunTrainer` before it."""
+    if issubclass(base, RunTrainer):
+        return base
+    return type(f"Run{base.__name__}", (RunTrainer, base), {})
 
 
 class RunTrainer(Trainer):
@@ -40,13 +46,17 @@ class RunTrainer(Trainer):
 
     A run is a sequence of *stages* (``backbone``, and for HILL the M-steps and adaptations). A
     finished stage is recorded in ``stages.json``; within a stage every epoch begins by writing
-    ``state.pt`` (weights, optimiser, all random states), so that a kill loses the epoch in progress.
+    ``state.pt`` (weights, optimiser, all random states): a kill loses the epoch in progress.
     """
 
     def __init__(self, config, model):
-        config["checkpoint_dir"] = str(config["run_dir"] or config["checkpoint_dir"])
+        if not config["run_dir"]:  # started by RecBole's own run_recbole
+            root = config["checkpoint_dir"]
+            config["run_dir"] = str(runs.new_folder(root, config["model"], config["dataset"]))
+            runs.write_config(Path(config["run_dir"]), plain_settings(config))
+        config["checkpoint_dir"] = config["run_dir"]
         super().__init__(config, model)
-        self.run_dir = Path(self.checkpoint_dir)
+        self.run_dir = Path(config["run_dir"])
         self.saved_model_file = str(self.run_dir / BEST)
         self.best_epoch = -1
         self.stages: dict[str, dict] = _read_json(self.run_dir / STAGES)
@@ -161,7 +171,7 @@ class RunTrainer(Trainer):
     # -- state ----------------------------------------------------------------------------------
 
     def _begin_stage(self, stage: str, train_data) -> None:
-        """Starts the stage's clock and, if it was killed midway, restores its last epoch's start."""
+        """Starts the stage's clock; a stage killed midway goes back to its last epoch's start."""
         self._stage, self._started, self._spent = stage, time.perf_counter(), 0.0
         self.start_epoch, self.cur_step, self.best_epoch = 0, 0, -1
         self.best_valid_score = -math.inf if self.valid_metric_bigger else math.inf
@@ -190,7 +200,7 @@ class RunTrainer(Trainer):
             "random": checkpoint.random_state(train_data),
             "cur_step": self.cur_step,
             "best_epoch": self.best_epoch,
-            "best_valid_score": self.best_valid_score,
+            "best_valid_score": None if self.best_valid_score is None else float(self.best_valid_score),
             "best_valid_result": _floats(self.best_valid_result),
         }
         checkpoint.save_state(self.run_dir / STATE, state)

@@ -31,8 +31,9 @@ class PairLoss:
         self.nodes, self.negatives, self.frozen = nodes, negatives, frozen
         self.by_depth = {}
         for depth in sorted(set(pairs.depths.tolist())):
-            users, ids = (torch.from_numpy(array) for array in pairs.at_depth(depth))
-            self.by_depth[depth] = (users, ids, math.ceil(len(users) / steps))
+            here = pairs.at_depth(depth)
+            users, nodes_here = torch.from_numpy(here.users), torch.from_numpy(here.nodes)
+            self.by_depth[depth] = (users, nodes_here, math.ceil(len(here) / steps))
 
     def __call__(self, users: Tensor, items: Tensor) -> Tensor:
         """Returns the mean loss of this step's pairs.
@@ -102,9 +103,7 @@ class TestTimeTraining:
 
 
 @torch.no_grad()
-def move_toward_nodes(
-    users: Tensor, items: Tensor, pairs: Pairs, nodes, weight: float
-) -> Tensor:
+def move_toward_nodes(users: Tensor, items: Tensor, pairs: Pairs, nodes, weight: float) -> Tensor:
     """The ``average`` control: moves each user toward the mean of its nodes, without training.
 
     Args:
@@ -119,7 +118,8 @@ def move_toward_nodes(
     """
     total, count = torch.zeros_like(users), users.new_zeros(len(users), 1)
     for depth in sorted(set(pairs.depths.tolist())):
-        user, node = (torch.from_numpy(a).to(users.device) for a in pairs.at_depth(depth))
+        here = pairs.at_depth(depth)
+        user, node = (torch.from_numpy(a).to(users.device) for a in (here.users, here.nodes))
         total.index_add_(0, user, nodes.means(items, depth)[node])
         count.index_add_(0, user, torch.ones(len(user), 1, device=users.device))
     mean = total / count.clamp_min(1)

@@ -5,8 +5,8 @@ Reference:
     section 3.6 and Eq. 8.
 
 The formula of Eq. 8 was lost in the text we have; its ingredients are I(u, d), the items or nodes
-that user u is interested in at depth d, and children(n), the direct children of node n. Two readings
-fit, with the same numerator |I(u, d-1) ∩ children(n)|:
+that user u is interested in at depth d, and children(n), the direct children of node n. Two
+readings fit, with the same numerator |I(u, d-1) ∩ children(n)|:
 
 - ``coverage`` divides by |children(n)|: u owns most of the node. Our default.
 - ``concentration`` divides by |I(u, d-1)|: most of u is in the node. Closer to the paper's prose,
@@ -18,6 +18,7 @@ rate reached the threshold (``qualified``): the setting ``carry``.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 import scipy.sparse as sp
@@ -26,8 +27,8 @@ READINGS = ("coverage", "concentration")
 CARRIES = ("qualified", "touched")
 
 #: Slack of "rate >= threshold". Thresholds written as decimals need none, since both sides are
-#: correctly rounded; those of a computed grid do (0.1 * 3 > 3 / 10). Two different rates of counts
-#: up to 30,000 are further apart than this.
+#: correctly rounded; those of a computed grid do (0.1 * 3 > 3 / 10). It lets nothing else in: a
+#: threshold of three decimals and a rate of counts up to 100,000 are equal or 1e-8 apart.
 TOLERANCE = 1e-9
 
 
@@ -67,8 +68,7 @@ def interest_rates(
     Raises:
         ValueError: For an unknown reading, or if ``parent`` does not fit.
     """
-    touched = _touched(_binary(interested), parent, n_nodes)
-    return _rates(interested, touched, parent, reading)
+    return _rates(_touched(interested, parent, n_nodes), parent, reading)
 
 
 def climb(
@@ -107,8 +107,8 @@ def climb(
         # The depth above this one says how many nodes there are here; the top one has no such list.
         n_nodes = len(parents[depth]) if depth < len(parents) else None
         parent = parents[depth - 1]
-        touched = _touched(_binary(current), parent, n_nodes)
-        rates = _rates(current, touched, parent, reading)
+        touched = _touched(current, parent, n_nodes)
+        rates = _rates(touched, parent, reading)
         rates.data[rates.data < limits[depth - 1] - TOLERANCE] = 0
         rates.eliminate_zeros()
         found.append(DepthInterest(depth, rates, touched))
@@ -123,9 +123,9 @@ def check_thresholds(thresholds: Sequence[float], phi_dep: int, n_depths: int) -
         ValueError: If ``phi_dep`` is not a depth of the index, or a threshold is missing or outside
             [0, 1].
     """
-    if not 1 <= phi_dep <= n_depths:
+    if not isinstance(phi_dep, Integral) or not 1 <= phi_dep <= n_depths:
         raise ValueError(
-            f"phi_dep must be from 1 to the depth of the index, {n_depths}, got {phi_dep!r}"
+            f"phi_dep must be an integer from 1 to the index's depth {n_depths}, got {phi_dep!r}"
         )
     try:
         values = np.asarray(thresholds, dtype=np.float64)
@@ -159,7 +159,7 @@ def interest_from_lists(ids: np.ndarray, n_items: int) -> sp.csr_matrix:
     ids = np.asarray(ids)
     if ids.ndim != 2:
         raise ValueError(f"retrieved ids must have shape (U, k), got {ids.shape}")
-    if ids.size and not (-1 <= ids.min() and ids.max() < n_items):
+    if ids.size and not (ids.min() >= -1 and ids.max() < n_items):
         raise ValueError(
             f"retrieved ids must be from 0 to {n_items - 1}, or -1 as padding, "
             f"got {ids.min()} to {ids.max()}"
@@ -181,7 +181,7 @@ def union(a: sp.spmatrix, b: sp.spmatrix) -> sp.csr_matrix:
 
 
 def _binary(matrix: sp.spmatrix) -> sp.csr_matrix:
-    """Returns a copy in which every entry that is not zero is one; int64, so that sums are exact."""
+    """Returns a copy with 1 wherever there is a value; int64, so that sums are exact."""
     matrix = sp.csr_matrix(matrix, copy=True)
     matrix.sum_duplicates()
     matrix.eliminate_zeros()
@@ -189,8 +189,9 @@ def _binary(matrix: sp.spmatrix) -> sp.csr_matrix:
     return sp.csr_matrix((ones, matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
-def _touched(interested: sp.csr_matrix, parent: np.ndarray, n_nodes: int | None) -> sp.csr_matrix:
+def _touched(interested: sp.spmatrix, parent: np.ndarray, n_nodes: int | None) -> sp.csr_matrix:
     """Returns |I(u, d-1) ∩ children(n)|, shape (U, K_d)."""
+    interested = _binary(interested)
     n_children = interested.shape[1]
     if parent.shape != (n_children,) or not np.issubdtype(parent.dtype, np.integer):
         raise ValueError(
@@ -212,11 +213,9 @@ def _touched(interested: sp.csr_matrix, parent: np.ndarray, n_nodes: int | None)
     return touched
 
 
-def _rates(
-    interested: sp.spmatrix, touched: sp.csr_matrix, parent: np.ndarray, reading: str
-) -> sp.csr_matrix:
+def _rates(touched: sp.csr_matrix, parent: np.ndarray, reading: str) -> sp.csr_matrix:
     if reading == "coverage":
-        whole = np.bincount(parent, minlength=touched.shape[1])[touched.indices]
+        whole = np.bincount(parent)[touched.indices]
     elif reading == "concentration":
         # Every child has one parent, so a row of counts adds up to |I(u, d-1)|.
         size = np.asarray(touched.sum(axis=1)).ravel()

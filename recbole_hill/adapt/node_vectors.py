@@ -5,7 +5,6 @@ from torch import Tensor, nn
 
 from recbole_hill.index.hierarchy import HierarchicalIndex
 
-
 _FAMILY = ("starts", "children", "parents")
 
 
@@ -68,7 +67,9 @@ class NodeVectors(nn.Module):
         draw = (torch.rand(len(nodes), device=nodes.device) * (size - 1)).long()
         # Children are in ascending order, so that skipping the node itself keeps the draw uniform.
         drawn = children[first + draw]
-        return torch.where(drawn >= nodes, children[(first + draw + 1).clamp_max(first + size - 1)], drawn)
+        return torch.where(
+            drawn >= nodes, children[(first + draw + 1).clamp_max(first + size - 1)], drawn
+        )
 
     def frozen(self, depth: int) -> Tensor:
         """Returns the node vectors as the index learnt them, shape (K_depth, D)."""

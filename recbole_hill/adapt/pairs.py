@@ -18,12 +18,14 @@ class Pairs:
         nodes: Node within its depth, shape (E,), int64.
         depths: Depth of the node, from 1, shape (E,), int64.
         rates: Interest rate, shape (E,), float64.
+        phi_dep: How many depths were searched for pairs.
     """
 
     users: np.ndarray
     nodes: np.ndarray
     depths: np.ndarray
     rates: np.ndarray
+    phi_dep: int = 0
 
     def __post_init__(self):
         shapes = {array.shape for array in (self.users, self.nodes, self.depths, self.rates)}
@@ -34,14 +36,15 @@ class Pairs:
         return len(self.users)
 
     def per_depth(self) -> dict[int, int]:
-        """Returns the number of pairs at every depth from 1 to the highest that has any."""
-        counts = np.bincount(self.depths, minlength=1)
+        """Returns the number of pairs at every depth that was searched, 0 where none was found."""
+        counts = np.bincount(self.depths, minlength=self.phi_dep + 1)
         return {depth: int(counts[depth]) for depth in range(1, len(counts))}
 
     def at_depth(self, depth: int) -> "Pairs":
         """Returns the pairs of one depth."""
         here = self.depths == depth
-        return Pairs(self.users[here], self.nodes[here], self.depths[here], self.rates[here])
+        arrays = (self.users, self.nodes, self.depths, self.rates)
+        return Pairs(*(array[here] for array in arrays), phi_dep=self.phi_dep)
 
 
 def extract_pairs(
@@ -54,7 +57,7 @@ def extract_pairs(
     reading: str = "coverage",
     carry: str = "touched",
 ) -> Pairs:
-    """Extracts the pairs that HILL fine-tunes on (section 3.6): rate >= theta_d at depths 1..phi_dep.
+    """Extracts the pairs that HILL fine-tunes on (section 3.6): rate >= theta_d, depths 1..phi_dep.
 
     Args:
         interested: I(u, 0), shape (U, I); see `recbole_hill.adapt.interest.climb`.
@@ -79,14 +82,14 @@ def extract_pairs(
     users, nodes, depths, rates = [], [], [], []
     for level in levels:
         found = level.rates
-        size = np.bincount(parents[level.depth - 1], minlength=found.shape[1])
+        size = np.bincount(parents[level.depth - 1])
         kept = size[found.indices] >= min_children
         rows = np.repeat(np.arange(found.shape[0]), np.diff(found.indptr))
         users.append(rows[kept])
         nodes.append(found.indices[kept].astype(np.int64))
         depths.append(np.full(int(kept.sum()), level.depth, dtype=np.int64))
         rates.append(found.data[kept])
-    return Pairs(*map(np.concatenate, (users, nodes, depths, rates)))
+    return Pairs(*map(np.concatenate, (users, nodes, depths, rates)), phi_dep=phi_dep)
 
 
 def random_nodes(pairs: Pairs, nodes_per_depth: Sequence[int], rng: np.random.Generator) -> Pairs:
@@ -99,6 +102,9 @@ def random_nodes(pairs: Pairs, nodes_per_depth: Sequence[int], rng: np.random.Ge
         pairs: The real pairs.
         nodes_per_depth: K_1, K_2, ...
         rng: Where the draws come from.
+
+    Raises:
+        ValueError: If there is a pair at a depth that ``nodes_per_depth`` does not have.
     """
     n_nodes = np.asarray(nodes_per_depth, dtype=np.int64)
     if pairs.depths.max(initial=0) > len(n_nodes):

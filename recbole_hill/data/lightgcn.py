@@ -74,6 +74,18 @@ class Manifest:
     format: int = FORMAT
     unchanged: bool = field(default=False, compare=False)
 
+    def __str__(self) -> str:
+        state = "already prepared, nothing written" if self.unchanged else "prepared"
+        counts = (
+            f"{self.users:,} users, {self.items:,} items, {self.train:,} train and "
+            f"{self.test:,} test pairs"
+        )
+        hashes = [f"{self.data_sha256}  data", f"{self.split_sha256}  split, whatever its order"]
+        hashes += [f"{entry['sha256']}  {file}" for file, entry in self.files.items()]
+        hashes += [f"{entry['sha256']}  {entry['file']}, read" for entry in self.sources.values()]
+        lines = [f"SHA-256 {line}" for line in hashes] + [f"note: {note}" for note in self.notes()]
+        return "\n".join([f"{self.name}: {state}; {counts}", *lines])
+
     def notes(self) -> list[str]:
         """Returns what a reader of the data should know, one sentence each; clean data has none."""
         found = []
@@ -257,7 +269,7 @@ def _refuse(data: bytes, position: int, path: Path) -> None:
     line = data.count(b"\n", 0, position) + 1
     words = re.finditer(rb"[^ \t\r\n]+", data[start : position + 64])
     word = next(w.group() for w in words if start + w.end() > position)
-    shown = word[:40].decode("ascii", "backslashreplace")
+    shown = word[:40].decode("utf-8", "replace")
     if re.fullmatch(rb"-\d+", word):
         problem = f"id {shown} is negative"
     elif word.isdigit():

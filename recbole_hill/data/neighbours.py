@@ -29,7 +29,9 @@ def nearest_neighbours(
         raise ValueError(f"n_neighbours must be at least 1, got {k}")
     rows = sp.csr_matrix(matrix, dtype=np.float32, copy=True)
     rows.sum_duplicates()
-    rows.data = 1 / np.sqrt(np.repeat(np.diff(rows.indptr), np.diff(rows.indptr))).astype(np.float32)
+    rows.data = 1 / np.sqrt(np.repeat(np.diff(rows.indptr), np.diff(rows.indptr))).astype(
+        np.float32
+    )
     columns = rows.T.tocsr()
     n = rows.shape[0]
     ids = np.repeat(np.arange(n)[:, None], k, axis=1)
@@ -45,7 +47,9 @@ def nearest_neighbours(
     return ids, similarities
 
 
-def _top_k_of_rows(product: sp.csr_matrix, offset: int, ids: np.ndarray, values: np.ndarray) -> None:
+def _top_k_of_rows(
+    product: sp.csr_matrix, offset: int, ids: np.ndarray, values: np.ndarray
+) -> None:
     """Writes each row's k largest entries off the diagonal into ``ids`` and ``values``."""
     lengths = np.diff(product.indptr)
     filled = np.flatnonzero(lengths)

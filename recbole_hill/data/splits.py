@@ -3,16 +3,17 @@
 | protocol  | trains on               | chooses on          | tested on |
 |-----------|-------------------------|---------------------|-----------|
 | holdout   | train less validation   | validation          | test      |
-| refit     | train                   | nothing (from holdout) | test   |
-| published | train                   | **test**, as papers did | test  |
+| refit     | train                   | nothing             | test      |
+| published | train                   | test, as papers did | test      |
 
 A dataset that comes as two files (train, test) gets its validation carved from train, seeded by
 ``split_seed`` and never by the model's ``seed``, so that several seeds share one split. A dataset
-that RecBole splits itself keeps RecBole's three parts. RecBole's own two-file ``benchmark_filename``
-would fail (it unpacks three parts) or, with the test file named twice, stop early on the test set.
+that RecBole splits itself keeps RecBole's three parts. Two files in RecBole's own ``benchmark_filename``
+would fail there (it unpacks three parts) or, the test file named twice, stop early on the test set.
 """
 
 import hashlib
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +116,11 @@ def load_data(config) -> Data:
     """
     _require_files(config)
     dataset = create_dataset(config)
+    if max(config["topk"]) >= dataset.item_num:
+        raise ValueError(
+            f"topk {config['topk']} asks for longer lists than there are items "
+            f"({dataset.item_num - 1}) in {config['dataset']}"
+        )
     if config["eval_batch_size"] == "auto":
         config["eval_batch_size"] = evaluation_batch(dataset.item_num, config["eval_memory_mb"])
     train, valid, test = data_preparation(config, dataset)
@@ -150,6 +156,22 @@ def interactions_sha256(*loaders) -> str:
         order = np.lexsort((items, users))
         digest.update("\n".join(users[order]).encode() + b"\0" + "\n".join(items[order]).encode())
     return digest.hexdigest()
+
+
+def refuse_other_data(folder: Path, sha256: str) -> None:
+    """Notes the data's hash in a run's folder, and stops a run from continuing on other data.
+
+    Raises:
+        ValueError: If the folder was made on other interactions.
+    """
+    file = folder / "data.json"
+    if not file.exists():
+        file.write_text(json.dumps({"sha256": sha256}))
+    elif (known := json.loads(file.read_text())["sha256"]) != sha256:
+        raise ValueError(
+            f"{folder} was made on other data: its interactions hash to {known[:12]}, these to "
+            f"{sha256[:12]}"
+        )
 
 
 def _require_files(config) -> None:

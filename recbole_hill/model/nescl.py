@@ -24,8 +24,8 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 class NESCL(EmbeddingModel):
     """LightGCN vectors trained by BPR and a neighbourhood-enhanced contrastive loss.
 
-    loss = BPR(Z) + ssl_weight * contrast(Z', Z'') + reg_weight * norms, where Z comes from the whole
-    graph and Z', Z'' from two randomly thinned ones. For the first ``ssl_warmup_epochs`` epochs the
+    loss = BPR(Z) + ssl_weight * contrast(Z', Z'') + reg_weight * norms, where Z is of the whole
+    graph and Z', Z'' are of two randomly thinned ones. For the first ``ssl_warmup_epochs`` epochs the
     contrast is left out: from a cold start its gradient, of scale ssl_weight / (tau |z|), swamps
     BPR's for many epochs.
 

@@ -1,0 +1,202 @@
+"""Index learning by EM (HILL, section 3.5): the E-step is k-means, depth by depth.
+
+The M-step, training the backbone with the current nodes as extra targets, is
+:meth:`recbole_hill.model.hill.HILL.em_loss`.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from recbole_hill.index.hierarchy import HierarchicalIndex, means
+
+
+def learn_index(
+    item_vectors: np.ndarray,
+    items: Sequence[str],
+    nodes_per_depth: Sequence[int],
+    *,
+    direction: str = "bottom_up",
+    seed: int,
+    iterations: int = 20,
+    progress: bool = False,
+    previous: HierarchicalIndex | None = None,
+) -> HierarchicalIndex:
+    """Clusters items into a hierarchy.
+
+    ``bottom_up`` clusters the items into K_1 nodes, those nodes' vectors into K_2, and so on.
+    ``top_down`` quantises residuals coarse to fine: K_L codewords over the vectors, K_{L-1} over
+    what they leave, ...; a node is a code prefix that occurs, its vector the sum of the codewords
+    on its path, so that the number of nodes at depth d lies between K_d and the number of items.
+
+    Args:
+        item_vectors: Shape (I, D).
+        items: External item ids, (I,).
+        nodes_per_depth: K_1 >= ... >= K_L.
+        direction: ``bottom_up`` | ``top_down``.
+        seed: Of the k-means initialisation.
+        iterations: Of each k-means.
+        progress: Whether to show a bar.
+        previous: An index of the same items to start from (``bottom_up``): the last EM round's.
+
+    Raises:
+        ValueError: If the sizes or vectors do not fit; names the value and what is accepted.
+    """
+    vectors = np.ascontiguousarray(item_vectors, dtype=np.float32)
+    sizes = _check_sizes(nodes_per_depth, len(vectors))
+    if direction == "top_down":
+        return _residual_codes(vectors, items, sizes, seed, iterations, progress)
+    if direction != "bottom_up":
+        raise ValueError(f"index_direction must be bottom_up or top_down, got {direction!r}")
+    warm = previous is not None and previous.nodes_per_depth == sizes
+    parents, points = [], vectors
+    for depth, size in enumerate(sizes):
+        init = None
+        if warm:
+            init = previous.refreshed(vectors).vectors[depth]
+        points, parent = cluster(
+            points, size, seed=seed, iterations=iterations, progress=progress, init=init
+        )
+        parents.append(parent)
+    return HierarchicalIndex.build(items, parents, vectors, direction)
+
+
+def cluster(
+    vectors: np.ndarray,
+    k: int,
+    *,
+    seed: int,
+    iterations: int = 20,
+    progress: bool = False,
+    init: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Runs FAISS k-means and repairs empty clusters.
+
+    The rows are put into a canonical order first and the clusters are numbered in that order, so
+    that the order of the input decides nothing but which row is called what.
+
+    Args:
+        vectors: Shape (N, D), float32.
+        k: Number of clusters, at most N.
+        seed: Of the initialisation.
+        iterations: Lloyd iterations.
+        progress: Whether to show a bar.
+        init: Initial centres, shape (k, D).
+
+    Returns:
+        Centres (k, D), the means of their members, and assignment (N,); no cluster is empty.
+
+    Raises:
+        ValueError: If k exceeds N, a vector is not finite, or FAISS is not installed.
+    """
+    n, dim = vectors.shape
+    if not 1 <= k <= n:
+        raise ValueError(f"nodes_per_depth asks for {k} nodes over {n} points")
+    if not np.isfinite(vectors).all():
+        raise ValueError("item vectors must be finite; the backbone has diverged")
+    order = np.lexsort(vectors.T[::-1])
+    points = np.ascontiguousarray(vectors[order], dtype=np.float32)
+    if k == n:
+        assignment = np.arange(n)
+    else:
+        centres = _lloyd(points, k, seed, iterations, progress, init)
+        assignment = _assign(points, centres)
+        _fill_empty(points, assignment, k)
+        # Number the clusters by their first member in the canonical order.
+        first = np.unique(assignment, return_index=True)[1]
+        assignment = np.argsort(np.argsort(first))[assignment]
+    centres = means(points, assignment, k)
+    unsorted = np.empty(n, dtype=np.int64)
+    unsorted[order] = assignment
+    return centres.reshape(k, dim), unsorted
+
+
+def _lloyd(points, k: int, seed: int, iterations: int, progress: bool, init) -> np.ndarray:
+    """FAISS k-means, an iteration at a time so that it can show how far it is."""
+    faiss = _faiss()
+    kmeans = faiss.Clustering(points.shape[1], k)
+    kmeans.niter, kmeans.seed = 1, seed
+    kmeans.min_points_per_centroid = 1
+    # Use every point: a sample of 256 per centre is FAISS's default only above that.
+    kmeans.max_points_per_centroid = max(256, -(-len(points) // k))
+    if init is None:
+        init = points[np.random.default_rng(seed).choice(len(points), k, replace=False)]
+    centres = np.ascontiguousarray(init, dtype=np.float32)
+    index = faiss.IndexFlatL2(points.shape[1])
+    for _ in tqdm(range(iterations), desc=f"k-means {k}", disable=not progress, leave=False):
+        faiss.copy_array_to_vector(centres.ravel(), kmeans.centroids)
+        index.reset()
+        kmeans.train(points, index)
+        centres = faiss.vector_to_array(kmeans.centroids).reshape(k, -1)
+    return centres
+
+
+def _assign(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    index = _faiss().IndexFlatL2(points.shape[1])
+    index.add(np.ascontiguousarray(centres))
+    return index.search(points, 1)[1][:, 0].astype(np.int64)
+
+
+def _fill_empty(points: np.ndarray, assignment: np.ndarray, k: int) -> None:
+    """Gives each empty cluster one point: the farthest from its centre among shared clusters."""
+    counts = np.bincount(assignment, minlength=k)
+    empty = np.flatnonzero(counts == 0)
+    if not len(empty):
+        return
+    used, compact = np.unique(assignment, return_inverse=True)
+    centre = means(points, compact, len(used))[compact]
+    distance = ((points - centre).astype(np.float64) ** 2).sum(1)
+    # A cluster's nearest member stays; the others may go, farthest first.
+    order = np.lexsort((np.arange(len(points)), distance, assignment))
+    nearest = order[np.searchsorted(assignment[order], used)]
+    free = np.ones(len(points), dtype=bool)
+    free[nearest] = False
+    candidates = np.flatnonzero(free)
+    chosen = candidates[np.argsort(-distance[candidates], kind="stable")[: len(empty)]]
+    assignment[chosen] = empty
+
+
+def _residual_codes(
+    vectors, items, sizes: tuple[int, ...], seed: int, iterations: int, progress: bool
+) -> HierarchicalIndex:
+    residual, prefix = vectors, np.zeros(len(vectors), dtype=np.int64)
+    chain, sums = [], []  # coarsest first
+    total = np.zeros_like(vectors)
+    for size in reversed(sizes):
+        codewords, code = cluster(
+            residual, size, seed=seed, iterations=iterations, progress=progress
+        )
+        total = total + codewords[code]
+        residual = vectors - total
+        prefix = np.unique(prefix * size + code, return_inverse=True)[1]
+        chain.append(prefix)
+        first = np.unique(prefix, return_index=True)[1]
+        sums.append(total[first])
+    chain, sums = chain[::-1], sums[::-1]  # depth 1 first
+    parents = [chain[0]]
+    for finer, coarser in zip(chain, chain[1:], strict=False):
+        parents.append(coarser[np.unique(finer, return_index=True)[1]])
+    return HierarchicalIndex.build(items, parents, vectors, "top_down", sums)
+
+
+def _check_sizes(nodes_per_depth: Sequence[int], n_items: int) -> tuple[int, ...]:
+    sizes = tuple(int(size) for size in nodes_per_depth)
+    if not sizes or any(size < 1 for size in sizes):
+        raise ValueError(f"nodes_per_depth must be positive integers, got {nodes_per_depth}")
+    below = n_items
+    for depth, size in enumerate(sizes, start=1):
+        if size > below:
+            raise ValueError(
+                f"nodes_per_depth {list(sizes)} asks for {size} nodes at depth {depth}, over {below}"
+            )
+        below = size
+    return sizes
+
+
+def _faiss():
+    try:
+        import faiss
+    except ImportError as error:
+        raise ValueError("EM index learning needs FAISS: pip install faiss-cpu") from error
+    return faiss

@@ -1,0 +1,336 @@
+"""The hierarchical index as an immutable value: who is whose parent, and the nodes' vectors."""
+
+import hashlib
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from recbole_hill.files import atomic_path
+
+DIRECTIONS = ("bottom_up", "top_down")
+_FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class HierarchicalIndex:
+    """A tree over items. Depth 0 is the items, depth 1 the nodes just above, depth L the coarsest.
+
+    Attributes:
+        items: External item ids, shape (I,); row r of an item matrix is ``items[r]``.
+        parents: ``parents[0]`` is each item's depth-1 node, shape (I,); ``parents[d]`` each
+            depth-d node's parent, shape (K_d,). Every node has at least one child.
+        vectors: Node vectors at depths 1..L, each (K_d, D).
+        representatives: At depths 1..L, the row of the member item closest to each node, (K_d,).
+        direction: ``bottom_up`` (clusters of clusters) or ``top_down`` (residual codes).
+
+    Raises:
+        ValueError: If the parts do not make a tree.
+    """
+
+    items: np.ndarray
+    parents: tuple[np.ndarray, ...]
+    vectors: tuple[np.ndarray, ...]
+    representatives: tuple[np.ndarray, ...]
+    direction: str = "bottom_up"
+
+    def __post_init__(self):
+        freeze = object.__setattr__
+        freeze(self, "items", _frozen(np.asarray(self.items, dtype=str)))
+        for name, dtype in (
+            ("parents", np.int64),
+            ("vectors", np.float32),
+            ("representatives", np.int64),
+        ):
+            freeze(self, name, tuple(_frozen(np.asarray(a, dtype)) for a in getattr(self, name)))
+        self._check()
+
+    def _check(self) -> None:
+        if self.direction not in DIRECTIONS:
+            raise ValueError(
+                f"index direction must be one of {', '.join(DIRECTIONS)}, got {self.direction!r}"
+            )
+        if not self.parents or not len(self.items):
+            raise ValueError("an index needs at least one item and one depth")
+        if not len(self.parents) == len(self.vectors) == len(self.representatives):
+            raise ValueError("parents, vectors and representatives must have one array per depth")
+        if len(np.unique(self.items)) != len(self.items):
+            raise ValueError("an index cannot hold an item twice")
+        below = len(self.items)
+        for depth, (parent, vectors) in enumerate(
+            zip(self.parents, self.vectors, strict=True), start=1
+        ):
+            n_nodes = len(vectors)
+            if parent.shape != (below,):
+                raise ValueError(f"parents at depth {depth} must have {below} entries")
+            if parent.min() < 0 or parent.max() >= n_nodes:
+                raise ValueError(f"parents at depth {depth} must be in 0..{n_nodes - 1}")
+            if len(np.unique(parent)) != n_nodes:
+                raise ValueError(f"every depth-{depth} node must have a child")
+            if vectors.ndim != 2 or vectors.shape[1] != self.vectors[0].shape[1]:
+                raise ValueError(f"vectors at depth {depth} must be 2-D and as wide as the others")
+            representatives = self.representatives[depth - 1]
+            if representatives.shape != (n_nodes,) or not np.array_equal(
+                self.assignments(depth)[representatives], np.arange(n_nodes)
+            ):
+                raise ValueError(f"representatives at depth {depth} must be members of their nodes")
+            below = n_nodes
+
+    @classmethod
+    def build(
+        cls,
+        items: Sequence[str],
+        parents: Sequence[np.ndarray],
+        item_vectors: np.ndarray,
+        direction: str = "bottom_up",
+        vectors: Sequence[np.ndarray] | None = None,
+    ) -> "HierarchicalIndex":
+        """Completes a tree: node vectors as means of their items, and representatives.
+
+        Args:
+            items: External item ids, (I,).
+            parents: See the class.
+            item_vectors: Shape (I, D).
+            direction: See the class.
+            vectors: Node vectors per depth, if they are not the means.
+        """
+        item_vectors = np.asarray(item_vectors, dtype=np.float32)
+        assignment, found, representatives = np.arange(len(items)), [], []
+        for depth, parent in enumerate(parents):
+            assignment = np.asarray(parent)[assignment]
+            n_nodes = int(assignment.max()) + 1
+            nodes = means(item_vectors, assignment, n_nodes) if vectors is None else vectors[depth]
+            found.append(nodes)
+            representatives.append(_closest_members(item_vectors, assignment, nodes))
+        return cls(items, tuple(parents), tuple(found), tuple(representatives), direction)
+
+    # -- looking --------------------------------------------------------------------------------
+
+    @property
+    def depth(self) -> int:
+        """L, the number of depths above the items."""
+        return len(self.parents)
+
+    @property
+    def n_items(self) -> int:
+        """I, the number of items."""
+        return len(self.items)
+
+    @property
+    def nodes_per_depth(self) -> tuple[int, ...]:
+        """K_1, ..., K_L."""
+        return tuple(len(vectors) for vectors in self.vectors)
+
+    def assignments(self, depth: int) -> np.ndarray:
+        """Returns every item's node at a depth from 1 to L, shape (I,)."""
+        if not 1 <= depth <= self.depth:
+            raise ValueError(f"depth must be in 1..{self.depth}, got {depth}")
+        assignment = self.parents[0]
+        for parent in self.parents[1:depth]:
+            assignment = parent[assignment]
+        return assignment
+
+    def children(self, depth: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the direct children of the nodes at a depth from 1 to L, in CSR form.
+
+        Returns:
+            Starts (K_d + 1,) and child ids; node n's children are ``ids[starts[n]:starts[n + 1]]``,
+            ascending. Children of depth-1 nodes are item rows.
+        """
+        return self._children[depth - 1]
+
+    @cached_property
+    def _children(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        lists = []
+        for parent, n_nodes in zip(self.parents, self.nodes_per_depth, strict=True):
+            starts = np.concatenate(([0], np.cumsum(np.bincount(parent, minlength=n_nodes))))
+            lists.append((starts, np.argsort(parent, kind="stable")))
+        return lists
+
+    def path(self, row: int) -> tuple[int, ...]:
+        """Returns the nodes above an item row, depth 1 first."""
+        nodes = []
+        for parent in self.parents:
+            row = int(parent[row])
+            nodes.append(row)
+        return tuple(nodes)
+
+    # -- changing, into new values --------------------------------------------------------------
+
+    def refreshed(self, item_vectors: np.ndarray) -> "HierarchicalIndex":
+        """Returns the same tree with node vectors and representatives of the current items.
+
+        Args:
+            item_vectors: Shape (I, D).
+        """
+        return self.build(self.items, self.parents, item_vectors, self.direction)
+
+    def add(
+        self, items: Sequence[str], vectors: np.ndarray, item_vectors: np.ndarray
+    ) -> "HierarchicalIndex":
+        """Returns an index with new items, each under its nearest depth-1 node; nothing else moves.
+
+        Args:
+            items: New external ids, (N,).
+            vectors: Their vectors, (N, D).
+            item_vectors: Vectors of the items already held, (I, D), for the representatives.
+
+        Raises:
+            ValueError: If an item is held already.
+        """
+        held = np.isin(np.asarray(items, dtype=str), self.items)
+        if held.any():
+            raise ValueError(f"item {np.asarray(items)[held][0]!r} is in the index already")
+        nearest = nearest_rows(np.asarray(vectors, dtype=np.float32), self.vectors[0])
+        return self.build(
+            np.concatenate((self.items, np.asarray(items, dtype=str))),
+            (np.concatenate((self.parents[0], nearest)), *self.parents[1:]),
+            np.concatenate((item_vectors, vectors)),
+            self.direction,
+            self.vectors,
+        )
+
+    def remove(self, items: Sequence[str], item_vectors: np.ndarray) -> "HierarchicalIndex":
+        """Returns an index without some items; nodes left empty go, and ids close up.
+
+        Args:
+            items: External ids to drop.
+            item_vectors: Vectors of all items held, (I, D), for the representatives.
+
+        Raises:
+            ValueError: If an item is not held, or none would be left.
+        """
+        gone = np.asarray(items, dtype=str)
+        unknown = gone[~np.isin(gone, self.items)]
+        if len(unknown):
+            raise ValueError(f"item {unknown[0]!r} is not in the index")
+        kept = np.flatnonzero(~np.isin(self.items, gone))
+        if not len(kept):
+            raise ValueError("an index needs at least one item and one depth")
+        rows, parents, vectors = kept, [], []
+        for parent, nodes in zip(self.parents, self.vectors, strict=True):
+            alive, renumbered = np.unique(parent[rows], return_inverse=True)
+            parents.append(renumbered)
+            vectors.append(nodes[alive])
+            rows = alive
+        return self.build(
+            self.items[kept], parents, item_vectors[kept], self.direction, vectors
+        )
+
+    # -- files ----------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Writes the index as arrays, without pickle; an old file survives any failure."""
+        arrays = self._arrays()
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, **arrays, content=np.array(_digest(arrays)))
+
+    @classmethod
+    def load(cls, path: str | Path, items: Sequence[str] | None = None) -> "HierarchicalIndex":
+        """Reads an index.
+
+        Args:
+            path: What :meth:`save` wrote.
+            items: The dataset's item list; if given, the index must be over exactly these.
+
+        Raises:
+            ValueError: If the file is truncated, changed, not an index, or for other items.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            content = str(arrays.pop("content"))
+            version, depth = int(arrays["format"]), int(arrays["depth"])
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} is not a whole index file: {error}") from error
+        if content != _digest(arrays):
+            raise ValueError(f"{path} was changed after it was saved: its contents do not add up")
+        if version != _FORMAT:
+            raise ValueError(f"{path} has index format {version}, this version reads {_FORMAT}")
+        per_depth = {
+            name: tuple(arrays[f"{name}_{d}"] for d in range(1, depth + 1))
+            for name in ("parents", "vectors", "representatives")
+        }
+        index = cls(arrays["items"], direction=str(arrays["direction"]), **per_depth)
+        if items is not None:
+            index._require_items(np.asarray(items, dtype=str), path)
+        return index
+
+    def _require_items(self, items: np.ndarray, path: str | Path) -> None:
+        if np.array_equal(items, self.items):
+            return
+        n = min(len(items), len(self.items))
+        differ = np.flatnonzero(items[:n] != self.items[:n])
+        where = int(differ[0]) if len(differ) else n
+        raise ValueError(
+            f"{path} indexes another item list: {len(self.items)} items against {len(items)} here, "
+            f"different from row {where} on"
+        )
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        arrays = {
+            "format": np.array(_FORMAT),
+            "depth": np.array(self.depth),
+            "direction": np.array(self.direction),
+            "items": self.items,
+        }
+        for name in ("parents", "vectors", "representatives"):
+            for depth, array in enumerate(getattr(self, name), start=1):
+                arrays[f"{name}_{depth}"] = array
+        return arrays
+
+    def with_vectors(self, vectors: Sequence[np.ndarray]) -> "HierarchicalIndex":
+        """Returns the same tree and representatives with other node vectors, each (K_d, D)."""
+        return replace(self, vectors=tuple(vectors))
+
+
+def means(vectors: np.ndarray, assignment: np.ndarray, n_nodes: int) -> np.ndarray:
+    """Returns the mean vector of each node's members.
+
+    Args:
+        vectors: Shape (N, D).
+        assignment: Node of each row, shape (N,); no node without a row.
+        n_nodes: K.
+
+    Returns:
+        Shape (K, D), float32; sums are taken in float64.
+    """
+    order = np.argsort(assignment, kind="stable")
+    starts = np.searchsorted(assignment[order], np.arange(n_nodes))
+    sums = np.add.reduceat(vectors[order].astype(np.float64), starts, axis=0)
+    return (sums / np.bincount(assignment, minlength=n_nodes)[:, None]).astype(np.float32)
+
+
+def nearest_rows(vectors: np.ndarray, targets: np.ndarray, block: int = 1024) -> np.ndarray:
+    """Returns the row of the L2-nearest target of each vector, ties to the smallest, shape (N,)."""
+    norms = (targets.astype(np.float64) ** 2).sum(1)
+    nearest = np.empty(len(vectors), dtype=np.int64)
+    for start in range(0, len(vectors), block):
+        part = vectors[start : start + block].astype(np.float64)
+        nearest[start : start + block] = (norms - 2 * part @ targets.T.astype(np.float64)).argmin(1)
+    return nearest
+
+
+def _closest_members(
+    item_vectors: np.ndarray, assignment: np.ndarray, nodes: np.ndarray
+) -> np.ndarray:
+    distance = ((item_vectors - nodes[assignment]).astype(np.float64) ** 2).sum(1)
+    order = np.lexsort((np.arange(len(assignment)), distance, assignment))
+    return order[np.searchsorted(assignment[order], np.arange(len(nodes)))]
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}\0".encode() + array.tobytes())
+    return digest.hexdigest()

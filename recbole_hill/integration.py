@@ -1,0 +1,109 @@
+"""What ``recbole_hill.register()`` does to RecBole, on request and once.
+
+RecBole finds models, trainers and datasets by name inside its own packages. Ours are put where it
+looks; its Config learns our YAML files and today's numpy; its ``load_data_and_model``, which
+unpickles, is replaced by one that reads our run folders.
+"""
+
+import importlib.util
+import sys
+import types
+from importlib.machinery import ModuleSpec
+
+from recbole_hill import registry
+
+_PACKAGE = "recbole.model.general_recommender"
+
+
+def register_with_recbole() -> None:
+    """Makes our models known to RecBole's own entry points."""
+    import recbole.data.dataset
+    import recbole.trainer
+    from recbole.config import Config
+
+    from recbole_hill.data.splits import SplitDataset
+
+    if getattr(Config, "_knows_recbole_hill", False):
+        return
+    for entry in registry.entries():
+        if entry.origin != "recbole":
+            _expose(entry)
+            setattr(recbole.data.dataset, f"{entry.name}Dataset", SplitDataset)
+            _expose_trainer(entry, recbole.trainer)
+    _teach(Config)
+    if importlib.util.find_spec("ray") is not None:
+        import recbole.quick_start
+
+        for module in (recbole.quick_start, recbole.quick_start.quick_start):
+            module.load_data_and_model = load_data_and_model
+
+
+def load_data_and_model(model_file: str):
+    """RecBole's function of this name, for the folders that our runs leave.
+
+    Args:
+        model_file: A run's folder, or a file in it.
+
+    Returns:
+        Config, model, dataset, train, validation and test loaders, as RecBole returns them.
+
+    Raises:
+        FileNotFoundError: If it is not one of our runs: RecBole's pickled checkpoints are not
+            loaded, because unpickling runs code.
+    """
+    from pathlib import Path
+
+    from recbole_hill.serving import Served
+
+    path = Path(model_file)
+    served = Served.load(path if path.is_dir() else path.parent)
+    data = served.data
+    return served.config, served.model, data.dataset, data.train, data.valid, data.test
+
+
+def _expose(entry: registry.ModelEntry) -> None:
+    """Puts a module with the model's class where RecBole's ``get_model`` imports it from."""
+    name = f"{_PACKAGE}.{entry.name.lower()}"
+    module = types.ModuleType(name)
+    module.__spec__ = ModuleSpec(name, loader=None)
+    module.__getattr__ = _lazily(entry)
+    sys.modules[name] = module
+
+
+def _lazily(entry: registry.ModelEntry):
+    def load(attribute: str):
+        if attribute != entry.name:
+            raise AttributeError(attribute)
+        return entry.load()
+
+    return load
+
+
+def _expose_trainer(entry: registry.ModelEntry, module) -> None:
+    """Puts a resumable trainer where RecBole's ``get_trainer`` looks for the model's own."""
+    from recbole_hill.hill_trainer import HILLTrainer
+    from recbole_hill.trainer import with_run_hooks
+
+    name = f"{entry.name}Trainer"
+    base = HILLTrainer if entry.name == "HILL" else getattr(module, name, module.Trainer)
+    setattr(module, name, with_run_hooks(base))
+
+
+def _teach(config_class) -> None:
+    """Gives RecBole's Config our defaults and numpy aliases, for every model of ours."""
+    from recbole_hill.compatibility import numpy_aliases
+    from recbole_hill.config import internal_defaults
+
+    load = config_class._load_internal_config_dict
+
+    def with_ours(self, model, model_class, dataset):
+        load(self, model, model_class, dataset)
+        if registry.find(model).origin != "recbole":
+            backbone = self.external_config_dict.get("backbone")
+            self.internal_config_dict.update(internal_defaults(model, dataset, backbone))
+            # RecBole's own entry points compute with this number, so that "auto" will not do.
+            self.internal_config_dict["eval_batch_size"] = 2**25
+
+    config_class._load_internal_config_dict = with_ours
+    config_class.compatibility_settings = lambda self: numpy_aliases()
+    config_class._knows_recbole_hill = True

@@ -1,0 +1,82 @@
+"""Shared fixtures: a small planted dataset, run in a folder of its own."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recbole_hill.config import HillConfig, internal_defaults, recbole_defaults
+from recbole_hill.data.lightgcn import prepare
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+#: Settings that make every stage of a HILL run on the tiny dataset take a second.
+FAST = {
+    "epochs": 4,
+    "train_batch_size": 256,
+    "embedding_size": 16,
+    "ssl_warmup_epochs": 1,
+    "nodes_per_depth": [12, 4],
+    "em_rounds": 1,
+    "ttt_epochs": 2,
+    "beam_width": 2,
+    "interest_thresholds": [0.4, 0.2],
+    "topk": [5, 10],
+    "valid_metric": "NDCG@10",
+    "show_progress": False,
+    "state": "ERROR",
+    "threads": 1,
+}
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The verified LightGCN splits beside the checkout, where there are any."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"{SHARED_DATA} is not on this machine")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def tiny_path(tmp_path_factory) -> Path:
+    """A data path with the dataset ``tiny``: 80 users and 48 items in four planted groups."""
+    root = tmp_path_factory.mktemp("tiny")
+    rng = np.random.default_rng(0)
+    train, test = [], []
+    for user in range(80):
+        group = np.arange(48).reshape(4, 12)[user % 4]
+        liked = rng.permutation(group)[:9].tolist()
+        other = rng.integers(0, 48, 2).tolist()
+        liked += [item for item in dict.fromkeys(other) if item not in liked]
+        train.append(" ".join(map(str, [user, *liked[2:]])))
+        test.append(" ".join(map(str, [user, *liked[:2]])))
+    (root / "train.txt").write_text("\n".join(train) + "\n")
+    with gzip.open(root / "test.txt.gz", "wt") as file:
+        file.write("\n".join(test) + "\n")
+    prepare("tiny", root, root / "dataset")
+    return root / "dataset"
+
+
+@pytest.fixture
+def in_tmp(tmp_path, monkeypatch) -> Path:
+    """Runs the test in an empty folder, so that relative outputs land there."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def tiny_config(tiny_path, in_tmp):
+    """Builds a configuration on the tiny dataset: ``tiny_config("HILL", ttt_epochs=1)``."""
+
+    def build(model: str, **overrides) -> HillConfig:
+        return HillConfig(model, "tiny", None, tiny_settings(tiny_path, model, **overrides))
+
+    return build
+
+
+def tiny_settings(tiny_path: Path, model: str, **overrides) -> dict:
+    """Returns the fast settings that the model knows, with overrides."""
+    known = internal_defaults(model, "tiny") | recbole_defaults("overall.yaml")
+    fast = {key: value for key, value in FAST.items() if key in known}
+    return {**fast, "data_path": str(tiny_path), **overrides}

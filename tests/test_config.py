@@ -1,0 +1,149 @@
+"""Configuration: precedence, strict keys, protocols, devices, and no ears for sys.argv."""
+
+import sys
+
+import pytest
+import torch
+
+from recbole_hill.config import HillConfig, parse_value, plain_settings
+from recbole_hill.settings import HillSettings
+
+
+def config(**overrides):
+    return HillConfig("HILL", "ml-100k", None, overrides)
+
+
+def test_precedence(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("learning_rate: 1e-2\nttt_epochs: 7\n")
+    made = HillConfig("HILL", "ml-100k", [str(file)], {"ttt_epochs": 9})
+    assert made["ttt_epochs"] == 9  # override over file
+    assert made["learning_rate"] == 0.01  # file over model, and 1e-2 is a number
+    assert made["n_layers"] == 2  # the backbone's per_dataset over its own default
+    assert made["topk"] == [10, 20, 50]  # ours over RecBole's
+    assert made["metrics"] == ["Recall", "NDCG"]
+
+
+def test_per_dataset_settings_of_the_papers():
+    settings = {
+        name: HillConfig("NESCL", name, None, {"data_path": "x"})
+        for name in ("gowalla", "yelp2018", "amazon-book")
+    }
+    keys = ("n_layers", "ssl_weight", "n_neighbours", "ssl_form", "use_bpr", "dropout_kind")
+    found = {name: tuple(c[key] for key in keys) for name, c in settings.items()}
+    assert found == {
+        "gowalla": (3, 0.1, 5, "out", True, "node"),
+        "yelp2018": (2, 0.3, 15, "out", True, "node"),
+        "amazon-book": (2, 0.3, 5, "in", False, "edge"),
+    }
+
+
+def test_backbone_brings_its_own_settings():
+    made = config(backbone="LightGCN")
+    assert made["backbone"] == "LightGCN" and made["n_layers"] == 2
+    with pytest.raises(ValueError, match="unknown key 'ssl_tau'"):
+        config(backbone="LightGCN", ssl_tau=0.2)
+
+
+def test_unknown_key_names_the_nearest():
+    with pytest.raises(ValueError, match="unknown key 'nodes_per_dept'.*nodes_per_depth"):
+        config(nodes_per_dept=[3])
+
+
+@pytest.mark.parametrize(
+    ("model", "hint"), [("HIL", "HILL"), ("nescl", "NESCL"), ("LightGC", "LightGCN")]
+)
+def test_unknown_model_names_the_nearest(model, hint):
+    with pytest.raises(ValueError, match=f"unknown model '{model}'.*{hint}"):
+        HillConfig(model, "ml-100k")
+
+
+def test_missing_dataset_or_model():
+    with pytest.raises(ValueError, match="no dataset given"):
+        HillConfig("BPR")
+    with pytest.raises(ValueError, match="no model given"):
+        HillConfig(None, "ml-100k")
+
+
+def test_missing_config_file():
+    with pytest.raises(FileNotFoundError, match="nowhere.yaml"):
+        HillConfig("BPR", "ml-100k", ["nowhere.yaml"])
+
+
+def test_unknown_protocol():
+    with pytest.raises(ValueError, match=r"holdout, refit, published, got 'test'"):
+        config(protocol="test")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is available here")
+@pytest.mark.parametrize("asked", [{"device": "cuda"}, {"device": "cuda:1"}, {"use_gpu": True}])
+def test_cuda_asked_for_and_absent(asked):
+    with pytest.raises(ValueError, match="CUDA is not available"):
+        config(**asked)
+
+
+def test_device_is_checked_and_environment_left_alone(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    import os
+
+    assert config()["device"] == torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    with pytest.raises(ValueError, match="device must be auto, cpu, cuda or cuda:N, got 'tpu'"):
+        config(device="tpu")
+
+
+def test_sys_argv_is_not_read(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["pytest", "--learning_rate=9", "--unknown=1", "-q"])
+    assert config()["learning_rate"] == 0.001
+
+
+def test_round_trip_through_plain_settings():
+    made = config(protocol="refit", nodes_per_depth=[50, 5])
+    again = HillConfig(None, None, None, plain_settings(made))
+    assert plain_settings(again) == plain_settings(made)
+
+
+def test_recbole_models_run_by_name_with_their_own_keys():
+    assert HillConfig("MultiVAE", "ml-100k", None, {"anneal_cap": 0.1})["anneal_cap"] == 0.1
+    with pytest.raises(ValueError, match="anneal_cap"):
+        HillConfig("BPR", "ml-100k", None, {"anneal_cap": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("[3, 2]", [3, 2]), ("1e-3", 0.001), ("True", True), ("out", "out"), ("a: b: c", "a: b: c")],
+)
+def test_parse_value(text, value):
+    assert parse_value(text) == value
+
+
+BAD_SETTINGS = [
+    ({"nodes_per_depth": [2000, 10]}, "nodes_per_depth has 2000 nodes for 100 items"),
+    ({"nodes_per_depth": []}, "nodes_per_depth must be a list"),
+    ({"nodes_per_depth": [10, 0]}, "nodes_per_depth must be positive integers"),
+    ({"interest_thresholds": [0.8, 1.2]}, r"interest_thresholds must be in \[0, 1\]"),
+    ({"interest_thresholds": [0.8, -0.1]}, r"interest_thresholds must be in \[0, 1\]"),
+    ({"phi_dep": 3}, "phi_dep 3 needs as many depths"),
+    ({"phi_dep": 0}, "phi_dep must be a number >= 1"),
+    ({"pair_negatives": "easy"}, "pair_negatives must be one of random, sibling, hard"),
+    ({"adapt_control": ["nothing"]}, "adapt_control must be among continue"),
+    ({"beam_width": [1, 2, 3]}, "beam_width must be a positive integer, or one per depth"),
+    ({"average_weight": 2}, r"average_weight must be in \[0, 1\]"),
+    ({"ttt_epochs": "two"}, "ttt_epochs must be a number >= 0"),
+    ({"index_direction": None}, "index_direction must be set"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_SETTINGS)
+def test_hill_settings_are_checked(change, message):
+    made = config(nodes_per_depth=[20, 5])
+    values = {**made.final_config_dict, **change}
+    with pytest.raises(ValueError, match=message):
+        HillSettings.from_config(values, n_items=100)
+
+
+def test_hill_settings_are_frozen_and_filled():
+    settings = HillSettings.from_config(config(beam_width=3), n_items=1682)
+    assert settings.beam_width == (3, 3) and settings.nodes_per_depth == (200, 20)
+    with pytest.raises(AttributeError):
+        settings.phi_dep = 1

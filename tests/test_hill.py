@@ -1,0 +1,297 @@
+"""HILL end to end on the planted data: stages, arms, choice, files, resume, and no leaks."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import tiny_settings
+from recbole_hill.checkpoint import load_weights
+from recbole_hill.data.splits import load_data
+from recbole_hill.hill_trainer import HILLTrainer, train_history
+from recbole_hill.model.losses import bpr
+from recbole_hill.quick_start import build_model, evaluate, run
+from recbole_hill.trainer import RunTrainer, trainer_for
+
+CONTROLS = ["continue", "random_nodes", "random_users", "average"]
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_path, tmp_path_factory):
+    """A finished HILL run under holdout."""
+    root = tmp_path_factory.mktemp("saved")
+    settings = tiny_settings(tiny_path, "HILL", checkpoint_dir=str(root), epochs=15)
+    return run("HILL", "tiny", overrides=settings)
+
+
+def test_rows_of_every_arm_with_their_provenance(finished):
+    arms = [row["arm"] for row in finished.rows]
+    assert arms == ["backbone", "backbone + EM", *CONTROLS, "pairs", "HILL"]
+    for row in finished.rows:
+        assert set(row["metrics"]) == {f"{m}@{k}" for m in ("recall", "ndcg") for k in (5, 10)}
+        for key in ("data_sha256", "protocol", "seed", "commit", "versions", "device", "settings"):
+            assert key in row
+        assert row["peak_memory_mib"] > 0 and not row["test_selected"]
+
+
+def test_planted_groups_are_learnt(finished):
+    # 12 items of the own group, 7 seen on average: random ranking finds 10 of 48 by chance.
+    assert finished.rows[0]["metrics"]["recall@10"] > 0.7
+
+
+def test_files_of_a_run(finished):
+    names = {path.name for path in finished.folder.iterdir()}
+    assert {
+        "config.yaml",
+        "backbone.safetensors",
+        "adapted.safetensors",
+        "index.npz",
+        "metrics.json",
+        "rows.jsonl",
+        "run.log",
+        "stages.json",
+    } <= names
+    assert not any(name.endswith(".tmp") for name in names) and "state.pt" not in names
+    lines = (finished.folder / "rows.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == json.loads(json.dumps(finished.rows))
+
+
+def test_hill_keeps_what_validation_prefers_and_says_so(finished):
+    stage = finished.stages["HILL"]
+    adapted, unadapted = finished.stages["adapt_pairs"]["valid_score"], stage["valid_score_unadapted"]
+    assert stage["kept"] == ("adapted" if adapted > unadapted else "unadapted")
+    kept = "adapt_pairs" if stage["kept"] == "adapted" else "indexed"
+    assert same_weights(finished.folder, "adapted", finished.folder, kept)
+
+
+def test_control_without_pairs_differs_from_start_but_backbone_does_not_move(finished):
+    assert not same_weights(finished.folder, "adapt_continue", finished.folder, "indexed")
+    assert not same_weights(finished.folder, "adapt_continue", finished.folder, "adapt_pairs")
+
+
+def same_weights(folder, name, other_folder, other_name) -> bool:
+    a = load_weights(folder / f"{name}.safetensors")
+    b = load_weights(other_folder / f"{other_name}.safetensors")
+    return set(a) == set(b) and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_same_seed_same_run(finished, tiny_path, tmp_path):
+    settings = tiny_settings(tiny_path, "HILL", checkpoint_dir=str(tmp_path), epochs=15)
+    again = run("HILL", "tiny", overrides=settings)
+    assert [r["metrics"] for r in again.rows] == [r["metrics"] for r in finished.rows]
+    assert same_weights(again.folder, "adapted", finished.folder, "adapted")
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stage, epoch", [("backbone", 3), ("em_0", 0), ("adapt_pairs", 1)])
+def test_a_killed_run_resumes_to_the_same_bits(
+    finished, tiny_path, tmp_path, monkeypatch, stage, epoch
+):
+    original = RunTrainer._save_state
+
+    def save_then_die(self, at, loader):
+        original(self, at, loader)
+        if self._stage == stage and at == epoch:
+            raise Killed
+
+    settings = tiny_settings(tiny_path, "HILL", checkpoint_dir=str(tmp_path), epochs=15)
+    monkeypatch.setattr(RunTrainer, "_save_state", save_then_die)
+    with pytest.raises(Killed):
+        run("HILL", "tiny", overrides=settings)
+    monkeypatch.undo()
+    folder = next(tmp_path.glob("HILL-*"))
+    resumed = run(resume=str(folder))
+    assert resumed.folder == folder
+    assert [r["metrics"] for r in resumed.rows] == [r["metrics"] for r in finished.rows]
+    for name in ("backbone", "indexed", "adapt_pairs", "adapted"):
+        assert same_weights(folder, name, finished.folder, name), name
+
+
+def test_a_finished_run_is_not_trained_again(finished, tmp_path, monkeypatch):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.folder, copy)
+
+    def never(*args, **kwargs):
+        raise AssertionError("trained")
+
+    monkeypatch.setattr(RunTrainer, "_train_epoch", never)
+    again = run(resume=str(copy))
+    assert [r["metrics"] for r in again.rows] == [r["metrics"] for r in finished.rows]
+
+
+def test_resuming_on_other_data_is_refused(finished, tmp_path, tiny_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.folder, copy)
+    with pytest.raises(ValueError, match="was made on other data"):
+        run(resume=str(copy), overrides={"split_seed": 99})
+
+
+def test_refit_takes_epochs_and_choice_from_holdout(tiny_path, tmp_path, monkeypatch):
+    tested = []
+    original = HILLTrainer.valid_score
+    monkeypatch.setattr(
+        HILLTrainer, "valid_score", lambda self, data: tested.append(1) or original(self, data)
+    )
+    settings = tiny_settings(
+        tiny_path, "HILL", protocol="refit", checkpoint_dir=str(tmp_path), adapt_control=[]
+    )
+    result = run("HILL", "tiny", overrides=settings)
+    holdout = json.loads((result.folder / "holdout" / "stages.json").read_text())
+    kept = holdout["HILL"]["kept"] == "adapted"
+    assert result.stages["backbone"]["epochs"] == holdout["backbone"]["epochs"]
+    assert result.stages["HILL"]["kept"] == holdout["HILL"]["kept"]
+    assert result.stages["adapt_pairs"]["epochs"] == (
+        holdout["adapt_pairs"]["epochs"] if kept else 0
+    )
+    assert result.stages["HILL"]["valid_score"] is None
+    assert len(tested) == settings["ttt_epochs"] + 1  # all of them in the holdout run
+
+
+def test_published_is_stamped(tiny_path, tmp_path):
+    settings = tiny_settings(
+        tiny_path, "NESCL", protocol="published", checkpoint_dir=str(tmp_path), epochs=2
+    )
+    row = run("NESCL", "tiny", overrides=settings).rows[0]
+    assert row["test_selected"] and row["protocol"] == "published"
+
+
+@pytest.mark.parametrize("source", ["history", "retrieved", "both"])
+def test_nothing_learnt_depends_on_test_interactions(tiny_path, tmp_path, source):
+    """Another test set, the same train set: the same graph, neighbours, index, pairs, weights."""
+    other = tmp_path / "data"
+    shutil.copytree(tiny_path, other)
+    file = other / "tiny" / "tiny.test.inter"
+    head, *lines = file.read_text().splitlines()
+    users = [line.split("\t")[0] for line in lines]
+    train = {
+        tuple(line.split("\t"))
+        for line in (other / "tiny" / "tiny.train.inter").read_text().splitlines()[1:]
+    }
+    rng = np.random.default_rng(1)
+    free = [[i for i in map(str, range(48)) if (u, i) not in train] for u in users]
+    changed = [f"{u}\t{rng.choice(f)}" for u, f in zip(users, free, strict=True)]
+    file.write_text("\n".join([head, *dict.fromkeys(changed)]) + "\n")
+    folders = []
+    for i, path in enumerate((tiny_path, other)):
+        settings = tiny_settings(
+            path, "HILL", checkpoint_dir=str(tmp_path / str(i)), interest_source=source
+        )
+        folders.append(run("HILL", "tiny", overrides=settings).folder)
+    first, second = folders
+    for name in ("backbone", "indexed", "adapt_pairs", "adapted"):
+        assert same_weights(first, name, second, name), name
+    arrays = [dict(np.load(folder / "index.npz")) for folder in folders]
+    for key in arrays[0]:
+        np.testing.assert_array_equal(arrays[0][key], arrays[1][key])
+    stages = [json.loads((folder / "stages.json").read_text()) for folder in folders]
+    for stage in stages[0]:
+        assert {**stages[0][stage], "seconds": 0} == {**stages[1][stage], "seconds": 0}
+
+
+@pytest.fixture
+def indexed(tiny_config):
+    """A HILL model with its index over freshly initialised vectors."""
+    config = tiny_config("HILL", retrieval="beam", epochs=0, em_rounds=0, ttt_epochs=0)
+    config["run_dir"] = "run"
+    data = load_data(config)
+    model = build_model(config, data)
+    trainer = trainer_for(config, model)
+    trainer.show_progress = False
+    trainer.learn_index(data.train)
+    return model, trainer, data
+
+
+def test_em_loss_by_hand(indexed):
+    model, _, data = indexed
+    batch = next(iter(data.train))
+    model.begin_epoch(0)
+    users, items = model.user_item_embeddings()
+    expected = []
+    for depth in (1, 2):
+        assignment = model.index.assignments(depth)
+        means = torch.stack(
+            [items[1:][assignment == n].mean(0) for n in range(assignment.max() + 1)]
+        )
+        positive, negative = (
+            torch.from_numpy(assignment)[batch[key] - 1] for key in ("item_id", "neg_item_id")
+        )
+        differ = positive != negative
+        user = users[batch["user_id"]][differ]
+        scores = [(user * means[n[differ]]).sum(1) for n in (positive, negative)]
+        expected.append(bpr(*scores))
+    base = model.backbone.calculate_loss(batch)
+    weight = model.settings.em_weight
+    torch.testing.assert_close(model.em_loss(batch), base + weight * sum(expected) / 2)
+
+
+def test_full_width_beam_gives_the_metrics_of_exact_ranking(indexed):
+    model, trainer, data = indexed
+    model.eval()
+    _, items = model.vectors()
+    exact = trainer.evaluate(data.test, load_best_model=False)
+    from recbole_hill.retrieval.beam import BeamRetriever
+
+    ids = torch.arange(1, len(items))
+    model.retriever = BeamRetriever(model.index, items[1:], item_ids=ids, beam_width="full")
+    through_index = trainer.evaluate(data.test, load_best_model=False)
+    assert through_index == exact
+
+
+def test_beam_scores_fewer_items_and_reports_it(finished):
+    cost = finished.rows[-1]["retrieval"]
+    assert 0 < cost["index_recall"] <= 1 and cost["scored_fraction"] > 0
+
+
+def test_train_history_is_train_alone(indexed):
+    _, _, data = indexed
+    history = train_history(data.train._dataset)
+    assert history.shape == (81, 48) and history.nnz == len(data.train._dataset)
+    assert history[0].nnz == 0
+
+
+@pytest.mark.parametrize("backbone", ["BPR", "LightGCN", "SGL"])
+def test_recboles_models_as_backbones(tiny_path, tmp_path, backbone):
+    settings = tiny_settings(
+        tiny_path,
+        "HILL",
+        backbone=backbone,
+        checkpoint_dir=str(tmp_path),
+        epochs=2,
+        adapt_control=["continue"],
+    )
+    settings.pop("ssl_warmup_epochs")
+    result = run("HILL", "tiny", overrides=settings)
+    assert [row["arm"] for row in result.rows][-1] == "HILL"
+
+
+def test_backbone_without_vectors_is_refused(tiny_config):
+    config = tiny_config("HILL")
+    config["backbone"] = "NeuMF"
+    with pytest.raises(ValueError, match="backbone NeuMF trains on POINTWISE"):
+        build_model(config, load_data(config))
+
+
+def test_test_set_is_read_once_per_arm_and_only_at_the_end(tiny_config, monkeypatch):
+    config = tiny_config("HILL", epochs=2)
+    config["run_dir"] = "run"
+    data = load_data(config)
+    reads = []
+    collate = type(data.test).collate_fn
+    monkeypatch.setattr(
+        type(data.test),
+        "collate_fn",
+        lambda self, index: (reads.append(self is data.test), collate(self, index))[1],
+    )
+    data.test.collate_fn = type(data.test).collate_fn.__get__(data.test)
+    data.valid.collate_fn = type(data.valid).collate_fn.__get__(data.valid)
+    trainer = trainer_for(config, build_model(config, data))
+    trainer.fit(data.train, data.valid)
+    assert reads and not any(reads)
+    reads.clear()
+    rows = evaluate(config, data, trainer)
+    assert all(reads) and len(reads) == len(rows) * len(data.test)

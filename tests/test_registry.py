@@ -1,0 +1,60 @@
+"""The registry: every name resolves, and no name is given twice."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from recbole_hill import registry
+from recbole_hill.config import read_properties
+from recbole_hill.registry import ModelEntry
+
+
+def test_every_own_entry_has_class_citation_and_settings():
+    for entry in registry.entries():
+        if entry.origin == "recbole":
+            continue
+        assert entry.load().__name__ == entry.path.split(":")[1]
+        assert entry.citation, entry.name
+        if entry.origin == "own":
+            assert read_properties("model", f"{entry.name}.yaml"), entry.name
+
+
+def test_recbole_models_are_found_without_importing_them():
+    models = registry.recbole_models()
+    assert {"BPR", "LightGCN", "SASRec", "DeepFM", "KGAT", "MultiVAE"} <= set(models)
+    assert "Rendle" in models["BPR"].citation
+    for name in ("BPR", "SASRec", "DeepFM"):
+        module, attribute = models[name].path.split(":")
+        assert hasattr(importlib.import_module(module), attribute)
+
+
+def test_mended_models_replace_recboles_in_the_list():
+    names = [entry.name for entry in registry.entries()]
+    assert len(names) == len(set(names))
+    assert registry.find("LightGCN").origin == "recbole, mended"
+
+
+@pytest.mark.parametrize("name", ["HILL", "hill", "SUPCCL", "BPR"])
+def test_duplicates_are_refused(name):
+    with pytest.raises(ValueError, match=f"'{name}' is already registered"):
+        registry.add(ModelEntry(name, "x:Y", "own", "nobody"))
+
+
+def test_alias_finds_the_model():
+    assert registry.find("SUPCCL").name == "NESCL"
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = (
+        "import sys, recbole_hill, recbole_hill.registry;"
+        "heavy = {'torch', 'faiss', 'ray', 'recbole.config', 'torch_geometric'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_running_needs_no_ray():
+    code = "import sys; sys.modules['ray'] = None; import recbole_hill.quick_start"
+    subprocess.run([sys.executable, "-c", code], check=True)
