@@ -5,7 +5,9 @@ finished one. Everything a stage learns from is the train set; the validation lo
 epoch and whether the adapted weights are kept, and nothing else.
 """
 
+import json
 import time
+from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,13 +16,15 @@ import torch
 from recbole_hill.adapt.finetune import PairLoss, TestTimeTraining, move_toward_nodes
 from recbole_hill.adapt.interest import interest_from_lists, union
 from recbole_hill.adapt.pairs import Pairs, extract_pairs, random_nodes, random_users
-from recbole_hill.checkpoint import save_weights
 from recbole_hill.evaluation.retrieval import compare_retrievers
+from recbole_hill.checkpoint import load_weights, save_weights
+from recbole_hill.data.splits import known_data, require_same_data
 from recbole_hill.index.em import learn_index
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.retrieval.beam import BeamRetriever
 from recbole_hill.retrieval.exact import ExactRetriever
-from recbole_hill.trainer import RunTrainer
+from recbole_hill.runs import read_config
+from recbole_hill.trainer import STAGES, RunTrainer
 
 INDEX = "index.npz"
 START = "indexed.safetensors"  # the weights that every arm starts from
@@ -37,6 +41,8 @@ class HILLTrainer(RunTrainer):
     def fit(self, train_data, valid_data=None, **kwargs):
         """Trains the backbone, learns the index, adapts, and keeps what validation prefers."""
         self.show_progress = kwargs.get("show_progress", False)
+        if self.config["backbone_from"] and "backbone" not in self.stages:
+            self._take_backbone(Path(self.config["backbone_from"]), train_data, valid_data)
         super().fit(train_data, valid_data, **kwargs)
         self.learn_index(train_data)
         self.find_pairs(train_data)
@@ -48,6 +54,37 @@ class HILLTrainer(RunTrainer):
         self.adapt("pairs", train_data, valid_data)
         self.choose(valid_data)
         return self.stages["HILL"]["valid_score"], self.best_valid_result
+
+    def _take_backbone(self, folder: Path, train_data, valid_data) -> None:
+        """Starts from the weights of a finished run of the backbone on the same data.
+
+        Raises:
+            ValueError: If that run is of another model or other data, or its weights do not fit.
+        """
+        theirs = read_config(folder)
+        if theirs["model"] != self.config["backbone"]:
+            raise ValueError(
+                f"backbone_from {folder} is a run of {theirs['model']}, not {self.config['backbone']}"
+            )
+        require_same_data(folder, known_data(self.run_dir))
+        weights = load_weights(folder / "backbone.safetensors")
+        try:
+            self.model.backbone.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ValueError(f"the weights in {folder} do not fit: {error}") from error
+        self._clock(0.0)
+        self.eval_collector.data_collect(train_data)
+        score = None if valid_data is None else self.valid_score(valid_data)
+        facts = json.loads((folder / STAGES).read_text())["backbone"]
+        self.finish_stage(
+            "backbone",
+            save_as="backbone.safetensors",
+            epochs=facts["epochs"],
+            trained_seconds=facts["seconds"],
+            valid_score=score,
+            valid=facts["valid"],
+            taken_from=folder.name,
+        )
 
     @property
     def settings(self):

@@ -10,7 +10,7 @@ from recbole.utils import init_seed
 
 from recbole_hill import runs
 from recbole_hill.config import HillConfig, plain_settings
-from recbole_hill.data.splits import load_data, refuse_other_data
+from recbole_hill.data.splits import load_data, note_data
 from recbole_hill.trainer import trainer_for
 
 
@@ -79,7 +79,7 @@ def train(config, *, use_validation: bool):
     if config["threads"]:
         torch.set_num_threads(config["threads"])
     data = load_data(config)
-    refuse_other_data(Path(config["run_dir"]), data.sha256)
+    note_data(Path(config["run_dir"]), data.sha256)
     model = build_model(config, data)
     trainer = trainer_for(config, model)
     trainer.fit(

@@ -10,7 +10,7 @@ from torch import Tensor
 from recbole_hill import runs
 from recbole_hill.checkpoint import load_weights
 from recbole_hill.config import HillConfig
-from recbole_hill.data.splits import Data, load_data, refuse_other_data
+from recbole_hill.data.splits import Data, load_data, require_same_data
 from recbole_hill.index.hierarchy import HierarchicalIndex
 
 
@@ -48,7 +48,7 @@ class Served:
                 f"the run in {folder} has not finished; continue it with --resume={folder}"
             )
         data = load_data(config)
-        refuse_other_data(folder, data.sha256)
+        require_same_data(folder, data.sha256)
         model = build_model(config, data)
         model.load_state_dict(load_weights(weights))
         model.eval()

@@ -145,6 +145,7 @@ def test_a_second_call_sets_nothing(monkeypatch):
     assert numpy_aliases() == ()
 
 
+@pytest.mark.filterwarnings("ignore::SyntaxWarning")  # RecBole's docstrings, from Python 3.12 on
 def test_every_numpy_name_that_recbole_reads_is_there():
     numpy_aliases()
     read = {}

@@ -26,6 +26,10 @@ from recbole.data.interaction import cat_interactions
 from recbole.data.utils import create_dataset as recbole_create_dataset
 from recbole.utils import ModelType, init_seed
 
+from recbole_hill.files import atomic_path
+
+_DATA = "data.json"
+
 #: How many score-sized arrays RecBole's full-sort evaluation holds for a batch of users.
 _EVALUATION_COPIES = 5
 
@@ -158,16 +162,34 @@ def interactions_sha256(*loaders) -> str:
     return digest.hexdigest()
 
 
-def refuse_other_data(folder: Path, sha256: str) -> None:
-    """Notes the data's hash in a run's folder, and stops a run from continuing on other data.
+def note_data(folder: Path, sha256: str) -> None:
+    """Notes the data's hash in a run's folder, or checks it against the one noted there.
 
     Raises:
         ValueError: If the folder was made on other interactions.
     """
-    file = folder / "data.json"
-    if not file.exists():
-        file.write_text(json.dumps({"sha256": sha256}))
-    elif (known := json.loads(file.read_text())["sha256"]) != sha256:
+    if (folder / _DATA).exists():
+        require_same_data(folder, sha256)
+    else:
+        with atomic_path(folder / _DATA) as temporary:
+            temporary.write_text(json.dumps({"sha256": sha256}))
+
+
+def known_data(folder: Path) -> str:
+    """Returns the data hash that a run's folder notes."""
+    try:
+        return json.loads((folder / _DATA).read_text())["sha256"]
+    except (OSError, json.JSONDecodeError, KeyError) as error:
+        raise ValueError(f"{folder / _DATA} does not say which data the run saw") from error
+
+
+def require_same_data(folder: Path, sha256: str) -> None:
+    """Refuses a run's folder that was made on other interactions than these.
+
+    Raises:
+        ValueError: Naming both hashes.
+    """
+    if (known := known_data(folder)) != sha256:
         raise ValueError(
             f"{folder} was made on other data: its interactions hash to {known[:12]}, these to "
             f"{sha256[:12]}"

@@ -120,9 +120,8 @@ def _lloyd(points, k: int, seed: int, iterations: int, progress: bool, init) -> 
     kmeans.min_points_per_centroid = 1
     # Use every point: a sample of 256 per centre is FAISS's default only above that.
     kmeans.max_points_per_centroid = max(256, -(-len(points) // k))
-    if init is None:
-        init = points[np.random.default_rng(seed).choice(len(points), k, replace=False)]
-    centres = np.ascontiguousarray(init, dtype=np.float32)
+    centres = _spread(points, k, seed) if init is None else init
+    centres = np.ascontiguousarray(centres, dtype=np.float32)
     index = faiss.IndexFlatL2(points.shape[1])
     for _ in tqdm(range(iterations), desc=f"k-means {k}", disable=not progress, leave=False):
         faiss.copy_array_to_vector(centres.ravel(), kmeans.centroids)
@@ -130,6 +129,30 @@ def _lloyd(points, k: int, seed: int, iterations: int, progress: bool, init) -> 
         kmeans.train(points, index)
         centres = faiss.vector_to_array(kmeans.centroids).reshape(k, -1)
     return centres
+
+
+def _spread(points: np.ndarray, k: int, seed: int, rounds: int = 16) -> np.ndarray:
+    """Draws k points far from each other, as k-means++ (SODA 2007) does, many at a time.
+
+    Every round draws points with probability proportional to their squared distance from those
+    drawn before; up to ``rounds`` points it is k-means++ itself. It costs one assignment pass.
+    """
+    rng = np.random.default_rng(seed)
+    distance = np.ones(len(points))
+    chosen = np.empty(0, dtype=np.int64)
+    for batch in np.array_split(np.arange(k), min(k, rounds)):
+        weights = distance.copy()
+        weights[chosen] = 0
+        reachable = np.count_nonzero(weights)
+        if reachable < len(batch):  # fewer distinct points than centres: any other will do
+            weights[np.setdiff1d(np.arange(len(points)), chosen)] += 1e-12
+        drawn = rng.choice(len(points), len(batch), replace=False, p=weights / weights.sum())
+        index = _faiss().IndexFlatL2(points.shape[1])
+        index.add(points[drawn])
+        nearest = index.search(points, 1)[0][:, 0]
+        distance = nearest if not len(chosen) else np.minimum(distance, nearest)
+        chosen = np.concatenate((chosen, drawn))
+    return points[chosen]
 
 
 def _assign(points: np.ndarray, centres: np.ndarray) -> np.ndarray:

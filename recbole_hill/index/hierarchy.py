@@ -183,7 +183,7 @@ class HierarchicalIndex:
         """
         held = np.isin(np.asarray(items, dtype=str), self.items)
         if held.any():
-            raise ValueError(f"item {np.asarray(items)[held][0]!r} is in the index already")
+            raise ValueError(f"item {str(np.asarray(items)[held][0])!r} is in the index already")
         nearest = nearest_rows(np.asarray(vectors, dtype=np.float32), self.vectors[0])
         return self.build(
             np.concatenate((self.items, np.asarray(items, dtype=str))),
@@ -206,7 +206,7 @@ class HierarchicalIndex:
         gone = np.asarray(items, dtype=str)
         unknown = gone[~np.isin(gone, self.items)]
         if len(unknown):
-            raise ValueError(f"item {unknown[0]!r} is not in the index")
+            raise ValueError(f"item {str(unknown[0])!r} is not in the index")
         kept = np.flatnonzero(~np.isin(self.items, gone))
         if not len(kept):
             raise ValueError("an index needs at least one item and one depth")
@@ -216,9 +216,7 @@ class HierarchicalIndex:
             parents.append(renumbered)
             vectors.append(nodes[alive])
             rows = alive
-        return self.build(
-            self.items[kept], parents, item_vectors[kept], self.direction, vectors
-        )
+        return self.build(self.items[kept], parents, item_vectors[kept], self.direction, vectors)
 
     # -- files ----------------------------------------------------------------------------------
 

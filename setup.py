@@ -1,0 +1,55 @@
+"""Packaging: `properties/` and `tuning/` stay at the top of the checkout, and ship inside."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).resolve().parent
+INIT = (HERE / "recbole_hill" / "__init__.py").read_text(encoding="utf-8")
+README = HERE / "README.md"
+
+BASELINES = ["gensim", "torch-geometric", "torchdiffeq"]
+TUNE = ["ray[tune]"]
+TEST = ["build", "pytest", "ruff"]
+
+setup(
+    name="recbole-hill",
+    version=re.search(r'^__version__ = "(.+)"$', INIT, re.MULTILINE)[1],
+    description="Hierarchical-index retrieval (HILL) with test-time training, for RecBole",
+    long_description=README.read_text(encoding="utf-8") if README.is_file() else "",
+    long_description_content_type="text/markdown",
+    python_requires=">=3.10",
+    packages=[
+        *find_packages(include=["recbole_hill", "recbole_hill.*"]),
+        "recbole_hill.properties",
+        "recbole_hill.tuning",
+    ],
+    package_dir={
+        "recbole_hill.properties": "properties",
+        "recbole_hill.tuning": "tuning",
+    },
+    package_data={
+        "recbole_hill.properties": ["**/*.yaml"],
+        "recbole_hill.tuning": ["**/*.yaml"],
+    },
+    install_requires=[
+        "faiss-cpu",
+        "kmeans-pytorch",  # RecBole 1.2 imports it with its general models, yet does not require it
+        "numpy",
+        "pandas<3",  # RecBole fills missing values by chained assignment, a no-op in pandas 3
+        "pyyaml",
+        "recbole>=1.2.0,<1.3",
+        "safetensors",
+        "scipy",
+        "torch>=2.1",
+        "tqdm",
+    ],
+    extras_require={
+        "baselines": BASELINES,
+        "tune": TUNE,
+        "test": TEST,
+        "all": sorted({*BASELINES, *TUNE, *TEST}),
+    },
+    entry_points={"console_scripts": ["recbole-hill = recbole_hill.cli:main"]},
+)

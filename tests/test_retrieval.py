@@ -1,0 +1,138 @@
+"""One contract for every retriever: order, ties, exclusion, padding; beam against exact."""
+
+import numpy as np
+import pytest
+import torch
+
+from planted import planted_hierarchy
+from recbole_hill.evaluation.retrieval import compare_retrievers, index_recall
+from recbole_hill.index.em import learn_index
+from recbole_hill.retrieval.base import top_k
+from recbole_hill.retrieval.beam import BeamRetriever
+from recbole_hill.retrieval.exact import ExactRetriever
+
+
+def slow_search(users, items, ids, k, exclude):
+    """Sorts every user's items by (-score, id) in plain Python."""
+    lists = []
+    banned = set(zip(*(part.tolist() for part in exclude), strict=True))
+    for row, user in enumerate(users.double()):
+        scored = [
+            (-float(user @ item), i)
+            for item, i in zip(items.double(), ids.tolist(), strict=True)
+            if (row, i) not in banned
+        ]
+        best = [(i, -s) for s, i in sorted(scored)[:k]]
+        lists.append(best + [(-1, -np.inf)] * (k - len(best)))
+    found = torch.tensor([[i for i, _ in row] for row in lists])
+    return torch.tensor([[s for _, s in row] for row in lists]), found
+
+
+@pytest.fixture(params=["integers", "floats"])
+def made(request):
+    rng = np.random.default_rng(0)
+    if request.param == "integers":  # exact arithmetic and many ties
+        items = torch.from_numpy(rng.integers(-1, 2, (60, 4)).astype(np.float32))
+        users = torch.from_numpy(rng.integers(-1, 2, (25, 4)).astype(np.float32))
+    else:
+        items, users = (torch.from_numpy(rng.normal(size=(n, 4))).float() for n in (60, 25))
+    ids = torch.arange(1, 61) * 3
+    exclude = (torch.arange(25).repeat_interleave(6), ids[torch.from_numpy(rng.integers(0, 60, 150))])
+    index = learn_index(items.numpy(), [str(i) for i in range(60)], [12, 4], seed=0)
+    retrievers = {
+        "exact": ExactRetriever(items, ids),
+        "beam": BeamRetriever(index, items, ids, beam_width="full"),
+    }
+    return retrievers, users, items, ids, exclude
+
+
+@pytest.mark.parametrize("block", [4, 1024])
+@pytest.mark.parametrize("k", [1, 7, 60, 80])
+@pytest.mark.parametrize("name", ["exact", "beam"])
+def test_against_plain_python(made, name, k, block, monkeypatch):
+    retrievers, users, items, ids, exclude = made
+    monkeypatch.setattr(retrievers[name], "block", block, raising=False)
+    scores, found = retrievers[name].search(users, k, exclude)
+    expected_scores, expected = slow_search(users, items, ids, k, exclude)
+    assert torch.equal(found, expected)
+    torch.testing.assert_close(scores.double(), expected_scores.double(), rtol=1e-5, atol=1e-6)
+
+
+def test_nothing_to_exclude(made):
+    retrievers, users, items, ids, _ = made
+    none = (torch.empty(0, dtype=torch.int64),) * 2
+    expected = slow_search(users, items, ids, 9, none)[1]
+    for retriever in retrievers.values():
+        assert torch.equal(retriever.search(users, 9)[1], expected)
+
+
+@pytest.mark.parametrize("k", [1, 3, 5, 8])
+def test_top_k_breaks_ties_by_column_at_the_boundary(k):
+    torch.manual_seed(0)
+    scores = torch.randint(0, 3, (200, 8)).float()
+    values, columns = top_k(scores, k)
+    for row, got in zip(scores.tolist(), columns.tolist(), strict=True):
+        assert got == sorted(range(8), key=lambda c: (-row[c], c))[:k]
+    torch.testing.assert_close(values, scores.gather(1, columns))
+
+
+def test_narrow_beam_finds_planted_items_cheaply():
+    rng = np.random.default_rng(1)
+    vectors, fine, _ = planted_hierarchy(rng, n_coarse=8, n_fine=8, n_items=20)
+    items = torch.from_numpy(vectors)
+    index = learn_index(vectors, [str(i) for i in range(1280)], [64, 8], seed=0, iterations=40)
+    users = items[torch.from_numpy(rng.integers(0, 1280, 50))]
+    beam = BeamRetriever(index, items, beam_width=2)
+    report = compare_retrievers(ExactRetriever(items), beam, users, 10, block=16)
+    assert report["index_recall"] > 0.9
+    assert report["scored_fraction"] < 0.1
+    # By hand: 8 coarse nodes, then the children of 2, then the items of 2 nodes, per user.
+    _, found = beam.search(users[:1], 5)
+    assert len(set(fine[found[0]].tolist())) <= 2
+
+
+def test_scored_counts_inner_products():
+    items = torch.arange(12.0).reshape(6, 2)
+    index = learn_index(items.numpy(), list("abcdef"), [3, 1], seed=0)
+    beam = BeamRetriever(index, items, beam_width="full")
+    beam.search(torch.ones(4, 2), 2)
+    assert beam.scored == 4 * (1 + 3 + 6) and beam.queries == 4
+    assert beam.scored_fraction() == pytest.approx(10 / 6)
+
+
+def test_narrow_beam_with_everything_seen_pads():
+    items = torch.eye(4)
+    index = learn_index(items.numpy(), list("abcd"), [4], seed=0)
+    beam = BeamRetriever(index, items, beam_width=1)
+    user = torch.tensor([[3.0, 2, 1, 0]])
+    _, ids = beam.search(user, 3)
+    assert ids.tolist() == [[0, -1, -1]]
+    scores, ids = beam.search(user, 3, (torch.tensor([0]), torch.tensor([0])))
+    assert ids.tolist() == [[-1, -1, -1]] and (scores == -torch.inf).all()
+
+
+def test_bad_calls(made):
+    retrievers, users, items, ids, _ = made
+    exact = retrievers["exact"]
+    with pytest.raises(ValueError, match="k must be at least 1"):
+        exact.search(users, 0)
+    with pytest.raises(ValueError, match=r"users must have shape \(B, 4\)"):
+        exact.search(users[:, :3], 5)
+    with pytest.raises(ValueError, match=r"outside 0\.\.24"):
+        exact.search(users, 5, (torch.tensor([25]), torch.tensor([3])))
+    with pytest.raises(ValueError, match="ascending ids"):
+        ExactRetriever(items, ids.flip(0))
+    index = retrievers["beam"]
+    tree = learn_index(items.numpy(), [str(i) for i in range(60)], [12, 4], seed=0)
+    for width in (0, [1], [1, 0], []):
+        with pytest.raises(ValueError, match="beam_width must be"):
+            BeamRetriever(tree, items, beam_width=width)
+    with pytest.raises(ValueError, match="the index holds 60 items, the vectors 59"):
+        BeamRetriever(tree, items[:59], beam_width=1)
+    assert index.widths == (4, 12)
+
+
+def test_index_recall_by_hand():
+    exact = torch.tensor([[1, 2, 3], [4, 5, -1]])
+    found = torch.tensor([[3, 9, 1], [-1, -1, -1]])
+    assert index_recall(exact, found) == pytest.approx(2 / 5)

@@ -1,0 +1,1 @@
+"""Search spaces and sweeps; installed as ``recbole_hill.tuning``."""
