@@ -12,9 +12,44 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_hill.files import atomic_path
+
+
+#: Where RecBole's ``other_parameter`` tensors stand among a model's weights.
+_OTHER = "other_parameter."
+
+
+def model_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Returns a model's state dict with the tensors that RecBole keeps as ``other_parameter``.
+
+    Some of RecBole's models learn such tensors (Pop's counts), others cache vectors in them.
+    """
+    state = dict(model.state_dict())
+    for name, value in _other_parameters(model).items():
+        if isinstance(value, Tensor) and value.layout == torch.strided:
+            state[_OTHER + name] = value
+    return state
+
+
+def set_model_weights(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Loads what :func:`model_weights` returned.
+
+    A cache that the state does not hold is emptied: kept, RecBole's LightGCN would go on scoring
+    with the vectors of its last weights.
+    """
+    others = {name: value for name, value in state.items() if name.startswith(_OTHER)}
+    model.load_state_dict({name: state[name] for name in state if name not in others})
+    for name, value in _other_parameters(model).items():
+        if value is None or isinstance(value, Tensor):
+            saved = others.get(_OTHER + name)
+            device = next((p.device for p in model.parameters()), torch.device("cpu"))
+            setattr(model, name, None if saved is None else saved.to(device))
+
+
+def _other_parameters(model: nn.Module) -> dict:
+    return model.other_parameter() if hasattr(model, "other_parameter") else {}
 
 
 def save_weights(path: Path, state: dict[str, Tensor]) -> None:

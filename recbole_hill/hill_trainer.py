@@ -17,7 +17,7 @@ from recbole_hill.adapt.finetune import PairLoss, TestTimeTraining, move_toward_
 from recbole_hill.adapt.interest import interest_from_lists, union
 from recbole_hill.adapt.pairs import Pairs, extract_pairs, random_nodes, random_users
 from recbole_hill.evaluation.retrieval import compare_retrievers
-from recbole_hill.checkpoint import load_weights, save_weights
+from recbole_hill.checkpoint import load_weights, set_model_weights
 from recbole_hill.data.splits import known_data, require_same_data
 from recbole_hill.index.em import learn_index
 from recbole_hill.index.hierarchy import HierarchicalIndex
@@ -69,7 +69,7 @@ class HILLTrainer(RunTrainer):
         require_same_data(folder, known_data(self.run_dir))
         weights = load_weights(folder / "backbone.safetensors")
         try:
-            self.model.backbone.load_state_dict(weights)
+            set_model_weights(self.model.backbone, weights)
         except RuntimeError as error:
             raise ValueError(f"the weights in {folder} do not fit: {error}") from error
         self._clock(0.0)
@@ -202,13 +202,13 @@ class HILLTrainer(RunTrainer):
         if arm != "continue" and len(pairs):
             loss = self.pair_loss(pairs, len(train_data))
         training = TestTimeTraining(self.model, loss, self.settings.ttt_weight)
-        stage, best = f"adapt_{arm}", self.run_dir / f"adapt_{arm}.safetensors"
+        stage, best = f"adapt_{arm}", f"adapt_{arm}.safetensors"
 
         def keep_best(epoch: int) -> None:
             score = None if valid_data is None else self.valid_score(valid_data)
             if score is None or self.best_epoch < 0 or self._better(score, self.best_valid_score):
                 self.best_epoch, self.best_valid_score = epoch, score
-                save_weights(best, self.model.state_dict())
+                self.save_model(best)
 
         self.run_stage(
             stage,
@@ -220,7 +220,7 @@ class HILLTrainer(RunTrainer):
             show_progress=self.show_progress,
         )
         if self.best_epoch < 0:  # no epochs were asked for
-            save_weights(best, self.model.state_dict())
+            self.save_model(best)
         score = None if self.best_epoch < 0 else self.best_valid_score
         self.finish_stage(stage, epochs=self.best_epoch + 1, valid_score=score)
 

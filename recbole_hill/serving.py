@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from recbole_hill import runs
-from recbole_hill.checkpoint import load_weights
+from recbole_hill.checkpoint import load_weights, set_model_weights
 from recbole_hill.config import HillConfig
 from recbole_hill.data.splits import Data, load_data, require_same_data
 from recbole_hill.index.hierarchy import HierarchicalIndex
@@ -50,7 +50,7 @@ class Served:
         data = load_data(config)
         require_same_data(folder, data.sha256)
         model = build_model(config, data)
-        model.load_state_dict(load_weights(weights))
+        set_model_weights(model, load_weights(weights))
         model.eval()
         if (folder / "index.npz").is_file() and hasattr(model, "set_index"):
             from recbole_hill.hill_trainer import item_tokens

@@ -130,15 +130,20 @@ class RunTrainer(Trainer):
             facts: Plain data to keep in ``stages.json`` beside the stage's seconds.
         """
         if save_as:
-            checkpoint.save_weights(self.run_dir / save_as, self.model.state_dict())
+            self.save_model(save_as)
         self.stages[stage] = {"seconds": round(self._seconds(), 2), **facts}
         with atomic_path(self.run_dir / STAGES) as temporary:
             temporary.write_text(json.dumps(self.stages, indent=1))
         (self.run_dir / STATE).unlink(missing_ok=True)
 
+    def save_model(self, file: str) -> None:
+        """Writes the model's weights to the run's folder."""
+        checkpoint.save_weights(self.run_dir / file, checkpoint.model_weights(self.model))
+
     def load_stage(self, file: str) -> None:
         """Loads the weights that a finished stage left in the run's folder."""
-        self.model.load_state_dict(checkpoint.load_weights(self.run_dir / file))
+        weights = checkpoint.load_weights(self.run_dir / file)
+        checkpoint.set_model_weights(self.model, weights)
 
     def valid_score(self, valid_data) -> float:
         """Returns the validation metric of the current weights."""
@@ -155,13 +160,13 @@ class RunTrainer(Trainer):
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
         self.best_epoch = epoch
-        checkpoint.save_weights(self.run_dir / BEST, self.model.state_dict())
+        self.save_model(BEST)
 
     def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
         """RecBole's evaluation, with weights loaded by us instead of unpickled."""
         if load_best_model:
             weights = checkpoint.load_weights(Path(model_file or self.saved_model_file))
-            self.model.load_state_dict(weights)
+            checkpoint.set_model_weights(self.model, weights)
         return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
 
     def resume_checkpoint(self, resume_file):
@@ -181,7 +186,7 @@ class RunTrainer(Trainer):
         state = checkpoint.load_state(path)
         if state.get("stage") != stage:
             return
-        self.model.load_state_dict(state["model"])
+        checkpoint.set_model_weights(self.model, state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         checkpoint.restore_random_state(state["random"], train_data)
         self.start_epoch, self._spent = state["epoch"], state["seconds"]
@@ -195,12 +200,12 @@ class RunTrainer(Trainer):
             "stage": self._stage,
             "epoch": epoch,
             "seconds": self._seconds(),
-            "model": self.model.state_dict(),
+            "model": checkpoint.model_weights(self.model),
             "optimizer": self.optimizer.state_dict(),
             "random": checkpoint.random_state(train_data),
             "cur_step": self.cur_step,
             "best_epoch": self.best_epoch,
-            "best_valid_score": None if self.best_valid_score is None else float(self.best_valid_score),
+            "best_valid_score": _float(self.best_valid_score),
             "best_valid_result": _floats(self.best_valid_result),
         }
         checkpoint.save_state(self.run_dir / STATE, state)
@@ -215,6 +220,10 @@ class RunTrainer(Trainer):
         with suppress(OSError):  # only if nothing of the user's is in it
             Path(self.tensorboard.log_dir).parent.rmdir()
         self.tensorboard = SummaryWriter(str(self.run_dir / "tensorboard"))
+
+
+def _float(value) -> float | None:
+    return None if value is None else float(value)
 
 
 def _floats(result: dict | None) -> dict | None:

@@ -1,0 +1,61 @@
+"""RecBole's graph models on today's SciPy: the matrix by hand, and a step of training."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from recbole_hill.model import mended
+from recbole_hill.quick_start import run
+
+MATRIX = sp.coo_matrix(np.array([[0, 0, 0], [0, 1, 1], [0, 1, 0]], dtype=np.float32))
+
+
+class Holder:
+    interaction_matrix = MATRIX
+    n_users = n_items = 3
+
+
+def test_symmetric_normalisation_by_hand():
+    dense = mended._SymmetricNormalisation.get_norm_adj_mat(Holder()).to_dense()
+    expected = torch.zeros(6, 6)
+    # degrees: users 0, 2, 1; items 0, 2, 1
+    for user, item, value in ((1, 1, 1 / 2), (1, 2, 1 / np.sqrt(2)), (2, 1, 1 / np.sqrt(2))):
+        expected[user, 3 + item] = expected[3 + item, user] = value
+    torch.testing.assert_close(dense, expected, atol=1e-6, rtol=1e-6)
+
+
+def test_spectral_laplacian_by_hand():
+    dense = mended.SpectralCF.get_laplacian_matrix(Holder()).to_dense()
+    assert torch.allclose(dense.diagonal(), torch.ones(6))
+    torch.testing.assert_close(dense[1, 4:].tolist(), [-0.5, -0.5], atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(dense.sum(1)[[1, 2, 4, 5]], torch.zeros(4), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["LightGCN", "NGCF", "GCMC", "NCL", "SpectralCF"])
+def test_every_mended_model_trains_an_epoch(name, in_tmp):
+    settings = {"epochs": 1, "state": "ERROR", "train_batch_size": 4096, "show_progress": False}
+    row = run(name, "ml-100k", overrides=settings).rows[0]
+    assert 0.01 < row["metrics"]["recall@20"] < 0.5
+
+
+def test_cached_vectors_are_those_of_the_best_epoch(in_tmp):
+    """RecBole's LightGCN scores from a cache: after the best weights load, it must be theirs."""
+    from recbole_hill.serving import Served
+
+    settings = {"epochs": 3, "state": "ERROR", "show_progress": False, "learning_rate": 0.05}
+    served = Served.load(run("LightGCN", "ml-100k", overrides=settings).folder)
+    users, items = served.model.forward()
+    torch.testing.assert_close(served.model.restore_user_e, users)
+    torch.testing.assert_close(served.model.restore_item_e, items)
+
+
+@pytest.mark.parametrize("model", ["BPR", "Pop", "MultiVAE", "ItemKNN"])
+def test_recboles_models_run_and_reload_by_name(model, in_tmp):
+    from recbole_hill.serving import Served
+
+    overrides = {"epochs": 1, "state": "ERROR", "show_progress": False}
+    result = run(model, "ml-100k", overrides=overrides)
+    assert [row["arm"] for row in result.rows] == [model]
+    listed = Served.load(result.folder).recommend(["196"], 5)[0]
+    assert len(listed) == 5 and listed == sorted(listed, key=lambda pair: -pair[1])
