@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from recbole_hill.files import atomic_path
 
-
 #: Where RecBole's ``other_parameter`` tensors stand among a model's weights.
 _OTHER = "other_parameter."
 
@@ -54,7 +53,12 @@ def _other_parameters(model: nn.Module) -> dict:
 
 def save_weights(path: Path, state: dict[str, Tensor]) -> None:
     """Writes a state dict as safetensors; the old file survives any failure."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    tensors, stored = {}, set()
+    for name, value in state.items():
+        value = value.detach().cpu().contiguous()
+        # safetensors refuses two names for one storage (weights that a model ties).
+        tensors[name] = value.clone() if value.data_ptr() in stored else value
+        stored.add(value.data_ptr())
     with atomic_path(path) as temporary:
         save_file(tensors, temporary)
 

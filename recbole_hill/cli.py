@@ -5,6 +5,7 @@ import contextlib
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 
 DESCRIPTION = """\
@@ -52,15 +53,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError(f"unknown argument {extra[0]!r}; see --help")
         arguments.overrides = _overrides(extra)
         return arguments.command(arguments) or 0
-    except (ValueError, OSError, ImportError) as error:
-        if debug:
-            traceback.print_exc()
-        else:
-            print(f"error: {error}".splitlines()[0], file=sys.stderr)
-        return 1
     except BrokenPipeError:
         with contextlib.suppress(OSError):
             sys.stdout.close()
+        return 1
+    except Exception as error:  # whatever RecBole or a library raised, in one line
+        if debug:
+            traceback.print_exc()
+        elif isinstance(error, (ValueError, OSError, ImportError)):
+            print(f"error: {error}".splitlines()[0], file=sys.stderr)
+        else:
+            line = f"{type(error).__name__}: {error}".splitlines()[0]
+            print(f"error: {line} (--debug shows where)", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; continue with --resume=DIR", file=sys.stderr)
@@ -114,9 +118,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _overrides(extra: Sequence[str]) -> dict:
     """Parses ``--key=value`` the way RecBole's command line does, strictly."""
-    from recbole_hill.config import parse_value
-
     overrides: dict = {}
+    if extra:  # `doctor` has none, and must not need what the configuration imports
+        from recbole_hill.config import parse_value
     for argument in extra:
         key, equals, value = argument.removeprefix("--").partition("=")
         if not argument.startswith("--") or not equals or not key:
@@ -131,6 +135,9 @@ def _overrides(extra: Sequence[str]) -> dict:
 
 def _run(arguments) -> None:
     os.environ.setdefault("TQDM_MININTERVAL", "1")
+    # What PyTorch deprecates in RecBole, and its note on sparse CSR, are not the user's to mend.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
+    warnings.filterwarnings("ignore", message=r"Sparse|torch\.sparse", category=UserWarning)
     from recbole_hill.quick_start import run
     from recbole_hill.report.tables import arms_table
 

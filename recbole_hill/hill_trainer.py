@@ -16,9 +16,9 @@ import torch
 from recbole_hill.adapt.finetune import PairLoss, TestTimeTraining, move_toward_nodes
 from recbole_hill.adapt.interest import interest_from_lists, union
 from recbole_hill.adapt.pairs import Pairs, extract_pairs, random_nodes, random_users
-from recbole_hill.evaluation.retrieval import compare_retrievers
 from recbole_hill.checkpoint import load_weights, set_model_weights
 from recbole_hill.data.splits import known_data, require_same_data
+from recbole_hill.evaluation.retrieval import compare_retrievers
 from recbole_hill.index.em import learn_index
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.retrieval.beam import BeamRetriever
@@ -64,7 +64,8 @@ class HILLTrainer(RunTrainer):
         theirs = read_config(folder)
         if theirs["model"] != self.config["backbone"]:
             raise ValueError(
-                f"backbone_from {folder} is a run of {theirs['model']}, not {self.config['backbone']}"
+                f"backbone_from {folder} is a run of {theirs['model']}, "
+                f"not {self.config['backbone']}"
             )
         require_same_data(folder, known_data(self.run_dir))
         weights = load_weights(folder / "backbone.safetensors")
@@ -288,13 +289,19 @@ class HILLTrainer(RunTrainer):
         """Returns index recall against exact search and the share of items scored, on test users.
 
         Args:
-            test: RecBole's full-sort test loader, for its users.
+            test: RecBole's full-sort test loader, for its users and the items they have seen.
         """
         users, items = self.model.vectors()
+        histories = [test.uid2history_item[user] for user in test.uid_list.tolist()]
+        lengths = torch.tensor([0 if seen is None else len(seen) for seen in histories])
+        seen_by = torch.arange(len(histories)).repeat_interleave(lengths)
+        seen = torch.cat([seen for seen in histories if seen is not None])
         ids = torch.arange(1, len(items), device=items.device)
         exact = ExactRetriever(items[1:], item_ids=ids)
         beam = beam_retriever(self.model, items)
-        return compare_retrievers(exact, beam, users[test.uid_list], max(self.config["topk"]))
+        return compare_retrievers(
+            exact, beam, users[test.uid_list], max(self.config["topk"]), exclude=(seen_by, seen)
+        )
 
     def _full_sort_batch_eval(self, batched_data):
         """RecBole's scoring; through the index, with the seen items left out in the search."""

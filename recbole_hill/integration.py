@@ -18,6 +18,7 @@ _PACKAGE = "recbole.model.general_recommender"
 def register_with_recbole() -> None:
     """Makes our models known to RecBole's own entry points."""
     import recbole.data.dataset
+    import recbole.model.general_recommender  # before its modules are replaced
     import recbole.trainer
     from recbole.config import Config
 

@@ -4,8 +4,8 @@ import json
 import re
 
 import pytest
-
 from conftest import tiny_settings
+
 from recbole_hill import cli
 from recbole_hill.cli import main
 
@@ -83,7 +83,10 @@ BAD = [
     (["--model=HILL", "--dataset=nowhere"], "prepare nowhere --source=DIR"),
     (["--model=HILL", "--dataset=ml-100k", "stray"], "cannot read argument 'stray'"),
     (["--model=BPR", "--dataset=ml-100k", "--a=1", "--a=2"], "--a is given twice"),
-    (["--model=BPR", "--dataset=ml-100k", "--topk=[20, 5000]"], "longer lists than there are items"),
+    (
+        ["--model=BPR", "--dataset=ml-100k", "--topk=[20, 5000]"],
+        "longer lists than there are items",
+    ),
     (["--model=BPR", "--dataset=ml-100k", "--valid_metric=MRR@10"], "valid_metric 'MRR@10'"),
     (["--resume=nowhere"], "nowhere is not a run's folder"),
     (["prepare", "gowalla", "--source=nowhere"], "nowhere"),

@@ -46,7 +46,7 @@ def test_backbone_brings_its_own_settings():
 
 
 def test_unknown_key_names_the_nearest():
-    with pytest.raises(ValueError, match="unknown key 'nodes_per_dept'.*nodes_per_depth"):
+    with pytest.raises(ValueError, match=r"unknown key 'nodes_per_dept'.*nodes_per_depth"):
         config(nodes_per_dept=[3])
 
 
@@ -66,7 +66,7 @@ def test_missing_dataset_or_model():
 
 
 def test_missing_config_file():
-    with pytest.raises(FileNotFoundError, match="nowhere.yaml"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml"):
         HillConfig("BPR", "ml-100k", ["nowhere.yaml"])
 
 

@@ -1,9 +1,12 @@
 """K-means over planted data, both directions, invariances and repairs."""
 
+import sys
+
 import numpy as np
 import pytest
-
 from planted import planted_hierarchy, same_partition
+
+from recbole_hill.index import em
 from recbole_hill.index.em import cluster, learn_index
 
 
@@ -22,8 +25,10 @@ def test_planted_hierarchy_is_recovered(planted, direction):
             learn_index(vectors, items, [12, 4], direction=direction, seed=seed, iterations=30)
             for seed in range(5)
         ),
-        key=lambda index: -((vectors - index.vectors[1][index.assignments(2)]) ** 2).sum()
-        - ((vectors - index.vectors[0][index.assignments(1)]) ** 2).sum(),
+        key=lambda index: (
+            -((vectors - index.vectors[1][index.assignments(2)]) ** 2).sum()
+            - ((vectors - index.vectors[0][index.assignments(1)]) ** 2).sum()
+        ),
     )
     assert same_partition(best.assignments(2), coarse)
     if direction == "bottom_up":
@@ -31,6 +36,53 @@ def test_planted_hierarchy_is_recovered(planted, direction):
     else:
         finer = set(zip(best.assignments(1).tolist(), fine.tolist(), strict=True))
         assert len(finer) == best.nodes_per_depth[0]  # no node mixes two leaves
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_many_planted_leaves_are_recovered_from_any_seed(seed):
+    made = planted_hierarchy(np.random.default_rng(seed), n_coarse=8, n_fine=10, n_items=6)
+    vectors, fine, coarse = made
+    items = [str(i) for i in range(len(vectors))]
+    index = learn_index(vectors, items, [80, 8], seed=seed)
+    assert same_partition(index.assignments(1), fine)
+    assert same_partition(index.assignments(2), coarse)
+
+
+def test_top_down_recovers_additive_codes():
+    rng = np.random.default_rng(0)
+    # 4 far places x 3 offsets that they share, 10 items each: residual codes are made for this.
+    places, offsets = 10 * np.eye(8)[:4], 2 * np.eye(8)[4:7]
+    code = rng.permutation(np.repeat(np.arange(12), 10))
+    vectors = places[code // 3] + offsets[code % 3] + rng.normal(scale=0.01, size=(120, 8))
+    items = [str(i) for i in range(120)]
+    index = learn_index(vectors, items, [3, 4], direction="top_down", seed=0)
+    assert index.nodes_per_depth == (12, 4)
+    assert same_partition(index.assignments(1), code)
+    assert same_partition(index.assignments(2), code // 3)
+    np.testing.assert_allclose(
+        index.vectors[0][index.assignments(1)],
+        places[code // 3] + offsets[code % 3],
+        atol=0.02,
+    )
+
+
+def test_third_depth_clusters_means_of_items():
+    # Depth-1 nodes 0 | 1 1 1 1 ... : the mean of the items is not the mean of the nodes.
+    vectors = np.array([[0.0], [4.0], [4.1], [4.2], [4.3], [9.0], [13.0], [13.1]])
+    vectors = np.c_[vectors, np.zeros(8)].astype(np.float32)
+    points = []
+    original = em.cluster
+
+    def watched(vectors, k, **options):
+        points.append(vectors)
+        return original(vectors, k, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(em, "cluster", watched)
+        index = learn_index(vectors, list("abcdefgh"), [4, 2, 1], seed=0)
+    assert sorted(np.bincount(index.assignments(1)).tolist()) == [1, 1, 2, 4]
+    expected = [vectors[index.assignments(2) == node].mean(0) for node in range(2)]
+    np.testing.assert_allclose(points[2], expected, rtol=1e-6)
 
 
 def test_top_down_vectors_are_sums_of_codewords_on_the_path(planted):
@@ -54,6 +106,59 @@ def test_permuting_items_only_relabels(planted, direction):
     b = learn_index(vectors[order], items[order], [15, 4], direction=direction, seed=3)
     for depth in (1, 2):
         assert same_partition(a.assignments(depth)[order], b.assignments(depth))
+
+
+def test_permuting_rows_permutes_the_assignment_and_keeps_the_centres(planted):
+    vectors, _, _ = planted
+    order = np.random.default_rng(1).permutation(len(vectors))
+    centres, assignment = cluster(vectors, 25, seed=3)
+    centres_again, assignment_again = cluster(vectors[order], 25, seed=3)
+    np.testing.assert_array_equal(centres_again, centres)
+    np.testing.assert_array_equal(assignment_again, assignment[order])
+
+
+@pytest.mark.parametrize("rounds", [1, 4, 1000])
+@pytest.mark.parametrize("k", [1, 2, 9, 40])
+def test_seeds_are_different_rows(rounds, k):
+    points = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    seeds = em._seeds(points, k, seed=0, rounds=rounds)
+    assert seeds.shape == (k, 3) and len(np.unique(seeds, axis=0)) == k
+
+
+def test_seeds_take_every_distinct_point_before_a_repetition():
+    points = np.repeat(np.eye(5, dtype=np.float32), 4, axis=0)
+    for rounds in (2, 1000):
+        assert len(np.unique(em._seeds(points, 7, seed=0, rounds=rounds), axis=0)) == 5
+
+
+def test_it_stops_when_nothing_moves(planted, monkeypatch):
+    vectors, _, _ = planted
+    shown = []
+    monkeypatch.setattr(em, "tqdm", lambda steps, **_: (shown.append(i) or i for i in steps))
+    cluster(vectors, 12, seed=0, iterations=10_000)
+    assert 2 <= len(shown) < 30
+
+
+def test_progress_is_shown_only_when_asked_for(planted, capsys):
+    vectors, _, _ = planted
+    cluster(vectors, 5, seed=0)
+    assert capsys.readouterr().err == ""
+    cluster(vectors, 5, seed=0, progress=True)
+    assert "k-means 5" in capsys.readouterr().err
+
+
+def test_missing_faiss_is_named(planted, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ValueError, match="faiss-cpu"):
+        cluster(planted[0], 5, seed=0)
+
+
+def test_empty_clusters_get_the_farthest_points_by_hand():
+    points = np.array([[0], [1], [5], [10], [10.5]], dtype=np.float32)
+    assignment = np.array([0, 0, 0, 2, 2])
+    em._fill_empty(points, assignment, 4)
+    # Means are 2 and 10.25: point 2 (value 5) is 3 away from its own, point 0 is 2 away.
+    np.testing.assert_array_equal(assignment, [3, 0, 1, 2, 2])
 
 
 def test_centres_are_means_and_assignment_is_nearest_at_convergence(planted):
@@ -96,12 +201,24 @@ def test_previous_index_is_where_the_next_round_starts(planted):
         ([8, 12], "12 nodes at depth 2, over 8"),
         ([], "positive integers"),
         ([0], "positive integers"),
+        ([2.5], "positive integers"),
+        ([True], "positive integers"),
     ],
 )
 def test_sizes_are_checked(planted, sizes, message):
     vectors, _, _ = planted
     with pytest.raises(ValueError, match=message):
         learn_index(vectors, [str(i) for i in range(240)], sizes, seed=0)
+
+
+def test_codebooks_may_grow_downward_only_in_residual_codes(planted):
+    vectors, _, _ = planted
+    items = [str(i) for i in range(240)]
+    assert learn_index(vectors, items, [2, 4], direction="top_down", seed=0).depth == 2
+    with pytest.raises(ValueError, match="241 nodes at depth 2, over 240"):
+        learn_index(vectors, items, [2, 241], direction="top_down", seed=0)
+    with pytest.raises(ValueError, match="bottom_up, top_down, got 'sideways'"):
+        learn_index(vectors, items, [2], direction="sideways", seed=0)
 
 
 def test_diverged_vectors_are_refused():

@@ -1,5 +1,7 @@
 """The index as a value: structure by hand, files, adding and removing."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -23,7 +25,7 @@ def test_structure_by_hand(index):
     np.testing.assert_allclose(index.vectors[1], [[2, 1], [10, 0]])
     np.testing.assert_array_equal(index.representatives[0], [0, 2, 4])  # ties: smallest row
     starts, children = index.children(1)
-    assert [children[a:b].tolist() for a, b in zip(starts, starts[1:], strict=False)] == [
+    assert [children[a:b].tolist() for a, b in pairwise(starts)] == [
         [0, 1],
         [2, 3],
         [4],
@@ -44,6 +46,8 @@ def test_every_item_is_below_the_nodes_of_its_path(index):
 
 def test_arrays_cannot_be_changed(index):
     with pytest.raises(ValueError, match="read-only"):
+        index.children(1)[1][0] = 1
+    with pytest.raises(ValueError, match="read-only"):
         index.parents[0][0] = 1
     with pytest.raises(AttributeError):
         index.items = []
@@ -58,6 +62,9 @@ def test_arrays_cannot_be_changed(index):
         ({"items": ["a", "b", "c", "d", "a"]}, "an item twice"),
         ({"direction": "sideways"}, "bottom_up, top_down, got 'sideways'"),
         ({"representatives": (np.array([0, 1, 4]), np.array([0, 4]))}, "members of their nodes"),
+        ({"representatives": (np.array([0, 2, 5]), np.array([0, 4]))}, "members of their nodes"),
+        ({"representatives": (np.array([0, 2, -1]), np.array([0, 4]))}, "members of their nodes"),
+        ({"parents": (PARENTS[0] * 1.0, PARENTS[1])}, "parents must be integers, got float64"),
     ],
 )
 def test_what_is_not_a_tree_is_refused(index, change, message):
@@ -88,6 +95,29 @@ def test_truncated_file_is_refused(index, tmp_path):
         HierarchicalIndex.load(file)
 
 
+def test_no_flipped_bit_gets_through(index, tmp_path):
+    file = tmp_path / "index.npz"
+    index.save(file)
+    content = file.read_bytes()
+    refused = 0
+    for place in range(0, len(content), 5):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        file.write_bytes(damaged)
+        try:
+            again = HierarchicalIndex.load(file)
+        except ValueError as error:
+            assert "index.npz" in str(error)
+            refused += 1
+            continue
+        # Some bytes of a zip mean nothing, such as its dates.
+        for name in ("parents", "vectors", "representatives"):
+            for a, b in zip(getattr(again, name), getattr(index, name), strict=True):
+                np.testing.assert_array_equal(a, b)
+        assert again.items.tolist() == ITEMS and again.direction == index.direction
+    assert refused > len(content) / 5 / 2
+
+
 def test_changed_content_is_refused(index, tmp_path):
     file = tmp_path / "index.npz"
     index.save(file)
@@ -103,6 +133,9 @@ def test_another_file_and_pickles_are_refused(tmp_path):
     np.savez(tmp_path / "other.npz", a=np.arange(3))
     with pytest.raises(ValueError, match="not a whole index file"):
         HierarchicalIndex.load(tmp_path / "other.npz")
+    np.save(tmp_path / "array.npy", VECTORS)
+    with pytest.raises(ValueError, match=r"array.npy is not a whole index file"):
+        HierarchicalIndex.load(tmp_path / "array.npy")
     np.savez(tmp_path / "evil.npz", content=np.array([{"x": 1}], dtype=object))
     with pytest.raises(ValueError, match="not a whole index file"):
         HierarchicalIndex.load(tmp_path / "evil.npz")
@@ -110,9 +143,10 @@ def test_another_file_and_pickles_are_refused(tmp_path):
 
 def test_another_item_list_is_refused(index, tmp_path):
     index.save(tmp_path / "index.npz")
-    with pytest.raises(ValueError, match=r"5 items against 4 here, different from row 2"):
+    message = r"5 items against 4 here, different from row 2 on \('c' against 'x'\)"
+    with pytest.raises(ValueError, match=message):
         HierarchicalIndex.load(tmp_path / "index.npz", items=["a", "b", "x", "d"])
-    with pytest.raises(ValueError, match="different from row 4"):
+    with pytest.raises(ValueError, match=r"different from row 4 on \('e' against nothing\)"):
         HierarchicalIndex.load(tmp_path / "index.npz", items=ITEMS[:4])
 
 
@@ -146,6 +180,18 @@ def test_add_then_remove_is_the_same_tree(index):
     assert again.representatives[0].tolist() == index.representatives[0].tolist()
 
 
+def test_item_vectors_must_fit_the_items(index):
+    for change in (
+        lambda: index.refreshed(VECTORS[:4]),
+        lambda: index.remove(["a"], VECTORS[:4]),
+        lambda: index.refreshed(VECTORS[0]),
+    ):
+        with pytest.raises(ValueError, match=r"item vectors must have shape \(5, D\)"):
+            change()
+    with pytest.raises(ValueError, match="depth 1 must be finite"):
+        index.refreshed(VECTORS * np.nan)
+
+
 def test_refreshed_follows_the_items(index):
     moved = index.refreshed(VECTORS + 1)
     np.testing.assert_allclose(moved.vectors[0], index.vectors[0] + 1)
@@ -153,7 +199,8 @@ def test_refreshed_follows_the_items(index):
 
 def test_means_and_nearest_by_loop():
     rng = np.random.default_rng(0)
-    x, assignment = rng.normal(size=(30, 4)).astype(np.float32), np.r_[np.arange(6), rng.integers(0, 6, 24)]
+    x = rng.normal(size=(30, 4)).astype(np.float32)
+    assignment = np.r_[np.arange(6), rng.integers(0, 6, 24)]
     expected = np.stack([x[assignment == n].mean(0) for n in range(6)])
     np.testing.assert_allclose(means(x, assignment, 6), expected, rtol=1e-5)
     slow = [int(((expected - v) ** 2).sum(1).argmin()) for v in x]

@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
-
 from conftest import tiny_settings
+
 from recbole_hill.checkpoint import load_weights
 from recbole_hill.data.splits import load_data
 from recbole_hill.hill_trainer import HILLTrainer, train_history
@@ -60,7 +60,10 @@ def test_files_of_a_run(finished):
 
 def test_hill_keeps_what_validation_prefers_and_says_so(finished):
     stage = finished.stages["HILL"]
-    adapted, unadapted = finished.stages["adapt_pairs"]["valid_score"], stage["valid_score_unadapted"]
+    adapted, unadapted = (
+        finished.stages["adapt_pairs"]["valid_score"],
+        stage["valid_score_unadapted"],
+    )
     assert stage["kept"] == ("adapted" if adapted > unadapted else "unadapted")
     kept = "adapt_pairs" if stage["kept"] == "adapted" else "indexed"
     assert same_weights(finished.folder, "adapted", finished.folder, kept)

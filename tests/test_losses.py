@@ -35,7 +35,9 @@ def batch():
 @pytest.mark.parametrize("form", ["in", "out"])
 @pytest.mark.parametrize("tau", [0.05, 0.1, 0.5])
 @pytest.mark.parametrize("block", [64, 2_000_000])
-def test_contrast_equals_the_plain_formula_in_value_and_gradient(batch, form, tau, block, monkeypatch):
+def test_contrast_equals_the_plain_formula_in_value_and_gradient(
+    batch, form, tau, block, monkeypatch
+):
     monkeypatch.setattr(CosineLogSumExp, "block_entries", block)
     (view, other), *nodes = batch
     fast = neighbour_contrast(view, other, *nodes, tau=tau, form=form)
@@ -71,9 +73,7 @@ def test_dropped_nodes_have_zero_vectors_and_finite_gradients(batch):
 def test_bfloat16_products_stay_close(batch):
     (view, other), *nodes = batch
     exact = neighbour_contrast(view, other, *nodes, tau=0.1, form="out")
-    rough = neighbour_contrast(
-        view, other, *nodes, tau=0.1, form="out", precision=torch.bfloat16
-    )
+    rough = neighbour_contrast(view, other, *nodes, tau=0.1, form="out", precision=torch.bfloat16)
     assert rough.item() == pytest.approx(exact.item(), rel=0.02)
 
 

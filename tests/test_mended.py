@@ -33,10 +33,12 @@ def test_spectral_laplacian_by_hand():
 
 
 @pytest.mark.parametrize("name", ["LightGCN", "NGCF", "GCMC", "NCL", "SpectralCF"])
-def test_every_mended_model_trains_an_epoch(name, in_tmp):
-    settings = {"epochs": 1, "state": "ERROR", "train_batch_size": 4096, "show_progress": False}
+def test_every_mended_model_learns(name, in_tmp):
+    settings = {"epochs": 3, "state": "ERROR", "train_batch_size": 2048, "show_progress": False}
+    if name == "NCL":
+        settings["num_clusters"] = 100  # its default, 1000, is more than ml-100k has users
     row = run(name, "ml-100k", overrides=settings).rows[0]
-    assert 0.01 < row["metrics"]["recall@20"] < 0.5
+    assert 0.05 < row["metrics"]["recall@20"] < 0.5  # random lists have about .012
 
 
 def test_cached_vectors_are_those_of_the_best_epoch(in_tmp):

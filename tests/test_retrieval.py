@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
-
 from planted import planted_hierarchy
+
 from recbole_hill.evaluation.retrieval import compare_retrievers, index_recall
 from recbole_hill.index.em import learn_index
+from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.retrieval.base import top_k
 from recbole_hill.retrieval.beam import BeamRetriever
 from recbole_hill.retrieval.exact import ExactRetriever
@@ -37,7 +38,8 @@ def made(request):
     else:
         items, users = (torch.from_numpy(rng.normal(size=(n, 4))).float() for n in (60, 25))
     ids = torch.arange(1, 61) * 3
-    exclude = (torch.arange(25).repeat_interleave(6), ids[torch.from_numpy(rng.integers(0, 60, 150))])
+    seen = torch.from_numpy(rng.integers(0, 60, 150))
+    exclude = (torch.arange(25).repeat_interleave(6), ids[seen])
     index = learn_index(items.numpy(), [str(i) for i in range(60)], [12, 4], seed=0)
     retrievers = {
         "exact": ExactRetriever(items, ids),
@@ -56,6 +58,82 @@ def test_against_plain_python(made, name, k, block, monkeypatch):
     expected_scores, expected = slow_search(users, items, ids, k, exclude)
     assert torch.equal(found, expected)
     torch.testing.assert_close(scores.double(), expected_scores.double(), rtol=1e-5, atol=1e-6)
+
+
+def slow_beam(index, users, items, widths, k, exclude):
+    """Walks down the tree user by user, in plain Python; ties to the smallest id at every depth."""
+    banned = set(zip(*(part.tolist() for part in exclude), strict=True))
+    lists = []
+    for row, user in enumerate(users.double().numpy()):
+        candidates = list(range(index.nodes_per_depth[-1]))
+        for depth, width in zip(range(index.depth, 0, -1), widths, strict=True):
+            scores = index.vectors[depth - 1].astype(float) @ user
+            kept = sorted(candidates, key=lambda n: (-scores[n], n))[:width]
+            starts, children = index.children(depth)
+            candidates = [c for n in kept for c in children[starts[n] : starts[n + 1]].tolist()]
+        scores = items.double().numpy() @ user
+        best = sorted((-scores[i], i) for i in candidates if (row, i) not in banned)[:k]
+        lists.append([i for _, i in best] + [-1] * (k - len(best)))
+    return torch.tensor(lists)
+
+
+@pytest.mark.parametrize("block", [1, 7, 1000])
+@pytest.mark.parametrize("widths", [(1, 1), (2, 3), (4, 2), (2, 12), (4, 11), (3, 5)])
+def test_every_width_against_plain_python(widths, block):
+    rng = np.random.default_rng(3)
+    items = torch.from_numpy(rng.integers(-1, 2, (60, 4)).astype(np.float32))
+    users = torch.from_numpy(rng.integers(-1, 2, (25, 4)).astype(np.float32))
+    parents = (np.r_[np.arange(12), rng.integers(0, 12, 48)], np.r_[np.arange(4), [0] * 8])
+    # Small whole numbers for the nodes too: exact arithmetic and many ties at every depth.
+    nodes = [rng.integers(-1, 2, (n, 4)) for n in (12, 4)]
+    tokens = [str(i) for i in range(60)]
+    index = HierarchicalIndex.build(tokens, parents, items.numpy(), vectors=nodes)
+    exclude = tuple(torch.from_numpy(rng.integers(0, n, 150)) for n in (25, 60))
+    beam = BeamRetriever(index, items, beam_width=widths)
+    beam.block = block
+    for k in (1, 10, 60):
+        expected = slow_beam(index, users, items, widths, k, exclude)
+        assert torch.equal(beam.search(users, k, exclude)[1], expected)
+
+
+def test_full_width_is_exact_search_to_the_bit():
+    rng = np.random.default_rng(4)
+    items = torch.from_numpy(rng.normal(size=(300, 16))).float()
+    users = torch.from_numpy(rng.normal(size=(50, 16))).float()
+    index = learn_index(items.numpy(), [str(i) for i in range(300)], [40, 7], seed=0)
+    exact = ExactRetriever(items).search(users, 20)
+    for width in ("full", 40, (7, 40)):
+        found = BeamRetriever(index, items, beam_width=width).search(users, 20)
+        assert torch.equal(found[0], exact[0]) and torch.equal(found[1], exact[1])
+
+
+def test_blocks_of_users_keep_the_memory_bounded(monkeypatch):
+    monkeypatch.setattr("recbole_hill.retrieval.base.BLOCK_ENTRIES", 600)
+    monkeypatch.setattr("recbole_hill.retrieval.beam.BLOCK_ENTRIES", 600)
+    items = torch.randn(60, 4)
+    assert ExactRetriever(items).block == 10
+    parents = (np.r_[np.repeat(0, 30), np.repeat(1, 20), np.repeat(2, 10)],)
+    index = HierarchicalIndex.build([str(i) for i in range(60)], parents, items.numpy())
+    assert BeamRetriever(index, items, beam_width=2).block == 600 // ((30 + 20) * 4)
+    assert BeamRetriever(index, items, beam_width="full").block == 10
+
+
+def test_no_users_and_other_float_types(made):
+    retrievers, users, *_ = made
+    for retriever in retrievers.values():
+        scores, ids = retriever.search(users[:0], 3)
+        assert scores.shape == ids.shape == (0, 3)
+        scores, ids = retriever.search(users.double(), 3)
+        assert scores.dtype == torch.float32 and ids.dtype == torch.int64
+        assert torch.equal(ids, retriever.search(users, 3)[1])
+
+
+def test_ids_that_are_not_indexed_exclude_nothing(made):
+    retrievers, users, _, ids, _ = made
+    unknown = torch.tensor([-1, 0, 4, int(ids[-1]) + 1])
+    for retriever in retrievers.values():
+        found = retriever.search(users, 9, (torch.arange(4), unknown))[1]
+        assert torch.equal(found, retriever.search(users, 9)[1])
 
 
 def test_nothing_to_exclude(made):
@@ -83,7 +161,7 @@ def test_narrow_beam_finds_planted_items_cheaply():
     index = learn_index(vectors, [str(i) for i in range(1280)], [64, 8], seed=0, iterations=40)
     users = items[torch.from_numpy(rng.integers(0, 1280, 50))]
     beam = BeamRetriever(index, items, beam_width=2)
-    report = compare_retrievers(ExactRetriever(items), beam, users, 10, block=16)
+    report = compare_retrievers(ExactRetriever(items), beam, users, 10)
     assert report["index_recall"] > 0.9
     assert report["scored_fraction"] < 0.1
     # By hand: 8 coarse nodes, then the children of 2, then the items of 2 nodes, per user.
@@ -93,11 +171,21 @@ def test_narrow_beam_finds_planted_items_cheaply():
 
 def test_scored_counts_inner_products():
     items = torch.arange(12.0).reshape(6, 2)
-    index = learn_index(items.numpy(), list("abcdef"), [3, 1], seed=0)
-    beam = BeamRetriever(index, items, beam_width="full")
-    beam.search(torch.ones(4, 2), 2)
-    assert beam.scored == 4 * (1 + 3 + 6) and beam.queries == 4
-    assert beam.scored_fraction() == pytest.approx(10 / 6)
+    # Nodes 0, 1, 2 have 3, 2 and 1 items; nodes 0 and 1 are in the first node of depth 2.
+    parents = (np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 1]))
+    index = HierarchicalIndex.build(list("abcdef"), parents, items.numpy())
+    users = torch.tensor([[1.0, 1], [-1, -1]])  # the first likes large vectors, the second small
+    for width, counts in {
+        "full": (6, 6),  # nothing to choose at any depth
+        1: (2 + 1 + 1, 2 + 2 + 3),
+        (1, 2): (2 + 1 + 1, 2 + 2 + 5),
+        (2, 1): (3 + 1, 3 + 3),  # both nodes of depth 2 are kept, so they are not scored
+    }.items():
+        for user, count in zip(users, counts, strict=True):
+            beam = BeamRetriever(index, items, beam_width=width)
+            beam.search(user[None].repeat(4, 1), 2)
+            assert beam.scored == 4 * count and beam.queries == 4
+            assert beam.scored_fraction() == pytest.approx(count / 6)
 
 
 def test_narrow_beam_with_everything_seen_pads():
@@ -118,13 +206,17 @@ def test_bad_calls(made):
         exact.search(users, 0)
     with pytest.raises(ValueError, match=r"users must have shape \(B, 4\)"):
         exact.search(users[:, :3], 5)
+    with pytest.raises(ValueError, match="users must be finite"):
+        exact.search(users / 0, 5)
+    with pytest.raises(ValueError, match=r"one length, got shapes \(2,\) and \(1,\)"):
+        exact.search(users, 5, (torch.tensor([0, 1]), torch.tensor([3])))
     with pytest.raises(ValueError, match=r"outside 0\.\.24"):
         exact.search(users, 5, (torch.tensor([25]), torch.tensor([3])))
     with pytest.raises(ValueError, match="ascending ids"):
         ExactRetriever(items, ids.flip(0))
     index = retrievers["beam"]
     tree = learn_index(items.numpy(), [str(i) for i in range(60)], [12, 4], seed=0)
-    for width in (0, [1], [1, 0], []):
+    for width in (0, [1], [1, 0], [], "wide", None, [1, 2.5]):
         with pytest.raises(ValueError, match="beam_width must be"):
             BeamRetriever(tree, items, beam_width=width)
     with pytest.raises(ValueError, match="the index holds 60 items, the vectors 59"):
@@ -136,3 +228,19 @@ def test_index_recall_by_hand():
     exact = torch.tensor([[1, 2, 3], [4, 5, -1]])
     found = torch.tensor([[3, 9, 1], [-1, -1, -1]])
     assert index_recall(exact, found) == pytest.approx(2 / 5)
+    # The other list's item 3 is not this list's.
+    assert index_recall(exact.flip(0), found) == 0
+    assert index_recall(torch.full((2, 3), -1), found) == 1
+
+
+def test_comparison_leaves_out_what_is_excluded_and_what_was_scored_before():
+    items = torch.eye(4)
+    index = learn_index(items.numpy(), list("abcd"), [4], seed=0)
+    beam = BeamRetriever(index, items, beam_width=1)
+    beam.search(torch.ones(7, 4), 1)
+    users = torch.tensor([[3.0, 2, 1, 0], [0, 1, 2, 3]])
+    exact = ExactRetriever(items)
+    report = compare_retrievers(exact, beam, users, 1)
+    assert report["index_recall"] == 1 and report["scored_fraction"] == (4 + 1) / 4
+    seen = (torch.tensor([0]), torch.tensor([0]))
+    assert compare_retrievers(exact, beam, users, 1, exclude=seen)["index_recall"] == 1 / 2

@@ -8,8 +8,9 @@
 
 A dataset that comes as two files (train, test) gets its validation carved from train, seeded by
 ``split_seed`` and never by the model's ``seed``, so that several seeds share one split. A dataset
-that RecBole splits itself keeps RecBole's three parts. Two files in RecBole's own ``benchmark_filename``
-would fail there (it unpacks three parts) or, the test file named twice, stop early on the test set.
+that RecBole splits itself keeps RecBole's three parts. Two files in RecBole's own
+``benchmark_filename`` would fail there (it unpacks three parts) or, the test file named twice, stop
+early on the test set.
 """
 
 import hashlib

@@ -5,11 +5,13 @@ The M-step, training the backbone with the current nodes as extra targets, is
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
+from numbers import Integral
 
 import numpy as np
 from tqdm import tqdm
 
-from recbole_hill.index.hierarchy import HierarchicalIndex, means
+from recbole_hill.index.hierarchy import DIRECTIONS, HierarchicalIndex, means
 
 
 def learn_index(
@@ -33,10 +35,10 @@ def learn_index(
     Args:
         item_vectors: Shape (I, D).
         items: External item ids, (I,).
-        nodes_per_depth: K_1 >= ... >= K_L.
+        nodes_per_depth: K_1, ..., K_L; not growing for ``bottom_up``.
         direction: ``bottom_up`` | ``top_down``.
-        seed: Of the k-means initialisation.
-        iterations: Of each k-means.
+        seed: Of the k-means++ seeds.
+        iterations: Of each k-means, at most; it stops when no centre moves.
         progress: Whether to show a bar.
         previous: An index of the same items to start from (``bottom_up``): the last EM round's.
 
@@ -44,21 +46,20 @@ def learn_index(
         ValueError: If the sizes or vectors do not fit; names the value and what is accepted.
     """
     vectors = np.ascontiguousarray(item_vectors, dtype=np.float32)
-    sizes = _check_sizes(nodes_per_depth, len(vectors))
+    sizes = _check_sizes(nodes_per_depth, direction, len(vectors))
     if direction == "top_down":
         return _residual_codes(vectors, items, sizes, seed, iterations, progress)
-    if direction != "bottom_up":
-        raise ValueError(f"index_direction must be bottom_up or top_down, got {direction!r}")
-    warm = previous is not None and previous.nodes_per_depth == sizes
-    parents, points = [], vectors
-    for depth, size in enumerate(sizes):
-        init = None
-        if warm:
-            init = previous.refreshed(vectors).vectors[depth]
-        points, parent = cluster(
+    starts = [None] * len(sizes)
+    if previous is not None and previous.nodes_per_depth == sizes:
+        starts = previous.refreshed(vectors).vectors
+    parents, points, node = [], vectors, np.arange(len(vectors))
+    for size, init in zip(sizes, starts, strict=True):
+        _, parent = cluster(
             points, size, seed=seed, iterations=iterations, progress=progress, init=init
         )
         parents.append(parent)
+        node = parent[node]
+        points = means(vectors, node, size)  # of items, not of the nodes below
     return HierarchicalIndex.build(items, parents, vectors, direction)
 
 
@@ -80,7 +81,7 @@ def cluster(
         vectors: Shape (N, D), float32.
         k: Number of clusters, at most N.
         seed: Of the initialisation.
-        iterations: Lloyd iterations.
+        iterations: Lloyd iterations at most; it stops when no centre moves.
         progress: Whether to show a bar.
         init: Initial centres, shape (k, D).
 
@@ -116,41 +117,70 @@ def _lloyd(points, k: int, seed: int, iterations: int, progress: bool, init) -> 
     """FAISS k-means, an iteration at a time so that it can show how far it is."""
     faiss = _faiss()
     kmeans = faiss.Clustering(points.shape[1], k)
-    kmeans.niter, kmeans.seed = 1, seed
+    kmeans.niter, kmeans.seed = 1, seed % 2**31
     kmeans.min_points_per_centroid = 1
     # Use every point: a sample of 256 per centre is FAISS's default only above that.
     kmeans.max_points_per_centroid = max(256, -(-len(points) // k))
-    centres = _spread(points, k, seed) if init is None else init
+    centres = _seeds(points, k, seed) if init is None else init
     centres = np.ascontiguousarray(centres, dtype=np.float32)
     index = faiss.IndexFlatL2(points.shape[1])
     for _ in tqdm(range(iterations), desc=f"k-means {k}", disable=not progress, leave=False):
         faiss.copy_array_to_vector(centres.ravel(), kmeans.centroids)
         index.reset()
         kmeans.train(points, index)
-        centres = faiss.vector_to_array(kmeans.centroids).reshape(k, -1)
+        moved = faiss.vector_to_array(kmeans.centroids).reshape(k, -1)
+        if np.array_equal(moved, centres):
+            break
+        centres = moved
     return centres
 
 
-def _spread(points: np.ndarray, k: int, seed: int, rounds: int = 16) -> np.ndarray:
-    """Draws k points far from each other, as k-means++ (SODA 2007) does, many at a time.
+def _seeds(points: np.ndarray, k: int, seed: int, rounds: int = 1000) -> np.ndarray:
+    """Draws k points by k-means++ (Arthur and Vassilvitskii, SODA 2007), its greedy form.
 
-    Every round draws points with probability proportional to their squared distance from those
-    drawn before; up to ``rounds`` points it is k-means++ itself. It costs one assignment pass.
+    Every round draws candidates with probability proportional to their squared distance from the
+    points chosen before, and takes the one that lowers the sum of these distances most. Above
+    ``rounds`` points, where that would cost more than k-means itself, a round takes all of a small
+    batch of candidates instead.
+
+    Args:
+        points: Shape (N, D).
+        k: Number of seeds, at most N.
+        seed: Of the draws.
+        rounds: Up to how many seeds it is greedy, one a round, and about how many batches else.
+
+    Returns:
+        Shape (k, D); different rows, and (up to rounding) different vectors as long as there are.
     """
     rng = np.random.default_rng(seed)
-    distance = np.ones(len(points))
-    chosen = np.empty(0, dtype=np.int64)
-    for batch in np.array_split(np.arange(k), min(k, rounds)):
-        weights = distance.copy()
-        weights[chosen] = 0
-        reachable = np.count_nonzero(weights)
-        if reachable < len(batch):  # fewer distinct points than centres: any other will do
-            weights[np.setdiff1d(np.arange(len(points)), chosen)] += 1e-12
-        drawn = rng.choice(len(points), len(batch), replace=False, p=weights / weights.sum())
-        index = _faiss().IndexFlatL2(points.shape[1])
-        index.add(points[drawn])
-        nearest = index.search(points, 1)[0][:, 0]
-        distance = nearest if not len(chosen) else np.minimum(distance, nearest)
+    greedy = k <= rounds
+    n_drawn = 2 + int(np.log(k)) if greedy else -(-k // rounds)
+    norms = np.einsum("nd,nd->n", points, points)
+    transposed = np.ascontiguousarray(points.T)
+
+    def distances_to(rows):  # squared, shape (len(rows), N)
+        found = (-2 * points[rows]) @ transposed
+        found += norms
+        found += norms[rows, None]
+        return np.maximum(found, 0, out=found)
+
+    chosen = rng.integers(len(points), size=1)
+    shortest = distances_to(chosen)[0]
+    shortest[chosen] = 0  # whatever rounding has left
+    while len(chosen) < k:
+        cumulated = np.cumsum(shortest, dtype=np.float64)
+        if cumulated[-1] == 0:  # only repetitions of the chosen points are left
+            others = np.setdiff1d(np.arange(len(points)), chosen)
+            return points[np.concatenate((chosen, others))[:k]]
+        draws = rng.random(n_drawn if greedy else min(n_drawn, k - len(chosen))) * cumulated[-1]
+        drawn = np.unique(np.searchsorted(cumulated, draws, side="right").clip(max=len(points) - 1))
+        distances = distances_to(drawn)
+        np.minimum(distances, shortest, out=distances)
+        if greedy:
+            best = distances.sum(1).argmin()
+            drawn, distances = drawn[[best]], distances[[best]]
+        shortest = distances.min(0)
+        shortest[drawn] = 0
         chosen = np.concatenate((chosen, drawn))
     return points[chosen]
 
@@ -198,22 +228,30 @@ def _residual_codes(
         sums.append(total[first])
     chain, sums = chain[::-1], sums[::-1]  # depth 1 first
     parents = [chain[0]]
-    for finer, coarser in zip(chain, chain[1:], strict=False):
+    for finer, coarser in pairwise(chain):
         parents.append(coarser[np.unique(finer, return_index=True)[1]])
     return HierarchicalIndex.build(items, parents, vectors, "top_down", sums)
 
 
-def _check_sizes(nodes_per_depth: Sequence[int], n_items: int) -> tuple[int, ...]:
-    sizes = tuple(int(size) for size in nodes_per_depth)
-    if not sizes or any(size < 1 for size in sizes):
+def _check_sizes(nodes_per_depth: Sequence[int], direction: str, n_items: int) -> tuple[int, ...]:
+    if direction not in DIRECTIONS:
+        raise ValueError(
+            f"index_direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}"
+        )
+    sizes = tuple(nodes_per_depth)
+    if not sizes or any(
+        not isinstance(size, Integral) or isinstance(size, bool) or size < 1 for size in sizes
+    ):
         raise ValueError(f"nodes_per_depth must be positive integers, got {nodes_per_depth}")
     below = n_items
     for depth, size in enumerate(sizes, start=1):
         if size > below:
             raise ValueError(
-                f"nodes_per_depth {list(sizes)} asks for {size} nodes at depth {depth}, over {below}"
+                f"nodes_per_depth {list(sizes)} asks for {size} nodes at depth {depth}, "
+                f"over {below}"
             )
-        below = size
+        if direction == "bottom_up":
+            below = size
     return sizes
 
 

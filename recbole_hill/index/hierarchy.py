@@ -1,7 +1,6 @@
 """The hierarchical index as an immutable value: who is whose parent, and the nodes' vectors."""
 
 import hashlib
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -45,7 +44,11 @@ class HierarchicalIndex:
             ("vectors", np.float32),
             ("representatives", np.int64),
         ):
-            freeze(self, name, tuple(_frozen(np.asarray(a, dtype)) for a in getattr(self, name)))
+            arrays = tuple(np.asarray(array) for array in getattr(self, name))
+            for array in arrays:
+                if dtype is np.int64 and not np.issubdtype(array.dtype, np.integer):
+                    raise ValueError(f"{name} must be integers, got {array.dtype}")
+            freeze(self, name, tuple(_frozen(array.astype(dtype)) for array in arrays))
         self._check()
 
     def _check(self) -> None:
@@ -72,10 +75,13 @@ class HierarchicalIndex:
                 raise ValueError(f"every depth-{depth} node must have a child")
             if vectors.ndim != 2 or vectors.shape[1] != self.vectors[0].shape[1]:
                 raise ValueError(f"vectors at depth {depth} must be 2-D and as wide as the others")
-            representatives = self.representatives[depth - 1]
-            if representatives.shape != (n_nodes,) or not np.array_equal(
-                self.assignments(depth)[representatives], np.arange(n_nodes)
-            ):
+            if not np.isfinite(vectors).all():
+                raise ValueError(f"vectors at depth {depth} must be finite")
+            members = self.representatives[depth - 1]
+            inside = members.shape == (n_nodes,) and 0 <= members.min() <= members.max() < len(
+                self.items
+            )
+            if not inside or (self.assignments(depth)[members] != np.arange(n_nodes)).any():
                 raise ValueError(f"representatives at depth {depth} must be members of their nodes")
             below = n_nodes
 
@@ -96,8 +102,11 @@ class HierarchicalIndex:
             item_vectors: Shape (I, D).
             direction: See the class.
             vectors: Node vectors per depth, if they are not the means.
+
+        Raises:
+            ValueError: If the parts do not make a tree, or there is not a vector for every item.
         """
-        item_vectors = np.asarray(item_vectors, dtype=np.float32)
+        item_vectors = _matrix(item_vectors, len(items))
         assignment, found, representatives = np.arange(len(items)), [], []
         for depth, parent in enumerate(parents):
             assignment = np.asarray(parent)[assignment]
@@ -147,7 +156,7 @@ class HierarchicalIndex:
         lists = []
         for parent, n_nodes in zip(self.parents, self.nodes_per_depth, strict=True):
             starts = np.concatenate(([0], np.cumsum(np.bincount(parent, minlength=n_nodes))))
-            lists.append((starts, np.argsort(parent, kind="stable")))
+            lists.append((_frozen(starts), _frozen(np.argsort(parent, kind="stable"))))
         return lists
 
     def path(self, row: int) -> tuple[int, ...]:
@@ -207,6 +216,7 @@ class HierarchicalIndex:
         unknown = gone[~np.isin(gone, self.items)]
         if len(unknown):
             raise ValueError(f"item {str(unknown[0])!r} is not in the index")
+        item_vectors = _matrix(item_vectors, self.n_items)
         kept = np.flatnonzero(~np.isin(self.items, gone))
         if not len(kept):
             raise ValueError("an index needs at least one item and one depth")
@@ -242,7 +252,7 @@ class HierarchicalIndex:
                 arrays = {name: file[name] for name in file.files}
             content = str(arrays.pop("content"))
             version, depth = int(arrays["format"]), int(arrays["depth"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:  # a damaged file makes zipfile and numpy raise nearly anything
             raise ValueError(f"{path} is not a whole index file: {error}") from error
         if content != _digest(arrays):
             raise ValueError(f"{path} was changed after it was saved: its contents do not add up")
@@ -263,9 +273,13 @@ class HierarchicalIndex:
         n = min(len(items), len(self.items))
         differ = np.flatnonzero(items[:n] != self.items[:n])
         where = int(differ[0]) if len(differ) else n
+        ours, theirs = (
+            repr(str(tokens[where])) if where < len(tokens) else "nothing"
+            for tokens in (self.items, items)
+        )
         raise ValueError(
             f"{path} indexes another item list: {len(self.items)} items against {len(items)} here, "
-            f"different from row {where} on"
+            f"different from row {where} on ({ours} against {theirs})"
         )
 
     def _arrays(self) -> dict[str, np.ndarray]:
@@ -318,6 +332,13 @@ def _closest_members(
     distance = ((item_vectors - nodes[assignment]).astype(np.float64) ** 2).sum(1)
     order = np.lexsort((np.arange(len(assignment)), distance, assignment))
     return order[np.searchsorted(assignment[order], np.arange(len(nodes)))]
+
+
+def _matrix(vectors: np.ndarray, n_items: int) -> np.ndarray:
+    vectors = np.asarray(vectors, dtype=np.float32)
+    if vectors.ndim != 2 or len(vectors) != n_items:
+        raise ValueError(f"item vectors must have shape ({n_items}, D), got {vectors.shape}")
+    return vectors
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:

@@ -25,9 +25,9 @@ class NESCL(EmbeddingModel):
     """LightGCN vectors trained by BPR and a neighbourhood-enhanced contrastive loss.
 
     loss = BPR(Z) + ssl_weight * contrast(Z', Z'') + reg_weight * norms, where Z is of the whole
-    graph and Z', Z'' are of two randomly thinned ones. For the first ``ssl_warmup_epochs`` epochs the
-    contrast is left out: from a cold start its gradient, of scale ssl_weight / (tau |z|), swamps
-    BPR's for many epochs.
+    graph and Z', Z'' are of two randomly thinned ones. For the first ``ssl_warmup_epochs`` epochs
+    the contrast is left out: from a cold start its gradient, of scale ssl_weight / (tau |z|),
+    swamps BPR's for many epochs.
 
     Settings: ``embedding_size``, ``n_layers``, ``with_ego`` (layer 0 in the mean), ``reg_weight``,
     ``use_bpr``, ``ssl_weight``, ``ssl_tau``, ``ssl_form`` (in | out), ``ssl_warmup_epochs``,

@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+#: Bound on the float32 entries of a block of users' largest array, 64 MiB.
+BLOCK_ENTRIES = 1 << 24
+
 
 class Retriever:
     """Finds the items with the largest inner products.
@@ -13,17 +16,25 @@ class Retriever:
     Args:
         item_vectors: Shape (I, D).
         item_ids: The id of each row, ascending, shape (I,); the row itself if None.
+
+    Raises:
+        ValueError: If the vectors are not a matrix, or the ids not ascending or not one per row.
     """
 
-    #: Users searched at once, which bounds the memory.
-    block = 1024
-
     def __init__(self, item_vectors: Tensor, item_ids: Tensor | None = None):
-        self.item_vectors = item_vectors
+        if item_vectors.ndim != 2 or not len(item_vectors):
+            raise ValueError(
+                f"item_vectors must have shape (I, D), got {tuple(item_vectors.shape)}"
+            )
+        self.item_vectors = item_vectors.detach().float()
         n_items, device = len(item_vectors), item_vectors.device
-        self.item_ids = torch.arange(n_items, device=device) if item_ids is None else item_ids
-        if len(self.item_ids) != n_items or bool((torch.diff(self.item_ids) <= 0).any()):
+        if item_ids is None:
+            item_ids = torch.arange(n_items)
+        self.item_ids = item_ids.to(device)
+        if self.item_ids.shape != (n_items,) or bool((torch.diff(self.item_ids) <= 0).any()):
             raise ValueError(f"item_ids must be {n_items} ascending ids, one per item vector")
+        #: Users searched at once, which bounds the memory.
+        self.block = max(1, BLOCK_ENTRIES // n_items)
         #: Inner products (nodes and items) computed since construction, and queries answered.
         self.scored, self.queries = 0, 0
 
@@ -40,11 +51,12 @@ class Retriever:
                 ``rows[e]``. Ids that are not indexed are ignored.
 
         Returns:
-            Scores (B, k), descending, and ids (B, k), ties by smallest id; lists that come out
-            short end in score -inf and id -1.
+            Scores (B, k), float32, descending, and ids (B, k), int64, ties by smallest id; lists
+            that come out short end in score -inf and id -1.
 
         Raises:
-            ValueError: If ``users`` does not fit the item vectors or k is less than 1.
+            ValueError: If ``users`` does not fit the item vectors or is not finite, if k is less
+                than 1, or if ``exclude`` names a row that is not there.
         """
         if users.ndim != 2 or users.shape[1] != self.item_vectors.shape[1]:
             raise ValueError(
@@ -52,17 +64,19 @@ class Retriever:
             )
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
-        users = users.to(self.item_vectors.device)
-        seen = self._seen_rows(exclude, len(users))
+        users = users.to(self.item_vectors)
+        if not bool(users.isfinite().all()):
+            raise ValueError("users must be finite; the model has diverged")
+        seen_users, seen_items = self._seen(exclude, len(users))
         scores = users.new_full((len(users), k), -torch.inf)
         ids = torch.full((len(users), k), -1, dtype=torch.int64, device=users.device)
-        for start in range(0, len(users), self.block):
+        starts = range(0, len(users), self.block)
+        bounds = torch.tensor([*starts, len(users)], device=users.device)
+        cuts = torch.searchsorted(seen_users, bounds).tolist()
+        for start, first, last in zip(starts, cuts, cuts[1:], strict=False):
             rows = slice(start, start + self.block)
-            first, last = (
-                int(torch.searchsorted(seen[0], bound)) for bound in (start, start + self.block)
-            )
-            here = (seen[0][first:last] - start, seen[1][first:last])
-            found, positions = self._search(users[rows], k, here)
+            seen = (seen_users[first:last] - start, seen_items[first:last])
+            found, positions = self._search(users[rows], k, seen)
             width = found.shape[1]
             scores[rows, :width] = found
             listed = self.item_ids[positions.clamp_min(0)]
@@ -74,19 +88,31 @@ class Retriever:
         """Returns inner products per query over the number of items, for all searches so far."""
         return self.scored / max(1, self.queries) / len(self.item_vectors)
 
-    def _search(
-        self, users: Tensor, k: int, seen: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    def _search(self, users: Tensor, k: int, seen: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Returns scores and item rows, each (B, at most k), ordered; unfilled places at -inf."""
         raise NotImplementedError
 
-    def _seen_rows(self, exclude, n_users: int) -> tuple[Tensor, Tensor]:
+    def _search_all(
+        self, users: Tensor, k: int, seen: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Does what ``_search`` promises by scoring every item."""
+        scores = users @ self.item_vectors.T  # (B, I)
+        scores[seen] = -torch.inf
+        self.scored += scores.numel()
+        return top_k(scores, k)
+
+    def _seen(self, exclude: tuple[Tensor, Tensor] | None, n_users: int) -> tuple[Tensor, Tensor]:
         """Returns (user row, item row) of the excluded pairs, sorted by user row."""
         device = self.item_ids.device
         if exclude is None:
             empty = torch.empty(0, dtype=torch.int64, device=device)
             return empty, empty
         rows, ids = (part.to(device) for part in exclude)
+        if rows.shape != ids.shape or rows.ndim != 1:
+            raise ValueError(
+                f"exclude must be two lists of one length, got shapes {tuple(rows.shape)} and "
+                f"{tuple(ids.shape)}"
+            )
         if len(rows) and (int(rows.min()) < 0 or int(rows.max()) >= n_users):
             raise ValueError(f"exclude names user rows outside 0..{n_users - 1}")
         items = torch.searchsorted(self.item_ids, ids).clamp_max(len(self.item_ids) - 1)
@@ -96,31 +122,41 @@ class Retriever:
         return rows[order], items[order]
 
 
-def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest entries of each row, descending, ties by smallest column.
+def top_k(scores: Tensor, k: int, ids: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The k largest entries of each row, descending, ties by smallest column or id.
 
     ``torch.topk`` leaves the order of ties open. Its answer is only re-sorted, and a row in which
     the k-th and the next score are equal is sorted whole.
 
     Args:
-        scores: Shape (B, N).
+        scores: Shape (B, N), no NaN.
         k: List length; lists of rows shorter than k are N long.
+        ids: The id of each entry, shape (B, N); its column if None.
 
     Returns:
-        Values and columns, each (B, min(k, N)).
+        Values and ids (or columns), each (B, min(k, N)). Which ids go with entries of -inf, which
+        are unfilled places, is left open.
     """
     n = scores.shape[1]
     k = min(k, n)
-    values, columns = scores.topk(min(k + 1, n))
+    values, found = scores.topk(min(k + 1, n))
     undecided = values[:, k - 1] == values[:, k] if k < n else values.new_zeros(len(values)).bool()
-    values, columns = values[:, :k], columns[:, :k]
-    by_column = columns.argsort(dim=1)
-    values, columns = values.gather(1, by_column), columns.gather(1, by_column)
-    by_value = values.argsort(dim=1, descending=True, stable=True)
-    values, columns = values.gather(1, by_value), columns.gather(1, by_value)
-    # Ties at minus infinity are unfilled places: their order does not matter.
-    undecided &= values[:, -1] > -torch.inf
+    undecided &= values[:, k - 1] > -torch.inf
+    if ids is not None:
+        found = ids.gather(1, found)
+    values, found = _in_order(values[:, :k], found[:, :k])
     if undecided.any():
-        whole = scores[undecided].sort(dim=1, descending=True, stable=True)
-        values[undecided], columns[undecided] = whole.values[:, :k], whole.indices[:, :k]
-    return values, columns
+        scores = scores[undecided]
+        if ids is None:
+            whole = scores.sort(dim=1, descending=True, stable=True)
+        else:
+            whole = _in_order(scores, ids[undecided])
+        values[undecided], found[undecided] = whole[0][:, :k], whole[1][:, :k]
+    return values, found
+
+
+def _in_order(values: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Sorts each row by value, descending, then id, ascending."""
+    ids, order = ids.sort(dim=1)
+    values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
+    return values, ids.gather(1, order)
