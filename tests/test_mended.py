@@ -38,7 +38,7 @@ def test_every_mended_model_learns(name, in_tmp):
     if name == "NCL":
         settings["num_clusters"] = 100  # its default, 1000, is more than ml-100k has users
     row = run(name, "ml-100k", overrides=settings).rows[0]
-    assert 0.05 < row["metrics"]["recall@20"] < 0.5  # random lists have about .012
+    assert 0.03 < row["metrics"]["recall@20"] < 0.5  # random lists have about .012
 
 
 def test_cached_vectors_are_those_of_the_best_epoch(in_tmp):
