@@ -53,6 +53,9 @@ class CosineLogSumExp(torch.autograd.Function):
     memory is one block however large the batch. Cosines are bounded by 1, so that shifting by
     1 / tau replaces the usual search for each row's maximum.
 
+    Every block has one of a few shapes, rows and columns being filled up: oneDNN compiles and keeps
+    a kernel for each new shape, gigabytes of them over a few thousand batches of varying size.
+
     Args (of ``apply``):
         rows: Unit vectors (or zero), shape (R, D).
         columns: Unit vectors (or zero), shape (C, D).
@@ -65,39 +68,50 @@ class CosineLogSumExp(torch.autograd.Function):
     """
 
     block_entries = 2_000_000
+    column_multiple = 512
 
     @staticmethod
     def forward(
         ctx, rows: Tensor, columns: Tensor, weights: Tensor, tau: float, precision: torch.dtype
     ) -> Tensor:
         """Returns the weighted log-sum-exp of every row."""
+        sizes = len(rows), len(columns)
+        columns = _filled(columns.to(precision), CosineLogSumExp.column_multiple)
+        step = max(1, CosineLogSumExp.block_entries // len(columns))
+        scaled = _filled((rows / tau).to(precision), step)
         # weight * exp(x) = exp(x + log weight): one pass less over the block.
-        log_weights = weights.log()
-        scaled, columns = (rows / tau).to(precision), columns.to(precision)
-        result = torch.empty(len(rows), device=rows.device)
-        for block in _blocks(scaled, columns):
+        log_weights = weights.new_full((len(columns),), -math.inf)
+        log_weights[: sizes[1]] = weights.log()
+        result = torch.empty(len(scaled), device=rows.device)
+        for block in _blocks(scaled, step):
             result[block] = _exponentials(scaled[block], columns, log_weights, 1 / tau).sum(1)
         result = result.log_() + 1 / tau
         ctx.save_for_backward(scaled, columns, log_weights, result)
-        ctx.tau = tau
-        return result
+        ctx.tau, ctx.step, ctx.sizes = tau, step, sizes
+        return result[: sizes[0]]
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Returns the gradients of rows and columns."""
         scaled, columns, log_weights, result = ctx.saved_tensors
+        gradient = F.pad(gradient, (0, len(scaled) - len(gradient)))
         d_rows = torch.empty(scaled.shape, device=gradient.device)
         d_columns = torch.zeros(columns.shape, device=gradient.device)
-        for block in _blocks(scaled, columns):
+        for block in _blocks(scaled, ctx.step):
             softmax = _exponentials(scaled[block], columns, log_weights, result[block].unsqueeze(1))
             softmax = softmax.mul_(gradient[block].unsqueeze(1)).to(columns.dtype)
             d_rows[block] = (softmax @ columns).float()
             d_columns += (softmax.T @ scaled[block]).float()
-        return d_rows / ctx.tau, d_columns, None, None, None
+        n_rows, n_columns = ctx.sizes
+        return d_rows[:n_rows] / ctx.tau, d_columns[:n_columns], None, None, None
 
 
-def _blocks(rows: Tensor, columns: Tensor) -> list[slice]:
-    step = max(1, CosineLogSumExp.block_entries // max(1, len(columns)))
+def _filled(x: Tensor, multiple: int) -> Tensor:
+    """Appends zero rows up to the next multiple."""
+    return F.pad(x, (0, 0, 0, -len(x) % multiple))
+
+
+def _blocks(rows: Tensor, step: int) -> list[slice]:
     return [slice(start, start + step) for start in range(0, len(rows), step)]
 
 
