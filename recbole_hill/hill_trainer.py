@@ -196,7 +196,8 @@ class HILLTrainer(RunTrainer):
         rng = np.random.default_rng(self.config["seed"])
         pairs = self.pairs
         if arm == "random_nodes":
-            pairs = random_nodes(pairs, self.model.index.nodes_per_depth, rng)
+            least = self.settings.min_children
+            pairs = random_nodes(pairs, self.model.index.parents, rng, min_children=least)
         elif arm == "random_users":
             pairs = random_users(pairs, rng)
         loss = None

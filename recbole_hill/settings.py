@@ -120,6 +120,8 @@ def _is_number(value) -> bool:
 
 
 def _sequence(key: str, value, *, may_be_empty: bool = False) -> tuple:
-    if isinstance(value, str) or not isinstance(value, Sequence) or not (value or may_be_empty):
+    if isinstance(value, (str, int, float)):  # --adapt_control=continue, --nodes_per_depth=200
+        value = (value,)
+    if not isinstance(value, Sequence) or not (value or may_be_empty):
         raise ValueError(f"{key} must be a list, got {value!r}")
     return tuple(value)

@@ -144,6 +144,8 @@ def test_hill_settings_are_checked(change, message):
 
 def test_hill_settings_are_frozen_and_filled():
     settings = HillSettings.from_config(config(beam_width=3), n_items=1682)
+    one = HillSettings.from_config(config(adapt_control="continue"), n_items=1682)
+    assert one.adapt_control == ("continue",)
     assert settings.beam_width == (3, 3) and settings.nodes_per_depth == (200, 20)
     with pytest.raises(AttributeError):
         settings.phi_dep = 1

@@ -16,6 +16,8 @@ REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "gowalla" / "tr
 # Items 0-4 are in node 0, items 5 and 6 in node 1, item 7 in node 2. At depth 2, nodes 0 and 1 are
 # in node 0, node 2 is in node 1.
 PARENTS = [np.array([0, 0, 0, 0, 0, 1, 1, 2]), np.array([0, 0, 1])]
+# Two depths of 20 and 6 nodes.
+TREE = [np.repeat(np.arange(20), 3), np.arange(20) % 6]
 OWNED = sp.csr_matrix(
     np.array(
         [
@@ -167,7 +169,7 @@ def test_gowalla_takes_seconds_and_is_right():
 
 def test_random_nodes_keep_users_and_depths_and_draw_uniformly():
     pairs = many()
-    drawn = random_nodes(pairs, [20, 6], np.random.default_rng(0))
+    drawn = random_nodes(pairs, TREE, np.random.default_rng(0))
     for kept in ("users", "depths", "rates"):
         assert (getattr(drawn, kept) == getattr(pairs, kept)).all()
     assert drawn.per_depth() == pairs.per_depth()
@@ -176,7 +178,7 @@ def test_random_nodes_keep_users_and_depths_and_draw_uniformly():
     rng = np.random.default_rng(1)
     depths = np.repeat([1, 2], 4000)
     zeros = np.zeros(8000, dtype=np.int64)
-    drawn = random_nodes(Pairs(zeros, zeros, depths, np.ones(8000)), [20, 6], rng)
+    drawn = random_nodes(Pairs(zeros, zeros, depths, np.ones(8000)), TREE, rng)
     for depth, n_nodes in ((1, 20), (2, 6)):
         counts = np.bincount(drawn.at_depth(depth).nodes)
         share = 4000 / n_nodes
@@ -184,9 +186,17 @@ def test_random_nodes_keep_users_and_depths_and_draw_uniformly():
         assert (np.abs(counts - share) < 5 * np.sqrt(share)).all()
 
 
+def test_random_nodes_have_as_many_children_as_those_of_real_pairs():
+    zeros = np.zeros(200, dtype=np.int64)
+    pairs = Pairs(zeros, zeros, np.ones(200, dtype=np.int64), np.ones(200))
+    for least, nodes in ((1, {0, 1, 2}), (2, {0, 1}), (3, {0})):
+        drawn = random_nodes(pairs, PARENTS, np.random.default_rng(0), min_children=least)
+        assert set(drawn.nodes.tolist()) == nodes
+
+
 def test_random_nodes_need_every_depth():
-    with pytest.raises(ValueError, match=r"nodes_per_depth \[20\] has no depth 2"):
-        random_nodes(many(), [20], np.random.default_rng(0))
+    with pytest.raises(ValueError, match="the index has 1 depths, none at 2"):
+        random_nodes(many(), TREE[:1], np.random.default_rng(0))
 
 
 def test_random_users_keep_nodes_and_how_often_everyone_occurs():
@@ -206,7 +216,7 @@ def test_controls_are_seeded_and_leave_the_pairs_alone(control):
 
     def draw(seed):
         rng = np.random.default_rng(seed)
-        return random_nodes(pairs, [20, 6], rng) if control == "nodes" else random_users(pairs, rng)
+        return random_nodes(pairs, TREE, rng) if control == "nodes" else random_users(pairs, rng)
 
     assert rows(draw(3)) == rows(draw(3)) != rows(draw(4))
     assert rows(pairs) == before
@@ -215,4 +225,4 @@ def test_controls_are_seeded_and_leave_the_pairs_alone(control):
 def test_controls_of_no_pairs():
     none = extract_pairs(OWNED[2:3], PARENTS, thresholds=[0, 0], phi_dep=2)
     rng = np.random.default_rng(0)
-    assert len(random_nodes(none, [3, 2], rng)) == len(random_users(none, rng)) == 0
+    assert len(random_nodes(none, PARENTS, rng)) == len(random_users(none, rng)) == 0

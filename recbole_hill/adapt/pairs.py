@@ -92,7 +92,13 @@ def extract_pairs(
     return Pairs(*map(np.concatenate, (users, nodes, depths, rates)), phi_dep=phi_dep)
 
 
-def random_nodes(pairs: Pairs, nodes_per_depth: Sequence[int], rng: np.random.Generator) -> Pairs:
+def random_nodes(
+    pairs: Pairs,
+    parents: Sequence[np.ndarray],
+    rng: np.random.Generator,
+    *,
+    min_children: int = 1,
+) -> Pairs:
     """Control: the same users at the same depths, with nodes drawn uniformly.
 
     It shows what the extra steps bring without the index's knowledge of the user. Rates stay, so
@@ -100,18 +106,21 @@ def random_nodes(pairs: Pairs, nodes_per_depth: Sequence[int], rng: np.random.Ge
 
     Args:
         pairs: The real pairs.
-        nodes_per_depth: K_1, K_2, ...
+        parents: Parent arrays of the index, from the items up.
         rng: Where the draws come from.
+        min_children: As in :func:`extract_pairs`: smaller nodes are not drawn either.
 
     Raises:
-        ValueError: If there is a pair at a depth that ``nodes_per_depth`` does not have.
+        ValueError: If there is a pair at a depth that the index does not have.
     """
-    n_nodes = np.asarray(nodes_per_depth, dtype=np.int64)
-    if pairs.depths.max(initial=0) > len(n_nodes):
-        raise ValueError(
-            f"nodes_per_depth {list(nodes_per_depth)} has no depth {pairs.depths.max()}"
-        )
-    return replace(pairs, nodes=rng.integers(n_nodes[pairs.depths - 1]))
+    if pairs.depths.max(initial=0) > len(parents):
+        raise ValueError(f"the index has {len(parents)} depths, none at {pairs.depths.max()}")
+    nodes = pairs.nodes.copy()
+    for depth in np.unique(pairs.depths):
+        here = pairs.depths == depth
+        eligible = np.flatnonzero(np.bincount(parents[depth - 1]) >= min_children)
+        nodes[here] = rng.choice(eligible, size=int(here.sum()))
+    return replace(pairs, nodes=nodes)
 
 
 def random_users(pairs: Pairs, rng: np.random.Generator) -> Pairs:
