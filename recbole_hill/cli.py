@@ -16,6 +16,7 @@ Hierarchical-index retrieval (HILL) for RecBole.
   run_recbole_hill.py --model=BPR --dataset=ml-100k --learning_rate=0.005
   run_recbole_hill.py --resume=saved/HILL-ml-100k-20261124-120000-abc123
   run_recbole_hill.py prepare gowalla --source=DIR
+  run_recbole_hill.py report saved/HILL-ml-100k-*
 """
 
 RUN_EPILOG = """\
@@ -110,6 +111,9 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--user", required=True, help="an external user id")
     explain.add_argument("--k", type=int, default=5, help="nodes and items per level (default: 5)")
 
+    report = command("report", _report, "print runs that differ in their seed as mean and spread")
+    report.add_argument("runs", nargs="+", metavar="DIR", help="finished runs' folders")
+
     command("doctor", _doctor, "check this environment; exit status 1 if the main job cannot run")
     for sub in commands.choices.values():
         sub.add_argument("--debug", action="store_true", help="show tracebacks")
@@ -186,6 +190,12 @@ def _explain(arguments) -> None:
     from recbole_hill.serving import Served
 
     print(Served.load(arguments.checkpoint).explain(arguments.user, arguments.k))
+
+
+def _report(arguments) -> None:
+    from recbole_hill.report.seeds import read_rows, seeds_table
+
+    print(seeds_table(read_rows(arguments.runs)))
 
 
 def _doctor(arguments) -> int:

@@ -1,0 +1,113 @@
+"""Several seeds' rows as one Markdown table: mean and spread per arm."""
+
+import json
+from pathlib import Path
+from statistics import mean, stdev
+
+from recbole_hill.runs import ROWS
+
+#: What rows must share to be averaged.
+_SHARED = ("model", "dataset", "data_sha256", "protocol", "split_seed", "commit", "versions")
+_PER_RUN = ("seed", "run_dir", "checkpoint_dir", "threads")
+
+
+def read_rows(folders: list[str | Path]) -> list[dict]:
+    """Reads the rows of finished runs.
+
+    Args:
+        folders: Runs' folders.
+
+    Raises:
+        FileNotFoundError: If a folder holds no rows.
+        ValueError: If a line is not JSON; names file and line.
+    """
+    rows = []
+    for folder in folders:
+        file = Path(folder) / ROWS
+        if not file.is_file():
+            raise FileNotFoundError(f"{folder} has no {ROWS}: it is not a finished run's folder")
+        for number, line in enumerate(file.read_text().splitlines(), start=1):
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{file}, line {number}: not JSON: {error}") from error
+    return rows
+
+
+def seeds_table(rows: list[dict]) -> str:
+    """Returns mean and sample standard deviation over seeds, one line per arm, in Markdown.
+
+    Args:
+        rows: Rows of runs that differ in their seed alone.
+
+    Raises:
+        ValueError: If the rows differ in anything else, or a seed occurs twice: such rows are never
+            averaged.
+    """
+    _require_comparable(rows)
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    names = list(rows[0]["metrics"])
+    lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for arm in arms:
+        cells = [_spread([r["metrics"][n] for r in rows if r["arm"] == arm]) for n in names]
+        lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", *_notes(rows)])
+
+
+def _require_comparable(rows: list[dict]) -> None:
+    if not rows:
+        raise ValueError("there are no rows to report")
+    first = _identity(rows[0])
+    for row in rows[1:]:
+        for key, value in _identity(row).items():
+            if value != first[key]:
+                raise ValueError(
+                    f"rows of different {key} are never averaged: {first[key]!r} and {value!r}"
+                )
+    seen = [(row["arm"], row["seed"]) for row in rows]
+    for pair in seen:
+        if seen.count(pair) > 1:
+            raise ValueError(f"{pair[0]!r} with seed {pair[1]} occurs twice")
+    per_arm = {arm: sorted(s for a, s in seen if a == arm) for arm, _ in seen}
+    if len({tuple(seeds) for seeds in per_arm.values()}) > 1:
+        raise ValueError(f"the arms were not run with the same seeds: {per_arm}")
+
+
+def _identity(row: dict) -> dict:
+    settings = {key: v for key, v in row["settings"].items() if key not in _PER_RUN}
+    return {**{key: row[key] for key in _SHARED}, **settings}
+
+
+def _spread(values: list[float]) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.4f}"
+    return f"{mean(values):.4f} ± {stdev(values):.4f}"
+
+
+def _notes(rows: list[dict]) -> list[str]:
+    first = rows[0]
+    runs = [row for row in rows if row["arm"] == first["arm"]]
+    stamp = " (**test-selected**)" if first["test_selected"] else ""
+    versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
+    notes = [
+        f"- {first['model']} on {first['dataset']} (data {first['data_sha256'][:12]}), protocol "
+        f"`{first['protocol']}`{stamp}, seeds {', '.join(str(row['seed']) for row in runs)}, "
+        f"split seed {first['split_seed']}, commit {first['commit']}",
+        f"- {first['device']}; {versions}",
+    ]
+    for row in runs:
+        stages = row["stages"]
+        seconds = ", ".join(f"{name} {facts['seconds']:.0f} s" for name, facts in stages.items())
+        note = f"- seed {row['seed']}: {seconds}; peak {row['peak_memory_mib']:,} MiB"
+        if "pairs" in stages:
+            found = stages["pairs"]["per_depth"]
+            counts = ", ".join(f"{count:,} at depth {depth}" for depth, count in found.items())
+            note += f"; pairs: {counts}; HILL kept the {stages['HILL']['kept']} weights"
+        notes.append(note)
+    for row in rows:
+        if found := row.get("retrieval"):
+            notes.append(
+                f"- seed {row['seed']}: beam search finds {found['index_recall']:.4f} of exact "
+                f"top-{found['k']} at {found['scored_fraction']:.2%} of its inner products"
+            )
+    return notes
