@@ -301,7 +301,7 @@ class HILLTrainer(RunTrainer):
         exact = ExactRetriever(items[1:], item_ids=ids)
         beam = beam_retriever(self.model, items)
         return compare_retrievers(
-            exact, beam, users[test.uid_list], max(self.config["topk"]), exclude=(seen_by, seen)
+            exact, beam, users[test.uid_list], self.config["topk"], exclude=(seen_by, seen)
         )
 
     def _full_sort_batch_eval(self, batched_data):

@@ -247,7 +247,7 @@ def test_full_width_beam_gives_the_metrics_of_exact_ranking(indexed):
 
 def test_beam_scores_fewer_items_and_reports_it(finished):
     cost = finished.rows[-1]["retrieval"]
-    assert 0 < cost["index_recall"] <= 1 and cost["scored_fraction"] > 0
+    assert 0 < cost["index_recall@10"] <= 1 and cost["scored_fraction"] > 0
 
 
 def test_train_history_is_train_alone(indexed):

@@ -161,8 +161,8 @@ def test_narrow_beam_finds_planted_items_cheaply():
     index = learn_index(vectors, [str(i) for i in range(1280)], [64, 8], seed=0, iterations=40)
     users = items[torch.from_numpy(rng.integers(0, 1280, 50))]
     beam = BeamRetriever(index, items, beam_width=2)
-    report = compare_retrievers(ExactRetriever(items), beam, users, 10)
-    assert report["index_recall"] > 0.9
+    report = compare_retrievers(ExactRetriever(items), beam, users, [10])
+    assert report["index_recall@10"] > 0.9
     assert report["scored_fraction"] < 0.1
     # By hand: 8 coarse nodes, then the children of 2, then the items of 2 nodes, per user.
     _, found = beam.search(users[:1], 5)
@@ -240,7 +240,7 @@ def test_comparison_leaves_out_what_is_excluded_and_what_was_scored_before():
     beam.search(torch.ones(7, 4), 1)
     users = torch.tensor([[3.0, 2, 1, 0], [0, 1, 2, 3]])
     exact = ExactRetriever(items)
-    report = compare_retrievers(exact, beam, users, 1)
-    assert report["index_recall"] == 1 and report["scored_fraction"] == (4 + 1) / 4
+    report = compare_retrievers(exact, beam, users, [1])
+    assert report["index_recall@1"] == 1 and report["scored_fraction"] == (4 + 1) / 4
     seen = (torch.tensor([0]), torch.tensor([0]))
-    assert compare_retrievers(exact, beam, users, 1, exclude=seen)["index_recall"] == 1 / 2
+    assert compare_retrievers(exact, beam, users, [1], exclude=seen)["index_recall@1"] == 1 / 2

@@ -1,6 +1,7 @@
 """What approximate search costs and loses against exact search."""
 
 import time
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ def compare_retrievers(
     exact: Retriever,
     approximate: Retriever,
     users: Tensor,
-    k: int,
+    topk: Sequence[int],
     *,
     exclude: tuple[Tensor, Tensor] | None = None,
 ) -> dict:
@@ -39,23 +40,22 @@ def compare_retrievers(
         exact: The reference.
         approximate: The retriever to judge.
         users: User vectors, shape (B, D), B at least 1.
-        k: List length.
+        topk: List lengths; the searches are for the longest.
         exclude: Pairs (rows, ids) that are not to be returned, as in :meth:`Retriever.search`.
 
     Returns:
-        ``k``, ``index_recall``, ``scored_fraction`` (inner products with nodes and items over the
-        number of items), and both searches' seconds.
+        ``index_recall@k`` for each k, ``scored_fraction`` (inner products with nodes and items over
+        the number of items), and both searches' seconds.
     """
     lists, seconds = [], []
     scored = approximate.scored
     for retriever in (exact, approximate):
         started = time.perf_counter()
-        lists.append(retriever.search(users, k, exclude)[1].cpu())  # waits for the device
+        lists.append(retriever.search(users, max(topk), exclude)[1].cpu())  # waits for the device
         seconds.append(round(time.perf_counter() - started, 3))
     scored = approximate.scored - scored
     return {
-        "k": k,
-        "index_recall": index_recall(*lists),
+        **{f"index_recall@{k}": index_recall(*(found[:, :k] for found in lists)) for k in topk},
         "scored_fraction": scored / len(users) / len(approximate.item_vectors),
         "exact_seconds": seconds[0],
         "beam_seconds": seconds[1],

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from statistics import mean, stdev
 
+from recbole_hill.report.tables import retrieval_note
 from recbole_hill.runs import ROWS
 
 #: What rows must share to be averaged.
@@ -106,8 +107,5 @@ def _notes(rows: list[dict]) -> list[str]:
         notes.append(note)
     for row in rows:
         if found := row.get("retrieval"):
-            notes.append(
-                f"- seed {row['seed']}: beam search finds {found['index_recall']:.4f} of exact "
-                f"top-{found['k']} at {found['scored_fraction']:.2%} of its inner products"
-            )
+            notes.append(f"- seed {row['seed']}: beam search finds {retrieval_note(found)}")
     return notes

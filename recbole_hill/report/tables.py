@@ -40,8 +40,19 @@ def _notes(rows: list[dict]) -> list[str]:
         notes.append(f"HILL kept the {stages['HILL']['kept']} weights")
     for row in rows:
         if found := row.get("retrieval"):
-            notes.append(
-                f"beam search: {found['index_recall']:.4f} of exact top-{found['k']} found, "
-                f"{found['scored_fraction']:.2%} of the items' inner products computed"
-            )
+            notes.append(f"beam search: {retrieval_note(found)}")
     return notes
+
+
+def retrieval_note(found: dict) -> str:
+    """Returns what a search loses and costs against exact search, in words.
+
+    Args:
+        found: What :func:`recbole_hill.evaluation.retrieval.compare_retrievers` measured.
+    """
+    recalls = ", ".join(
+        f"{value:.4f} of exact top-{name.split('@')[1]}"
+        for name, value in found.items()
+        if name.startswith("index_recall@")
+    )
+    return f"{recalls}, for {found['scored_fraction']:.2%} of its inner products"
