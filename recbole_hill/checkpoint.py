@@ -4,18 +4,30 @@ Weights are safetensors; the training state is tensors and plain data, loaded wi
 ``weights_only=True``. Nothing here unpickles objects.
 """
 
+import hashlib
 import pickle
 import random
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from recbole_hill.files import atomic_path
 
+_HASH = "sha256"
+_NOT_A_STATE = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    KeyError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
 #: Where RecBole's ``other_parameter`` tensors stand among a model's weights.
 _OTHER = "other_parameter."
 
@@ -52,7 +64,7 @@ def _other_parameters(model: nn.Module) -> dict:
 
 
 def save_weights(path: Path, state: dict[str, Tensor]) -> None:
-    """Writes a state dict as safetensors; the old file survives any failure."""
+    """Writes a state dict as safetensors with its hash; the old file survives any failure."""
     tensors, stored = {}, set()
     for name, value in state.items():
         value = value.detach().cpu().contiguous()
@@ -60,19 +72,33 @@ def save_weights(path: Path, state: dict[str, Tensor]) -> None:
         tensors[name] = value.clone() if value.data_ptr() in stored else value
         stored.add(value.data_ptr())
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary)
+        save_file(tensors, temporary, metadata={_HASH: _sha256(tensors)})
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
     """Reads a state dict.
 
     Raises:
-        ValueError: If the file is missing, truncated or not safetensors.
+        ValueError: If the file is missing, truncated or not safetensors, or was changed since.
     """
     try:
-        return load_file(path)
+        with safe_open(path, framework="pt") as file:
+            noted = (file.metadata() or {}).get(_HASH)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path} is not a whole weights file: {error}") from error
+    if noted is not None and noted != _sha256(tensors):
+        raise ValueError(f"{path} was changed after it was saved: its SHA-256 is another")
+    return tensors
+
+
+def _sha256(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def save_state(path: Path, state: dict) -> None:
@@ -88,8 +114,11 @@ def load_state(path: Path) -> dict:
         ValueError: If the file is truncated, tampered with, or holds anything but plain data.
     """
     try:
+        with zipfile.ZipFile(path) as archive:  # torch.save's format; torch.load checks no sums
+            if (broken := archive.testzip()) is not None:
+                raise ValueError(f"{broken} was changed after it was saved")
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
+    except _NOT_A_STATE as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path} is not a whole training state: {first_line}") from error
 

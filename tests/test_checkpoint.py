@@ -18,17 +18,20 @@ def test_weights_round_trip(tmp_path):
     assert all(torch.equal(loaded[name], state[name]) for name in state)
 
 
-@pytest.mark.parametrize("damage", ["truncate", "flip", "empty"])
+@pytest.mark.parametrize("damage", ["truncate", "header", "flip", "empty"])
 @pytest.mark.parametrize("kind", ["weights", "state"])
 def test_damaged_files_are_refused_by_name(tmp_path, kind, damage):
     file = tmp_path / "file"
     save, load = getattr(checkpoint, f"save_{kind}"), getattr(checkpoint, f"load_{kind}")
-    save(file, {"a": torch.randn(50)})
+    weights = torch.randn(50)
+    save(file, {"a": weights})
     data = bytearray(file.read_bytes())
     if damage == "truncate":
         data = data[: len(data) // 2]
-    elif damage == "flip":
+    elif damage == "header":
         data[:8] = bytes(8)
+    elif damage == "flip":  # one bit of one weight
+        data[data.index(weights.numpy().tobytes()) + 40] ^= 1
     else:
         data = b""
     file.write_bytes(data)
@@ -64,7 +67,7 @@ def test_old_file_survives_a_full_disk(tmp_path, monkeypatch):
     file = tmp_path / "w.safetensors"
     checkpoint.save_weights(file, {"a": torch.ones(2)})
 
-    def full(tensors, path):
+    def full(tensors, path, metadata):
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
