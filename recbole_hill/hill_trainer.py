@@ -44,6 +44,7 @@ class HILLTrainer(RunTrainer):
         if self.config["backbone_from"] and "backbone" not in self.stages:
             self._take_backbone(Path(self.config["backbone_from"]), train_data, valid_data)
         super().fit(train_data, valid_data, **kwargs)
+        self.model.trained_epochs = self.stages["backbone"]["epochs"]
         self.learn_index(train_data)
         self.find_pairs(train_data)
         self.arms = ["backbone"]

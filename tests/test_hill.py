@@ -9,9 +9,11 @@ import torch
 from conftest import tiny_settings
 
 from recbole_hill.checkpoint import load_weights
+from recbole_hill.config import HillConfig
 from recbole_hill.data.splits import load_data
 from recbole_hill.hill_trainer import HILLTrainer, train_history
 from recbole_hill.model.losses import bpr
+from recbole_hill.model.nescl import NESCL
 from recbole_hill.quick_start import build_model, evaluate, run
 from recbole_hill.trainer import RunTrainer, trainer_for
 
@@ -298,3 +300,22 @@ def test_test_set_is_read_once_per_arm_and_only_at_the_end(tiny_config, monkeypa
     reads.clear()
     rows = evaluate(config, data, trainer)
     assert all(reads) and len(reads) == len(rows) * len(data.test)
+
+
+def test_later_stages_do_not_warm_up_again(tiny_path, tmp_path, monkeypatch):
+    """An adaptation that fell back to NESCL's BPR-only warm-up would not be of its loss."""
+    contrasted = []
+    contrast = NESCL.contrast_loss
+
+    def spy(self, *args):
+        contrasted.append(1)
+        return contrast(self, *args)
+
+    monkeypatch.setattr(NESCL, "contrast_loss", spy)
+    settings = tiny_settings(tiny_path, "HILL", run_dir=str(tmp_path))
+    config = HillConfig("HILL", "tiny", None, settings)
+    data = load_data(config)
+    trainer = trainer_for(config, build_model(config, data))
+    trainer.fit(data.train, data.valid)
+    # 4 epochs, the first without contrast; an M-step and 4 arms of 2 epochs are all with it.
+    assert len(contrasted) == (3 + 1 + 4 * 2) * len(data.train)

@@ -34,6 +34,8 @@ class HILL(EmbeddingModel):
                 f"HILL needs {self.input_type.name} ones"
             )
         self.backbone = backbone(config, dataset)
+        #: Epochs that the backbone was trained for before the current stage.
+        self.trained_epochs = 0
         self.index: HierarchicalIndex | None = None
         self.nodes: NodeVectors | None = None
         #: Search through this instead of scoring every item, when set (``retrieval: beam``).
@@ -54,9 +56,12 @@ class HILL(EmbeddingModel):
         self.nodes = NodeVectors(index).to(self.device)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Passes the epoch on to the backbone."""
+        """Passes the epoch on to the backbone, counted from the backbone's own first.
+
+        So a backbone that warms up (NESCL) does not start its warm-up again in a later stage.
+        """
         if hasattr(self.backbone, "begin_epoch"):
-            self.backbone.begin_epoch(epoch)
+            self.backbone.begin_epoch(self.trained_epochs + epoch)
 
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
         """Returns the backbone's vectors, (U, D) and (I, D)."""
