@@ -20,6 +20,7 @@ from torch.utils.tensorboard import SummaryWriter
 from recbole_hill import checkpoint, runs
 from recbole_hill.config import plain_settings
 from recbole_hill.files import atomic_path
+from recbole_hill.learning_rate import LearningRateRule
 
 BEST = "best.safetensors"
 STATE = "state.pt"
@@ -59,6 +60,7 @@ class RunTrainer(Trainer):
         self.run_dir = Path(config["run_dir"])
         self.saved_model_file = str(self.run_dir / BEST)
         self.best_epoch = -1
+        self.learning_rate_rule = LearningRateRule.from_config(config)
         self.stages: dict[str, dict] = _read_json(self.run_dir / STAGES)
         self._discard_tensorboard()
 
@@ -156,7 +158,23 @@ class RunTrainer(Trainer):
         if hasattr(self.model, "begin_epoch"):
             self.model.begin_epoch(epoch_idx)
         self._save_state(epoch_idx, train_data)
-        return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+        if hasattr(self.model, "fit_once"):
+            self.model.fit_once()
+            return 0.0
+        loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+        self.learning_rate_rule.after_epoch(self.optimizer)
+        return loss
+
+    def _valid_epoch(self, valid_data, show_progress=False):
+        score, result = super()._valid_epoch(valid_data, show_progress)
+        better = (
+            score > self.best_valid_score
+            if self.valid_metric_bigger
+            else (score < self.best_valid_score)
+        )
+        if not better and self.learning_rate_rule.after_no_gain(self.optimizer):
+            self.load_stage(BEST)
+        return score, result
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
         self.best_epoch = epoch

@@ -94,7 +94,7 @@ def test_device_is_checked_and_environment_left_alone(monkeypatch):
 
 def test_sys_argv_is_not_read(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["pytest", "--learning_rate=9", "--unknown=1", "-q"])
-    assert config()["learning_rate"] == 0.001
+    assert config()["learning_rate"] == 0.01  # the YAML file's
 
 
 def test_round_trip_through_plain_settings():

@@ -93,13 +93,14 @@ class HILL(EmbeddingModel):
         teach nothing there and are left out.
         """
         loss, users, items = self.loss_and_vectors(interaction)
-        user = users[interaction[self.USER_ID]]
+        user, item = users[interaction[self.USER_ID]], interaction[self.ITEM_ID]
+        if self.NEG_ITEM_ID in interaction:
+            other = interaction[self.NEG_ITEM_ID]
+        else:  # a backbone that draws its own negatives
+            other = torch.randint_like(item, 1, self.n_items)
         targets = []
         for depth in range(1, self.index.depth + 1):
-            positive, negative = (
-                self.nodes.of_items(interaction[key], depth)
-                for key in (self.ITEM_ID, self.NEG_ITEM_ID)
-            )
+            positive, negative = (self.nodes.of_items(i, depth) for i in (item, other))
             vectors = self.nodes.means(items, depth)
             differ = positive != negative
             if differ.any():

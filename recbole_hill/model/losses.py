@@ -32,6 +32,50 @@ def batch_norms(*embeddings: Tensor) -> Tensor:
     return sum(e.norm() for e in embeddings) / len(embeddings[0])
 
 
+def squared_l2(*embeddings: Tensor) -> Tensor:
+    """The papers' regulariser: half the *squared* norms of the batch's embeddings over B.
+
+    Args:
+        embeddings: Layer-0 embeddings of the batch, shape (B, ..., D).
+
+    Returns:
+        Scalar regulariser.
+    """
+    return sum(e.square().sum() for e in embeddings) / (2 * len(embeddings[0]))
+
+
+def sampled_softmax(positive: Tensor, negative: Tensor) -> Tensor:
+    """The mean over the batch of -ln softmax of the positive among itself and its negatives.
+
+    With one negative it is BPR.
+
+    Args:
+        positive: Scores, shape (B,).
+        negative: Scores of the sampled items, shape (B, n).
+
+    Returns:
+        Scalar loss.
+    """
+    return (torch.logsumexp(torch.cat((positive.unsqueeze(1), negative), 1), 1) - positive).mean()
+
+
+def cosine_contrastive(
+    positive: Tensor, negative: Tensor, *, margin: float, weight: float
+) -> Tensor:
+    """SimpleX's loss (CIKM 2021, Eq. 1): mean of (1 - s+)_+ + weight * mean_n (s- - margin)_+.
+
+    Args:
+        positive: Cosines, shape (B,).
+        negative: Cosines of the sampled items, shape (B, n).
+        margin: Below it a negative costs nothing.
+        weight: Of the *mean* over the negatives.
+
+    Returns:
+        Scalar loss.
+    """
+    return (F.relu(1 - positive) + weight * F.relu(negative - margin).mean(1)).mean()
+
+
 def unit(x: Tensor) -> Tensor:
     """Scales rows to length 1 and leaves zero rows (dropped nodes) zero, in gradient too.
 

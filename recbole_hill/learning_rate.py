@@ -1,0 +1,60 @@
+"""How the learning rate falls while a model trains."""
+
+from dataclasses import dataclass
+
+from torch.optim import Optimizer
+
+RULES = ("constant", "exponential", "plateau")
+
+
+@dataclass(frozen=True)
+class LearningRateRule:
+    """A rule without a state of its own: the learning rate lives in the optimiser, so it resumes.
+
+    Attributes:
+        rule: ``constant``; ``exponential``: falls after every epoch; ``plateau``: falls after every
+            validation without a better score, and training goes on from the best weights (BARS).
+        factor: What the learning rate is multiplied by, in (0, 1].
+        least: Below it the learning rate does not fall.
+    """
+
+    rule: str
+    factor: float
+    least: float
+
+    @classmethod
+    def from_config(cls, config) -> "LearningRateRule":
+        """Reads ``lr_rule``, ``lr_factor`` and ``lr_least``.
+
+        Raises:
+            ValueError: Naming the key, the value and what is accepted.
+        """
+        rule = config["lr_rule"] or "constant"
+        factor = 0.1 if config["lr_factor"] is None else config["lr_factor"]
+        least = config["lr_least"] or 0.0
+        if rule not in RULES:
+            raise ValueError(f"lr_rule must be one of {', '.join(RULES)}, got {rule!r}")
+        if not isinstance(factor, (int, float)) or not 0 < factor <= 1:
+            raise ValueError(f"lr_factor must be in (0, 1], got {factor!r}")
+        if not isinstance(least, (int, float)) or least < 0:
+            raise ValueError(f"lr_least must be a number >= 0, got {least!r}")
+        return cls(rule, factor, least)
+
+    def after_epoch(self, optimizer: Optimizer) -> None:
+        """Lowers the learning rate if the rule is ``exponential``."""
+        if self.rule == "exponential":
+            self._lower(optimizer)
+
+    def after_no_gain(self, optimizer: Optimizer) -> bool:
+        """Lowers the learning rate if the rule is ``plateau``, and says whether it did.
+
+        The caller then goes back to the best weights.
+        """
+        if self.rule != "plateau":
+            return False
+        self._lower(optimizer)
+        return True
+
+    def _lower(self, optimizer: Optimizer) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = max(group["lr"] * self.factor, min(self.least, group["lr"]))

@@ -1,0 +1,46 @@
+"""MF-CCL: matrix factorisation under the cosine contrastive loss.
+
+Reference:
+    Kelong Mao et al. "SimpleX: A Simple and Strong Baseline for Collaborative Filtering."
+    in CIKM 2021.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from recbole_hill.model.factorization import MatrixFactorization, scores_of
+from recbole_hill.model.losses import cosine_contrastive, unit
+
+
+class MFCCL(MatrixFactorization):
+    """Cosine scores, many negatives, and a margin below which a negative costs nothing (Eq. 1).
+
+    As in the authors' code, the dropout comes after the user vector is scaled to length 1 and the
+    product is not scaled again; the L2 term is over the whole tables.
+
+    Settings: those of :class:`~recbole_hill.model.factorization.MatrixFactorization`, ``margin``,
+    ``negative_weight`` (of the mean over negatives), ``dropout_rate``, ``reg_weight``.
+    """
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.margin, self.negative_weight = config["margin"], config["negative_weight"]
+        self.dropout_rate, self.reg_weight = config["dropout_rate"], config["reg_weight"]
+
+    def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
+        """Returns the tables' rows at length 1, so that inner products are cosines."""
+        users, items = super().user_item_embeddings()
+        return unit(users), unit(items)
+
+    def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
+        """The cosine contrastive loss plus half the tables' squared norms."""
+        user, positive, negative = self.draw(interaction)
+        query = F.dropout(users[user], self.dropout_rate, self.training)
+        loss = cosine_contrastive(
+            (query * items[positive]).sum(1),
+            scores_of(query, items[negative]),
+            margin=self.margin,
+            weight=self.negative_weight,
+        )
+        tables = (self.user_embedding.weight, self.item_embedding.weight)
+        return loss + self.reg_weight / 2 * sum(table.square().sum() for table in tables)

@@ -1,0 +1,67 @@
+"""Matrix factorisation with negatives of its own: the base of the MF family of baselines."""
+
+import torch
+from torch import Tensor, nn
+
+from recbole_hill.data.sampling import InteractionSampler
+from recbole_hill.model.base import EmbeddingModel
+from recbole_hill.model.fit_once import train_matrix
+
+
+class SampledModel(EmbeddingModel):
+    """An embedding model that draws negatives, and if asked positives, on the device.
+
+    Its YAML sets ``train_neg_sample_args: ~``, so that RecBole draws none.
+
+    Settings: ``n_negatives`` per positive; ``reject_positives`` (whether a user's train items are
+    never drawn); ``positive_order`` (``interaction``: the loader's; ``user``: users uniformly, then
+    one of each user's items, LightGCN's order).
+    """
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.n_negatives = config["n_negatives"]
+        self.reject_positives = config["reject_positives"]
+        if not isinstance(self.n_negatives, int) or self.n_negatives < 1:
+            raise ValueError(f"n_negatives must be a positive integer, got {self.n_negatives!r}")
+        order = config["positive_order"]
+        if order not in ("interaction", "user"):
+            raise ValueError(f"positive_order must be interaction or user, got {order!r}")
+        self.user_uniform = order == "user"
+        self.sampler = InteractionSampler(train_matrix(dataset))
+
+    def draw(self, interaction) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns this step's users (B,), positive items (B,) and negative items (B, n)."""
+        users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        if self.user_uniform:
+            users, items = self.sampler.positives(len(users))
+        negatives = self.sampler.negatives(users, self.n_negatives, reject=self.reject_positives)
+        return users, items, negatives
+
+
+class MatrixFactorization(SampledModel):
+    """User and item tables, drawn from N(0, ``init_std``)."""
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.user_embedding = nn.Embedding(self.n_users, config["embedding_size"])
+        self.item_embedding = nn.Embedding(self.n_items, config["embedding_size"])
+        for table in (self.user_embedding, self.item_embedding):
+            nn.init.normal_(table.weight, std=config["init_std"])
+
+    def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
+        """Returns the two tables."""
+        return self.user_embedding.weight, self.item_embedding.weight
+
+
+def scores_of(users: Tensor, items: Tensor) -> Tensor:
+    """Returns inner products of each user with its own items.
+
+    Args:
+        users: Shape (B, D).
+        items: Shape (B, n, D).
+
+    Returns:
+        Shape (B, n).
+    """
+    return torch.einsum("bd,bnd->bn", users, items)

@@ -1,0 +1,70 @@
+"""The rules by which the learning rate falls, alone and inside a run."""
+
+import pytest
+import torch
+from conftest import tiny_settings
+
+from recbole_hill.config import HillConfig
+from recbole_hill.data.splits import load_data
+from recbole_hill.learning_rate import LearningRateRule
+from recbole_hill.quick_start import build_model
+from recbole_hill.trainer import trainer_for
+
+
+def rate_after(rule, epochs=0, validations=0, start=1.0):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=start)
+    for _ in range(epochs):
+        rule.after_epoch(optimizer)
+    for _ in range(validations):
+        rule.after_no_gain(optimizer)
+    return optimizer.param_groups[0]["lr"]
+
+
+def test_each_rule_by_hand():
+    assert rate_after(LearningRateRule("constant", 0.5, 0), 3, 3) == 1
+    assert rate_after(LearningRateRule("exponential", 0.5, 0), 3, 3) == 0.125
+    assert rate_after(LearningRateRule("plateau", 0.5, 0), 3, 2) == 0.25
+    assert rate_after(LearningRateRule("exponential", 0.5, 0.3), 3) == 0.3
+    assert rate_after(LearningRateRule("exponential", 0.5, 0.3), 3, start=0.1) == 0.1
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("lr_rule", "cosine"), ("lr_factor", 0), ("lr_factor", 2), ("lr_least", -1)]
+)
+def test_bad_settings_are_named(key, value):
+    settings = {"lr_rule": "plateau", "lr_factor": 0.1, "lr_least": 0, key: value}
+    with pytest.raises(ValueError, match=key):
+        LearningRateRule.from_config(settings)
+
+
+def trainer_of(tiny_path, tmp_path, **changes):
+    settings = tiny_settings(tiny_path, "BPR", run_dir=str(tmp_path), learning_rate=0.02, **changes)
+    config = HillConfig("BPR", "tiny", None, settings)
+    data = load_data(config)
+    return trainer_for(config, build_model(config, data)), data
+
+
+def test_exponential_in_a_run(tiny_path, tmp_path):
+    changes = {"epochs": 3, "lr_rule": "exponential", "lr_factor": 0.5}
+    trainer, data = trainer_of(tiny_path, tmp_path, **changes)
+    trainer.fit(data.train, data.valid)
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.02 / 8)
+
+
+def test_plateau_goes_back_to_the_best_weights(tiny_path, tmp_path, monkeypatch):
+    changes = {"epochs": 2, "lr_rule": "plateau", "lr_factor": 0.5}
+    trainer, data = trainer_of(tiny_path, tmp_path, **changes)
+    scores = iter([0.9, 0.1])
+    kept = {}
+
+    def evaluate(*args, **kwargs):
+        score = next(scores)
+        kept[score] = {k: v.clone() for k, v in trainer.model.state_dict().items()}
+        return {"ndcg@10": score}
+
+    monkeypatch.setattr(trainer, "evaluate", evaluate)
+    trainer.fit(data.train, data.valid)
+    now = trainer.model.state_dict()
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.01)
+    assert all(torch.equal(now[name], kept[0.9][name]) for name in now)
+    assert not all(torch.equal(now[name], kept[0.1][name]) for name in now)
