@@ -182,7 +182,9 @@ def plain_settings(config: Config) -> dict:
         if _is_plain(value) and key not in _DERIVED
     }
     raw = {**config.internal_config_dict, **config.external_config_dict}
-    return {**settings, "data_path": raw["data_path"], "device": raw.get("device", "auto")}
+    # As given, because RecBole refuses what it makes of them.
+    given = {key: raw[key] for key in ("data_path", "train_neg_sample_args")}
+    return {**settings, **given, "device": raw.get("device", "auto")}
 
 
 def internal_defaults(model: str, dataset: str, backbone: str | None = None) -> dict:

@@ -109,31 +109,12 @@ def _reference(docstring: str) -> str:
     return ""
 
 
-add(
-    ModelEntry(
-        "HILL",
-        "recbole_hill.model.hill:HILL",
-        "own",
-        "Efficient Retrieval Scaling with Hierarchical Indexing for Large Scale Recommendation. "
-        "arXiv 2604.12965, 2026.",
-    )
-)
-add(
-    ModelEntry(
-        "NESCL",
-        "recbole_hill.model.nescl:NESCL",
-        "own",
-        'Peijie Sun et al. "Neighborhood-Enhanced Supervised Contrastive Learning for '
-        'Collaborative Filtering." in TKDE 2024.',
-        aliases=("SUPCCL",),
-    )
-)
-for _name in ("LightGCN", "NGCF", "GCMC", "NCL", "SpectralCF"):
-    add(
-        ModelEntry(
-            _name,
-            f"recbole_hill.model.mended:{_name}",
-            "recbole, mended",
-            recbole_models()[_name].citation if _name in recbole_models() else "",
-        )
-    )
+def register_catalogue() -> None:
+    """Registers every model of :mod:`recbole_hill.catalogue`; once, at import."""
+    from recbole_hill.catalogue import CATALOGUE
+
+    for name, path, origin, citation, *aliases in CATALOGUE:
+        add(ModelEntry(name, path, origin, citation, tuple(aliases)))
+
+
+register_catalogue()

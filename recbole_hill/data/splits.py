@@ -16,6 +16,7 @@ early on the test set.
 import hashlib
 import json
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,8 +129,24 @@ def load_data(config) -> Data:
         )
     if config["eval_batch_size"] == "auto":
         config["eval_batch_size"] = evaluation_batch(dataset.item_num, config["eval_memory_mb"])
-    train, valid, test = data_preparation(config, dataset)
+    with _loader_of_class(config):
+        train, valid, test = data_preparation(config, dataset)
     return Data(dataset, train, valid, test, interactions_sha256(train, valid, test))
+
+
+@contextmanager
+def _loader_of_class(config):
+    """Lets RecBole, which knows its user-wise loaders by model name, see the class's RecBole name.
+
+    An alias or a subclass of one of its auto-encoders would get interactions instead of users.
+    """
+    name, classes = config["model"], config.model_class.__mro__
+    kinds = (c.__name__ for c in classes if c.__module__.startswith("recbole.model.general"))
+    config["model"] = next(kinds, name)
+    try:
+        yield
+    finally:
+        config["model"] = name
 
 
 def create_dataset(config) -> Dataset:

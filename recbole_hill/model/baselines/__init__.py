@@ -1,1 +1,1 @@
-"""The baselines of HILL's Table 3 that RecBole lacks or builds otherwise; one difference per file."""
+"""Baselines of HILL's Table 3 that RecBole lacks or builds otherwise; a difference per file."""

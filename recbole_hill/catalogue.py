@@ -1,0 +1,85 @@
+"""The models by name: HILL, its backbone, the baselines of its Table 3, and those it leaves out.
+
+One line of facts each: name (as the paper spells it), class, origin, citation, other spellings.
+Origin ``recbole`` is RecBole's own class; ``recbole, mended`` a subclass of it that differs in what
+its docstring says; ``own`` is ours.
+"""
+
+_BASELINES = "recbole_hill.model.baselines"
+_MENDED = "recbole_hill.model.mended"
+_RECBOLE = "recbole.model.general_recommender"
+
+CATALOGUE = (
+    (
+        "HILL",
+        "recbole_hill.model.hill:HILL",
+        "own",
+        "Efficient Retrieval Scaling with Hierarchical Indexing for Large Scale Recommendation. "
+        "arXiv 2604.12965, 2026.",
+    ),
+    (
+        "NESCL",
+        "recbole_hill.model.nescl:NESCL",
+        "own",
+        'Peijie Sun et al. "Neighborhood-Enhanced Supervised Contrastive Learning for '
+        'Collaborative Filtering." in TKDE 2024.',
+        "SUPCCL",
+    ),
+    # -- RecBole's graph models on today's SciPy
+    (
+        "LightGCN",
+        f"{_MENDED}:LightGCN",
+        "recbole, mended",
+        'Xiangnan He et al. "LightGCN: Simplifying and Powering Graph Convolution Network for '
+        'Recommendation." in SIGIR 2020.',
+    ),
+    (
+        "NGCF",
+        f"{_MENDED}:NGCF",
+        "recbole, mended",
+        'Xiang Wang et al. "Neural Graph Collaborative Filtering." in SIGIR 2019.',
+    ),
+    (
+        "GCMC",
+        f"{_MENDED}:GCMC",
+        "recbole, mended",
+        'Rianne van den Berg et al. "Graph Convolutional Matrix Completion." in SIGKDD 2018.',
+    ),
+    (
+        "NCL",
+        f"{_MENDED}:NCL",
+        "recbole, mended",
+        'Zihan Lin et al. "Improving Graph Collaborative Filtering with Neighborhood-enriched '
+        'Contrastive Learning." in WWW 2022.',
+    ),
+    (
+        "SpectralCF",
+        f"{_MENDED}:SpectralCF",
+        "recbole, mended",
+        'Lei Zheng et al. "Spectral Collaborative Filtering." in RecSys 2018.',
+    ),
+    # -- matrix factorisation
+    (
+        "MF-CCL",
+        f"{_BASELINES}.mfccl:MFCCL",
+        "own",
+        'Kelong Mao et al. "SimpleX: A Simple and Strong Baseline for Collaborative Filtering." '
+        "in CIKM 2021.",
+        "MFCCL",
+    ),
+    # -- end of matrix factorisation
+    # -- scores that do not factorise
+    # -- end of scores that do not factorise
+    # -- auto-encoders
+    # -- end of auto-encoders
+    # -- walks and skip-grams
+    # -- end of walks and skip-grams
+    # -- generic graph networks
+    # -- end of generic graph networks
+    # -- the LightGCN family
+    # -- end of the LightGCN family
+    # -- routing, gating and diffusion
+    # -- end of routing, gating and diffusion
+    # -- closed forms and filters
+    # -- end of closed forms and filters
+)
