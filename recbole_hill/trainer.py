@@ -75,7 +75,11 @@ class RunTrainer(Trainer):
             self.eval_collector.data_collect(train_data)
             return self.best_valid_score, self.best_valid_result
         self._begin_stage("backbone", train_data)
-        score, result = super().fit(train_data, valid_data, **kwargs)
+        if 0 < self.epochs <= self.start_epoch:  # resumed with fewer epochs than are done
+            self.eval_collector.data_collect(train_data)
+            score, result = self.best_valid_score, self.best_valid_result
+        else:
+            score, result = super().fit(train_data, valid_data, **kwargs)
         self.load_stage(BEST)
         self.finish_stage(
             "backbone",

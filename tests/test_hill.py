@@ -117,6 +117,28 @@ def test_a_killed_run_resumes_to_the_same_bits(
         assert same_weights(folder, name, finished.folder, name), name
 
 
+def test_a_run_resumed_with_fewer_epochs_ends_with_its_best(tiny_path, tmp_path, monkeypatch):
+    original = RunTrainer._save_state
+
+    def save_then_die(self, at, loader):
+        original(self, at, loader)
+        if at == 6:
+            raise Killed
+
+    settings = tiny_settings(tiny_path, "NESCL", checkpoint_dir=str(tmp_path), epochs=15)
+    monkeypatch.setattr(RunTrainer, "_save_state", save_then_die)
+    with pytest.raises(Killed):
+        run("NESCL", "tiny", overrides=settings)
+    monkeypatch.undo()
+    folder = next(tmp_path.glob("NESCL-*"))
+    best = load_weights(folder / "best.safetensors")
+    monkeypatch.setattr(RunTrainer, "_train_epoch", None)
+    ended = run(resume=str(folder), overrides={"epochs": 5})
+    kept = load_weights(folder / "backbone.safetensors")
+    assert all(torch.equal(kept[name], best[name]) for name in best)
+    assert 1 <= ended.stages["backbone"]["epochs"] <= 6
+
+
 def test_a_finished_run_is_not_trained_again(finished, tmp_path, monkeypatch):
     copy = tmp_path / "copy"
     shutil.copytree(finished.folder, copy)
