@@ -69,6 +69,27 @@ CATALOGUE = (
     ),
     # -- end of matrix factorisation
     # -- scores that do not factorise
+    (
+        "NeuMF",
+        f"{_BASELINES}.neumf:NeuMF",
+        "recbole, mended",
+        'Xiangnan He et al. "Neural Collaborative Filtering." in WWW 2017.',
+    ),
+    (
+        "CMN",
+        f"{_BASELINES}.cmn:CMN",
+        "own",
+        'Travis Ebesu et al. "Collaborative Memory Network for Recommendation Systems." '
+        "in SIGIR 2018.",
+    ),
+    (
+        "IA-GCN",
+        f"{_BASELINES}.iagcn:IAGCN",
+        "own",
+        'Yinan Zhang et al. "IA-GCN: Interactive Graph Convolutional Network for Recommendation." '
+        "arXiv 2204.03827, 2022.",
+        "IAGCN",
+    ),
     # -- end of scores that do not factorise
     # -- auto-encoders
     # -- end of auto-encoders

@@ -18,6 +18,38 @@ MODELS = {
     ),
     # -- end of matrix factorisation
     # -- scores that do not factorise
+    "NeuMF": (
+        0.6,
+        {
+            "mf_embedding_size": 16,
+            "mlp_embedding_size": 16,
+            "mlp_hidden_size": [16, 16],
+            "learning_rate": 0.01,
+            "epochs": 60,
+            "stopping_step": 30,
+            "train_batch_size": 64,
+        },
+    ),
+    "CMN": (
+        0.6,
+        {
+            "learning_rate": 0.01,
+            "dense_reg_weight": 0.0,
+            "epochs": 60,
+            "stopping_step": 30,
+            "train_batch_size": 64,
+        },
+    ),
+    "IA-GCN": (
+        0.6,
+        {
+            "n_layers": 2,
+            "learning_rate": 0.02,
+            "epochs": 40,
+            "stopping_step": 20,
+            "train_batch_size": 64,
+        },
+    ),
     # -- end of scores that do not factorise
     # -- auto-encoders
     # -- end of auto-encoders

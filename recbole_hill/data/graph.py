@@ -73,6 +73,23 @@ class InteractionGraph(nn.Module):
         kept = (torch.rand(len(self.mirror), device=self.degree.device) >= rate).float()
         return self._renormalized(torch.cat((kept, kept[self.mirror])))
 
+    def rows(self, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the adjacency's rows of some nodes, in the order given, repetitions included.
+
+        Args:
+            nodes: Shape (n,).
+
+        Returns:
+            Where each row starts (and the last ends), shape (n + 1,); for each of the rows' E edges
+            its position in ``nodes`` and its neighbour, each (E,).
+        """
+        starts = self.crow[nodes]
+        counts = self.crow[nodes + 1] - starts
+        crow = torch.cat((counts.new_zeros(1), counts.cumsum(0)))
+        row = torch.arange(len(nodes), device=nodes.device).repeat_interleave(counts)
+        place = torch.arange(len(row), device=nodes.device) + (starts - crow[:-1])[row]
+        return crow, row, self.col[place]
+
     def _renormalized(self, values: Tensor) -> Tensor:
         ones = torch.ones(len(self), 1, device=values.device)
         scale = _inverse_root((self._csr(values) @ ones).squeeze(1))

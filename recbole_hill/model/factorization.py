@@ -8,10 +8,10 @@ from recbole_hill.model.base import EmbeddingModel
 from recbole_hill.model.fit_once import train_matrix
 
 
-class SampledModel(EmbeddingModel):
-    """An embedding model that draws negatives, and if asked positives, on the device.
+class DeviceSampling:
+    """A mixin, before a RecBole model: draws negatives, and if asked positives, on the device.
 
-    Its YAML sets ``train_neg_sample_args: ~``, so that RecBole draws none.
+    The model's YAML sets ``train_neg_sample_args: ~``, so that RecBole draws none.
 
     Settings: ``n_negatives`` per positive; ``reject_positives`` (whether a user's train items are
     never drawn); ``positive_order`` (``interaction``: the loader's; ``user``: users uniformly, then
@@ -37,6 +37,10 @@ class SampledModel(EmbeddingModel):
             users, items = self.sampler.positives(len(users))
         negatives = self.sampler.negatives(users, self.n_negatives, reject=self.reject_positives)
         return users, items, negatives
+
+
+class SampledModel(DeviceSampling, EmbeddingModel):
+    """An embedding model that draws for itself; settings: :class:`DeviceSampling`'s."""
 
 
 class MatrixFactorization(SampledModel):

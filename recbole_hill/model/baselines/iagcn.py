@@ -1,0 +1,181 @@
+"""IA-GCN: graph convolution in which the other side of the pair guides what neighbours weigh.
+
+Reference:
+    Yinan Zhang et al. "IA-GCN: Interactive Graph Convolutional Network for Recommendation."
+    arXiv 2204.03827, 2022.
+"""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from recbole_hill.data.graph import InteractionGraph
+from recbole_hill.model.attention import segment_softmax, segment_sums
+from recbole_hill.model.fit_once import train_matrix
+from recbole_hill.model.pair_score import PairScoreModel
+
+
+class IAGCN(PairScoreModel):
+    """Scores <z_u|i, z_i|u>: the user's vector given the item, and the item's given the user.
+
+    Under a guide g a node takes the mean of its neighbours c with weights softmax_c(t <e_c, e_g>),
+    P_g for short, where e are layer-0 vectors. A root r has the vector
+
+        z_r|g = a_0 e_r + sqrt(degree_r) sum_l a_l (P_g^l E)_r,   a = softmax(layer weights).
+
+    In training the guide is left out as a neighbour, or a positive would see itself; in ranking it
+    is not (both as in the authors' code, which a train pair's score shows). A node whose one
+    neighbour is the guide then reads 0; the authors' softmax gives that neighbour weight 1.
+
+    Vectors belong to pairs, so that nothing can be kept between them:
+
+    - A training pair unrolls its two trees, each node of a tree once. At three layers one tree of
+      Gowalla touches about a tenth of the graph, and the memory of a batch follows.
+    - Full ranking uses that exp(t <e_c, e_g>) does not depend on the node that reads c: P_g X is
+      A (w_g * X) over A w_g, products with the plain 0/1 matrix for many guides at a time. Every
+      user guides one propagation, but every item guides one for *each block of users*, as many as
+      ``ranking_memory_mb`` lets keep their B x I x D item vectors; a propagation costs L x E x D.
+
+    Settings: those of :class:`~recbole_hill.model.pair_score.PairScoreModel`, ``n_layers``,
+    ``softmax_rate`` (t), ``ranking_memory_mb``.
+    """
+
+    #: Most floats in one product of full ranking.
+    block_floats: ClassVar[int] = 1 << 24
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.n_layers, self.rate = config["n_layers"], config["softmax_rate"]
+        self.ranking_floats = config["ranking_memory_mb"] * 2**20 // 4
+        if not isinstance(self.n_layers, int) or self.n_layers < 1:
+            raise ValueError(f"n_layers must be a positive integer, got {self.n_layers!r}")
+        self.graph = InteractionGraph(train_matrix(dataset))
+        self.user_embedding = nn.Embedding(self.n_users, config["embedding_size"])
+        self.item_embedding = nn.Embedding(self.n_items, config["embedding_size"])
+        for table in (self.user_embedding, self.item_embedding):
+            nn.init.xavier_uniform_(table.weight)
+        self.layer_weights = nn.Parameter(torch.zeros(self.n_layers + 1))
+
+    def pair_scores(self, users: Tensor, items: Tensor) -> Tensor:
+        """Unrolls the pairs' trees, the user's guided by the item and the reverse."""
+        items = items + self.n_users
+        roots, guides = torch.cat((users, items)), torch.cat((items, users))
+        of_users, of_items = self._tree_vectors(roots, guides).chunk(2)
+        return (of_users * of_items).sum(1)
+
+    def _nodes(self) -> Tensor:
+        """Returns the layer-0 vectors in the graph's numbering, shape (U + I, D)."""
+        return torch.cat((self.user_embedding.weight, self.item_embedding.weight))
+
+    def _tree_vectors(self, roots: Tensor, guides: Tensor) -> Tensor:
+        """Returns each root's vector under its own guide.
+
+        Args:
+            roots: Nodes, shape (P,).
+            guides: Nodes of the other side, shape (P,).
+
+        Returns:
+            Shape (P, D).
+        """
+        embedding, mix = self._nodes(), self.layer_weights.softmax(0)
+        guide = embedding[guides]
+        # A level is the distinct nodes of every tree at one distance from its root.
+        tree, node = torch.arange(len(roots), device=roots.device), roots
+        levels, links = [(tree, node)], []
+        for _ in range(self.n_layers):
+            crow, row, child = self.graph.rows(node)
+            keys, place = (tree[row] * len(self.graph) + child).unique(return_inverse=True)
+            tree, node = keys // len(self.graph), keys % len(self.graph)
+            levels.append((tree, node))
+            links.append((crow, row, place))
+        state = mix[-1] * embedding[node]
+        for depth in reversed(range(self.n_layers)):
+            tree, node = levels[depth + 1]
+            logits = self.rate * (embedding[node] * guide[tree]).sum(1)
+            if self.training:
+                logits = logits.masked_fill(node == guides[tree], -torch.inf)
+            crow, row, place = links[depth]
+            weights = segment_softmax(logits[place], row, len(crow) - 1)
+            state = segment_sums(weights, state, place, crow)
+            if depth:
+                state = state + mix[depth] * embedding[levels[depth][1]]
+        return mix[0] * embedding[roots] + self._root_scale(roots) * state
+
+    def _root_scale(self, roots: Tensor) -> Tensor:
+        """Returns sqrt(degree), shape (P, 1)."""
+        return self.graph.degree[roots].sqrt().unsqueeze(1)
+
+    # -- full ranking -------------------------------------------------------------------------
+
+    def blocks(self, users: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """As many users as may keep the vectors of every item at once."""
+        everything = torch.arange(self.n_items, device=users.device)
+        step = max(1, self.ranking_floats // self.item_embedding.weight.numel())
+        for start in range(0, len(users), step):
+            yield slice(start, start + step), everything
+
+    def block_scores(self, users: Tensor, items: Tensor) -> Tensor:
+        """The items' vectors given every user, then the users' given a few items at a time."""
+        items = items + self.n_users
+        widest = max(self.n_users, self.n_items) * (self.item_embedding.embedding_dim + 1)
+        step = max(1, self.block_floats // widest)
+        size = self.item_embedding.embedding_dim
+        given_users = torch.empty(len(users), len(items), size, device=users.device)
+        for start in range(0, len(users), step):
+            some = slice(start, start + step)
+            given_users[some] = self._all_vectors(items, users[some]).transpose(0, 1)
+        scores = torch.empty(len(users), len(items), device=users.device)
+        for start in range(0, len(items), step):
+            some = slice(start, start + step)
+            given_items = self._all_vectors(users, items[some])
+            scores[:, some] = (given_items * given_users[:, some]).sum(2)
+        return scores
+
+    def _all_vectors(self, roots: Tensor, guides: Tensor) -> Tensor:
+        """Returns every root's vector under every guide.
+
+        Args:
+            roots: Nodes of one side, shape (n,).
+            guides: Nodes of the other side, shape (G,).
+
+        Returns:
+            Shape (n, G, D).
+        """
+        embedding, mix = self._nodes(), self.layer_weights.softmax(0)
+        logits = self.rate * embedding @ embedding[guides].T  # (U + I, G)
+        # Beyond exp(-80), which float32 still holds, neighbours count alike: no row sums to 0.
+        weights = (logits - logits.amax(0)).clamp_min(-80).exp()
+        sides = [slice(0, self.n_users), slice(self.n_users, len(self.graph))]
+        if roots[0] >= self.n_users:
+            sides.reverse()
+        state = mix[-1] * embedding[sides[self.n_layers % 2]].unsqueeze(1)  # (., 1, D)
+        for depth in reversed(range(self.n_layers)):
+            side, children = sides[depth % 2], sides[(depth + 1) % 2]
+            rows = self._plain(roots if depth == 0 else side, children)
+            weight = weights[children]
+            sums = rows @ (weight.unsqueeze(2) * state).flatten(1)
+            sums = sums.view(rows.shape[0], len(guides), -1)
+            state = sums / (rows @ weight).clamp_min(1e-38).unsqueeze(2)
+            if depth:
+                state = state + mix[depth] * embedding[side].unsqueeze(1)
+        scale = self._root_scale(roots).unsqueeze(2)
+        return mix[0] * embedding[roots].unsqueeze(1) + scale * state
+
+    def _plain(self, nodes: Tensor | slice, children: slice) -> Tensor:
+        """Returns 0/1 rows of the adjacency of one side, sparse CSR, columns of the other side."""
+        if isinstance(nodes, slice):
+            nodes = torch.arange(nodes.start, nodes.stop, device=self.graph.crow.device)
+        crow, _, column = self.graph.rows(nodes)
+        return torch.sparse_csr_tensor(
+            crow,
+            column - children.start,
+            torch.ones(len(column), device=column.device),
+            size=(len(nodes), children.stop - children.start),
+            check_invariants=False,
+        )
+
+    def tables(self) -> tuple[list[nn.Embedding], list[nn.Embedding]]:
+        """Layer 0."""
+        return [self.user_embedding], [self.item_embedding]
