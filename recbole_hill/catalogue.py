@@ -102,5 +102,40 @@ CATALOGUE = (
     # -- routing, gating and diffusion
     # -- end of routing, gating and diffusion
     # -- closed forms and filters
+    (
+        "GF-CF",
+        f"{_BASELINES}.gfcf:GFCF",
+        "own",
+        'Yifei Shen et al. "How Powerful is Graph Convolution for Recommendation?" in CIKM 2021.',
+        "GFCF",
+    ),
+    (
+        "BSPM-LM",
+        f"{_BASELINES}.bspm:BSPM",
+        "own",
+        'Jeongwhan Choi et al. "Blurring-Sharpening Process Models for Collaborative Filtering." '
+        "in SIGIR 2023.",
+        "BSPM",
+    ),
+    (
+        "BSPM-EM",
+        f"{_BASELINES}.bspm:BSPM",
+        "own",
+        'Jeongwhan Choi et al. "Blurring-Sharpening Process Models for Collaborative Filtering." '
+        "in SIGIR 2023.",
+    ),
+    (
+        "ChebyCF",
+        f"{_BASELINES}.chebycf:ChebyCF",
+        "own",
+        'Chanwoo Kim et al. "Graph Spectral Filtering with Chebyshev Interpolation for '
+        'Recommendation." in SIGIR 2025.',
+    ),
+    (
+        "EASE",
+        f"{_BASELINES}.ease:EASE",
+        "recbole, mended",
+        'Harald Steck. "Embarrassingly Shallow Autoencoders for Sparse Data." in WWW 2019.',
+    ),
     # -- end of closed forms and filters
 )

@@ -62,5 +62,10 @@ MODELS = {
     # -- routing, gating and diffusion
     # -- end of routing, gating and diffusion
     # -- closed forms and filters
+    "GF-CF": (0.7, {"ideal_rank": 4}),
+    "BSPM-LM": (0.7, {"ideal_rank": 4}),
+    "BSPM-EM": (0.7, {"ideal_rank": 4, "sharpen_time": 1.0}),
+    "ChebyCF": (0.7, {"ideal_rank": 4}),
+    "EASE": (0.6, {"reg_weight": 10.0}),
     # -- end of closed forms and filters
 }

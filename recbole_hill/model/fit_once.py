@@ -71,7 +71,7 @@ class FitOnceModel(GeneralRecommender):
     def full_sort_predict(self, interaction) -> Tensor:
         """Returns the scores of every item for the batch's users, flattened, shape (B * I,)."""
         users = interaction[self.USER_ID].cpu().numpy()
-        return self._scores(users).to(self.device).view(-1)
+        return self._scores(users).to(self.device).reshape(-1)
 
     def _scores(self, users: np.ndarray) -> Tensor:
         self.fit_once()

@@ -1,0 +1,55 @@
+"""BSPM: blur a user's row, then sharpen it, by two differential equations without training.
+
+Reference:
+    Jeongwhan Choi et al. "Blurring-Sharpening Process Models for Collaborative Filtering."
+    in SIGIR 2023.
+"""
+
+from torch import Tensor
+
+from recbole_hill.model.filter import FilterModel
+
+
+class BSPM(FilterModel):
+    """Blurring dr/dt = -(I - F) r, one Euler step of size 1, so F r; sharpening dr/dt = -F r.
+
+    Late merge adds the ideal low-pass filter to what was sharpened, early merge sharpens the sum:
+
+        LM: sharpen(F r) + beta ideal(r)        EM: sharpen(F r + beta ideal(r))
+
+    F = N^T N is symmetric, so that ``n_steps`` RK4 steps are a polynomial of F, of which only
+    products with sparse matrices are made.
+
+    Settings: ``merge`` (late | early), ``sharpen_time`` (T), ``solver`` (rk4 | euler), ``n_steps``,
+    ``ideal_rank``, ``ideal_weight`` (beta).
+    """
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.merge, self.solver = config["merge"], config["solver"]
+        self.time, self.n_steps = config["sharpen_time"], config["n_steps"]
+        self.ideal_weight = config["ideal_weight"]
+        if self.merge not in ("late", "early"):
+            raise ValueError(f"merge must be late or early, got {self.merge!r}")
+        if self.solver not in ("rk4", "euler"):
+            raise ValueError(f"solver must be rk4 or euler, got {self.solver!r}")
+
+    def filter(self, signals: Tensor) -> Tensor:
+        """Blurs and sharpens, and merges the ideal filter early or late."""
+        blurred = self.smooth(signals)
+        ideal = self.ideal_weight * self.ideal(signals, 0.5) if self.ideal_weight else 0.0
+        if self.merge == "early":
+            return self.sharpen(blurred + ideal)
+        return self.sharpen(blurred) + ideal
+
+    def sharpen(self, signals: Tensor) -> Tensor:
+        """Solves dr/dt = -F r from 0 to T, shape (I, B)."""
+        step, order = self.time / self.n_steps, 4 if self.solver == "rk4" else 1
+        for _ in range(self.n_steps if self.time else 0):
+            # On a linear field RK4 is the exponential's series up to its fourth power.
+            term = total = signals
+            for power in range(1, order + 1):
+                term = self.smooth(term) * (-step / power)
+                total = total + term
+            signals = total
+        return signals

@@ -1,0 +1,24 @@
+"""GF-CF: a linear low-pass filter plus an ideal one, without training.
+
+Reference:
+    Yifei Shen et al. "How Powerful is Graph Convolution for Recommendation?" in CIKM 2021.
+"""
+
+from torch import Tensor
+
+from recbole_hill.model.filter import FilterModel
+
+
+class GFCF(FilterModel):
+    """Scores F r + alpha D^1/2 V V^T D^-1/2 r, with F = N^T N and V its leading eigenvectors.
+
+    Settings: ``ideal_rank``, ``ideal_weight`` (alpha).
+    """
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.ideal_weight = config["ideal_weight"]
+
+    def filter(self, signals: Tensor) -> Tensor:
+        """The linear and the ideal low-pass filter."""
+        return self.smooth(signals) + self.ideal_weight * self.ideal(signals, 0.5)
