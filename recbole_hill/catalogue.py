@@ -2,7 +2,7 @@
 
 One line of facts each: name (as the paper spells it), class, origin, citation, other spellings.
 Origin ``recbole`` is RecBole's own class; ``recbole, mended`` a subclass of it that differs in what
-its docstring says; ``own`` is ours.
+its docstring says; ``own`` is ours, ``own, for RecBole's`` where RecBole has a class of the name.
 """
 
 _BASELINES = "recbole_hill.model.baselines"
@@ -67,6 +67,33 @@ CATALOGUE = (
         "in CIKM 2021.",
         "MFCCL",
     ),
+    (
+        "GRMF",
+        f"{_BASELINES}.grmf:GRMF",
+        "own",
+        'Nikhil Rao et al. "Collaborative Filtering with Graph Information: Consistency and '
+        'Scalable Methods." in NIPS 2015.',
+    ),
+    (
+        "GRMF-norm",
+        f"{_BASELINES}.grmf:GRMF",
+        "own",
+        'Nikhil Rao et al. "Collaborative Filtering with Graph Information: Consistency and '
+        'Scalable Methods." in NIPS 2015; normalised as in LightGCN, SIGIR 2020.',
+    ),
+    (
+        "SimpleX",
+        f"{_BASELINES}.simplex:SimpleX",
+        "own, for RecBole's",
+        'Kelong Mao et al. "SimpleX: A Simple and Strong Baseline for Collaborative Filtering." '
+        "in CIKM 2021.",
+    ),
+    (
+        "YouTubeNet",
+        f"{_BASELINES}.youtubenet:YouTubeNet",
+        "own",
+        'Paul Covington et al. "Deep Neural Networks for YouTube Recommendations." in RecSys 2016.',
+    ),
     # -- end of matrix factorisation
     # -- scores that do not factorise
     (
@@ -96,6 +123,34 @@ CATALOGUE = (
     # -- walks and skip-grams
     # -- end of walks and skip-grams
     # -- generic graph networks
+    (
+        "MGDCF",
+        f"{_BASELINES}.mgdcf:MGDCF",
+        "own",
+        'Jun Hu et al. "MGDCF: Distance Learning via Markov Graph Diffusion for Neural '
+        'Collaborative Filtering." in TKDE 2024.',
+    ),
+    (
+        "APPNP",
+        f"{_BASELINES}.appnp:APPNP",
+        "own",
+        'Johannes Gasteiger et al. "Predict then Propagate: Graph Neural Networks meet '
+        'Personalized PageRank." in ICLR 2019.',
+    ),
+    (
+        "JKNet",
+        f"{_BASELINES}.jknet:JKNet",
+        "own",
+        'Keyulu Xu et al. "Representation Learning on Graphs with Jumping Knowledge Networks." '
+        "in ICML 2018.",
+    ),
+    (
+        "DropEdge",
+        f"{_BASELINES}.jknet:JKNet",
+        "own",
+        'Yu Rong et al. "DropEdge: Towards Deep Graph Convolutional Networks on Node '
+        'Classification." in ICLR 2020.',
+    ),
     # -- end of generic graph networks
     # -- the LightGCN family
     # -- end of the LightGCN family
@@ -134,7 +189,7 @@ CATALOGUE = (
     (
         "EASE",
         f"{_BASELINES}.ease:EASE",
-        "recbole, mended",
+        "own, for RecBole's",
         'Harald Steck. "Embarrassingly Shallow Autoencoders for Sparse Data." in WWW 2019.',
     ),
     # -- end of closed forms and filters

@@ -16,6 +16,34 @@ MODELS = {
             "train_batch_size": 64,
         },
     ),
+    "GRMF": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
+    "GRMF-norm": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
+    "SimpleX": (
+        0.55,
+        {
+            "init_std": 0.1,
+            "n_negatives": 10,
+            "margin": 0.2,
+            "negative_weight": 10,
+            "lr_rule": "constant",
+            "learning_rate": 0.02,
+            "epochs": 60,
+            "stopping_step": 50,
+            "train_batch_size": 64,
+        },
+    ),
+    "YouTubeNet": (
+        0.7,
+        {
+            "init_std": 0.1,
+            "n_negatives": 10,
+            "lr_rule": "constant",
+            "learning_rate": 0.02,
+            "epochs": 30,
+            "stopping_step": 50,
+            "train_batch_size": 64,
+        },
+    ),
     # -- end of matrix factorisation
     # -- scores that do not factorise
     "NeuMF": (
@@ -56,6 +84,10 @@ MODELS = {
     # -- walks and skip-grams
     # -- end of walks and skip-grams
     # -- generic graph networks
+    "MGDCF": (0.7, {"n_negatives": 10, "epochs": 40, "eval_step": 5, "learning_rate": 0.02}),
+    "APPNP": (0.7, {"n_negatives": 1, "epochs": 40, "eval_step": 5, "learning_rate": 0.02}),
+    "JKNet": (0.7, {"n_negatives": 1, "epochs": 40, "eval_step": 5, "learning_rate": 0.02}),
+    "DropEdge": (0.7, {"n_negatives": 1, "epochs": 40, "eval_step": 5, "learning_rate": 0.02}),
     # -- end of generic graph networks
     # -- the LightGCN family
     # -- end of the LightGCN family

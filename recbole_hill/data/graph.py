@@ -7,6 +7,7 @@ RecBole's padding user and item (id 0) stay in it as nodes without edges.
 import numpy as np
 import scipy.sparse as sp
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -48,6 +49,7 @@ class InteractionGraph(nn.Module):
         }.items():
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
         self._normalized: Tensor | None = None
+        self._plain: Tensor | None = None
 
     def __len__(self) -> int:
         return self.n_users + self.n_items
@@ -72,6 +74,22 @@ class InteractionGraph(nn.Module):
         """Returns the normalised sub-graph that keeps each edge with probability ``1 - rate``."""
         kept = (torch.rand(len(self.mirror), device=self.degree.device) >= rate).float()
         return self._renormalized(torch.cat((kept, kept[self.mirror])))
+
+    def neighbour_sums(self, x: Tensor) -> Tensor:
+        """Returns sums over neighbours, A x with plain 0/1 A, (U + I, D); differentiable."""
+        if self._plain is None or self._plain.device != self.crow.device:
+            self._plain = self._csr(torch.ones_like(self.col, dtype=torch.float32))
+        return SymmetricProduct.apply(self._plain, x)
+
+    def dropout(self, rate: float) -> Tensor:
+        """Returns the normalised graph with edges dropped and the rest scaled by 1 / (1 - rate).
+
+        The degrees stay those of the whole graph; both directions of an edge go together.
+        """
+        if not rate:
+            return self.normalized()
+        half = F.dropout(self.normalized().values()[: len(self.mirror)], rate)
+        return self._csr(torch.cat((half, half[self.mirror])))
 
     def rows(self, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the adjacency's rows of some nodes, in the order given, repetitions included.

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from recbole_hill.data.sampling import InteractionSampler
 from recbole_hill.model.base import EmbeddingModel
 from recbole_hill.model.fit_once import train_matrix
+from recbole_hill.model.losses import bpr, squared_l2
 
 
 class DeviceSampling:
@@ -44,7 +45,12 @@ class SampledModel(DeviceSampling, EmbeddingModel):
 
 
 class MatrixFactorization(SampledModel):
-    """User and item tables, drawn from N(0, ``init_std``)."""
+    """User and item tables, drawn from N(0, ``init_std``), under BPR with an L2 term.
+
+    A subclass changes what becomes of the tables, or the loss.
+
+    Settings: :class:`DeviceSampling`'s, ``embedding_size``, ``init_std``, ``reg_weight``.
+    """
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
@@ -52,10 +58,30 @@ class MatrixFactorization(SampledModel):
         self.item_embedding = nn.Embedding(self.n_items, config["embedding_size"])
         for table in (self.user_embedding, self.item_embedding):
             nn.init.normal_(table.weight, std=config["init_std"])
+        self.reg_weight = config["reg_weight"]
 
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
         """Returns the two tables."""
         return self.user_embedding.weight, self.item_embedding.weight
+
+    def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
+        """BPR over the drawn negatives, and half the batch's squared layer-0 embeddings."""
+        return self.bpr_loss(users, items, *self.draw(interaction))
+
+    def bpr_loss(
+        self, users: Tensor, items: Tensor, user: Tensor, positive: Tensor, negative: Tensor
+    ) -> Tensor:
+        """The loss of a draw: user (B,), positive (B,) and negative (B, n) ids."""
+        query = users[user]
+        scores = (query * items[positive]).sum(1, keepdim=True)
+        loss = bpr(scores, scores_of(query, items[negative]))
+        return loss + self.reg_weight * self.batch_l2(user, positive, negative)
+
+    def batch_l2(self, user: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """Returns half the squared norms of the batch's rows of the tables, over B."""
+        return squared_l2(
+            self.user_embedding(user), self.item_embedding(positive), self.item_embedding(negative)
+        )
 
 
 def scores_of(users: Tensor, items: Tensor) -> Tensor:

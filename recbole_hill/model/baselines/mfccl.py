@@ -25,7 +25,7 @@ class MFCCL(MatrixFactorization):
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.margin, self.negative_weight = config["margin"], config["negative_weight"]
-        self.dropout_rate, self.reg_weight = config["dropout_rate"], config["reg_weight"]
+        self.dropout_rate = config["dropout_rate"]
 
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
         """Returns the tables' rows at length 1, so that inner products are cosines."""
@@ -36,6 +36,17 @@ class MFCCL(MatrixFactorization):
         """The cosine contrastive loss plus half the tables' squared norms."""
         user, positive, negative = self.draw(interaction)
         query = F.dropout(users[user], self.dropout_rate, self.training)
+        return self.contrast(query, items, positive, negative)
+
+    def contrast(self, query: Tensor, items: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """The loss of drawn pairs.
+
+        Args:
+            query: User vectors, shape (B, D).
+            items: Item vectors of length 1, shape (I, D).
+            positive: Item ids, shape (B,).
+            negative: Item ids, shape (B, n).
+        """
         loss = cosine_contrastive(
             (query * items[positive]).sum(1),
             scores_of(query, items[negative]),

@@ -1,0 +1,16 @@
+"""APPNP: personalised PageRank of the embeddings, as MGDCF's authors ran it.
+
+Reference:
+    Johannes Gasteiger et al. "Predict then Propagate: Graph Neural Networks meet Personalized
+    PageRank." in ICLR 2019.
+"""
+
+from recbole_hill.model.baselines.mgdcf import MGDCF
+
+
+class APPNP(MGDCF):
+    """MGDCF's diffusion with beta = 1 - alpha, for which gamma is 1, and one negative: BPR.
+
+    No MLP precedes it: the features are embeddings. PyTorch Geometric's ``APPNP`` computes the same
+    (a test compares them) but draws its edge dropout anew at every step, and costs more on a CPU.
+    """

@@ -1,0 +1,37 @@
+"""MGDCF: Markov graph diffusion of the embeddings under a softmax loss.
+
+Reference:
+    Jun Hu et al. "MGDCF: Distance Learning via Markov Graph Diffusion for Neural Collaborative
+    Filtering." in TKDE 2024.
+"""
+
+from torch import Tensor
+
+from recbole_hill.data.graph import SymmetricProduct
+from recbole_hill.model.softmax_graph import SoftmaxGraphModel
+
+
+class MGDCF(SoftmaxGraphModel):
+    """Z_k = beta A Z_{k-1} + alpha X, divided by gamma = beta^k + alpha sum_{i<k} beta^i.
+
+    The user-item ("hetero") variant. With alpha = beta = 1 it is LightGCN's mean of layers. Edge
+    dropout is drawn once a forward pass, and for both directions of an edge together (the authors':
+    each by itself), so that the sparse product stays its own backward.
+
+    Settings: those of :class:`~recbole_hill.model.softmax_graph.SoftmaxGraphModel`, ``alpha``,
+    ``beta`` (1 - alpha if not given).
+    """
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.alpha, beta = config["alpha"], config["beta"]
+        self.beta = 1 - self.alpha if beta is None else beta
+        powers = [self.beta**i for i in range(self.n_layers + 1)]
+        self.gamma = powers[-1] + self.alpha * sum(powers[:-1])
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """The diffusion."""
+        adjacency, nodes = self.adjacency(), x
+        for _ in range(self.n_layers):
+            nodes = self.beta * SymmetricProduct.apply(adjacency, nodes) + self.alpha * x
+        return nodes / self.gamma

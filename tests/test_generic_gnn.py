@@ -1,0 +1,105 @@
+"""MGDCF's trainer and the networks in it, against dense references and against each other."""
+
+import pytest
+import torch
+from conftest import tiny_settings
+
+from recbole_hill.config import HillConfig
+from recbole_hill.data.graph import propagate
+from recbole_hill.data.splits import load_data
+from recbole_hill.quick_start import build_model
+
+NO_DROPOUT = {"input_dropout": 0.0, "edge_dropout": 0.0, "output_dropout": 0.0}
+
+
+@pytest.fixture
+def build(tiny_path, tmp_path):
+    def build(name: str, **changes):
+        settings = tiny_settings(tiny_path, name, run_dir=str(tmp_path), **changes)
+        config = HillConfig(name, "tiny", None, settings)
+        data = load_data(config)
+        return build_model(config, data).train(), next(iter(data.train))
+
+    return build
+
+
+def ego(model):
+    return torch.cat((model.user_embedding.weight, model.item_embedding.weight)).detach()
+
+
+def vectors(model):
+    return torch.cat(model.user_item_embeddings())
+
+
+def test_mgdcf_with_ones_is_lightgcns_mean(build):
+    model, _ = build("MGDCF", alpha=1.0, beta=1.0, **NO_DROPOUT)
+    expected = propagate(model.graph.normalized(), ego(model), model.n_layers, with_ego=True)
+    torch.testing.assert_close(vectors(model), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_mgdcf_by_dense_recursion(build):
+    model, _ = build("MGDCF", alpha=0.3, beta=0.6, n_layers=2, **NO_DROPOUT)
+    x, a = ego(model), model.graph.normalized().to_dense()
+    expected = (0.36 * a @ a @ x + 0.18 * a @ x + 0.3 * x) / (0.36 + 0.3 * 1.6)
+    torch.testing.assert_close(vectors(model), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_appnps_gamma_is_one(build):
+    model, _ = build("APPNP", alpha=0.2, n_layers=3, **NO_DROPOUT)
+    assert model.gamma == pytest.approx(1) and model.beta == 0.8
+
+
+def test_appnp_is_pygs(build):
+    geometric = pytest.importorskip("torch_geometric.nn")
+    model, _ = build("APPNP", alpha=0.1, n_layers=4, **NO_DROPOUT)
+    layer = geometric.APPNP(K=4, alpha=0.1, add_self_loops=False)
+    edges = torch.stack((model.graph.row, model.graph.col))
+    expected = layer(ego(model), edges)
+    torch.testing.assert_close(vectors(model), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_jknet_by_dense_layers(build):
+    model, _ = build("JKNet", n_layers=2, hidden_dropout=0.0, **NO_DROPOUT)
+    x, a = ego(model), model.graph.normalized().to_dense()
+    layers = [x]
+    for layer in model.layers:
+        hidden = a @ layers[-1] @ layer.weight.T + layer.bias
+        layers.append(torch.where(hidden > 0, hidden, 0.2 * hidden))
+    torch.testing.assert_close(vectors(model), sum(layers) / 3, rtol=1e-4, atol=1e-5)
+
+
+def test_dropedge_without_dropping_is_jknet(build):
+    same = {**NO_DROPOUT, "hidden_dropout": 0.0}
+    (first, _), (second, _) = build("JKNet", **same), build("DropEdge", **same)
+    assert torch.equal(vectors(first), vectors(second))
+    dropping, _ = build("DropEdge", **{**same, "edge_dropout": 0.5})
+    assert not torch.equal(vectors(first), vectors(dropping))
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_the_trainers_loss(build, n):
+    model, batch = build("MGDCF", n_negatives=n, reg_weight=0.2, **NO_DROPOUT)
+    users, items = model.user_item_embeddings()
+    torch.manual_seed(3)
+    user, positive, negative = model.draw(batch)
+    logits = torch.stack([items[positive], *items[negative].unbind(1)]) @ users[user].T
+    logits = logits.diagonal(dim1=1, dim2=2).T  # (B, 1 + n)
+    expected = -logits.log_softmax(1)[:, 0].sum()
+    if n == 1:  # BPR
+        expected = -(logits[:, 0] - logits[:, 1]).sigmoid().log().sum()
+    expected = expected + 0.1 * (users[1:].square().sum() + items[1:].square().sum())
+    torch.manual_seed(3)
+    assert model.calculate_loss(batch).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_edge_dropout_keeps_the_mean_and_the_symmetry(build):
+    model, _ = build("MGDCF")
+    whole = model.graph.normalized().to_dense()
+    torch.manual_seed(0)
+    draws = [model.graph.dropout(0.4).to_dense() for _ in range(400)]
+    assert all(torch.equal(d, d.T) for d in draws[:5])
+    kept = draws[0][whole > 0] > 0
+    assert 0.5 < kept.float().mean() < 0.7
+    torch.testing.assert_close(draws[0][whole > 0][kept], whole[whole > 0][kept] / 0.6)
+    mean = torch.stack(draws).mean(0)
+    assert (mean - whole).abs().max() < 6 * whole.max() * (0.4 / 0.6 / 400) ** 0.5
