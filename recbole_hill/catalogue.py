@@ -94,6 +94,19 @@ CATALOGUE = (
         "own",
         'Paul Covington et al. "Deep Neural Networks for YouTube Recommendations." in RecSys 2016.',
     ),
+    (
+        "CML",
+        f"{_BASELINES}.cml:CML",
+        "own",
+        'Cheng-Kang Hsieh et al. "Collaborative Metric Learning." in WWW 2017.',
+    ),
+    (
+        "MF-SSM",
+        f"{_BASELINES}.ssm:MFSSM",
+        "own",
+        'Jiancan Wu et al. "On the Effectiveness of Sampled Softmax Loss for Item '
+        'Recommendation." in TOIS 2024.',
+    ),
     # -- end of matrix factorisation
     # -- scores that do not factorise
     (
@@ -153,8 +166,42 @@ CATALOGUE = (
     ),
     # -- end of generic graph networks
     # -- the LightGCN family
+    (
+        "LightGCN-SSM",
+        f"{_BASELINES}.ssm:LightGCNSSM",
+        "own",
+        'Jiancan Wu et al. "On the Effectiveness of Sampled Softmax Loss for Item '
+        'Recommendation." in TOIS 2024.',
+    ),
+    (
+        "LT-OCF",
+        f"{_BASELINES}.ltocf:LTOCF",
+        "own",
+        'Jeongwhan Choi et al. "LT-OCF: Learnable-Time ODE-based Collaborative Filtering." '
+        "in CIKM 2021.",
+        "LTOCF",
+    ),
+    (
+        "BUIR",
+        f"{_BASELINES}.buir:BUIR",
+        "own",
+        'Dongha Lee et al. "Bootstrapping User and Item Representations for One-Class '
+        'Collaborative Filtering." in SIGIR 2021.',
+    ),
     # -- end of the LightGCN family
     # -- routing, gating and diffusion
+    (
+        "HMLET",
+        f"{_BASELINES}.hmlet:HMLET",
+        "own",
+        'Taeyong Kong et al. "Linear, or Non-Linear, That is the Question!" in WSDM 2022.',
+    ),
+    (
+        "GTN",
+        f"{_BASELINES}.gtn:GTN",
+        "own",
+        'Wenqi Fan et al. "Graph Trend Filtering Networks for Recommendation." in SIGIR 2022.',
+    ),
     # -- end of routing, gating and diffusion
     # -- closed forms and filters
     (

@@ -44,6 +44,17 @@ MODELS = {
             "train_batch_size": 64,
         },
     ),
+    "CML": (
+        0.6,
+        {
+            "learning_rate": 0.02,
+            "epochs": 40,
+            "train_batch_size": 128,
+            "n_negatives": 10,
+            "margin": 1.0,
+        },
+    ),
+    "MF-SSM": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128, "tau": 0.2}),
     # -- end of matrix factorisation
     # -- scores that do not factorise
     "NeuMF": (
@@ -90,8 +101,19 @@ MODELS = {
     "DropEdge": (0.7, {"n_negatives": 1, "epochs": 40, "eval_step": 5, "learning_rate": 0.02}),
     # -- end of generic graph networks
     # -- the LightGCN family
+    "LightGCN-SSM": (
+        0.7,
+        {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128, "tau": 0.2},
+    ),
+    "LT-OCF": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
+    "BUIR": (0.6, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128, "momentum": 0.9}),
     # -- end of the LightGCN family
     # -- routing, gating and diffusion
+    "HMLET": (
+        0.7,
+        {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128, "gate_warmup_epochs": 2},
+    ),
+    "GTN": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
     # -- end of routing, gating and diffusion
     # -- closed forms and filters
     "GF-CF": (0.7, {"ideal_rank": 4}),

@@ -1,0 +1,75 @@
+"""BUIR: two encoders that predict each other's other side, without negatives.
+
+Reference:
+    Dongha Lee et al. "Bootstrapping User and Item Representations for One-Class Collaborative
+    Filtering." in SIGIR 2021.
+"""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recbole_hill.data.graph import propagate
+from recbole_hill.model.graph_model import GraphModel
+
+
+class BUIR(GraphModel):
+    """The NB variant, whose encoder is LightGCN: loss 2 - 2 cos(q(u), i') + 2 - 2 cos(q(i), u').
+
+    The target's vectors u', i' come from a moving average of the tables,
+    target <- momentum target + (1 - momentum) online, made after every step (here: before the next
+    loss, which is the same sequence); q is linear. The score <q(u), i> + <u, q(i)> is one inner
+    product of the concatenations [q(u); u] and [i; q(i)].
+
+    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s (nothing is drawn but
+    positives), ``n_layers``, ``momentum``, and RecBole's ``weight_decay``.
+    """
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.n_layers, self.momentum = config["n_layers"], config["momentum"]
+        size = config["embedding_size"]
+        self.predictor = nn.Linear(size, size)
+        for table in (self.user_embedding, self.item_embedding):
+            nn.init.xavier_uniform_(table.weight)
+        tables = (self.user_embedding, self.item_embedding)
+        self.target = nn.ModuleList(copy.deepcopy(t) for t in tables).requires_grad_(False)
+        self.stepped = False
+
+    def propagate(self, ego: Tensor) -> Tensor:
+        """LightGCN's mean of layers."""
+        return propagate(self.graph.normalized(), ego, self.n_layers, with_ego=True)
+
+    def online(self) -> tuple[Tensor, Tensor]:
+        """Returns the online encoder's vectors, (U, D) and (I, D)."""
+        return super().user_item_embeddings()
+
+    def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
+        """Returns the concatenations whose inner product is the score, (U, 2D) and (I, 2D)."""
+        users, items = self.online()
+        left = torch.cat((self.predictor(users), users), 1)
+        return left, torch.cat((items, self.predictor(items)), 1)
+
+    @torch.no_grad()
+    def move_target(self) -> None:
+        """Moves the target's tables toward the online ones."""
+        for target, online in zip(
+            self.target, (self.user_embedding, self.item_embedding), strict=True
+        ):
+            target.weight.lerp_(online.weight, 1 - self.momentum)
+
+    def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
+        """The two regressions of a batch."""
+        if self.stepped:
+            self.move_target()
+        self.stepped = True
+        user, item = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        with torch.no_grad():
+            nodes = self.propagate(torch.cat([table.weight for table in self.target]))
+            target_users, target_items = nodes.split((self.n_users, self.n_items))
+        size = self.predictor.in_features
+        forward = F.cosine_similarity(users[user, :size], target_items[item], dim=1)
+        backward = F.cosine_similarity(items[item, size:], target_users[user], dim=1)
+        return (4 - 2 * forward - 2 * backward).mean()

@@ -1,0 +1,58 @@
+"""LT-OCF: LightGCN's propagation as an ordinary differential equation with learnt times.
+
+Reference:
+    Jeongwhan Choi et al. "LT-OCF: Learnable-Time ODE-based Collaborative Filtering." in CIKM 2021.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from recbole_hill.data.graph import SymmetricProduct
+from recbole_hill.model.graph_model import GraphModel
+
+
+class LTOCF(GraphModel):
+    """Blocks x <- ODE(x) - x of dE/dt = A E between K + 1 times; the mean of E and all K outputs.
+
+    The first and last times are 0 and K, those between are learnt. The field is linear, so that one
+    RK4 step of length t is I + tA + ... + (tA)^4 / 24: four products with the sparse matrix, and
+    the gradient of t for free. One Euler step of length 1 is a layer of LightGCN.
+
+    The authors' times have an optimiser of their own at ``time_learning_rate``. Adam's step does not
+    depend on the gradient's scale, so here a time is its start plus a parameter times the ratio
+    of the two learning rates, which moves it as far. They also start from LightGCN weights that
+    they supply for their best Gowalla run; here nothing is supplied.
+
+    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``n_layers`` (K),
+    ``solver`` (rk4 | euler), ``time_learning_rate`` (0: fixed times), ``learning_rate``.
+    """
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.n_layers = config["n_layers"]
+        if config["solver"] not in ("rk4", "euler"):
+            raise ValueError(f"solver must be rk4 or euler, got {config['solver']!r}")
+        self.order = 4 if config["solver"] == "rk4" else 1
+        self.time_scale = config["time_learning_rate"] / config["learning_rate"]
+        self.time_shift = nn.Parameter(torch.zeros(self.n_layers - 1))
+
+    def times(self) -> Tensor:
+        """Returns 0, the learnt times in order, and K, shape (K + 1,)."""
+        start = torch.arange(1.0, self.n_layers, device=self.time_shift.device)
+        end = self.time_shift.new_tensor([float(self.n_layers)])
+        inner = (start + self.time_scale * self.time_shift).clamp(1e-6, self.n_layers - 1e-6)
+        return torch.cat((end * 0, inner.sort().values, end))
+
+    def propagate(self, ego: Tensor) -> Tensor:
+        """The blocks and their mean."""
+        adjacency, state, total = self.graph.normalized(), ego, ego
+        for length in self.times().diff():
+            term, block = state, 0.0
+            for power in range(1, self.order + 1):
+                term = SymmetricProduct.apply(adjacency, term)
+                block = block + length**power / math.factorial(power) * term
+            state = block
+            total = total + state
+        return total / (self.n_layers + 1)
