@@ -1,7 +1,11 @@
 """Shared fixtures: a small planted dataset, run in a folder of its own."""
 
 import gzip
+import os
 from pathlib import Path
+
+# Before torch: threads that spin at barriers stall the suite when another process wants a core.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import pytest

@@ -298,8 +298,8 @@ def test_recboles_models_as_backbones(tiny_path, tmp_path, backbone):
 
 def test_backbone_without_vectors_is_refused(tiny_config):
     config = tiny_config("HILL")
-    config["backbone"] = "NeuMF"
-    with pytest.raises(ValueError, match="backbone NeuMF trains on POINTWISE"):
+    config["backbone"] = "FISM"
+    with pytest.raises(ValueError, match="backbone FISM trains on POINTWISE"):
         build_model(config, load_data(config))
 
 

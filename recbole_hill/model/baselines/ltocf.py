@@ -16,12 +16,12 @@ from recbole_hill.model.graph_model import GraphModel
 class LTOCF(GraphModel):
     """Blocks x <- ODE(x) - x of dE/dt = A E between K + 1 times; the mean of E and all K outputs.
 
-    The first and last times are 0 and K, those between are learnt. The field is linear, so that one
-    RK4 step of length t is I + tA + ... + (tA)^4 / 24: four products with the sparse matrix, and
-    the gradient of t for free. One Euler step of length 1 is a layer of LightGCN.
+    The first and last times are 0 and K, those between are learnt. The field is linear, so that
+    one RK4 step of length t is I + tA + ... + (tA)^4 / 24: four products with the sparse matrix,
+    and the gradient of t for free. One Euler step of length 1 is a layer of LightGCN.
 
-    The authors' times have an optimiser of their own at ``time_learning_rate``. Adam's step does not
-    depend on the gradient's scale, so here a time is its start plus a parameter times the ratio
+    The authors' times have an optimiser of their own at ``time_learning_rate``. Adam's step does
+    not depend on the gradient's scale, so here a time is its start plus a parameter times the ratio
     of the two learning rates, which moves it as far. They also start from LightGCN weights that
     they supply for their best Gowalla run; here nothing is supplied.
 

@@ -1,0 +1,275 @@
+"""Models around LightGCN, against dense references and against LightGCN itself."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_settings
+from scipy.integrate import solve_ivp
+
+from recbole_hill.config import HillConfig
+from recbole_hill.data.graph import propagate
+from recbole_hill.data.splits import load_data
+from recbole_hill.quick_start import build_model
+
+
+@pytest.fixture
+def build(tiny_path, tmp_path):
+    def build(name: str, **changes):
+        settings = tiny_settings(tiny_path, name, run_dir=str(tmp_path), **changes)
+        config = HillConfig(name, "tiny", None, settings)
+        data = load_data(config)
+        return build_model(config, data).train(), next(iter(data.train))
+
+    return build
+
+
+def parts(model):
+    """Returns the tables as nodes, and the dense normalised adjacency."""
+    ego = torch.cat((model.user_embedding.weight, model.item_embedding.weight)).detach()
+    return ego, model.graph.normalized().to_dense()
+
+
+def vectors(model):
+    return torch.cat(model.user_item_embeddings())
+
+
+def close(found, expected):
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+# -- LightGCN -----------------------------------------------------------------------------------
+
+
+def test_lightgcn_is_recboles_formula(build):
+    model, batch = build("LightGCN", n_layers=2, require_pow=True, reg_weight=0.3)
+    ego = torch.cat((model.user_embedding.weight, model.item_embedding.weight))
+    a = model.norm_adj_matrix.to_dense()
+    expected = (ego + a @ ego + a @ (a @ ego)) / 3
+    users, items = model.forward()
+    close(torch.cat((users, items)), expected)
+    loss = model.calculate_loss(batch)
+    loss.backward()
+    found = model.user_embedding.weight.grad.clone()
+    model.zero_grad()
+    u, i, j = (batch[key] for key in ("user_id", "item_id", "neg_item_id"))
+    nodes = expected.split((model.n_users, model.n_items))
+    scores = [(nodes[0][u] * nodes[1][k]).sum(1) for k in (i, j)]
+    plain = -torch.log(1e-10 + (scores[0] - scores[1]).sigmoid()).mean()
+    rows = (model.user_embedding(u), model.item_embedding(i), model.item_embedding(j))
+    plain = plain + 0.3 * sum(row.square().sum() for row in rows) / 2 / len(u)
+    assert loss.item() == pytest.approx(plain.item(), rel=1e-5)
+    plain.backward()
+    close(found, model.user_embedding.weight.grad)
+
+
+# -- LT-OCF -------------------------------------------------------------------------------------
+
+
+def test_ltocf_with_unit_euler_steps_is_lightgcn(build):
+    model, _ = build("LT-OCF", solver="euler", n_layers=4)
+    ego, _ = parts(model)
+    close(vectors(model), propagate(model.graph.normalized(), ego, 4, with_ego=True))
+
+
+def test_ltocf_solves_its_equation(build):
+    model, _ = build("LT-OCF", n_layers=3, time_learning_rate=0.1, learning_rate=0.1)
+    with torch.no_grad():
+        model.time_shift.copy_(torch.tensor([-0.4, -0.6]))  # times 0, .6, 1.4, 3
+    ego, a = parts(model)
+    a, x = a.double().numpy(), ego.double().numpy()
+    outputs, state = [x], x
+    for start, end in ((0, 0.6), (0.6, 1.4), (1.4, 3)):
+        flat = solve_ivp(
+            lambda t, y: (a @ y.reshape(x.shape)).ravel(),
+            (start, end),
+            state.ravel(),
+            rtol=1e-8,
+            atol=1e-10,
+        ).y[:, -1]
+        state = flat.reshape(x.shape) - state
+        outputs.append(state)
+    # One RK4 step of length 1.6 misses exp by 1.6^5 / 120 of the largest eigenvalue's share, 1.
+    np.testing.assert_allclose(
+        vectors(model).detach().numpy(), sum(outputs) / 4, atol=0.06 * np.abs(x).max()
+    )
+    exact = np.eye(len(a)) + a + a @ a / 2 + a @ a @ a / 6 + a @ a @ a @ a / 24
+    fixed, _ = build("LT-OCF", n_layers=1)
+    ego, _ = parts(fixed)
+    step = torch.from_numpy(exact).float() @ ego - ego
+    close(vectors(fixed), (ego + step) / 2)
+
+
+def test_ltocfs_times_learn_and_stay_in_order(build):
+    model, batch = build("LT-OCF", n_layers=4, time_learning_rate=0.05, learning_rate=0.1)
+    assert model.times().tolist() == [0, 1, 2, 3, 4]
+    model.calculate_loss(batch).backward()
+    assert model.time_shift.grad.abs().min() > 0
+    with torch.no_grad():
+        model.time_shift.copy_(torch.tensor([100.0, -9.0, 1.0]))
+    times = model.times()
+    assert (times.diff() >= 0).all() and times[0] == 0 and times[-1] == 4
+
+
+# -- HMLET --------------------------------------------------------------------------------------
+
+
+def test_hmlet_gated_to_linear_is_lightgcn(build):
+    model, _ = build("HMLET", gates="linear", edge_dropout=0.0)
+    ego, _ = parts(model)
+    close(vectors(model), propagate(model.graph.normalized(), ego, 4, with_ego=True))
+
+
+def test_hmlet_ranks_by_the_likelier_candidate(build):
+    model, _ = build("HMLET", edge_dropout=0.0)
+    model.eval()
+    ego, a = parts(model)
+    layers = [ego, a @ ego]
+    layers.append(a @ layers[1])
+    candidates = [(a @ layers[2], layers[1])]
+    elu = torch.nn.functional.elu
+    for gate in model.gates:
+        linear, other = candidates[-1]
+        pick = gate(torch.cat((linear, elu(other)), 1)).argmax(1, keepdim=True)
+        layers.append(torch.where(pick == 0, linear, elu(other)))
+        candidates.append((a @ layers[-1], a @ layers[-1]))
+    close(vectors(model), sum(layers[:5]) / 5)
+    assert torch.equal(vectors(model), vectors(model))
+
+
+def test_hmlets_schedule(build):
+    changes = {"gate_warmup_epochs": 3, "temperature": 0.7, "least_temperature": 0.5}
+    model, _ = build("HMLET", temperature_decay=0.1, **changes)
+    for epoch, temperature, learns in ((0, 0.7, False), (4, 0.7 * np.exp(-0.1), True)):
+        model.begin_epoch(epoch)
+        assert model.temperature == pytest.approx(temperature)
+        assert all(p.requires_grad is learns for p in model.gates.parameters())
+    model.begin_epoch(50)
+    assert model.temperature == 0.5
+
+
+# -- GTN ----------------------------------------------------------------------------------------
+
+
+def incidence(model):
+    matrix = torch.zeros(len(model.edge_user), len(model.graph))
+    edges = torch.arange(len(matrix))
+    matrix[edges, model.edge_user], matrix[edges, model.edge_item] = 1.0, -1.0
+    return matrix * (1 + model.graph.degree).rsqrt()
+
+
+def test_gtn_by_dense_incidence(build):
+    changes = {"n_layers": 3, "trend_weight": 0.05, "dual_step": 0.4, "dropout_rate": 0.0}
+    model, _ = build("GTN", init_std=1.0, **changes)
+    c, (h, _) = incidence(model), parts(model)
+    x, z = h, torch.zeros(len(c), h.shape[1])
+    for _ in range(3):
+        z = (z + 0.4 * c @ x).clamp(-0.05, 0.05)
+        x = h - c.T @ z
+    assert (z.abs() == 0.05).any() and (z.abs() < 0.05).any()
+    close(vectors(model), x)
+
+
+def test_gtn_without_trend_weight_leaves_the_embeddings(build):
+    model, _ = build("GTN", trend_weight=0.0, dropout_rate=0.0)
+    assert torch.equal(vectors(model), parts(model)[0])
+
+
+def test_gtn_lowers_what_it_minimises(build):
+    c_norms = []
+    for layers in (1, 40):
+        model, _ = build("GTN", n_layers=layers, trend_weight=0.02, dropout_rate=0.0)
+        c, (h, _) = incidence(model), parts(model)
+        x = vectors(model).detach()
+        c_norms.append((0.5 * (x - h).square().sum() + 0.02 * (c @ x).abs().sum()).item())
+    assert c_norms[1] < c_norms[0]
+
+
+# -- softmax losses -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["MF-SSM", "LightGCN-SSM"])
+def test_in_batch_softmax_by_the_plain_matrix(build, name):
+    model, batch = build(name, tau=0.15, reg_weight=0.2, train_batch_size=200)
+    user, item = batch["user_id"], batch["item_id"]
+    assert len(item.unique()) < len(item)
+    users, items = model.user_item_embeddings()
+    close(users[1:].norm(dim=1), torch.ones(model.n_users - 1))
+    logits = users[user] @ items[item].T / 0.15
+    expected = -logits.log_softmax(1).diagonal().mean()
+    rows = (model.user_embedding(user), model.item_embedding(item))
+    expected = expected + 0.1 * sum(row.square().sum() for row in rows) / len(user)
+    found = model.calculate_loss(batch)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    gradients = [
+        torch.autograd.grad(loss, model.user_embedding.weight, retain_graph=True)[0]
+        for loss in (found, expected)
+    ]
+    close(*gradients)
+
+
+# -- BUIR ---------------------------------------------------------------------------------------
+
+
+def test_buirs_loss_and_score(build):
+    model, batch = build("BUIR", n_layers=2)
+    with torch.no_grad():
+        for table in model.target:
+            table.weight.normal_()
+    ego, _ = parts(model)
+    target = torch.cat([table.weight for table in model.target])
+    online, aimed = (
+        propagate(model.graph.normalized(), x, 2, with_ego=True).split(
+            (model.n_users, model.n_items)
+        )
+        for x in (ego, target)
+    )
+    user, item = batch["user_id"], batch["item_id"]
+    cos = torch.nn.functional.cosine_similarity
+    expected = (2 - 2 * cos(model.predictor(online[0][user]), aimed[1][item])).mean()
+    expected += (2 - 2 * cos(model.predictor(online[1][item]), aimed[0][user])).mean()
+    assert model.calculate_loss(batch).item() == pytest.approx(expected.item(), rel=1e-5)
+    left, right = model.user_item_embeddings()
+    score = model.predictor(online[0][3]) @ online[1][4] + online[0][3] @ model.predictor(
+        online[1][4]
+    )
+    assert (left[3] @ right[4]).item() == pytest.approx(score.item(), rel=1e-5)
+
+
+def test_buirs_target_follows_every_step(build):
+    model, batch = build("BUIR", momentum=0.9)
+    before = model.target[0].weight.clone()
+    model.calculate_loss(batch).backward()
+    assert torch.equal(model.target[0].weight, before)
+    assert all(p.grad is None for p in model.target.parameters())
+    with torch.no_grad():
+        model.user_embedding.weight.add_(1)  # a step
+    model.calculate_loss(batch)
+    close(model.target[0].weight, 0.9 * before + 0.1 * model.user_embedding.weight)
+
+
+# -- CML ----------------------------------------------------------------------------------------
+
+
+def test_cml_by_loop(build):
+    model, batch = build("CML", n_negatives=5, margin=0.7, init_std=0.4)
+    torch.manual_seed(3)
+    user, positive, negative = model.draw(batch)
+    model.clip()
+    p, q = model.user_embedding.weight.detach(), model.item_embedding.weight.detach()
+    assert p.norm(dim=1).max() <= 1 + 1e-6 and q.norm(dim=1).max() <= 1 + 1e-6
+    total = 0.0
+    for u, i, others in zip(user, positive, negative, strict=True):
+        near = (p[u] - q[i]).square().sum()
+        far = (p[u] - q[others]).square().sum(1)
+        violators = (0.7 + near - far > 0).sum()
+        rank = violators / 5 * (model.n_items - 1)
+        total += torch.log(rank + 1) * (0.7 + near - far.min()).clamp_min(0)
+    torch.manual_seed(3)
+    assert model.calculate_loss(batch).item() == pytest.approx(total.item(), rel=1e-4)
+
+
+def test_cml_ranks_by_distance(build):
+    model, _ = build("CML", init_std=0.4)
+    users, items = model.user_item_embeddings()
+    distance = torch.cdist(model.user_embedding.weight, model.item_embedding.weight)
+    assert torch.equal((users @ items.T)[7].argsort(descending=True)[:9], distance[7].argsort()[:9])
