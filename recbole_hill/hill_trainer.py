@@ -265,9 +265,6 @@ class HILLTrainer(RunTrainer):
         self.saved_model_file = str(self.run_dir / "adapted.safetensors")
         self.logger.info(f"HILL kept the {self.stages['HILL']['kept']} weights")
 
-    def _better(self, score: float, than: float) -> bool:
-        return score > than if self.valid_metric_bigger else score < than
-
     # -- arms -----------------------------------------------------------------------------------
 
     def load_arm(self, arm: str) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 from recbole.trainer import Trainer
 from recbole.utils import calculate_valid_score, get_trainer, init_seed
 from torch.utils.tensorboard import SummaryWriter
@@ -171,13 +172,11 @@ class RunTrainer(Trainer):
 
     def _valid_epoch(self, valid_data, show_progress=False):
         score, result = super()._valid_epoch(valid_data, show_progress)
-        better = (
-            score > self.best_valid_score
-            if self.valid_metric_bigger
-            else (score < self.best_valid_score)
-        )
-        if not better and self.learning_rate_rule.after_no_gain(self.optimizer):
-            self.load_stage(BEST)
+        if not self._better(score, self.best_valid_score):
+            if self.learning_rate_rule.after_no_gain(self.optimizer):
+                self.load_stage(BEST)
+            # RecBole takes an equal score for a gain: a run at rest would never stop.
+            score = float(np.nextafter(score, -np.inf if self.valid_metric_bigger else np.inf))
         return score, result
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
@@ -194,6 +193,9 @@ class RunTrainer(Trainer):
     def resume_checkpoint(self, resume_file):
         """Refuses RecBole's pickled checkpoints: a run resumes from its folder."""
         raise ValueError(f"resume a run by its folder (--resume=DIR), not by {resume_file}")
+
+    def _better(self, score: float, than: float) -> bool:
+        return score > than if self.valid_metric_bigger else score < than
 
     # -- state ----------------------------------------------------------------------------------
 

@@ -68,3 +68,12 @@ def test_plateau_goes_back_to_the_best_weights(tiny_path, tmp_path, monkeypatch)
     assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.01)
     assert all(torch.equal(now[name], kept[0.9][name]) for name in now)
     assert not all(torch.equal(now[name], kept[0.1][name]) for name in now)
+
+
+def test_an_equal_score_is_no_gain(tiny_path, tmp_path, monkeypatch):
+    """RecBole counts it as one, and a run whose learning rate has fallen to 0 would never stop."""
+    changes = {"epochs": 30, "stopping_step": 2, "lr_rule": "plateau", "lr_factor": 0.5}
+    trainer, data = trainer_of(tiny_path, tmp_path, **changes)
+    monkeypatch.setattr(trainer, "evaluate", lambda *args, **kwargs: {"ndcg@10": 0.5})
+    trainer.fit(data.train, data.valid)
+    assert trainer.best_epoch == 0 and len(trainer.train_loss_dict) == 4
