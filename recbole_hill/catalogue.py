@@ -132,6 +132,22 @@ CATALOGUE = (
     ),
     # -- end of scores that do not factorise
     # -- auto-encoders
+    (
+        "Mult-VAE",
+        f"{_BASELINES}.multvae:MultVAE",
+        "recbole, mended",
+        'Dawen Liang et al. "Variational Autoencoders for Collaborative Filtering." in WWW 2018.',
+        "MultiVAE",
+        "MultVAE",
+    ),
+    (
+        "Macrid-VAE",
+        f"{_RECBOLE}.macridvae:MacridVAE",
+        "recbole",
+        'Jianxin Ma et al. "Learning Disentangled Representations for Recommendation." '
+        "in NeurIPS 2019.",
+        "MacridVAE",
+    ),
     # -- end of auto-encoders
     # -- walks and skip-grams
     # -- end of walks and skip-grams

@@ -207,6 +207,21 @@ def test_in_batch_softmax_by_the_plain_matrix(build, name):
     close(*gradients)
 
 
+@pytest.mark.parametrize("name", ["MF-SSM", "LightGCN-SSM"])
+def test_softmax_over_drawn_items(build, name):
+    model, batch = build(name, tau=0.15, reg_weight=0.0, rivals="uniform", n_negatives=4)
+    torch.manual_seed(3)
+    user, positive, negative = model.draw(batch)
+    users, items = model.user_item_embeddings()
+    shown = items[torch.cat((positive.unsqueeze(1), negative), 1)]
+    logits = (users[user].unsqueeze(1) * shown).sum(2) / 0.15
+    expected = -logits.log_softmax(1)[:, 0].mean()
+    torch.manual_seed(3)
+    assert model.calculate_loss(batch).item() == pytest.approx(expected.item(), rel=1e-5)
+    with pytest.raises(ValueError, match="rivals"):
+        build(name, rivals="all")
+
+
 # -- BUIR ---------------------------------------------------------------------------------------
 
 

@@ -91,6 +91,7 @@ MODELS = {
     ),
     # -- end of scores that do not factorise
     # -- auto-encoders
+    "Mult-VAE": (0.6, {"train_batch_size": 16, "epochs": 40, "learning_rate": 0.005}),
     # -- end of auto-encoders
     # -- walks and skip-grams
     # -- end of walks and skip-grams
