@@ -9,7 +9,7 @@ from recbole_hill.config import HillConfig
 from recbole_hill.data.lightgcn import prepare
 from recbole_hill.data.splits import load_data
 from recbole_hill.model.baselines.chebycf import chebyshev_coefficients
-from recbole_hill.model.baselines.ease import gram, mirror_lower
+from recbole_hill.model.baselines.ease import gram, invert_in_place
 from recbole_hill.model.spectral import Smoother, power
 from recbole_hill.quick_start import build_model, run
 
@@ -136,13 +136,19 @@ def test_ease(built):
     close(scores(model), matrix @ expected)
 
 
-def test_gram_and_mirror_in_blocks():
+def test_gram_in_blocks():
     matrix = sp.random(30, 11, 0.3, format="csr", dtype=np.float32, random_state=0)
     expected = (matrix.T @ matrix).toarray() + 2 * np.eye(11, dtype=np.float32)
     np.testing.assert_allclose(gram(matrix, 2.0, block=4), expected, rtol=1e-6)
-    lower = np.asfortranarray(np.tril(expected))
-    mirror_lower(lower, block=4)
-    np.testing.assert_allclose(lower, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("block", [1, 4, 11, 50])
+def test_inversion_in_blocks(block):
+    factor = np.random.default_rng(0).normal(size=(11, 30))
+    matrix = factor @ factor.T + np.eye(11)
+    expected = np.linalg.inv(matrix)
+    invert_in_place(matrix, block)
+    np.testing.assert_allclose(matrix, expected, rtol=1e-9)
 
 
 def test_smoother_leaves_padding_and_unseen_items_at_zero():
