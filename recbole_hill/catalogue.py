@@ -180,6 +180,19 @@ CATALOGUE = (
         'Yu Rong et al. "DropEdge: Towards Deep Graph Convolutional Networks on Node '
         'Classification." in ICLR 2020.',
     ),
+    (
+        "GC-MC",
+        f"{_BASELINES}.gcmc:GCMC",
+        "own",
+        'Rianne van den Berg et al. "Graph Convolutional Matrix Completion." in SIGKDD 2018.',
+    ),
+    (
+        "PinSage",
+        f"{_BASELINES}.pinsage:PinSage",
+        "own",
+        'Rex Ying et al. "Graph Convolutional Neural Networks for Web-Scale Recommender Systems." '
+        "in SIGKDD 2018.",
+    ),
     # -- end of generic graph networks
     # -- the LightGCN family
     (

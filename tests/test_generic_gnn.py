@@ -103,3 +103,36 @@ def test_edge_dropout_keeps_the_mean_and_the_symmetry(build):
     torch.testing.assert_close(draws[0][whole > 0][kept], whole[whole > 0][kept] / 0.6)
     mean = torch.stack(draws).mean(0)
     assert (mean - whole).abs().max() < 6 * whole.max() * (0.4 / 0.6 / 400) ** 0.5
+
+
+def mean_over_neighbours(model):
+    adjacency = (model.graph.normalized().to_dense() > 0).float()
+    return adjacency / adjacency.sum(1, keepdim=True).clamp_min(1)
+
+
+def test_gcmc_by_dense_layers(build):
+    model, batch = build("GC-MC", dropout_rate=0.0, reg_weight=0.3)
+    x, p = ego(model), mean_over_neighbours(model)
+    hidden = p @ x @ model.convolution.weight.T + model.convolution.bias
+    hidden = torch.where(hidden > 0, hidden, 0.2 * hidden)
+    expected = hidden @ model.dense.weight.T + model.dense.bias
+    torch.testing.assert_close(vectors(model), expected, rtol=1e-4, atol=1e-5)
+    users, items = expected.split((model.n_users, model.n_items))
+    torch.manual_seed(3)
+    user, positive, negative = model.draw(batch)
+    negative = negative[:, 0]
+    difference = (users[user] * (items[positive] - items[negative])).sum(1)
+    norms = sum(v.square().sum() for v in (users[user], items[positive], items[negative]))
+    plain = -difference.sigmoid().log().mean() + 0.15 * norms / len(user)
+    torch.manual_seed(3)
+    assert model.calculate_loss(batch).item() == pytest.approx(plain.item(), rel=1e-4)
+
+
+def test_pinsage_by_dense_layers(build):
+    model, _ = build("PinSage", n_layers=2)
+    hidden, p = ego(model), mean_over_neighbours(model)
+    for inner, outer in zip(model.inner, model.outer, strict=True):
+        near = p @ inner(hidden).clamp_min(0)
+        hidden = outer(torch.cat((hidden, near), 1)).clamp_min(0)
+        hidden = hidden / hidden.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    torch.testing.assert_close(vectors(model), hidden, rtol=1e-4, atol=1e-5)

@@ -100,6 +100,8 @@ MODELS = {
     "APPNP": (0.7, {"n_negatives": 1, "epochs": 40, "eval_step": 5, "learning_rate": 0.02}),
     "JKNet": (0.7, {"n_negatives": 1, "epochs": 40, "eval_step": 5, "learning_rate": 0.02}),
     "DropEdge": (0.7, {"n_negatives": 1, "epochs": 40, "eval_step": 5, "learning_rate": 0.02}),
+    "GC-MC": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
+    "PinSage": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
     # -- end of generic graph networks
     # -- the LightGCN family
     "LightGCN-SSM": (

@@ -81,6 +81,10 @@ class InteractionGraph(nn.Module):
             self._plain = self._csr(torch.ones_like(self.col, dtype=torch.float32))
         return SymmetricProduct.apply(self._plain, x)
 
+    def neighbour_means(self, x: Tensor) -> Tensor:
+        """Returns means over neighbours, D^-1 A x, (U + I, D); 0 without any; differentiable."""
+        return self.neighbour_sums(x) / self.degree.clamp_min(1).unsqueeze(1)
+
     def dropout(self, rate: float) -> Tensor:
         """Returns the normalised graph with edges dropped and the rest scaled by 1 / (1 - rate).
 

@@ -72,10 +72,16 @@ class MatrixFactorization(SampledModel):
         self, users: Tensor, items: Tensor, user: Tensor, positive: Tensor, negative: Tensor
     ) -> Tensor:
         """The loss of a draw: user (B,), positive (B,) and negative (B, n) ids."""
+        loss = self.ranking_loss(users, items, user, positive, negative)
+        return loss + self.reg_weight * self.batch_l2(user, positive, negative)
+
+    def ranking_loss(
+        self, users: Tensor, items: Tensor, user: Tensor, positive: Tensor, negative: Tensor
+    ) -> Tensor:
+        """BPR of a draw, without the L2 term."""
         query = users[user]
         scores = (query * items[positive]).sum(1, keepdim=True)
-        loss = bpr(scores, scores_of(query, items[negative]))
-        return loss + self.reg_weight * self.batch_l2(user, positive, negative)
+        return bpr(scores, scores_of(query, items[negative]))
 
     def batch_l2(self, user: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         """Returns half the squared norms of the batch's rows of the tables, over B."""

@@ -1,0 +1,43 @@
+"""GC-MC as NGCF's authors compared it: one convolution, a dense layer, BPR.
+
+Reference:
+    Rianne van den Berg et al. "Graph Convolutional Matrix Completion." in SIGKDD 2018; this form is
+    NGCF's comparison (SIGIR 2019).
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recbole_hill.model.graph_model import GraphModel
+from recbole_hill.model.losses import squared_l2
+
+
+class GCMC(GraphModel):
+    """Vectors V dropout(LeakyReLU(W P E + w)) + v, P = D^-1 A the mean over neighbours.
+
+    RecBole's ``GCMC``, which keeps that name, is another model: one-hot features, two classes,
+    cross-entropy. Here the L2 term is on the batch's output vectors, as in NGCF's code; its node
+    dropout is not built (its rate was tuned and is unpublished), nor its start from MF.
+
+    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``dropout_rate``.
+    """
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.dropout_rate = config["dropout_rate"]
+        size = config["embedding_size"]
+        self.convolution, self.dense = nn.Linear(size, size), nn.Linear(size, size)
+        for layer in (self.convolution, self.dense):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def propagate(self, ego: Tensor) -> Tensor:
+        """The convolution and the dense layer."""
+        hidden = F.leaky_relu(self.convolution(self.graph.neighbour_means(ego)), 0.2)
+        return self.dense(F.dropout(hidden, self.dropout_rate, self.training))
+
+    def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
+        """BPR, and L2 of the batch's output vectors in place of the tables' rows."""
+        user, positive, negative = self.draw(interaction)
+        loss = self.ranking_loss(users, items, user, positive, negative)
+        return loss + self.reg_weight * squared_l2(users[user], items[positive], items[negative])
