@@ -217,6 +217,12 @@ CATALOGUE = (
         'Dongha Lee et al. "Bootstrapping User and Item Representations for One-Class '
         'Collaborative Filtering." in SIGIR 2021.',
     ),
+    (
+        "SGL-ED",
+        f"{_BASELINES}.sgled:SGLED",
+        "own",
+        'Jiancan Wu et al. "Self-supervised Graph Learning for Recommendation." in SIGIR 2021.',
+    ),
     # -- end of the LightGCN family
     # -- routing, gating and diffusion
     (

@@ -160,9 +160,9 @@ class RunTrainer(Trainer):
     # -- RecBole's hooks ------------------------------------------------------------------------
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
+        self._save_state(epoch_idx, train_data)  # first: what begins an epoch may draw
         if hasattr(self.model, "begin_epoch"):
             self.model.begin_epoch(epoch_idx)
-        self._save_state(epoch_idx, train_data)
         if hasattr(self.model, "fit_once"):
             self.model.fit_once()
             return 0.0

@@ -281,8 +281,10 @@ def test_train_history_is_train_alone(indexed):
     assert history[0].nnz == 0
 
 
-@pytest.mark.parametrize("backbone", ["BPR", "LightGCN", "SGL"])
-def test_recboles_models_as_backbones(tiny_path, tmp_path, backbone):
+@pytest.mark.parametrize(
+    "backbone", ["BPR", "LightGCN", "SGL", "SimpleX", "LightGCN-SSM", "BUIR", "HMLET", "CML"]
+)
+def test_other_backbones(tiny_path, tmp_path, backbone):
     settings = tiny_settings(
         tiny_path,
         "HILL",

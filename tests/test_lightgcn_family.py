@@ -222,6 +222,50 @@ def test_softmax_over_drawn_items(build, name):
         build(name, rivals="all")
 
 
+# -- SGL-ED -------------------------------------------------------------------------------------
+
+
+def test_sgls_contrast_by_the_plain_matrix(build):
+    model, batch = build("SGL-ED", n_layers=2, ssl_tau=0.3, edge_dropout=0.4, reg_weight=0.2)
+    model.begin_epoch(0)
+    ego, _ = parts(model)
+    ego.requires_grad_()
+    views = []
+    for graph in model.views:
+        a = graph.to_dense()
+        nodes = (ego + a @ ego + a @ (a @ ego)) / 3
+        nodes = nodes / nodes.norm(dim=1, keepdim=True)
+        views.append(nodes.split((model.n_users, model.n_items)))
+    torch.manual_seed(3)
+    user, positive, negative = model.draw(batch)
+    expected = 0.0
+    for ids, first, second in zip((user, positive), *views, strict=True):
+        logits = first[ids] @ second[1:].T / 0.3
+        expected = expected - logits.log_softmax(1)[torch.arange(len(ids)), ids - 1].sum()
+    found = model.contrast(user, positive)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    found.backward()
+    expected.backward()
+    close(model.user_embedding.weight.grad, ego.grad[: model.n_users])
+    torch.manual_seed(3)
+    users, items = model.user_item_embeddings()
+    ranking = model.bpr_loss(users, items, user, positive, negative) * len(user)
+    assert model.calculate_loss(batch).item() == pytest.approx(
+        (ranking + 0.1 * found).item(), rel=1e-5
+    )
+
+
+def test_sgls_views_are_drawn_once_an_epoch(build):
+    model, batch = build("SGL-ED", edge_dropout=0.4)
+    model.begin_epoch(0)
+    first, second = model.views
+    assert not torch.equal(first.values(), second.values())
+    model.calculate_loss(batch)
+    assert model.views[0] is first
+    model.begin_epoch(1)
+    assert not torch.equal(model.views[0].values(), first.values())
+
+
 # -- BUIR ---------------------------------------------------------------------------------------
 
 

@@ -61,7 +61,6 @@ OWED = set(
         "GAT",
         "DisenGCN",
         "NIA-GCN",
-        "SGL-ED",
         "DeosGCF",
         "IMP-GCN",
         "DGCF",

@@ -110,6 +110,10 @@ MODELS = {
     ),
     "LT-OCF": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
     "BUIR": (0.6, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128, "momentum": 0.9}),
+    "SGL-ED": (
+        0.7,
+        {"ssl_weight": 0.01, "learning_rate": 0.02, "epochs": 40, "train_batch_size": 128},
+    ),
     # -- end of the LightGCN family
     # -- routing, gating and diffusion
     "HMLET": (
