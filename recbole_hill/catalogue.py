@@ -1,8 +1,9 @@
 """The models by name: HILL, its backbone, the baselines of its Table 3, and those it leaves out.
 
 One line of facts each: name (as the paper spells it), class, origin, citation, other spellings.
-Origin ``recbole`` is RecBole's own class; ``recbole, mended`` a subclass of it that differs in what
-its docstring says; ``own`` is ours, ``own, for RecBole's`` where RecBole has a class of the name.
+Origin ``recbole`` is RecBole's own class; ``recbole, mended`` the same made to run on today's
+libraries; ``own`` is ours, ``own, for RecBole's`` where RecBole has a class of the name, which then
+runs as ``recbole.NAME``; the docstring of ours says how the two differ.
 """
 
 _BASELINES = "recbole_hill.model.baselines"
@@ -40,7 +41,7 @@ CATALOGUE = (
         'Xiang Wang et al. "Neural Graph Collaborative Filtering." in SIGIR 2019.',
     ),
     (
-        "GCMC",
+        "recbole.GCMC",
         f"{_MENDED}:GCMC",
         "recbole, mended",
         'Rianne van den Berg et al. "Graph Convolutional Matrix Completion." in SIGKDD 2018.',
@@ -59,6 +60,28 @@ CATALOGUE = (
         'Lei Zheng et al. "Spectral Collaborative Filtering." in RecSys 2018.',
     ),
     # -- matrix factorisation
+    (
+        "BPR",
+        f"{_BASELINES}.bpr:BPR",
+        "own, for RecBole's",
+        'Steffen Rendle et al. "BPR: Bayesian Personalized Ranking from Implicit Feedback." '
+        "in UAI 2009.",
+    ),
+    (
+        "HOP-Rec",
+        f"{_BASELINES}.hoprec:HOPRec",
+        "own",
+        'Jheng-Hong Yang et al. "HOP-Rec: High-Order Proximity for Implicit Recommendation." '
+        "in RecSys 2018.",
+        "HOPRec",
+    ),
+    (
+        "ENMF",
+        f"{_BASELINES}.enmf:ENMF",
+        "own, for RecBole's",
+        'Chong Chen et al. "Efficient Neural Matrix Factorization without Sampling for '
+        'Recommendation." in TOIS 2020.',
+    ),
     (
         "MF-CCL",
         f"{_BASELINES}.mfccl:MFCCL",
@@ -107,12 +130,26 @@ CATALOGUE = (
         'Jiancan Wu et al. "On the Effectiveness of Sampled Softmax Loss for Item '
         'Recommendation." in TOIS 2024.',
     ),
+    (
+        "MF-BSL",
+        f"{_BASELINES}.bsl:MFBSL",
+        "own",
+        'Junkang Wu et al. "BSL: Understanding and Improving Softmax Loss for '
+        'Recommendation." in ICDE 2024.',
+    ),
+    (
+        "UltraGCN",
+        f"{_BASELINES}.ultragcn:UltraGCN",
+        "own",
+        'Kelong Mao et al. "UltraGCN: Ultra Simplification of Graph Convolutional Networks '
+        'for Recommendation." in CIKM 2021.',
+    ),
     # -- end of matrix factorisation
     # -- scores that do not factorise
     (
         "NeuMF",
         f"{_BASELINES}.neumf:NeuMF",
-        "recbole, mended",
+        "own, for RecBole's",
         'Xiangnan He et al. "Neural Collaborative Filtering." in WWW 2017.',
     ),
     (
@@ -135,7 +172,7 @@ CATALOGUE = (
     (
         "Mult-VAE",
         f"{_BASELINES}.multvae:MultVAE",
-        "recbole, mended",
+        "own, for RecBole's",
         'Dawen Liang et al. "Variational Autoencoders for Collaborative Filtering." in WWW 2018.',
         "MultiVAE",
         "MultVAE",
@@ -150,6 +187,32 @@ CATALOGUE = (
     ),
     # -- end of auto-encoders
     # -- walks and skip-grams
+    (
+        "DeepWalk",
+        f"{_BASELINES}.deepwalk:DeepWalk",
+        "own",
+        'Bryan Perozzi et al. "DeepWalk: Online Learning of Social Representations." in '
+        "SIGKDD 2014.",
+    ),
+    (
+        "LINE",
+        f"{_RECBOLE}.line:LINE",
+        "recbole",
+        'Jian Tang et al. "LINE: Large-scale Information Network Embedding." in WWW 2015.',
+    ),
+    (
+        "Node2Vec",
+        f"{_BASELINES}.node2vec:Node2Vec",
+        "own",
+        'Aditya Grover et al. "node2vec: Scalable Feature Learning for Networks." in SIGKDD 2016.',
+    ),
+    (
+        "Item2Vec",
+        f"{_BASELINES}.item2vec:Item2Vec",
+        "own",
+        'Oren Barkan et al. "Item2Vec: Neural Item Embedding for Collaborative Filtering." in '
+        "MLSP 2016.",
+    ),
     # -- end of walks and skip-grams
     # -- generic graph networks
     (
@@ -183,8 +246,9 @@ CATALOGUE = (
     (
         "GC-MC",
         f"{_BASELINES}.gcmc:GCMC",
-        "own",
+        "own, for RecBole's",
         'Rianne van den Berg et al. "Graph Convolutional Matrix Completion." in SIGKDD 2018.',
+        "GCMC",
     ),
     (
         "PinSage",
@@ -192,6 +256,26 @@ CATALOGUE = (
         "own",
         'Rex Ying et al. "Graph Convolutional Neural Networks for Web-Scale Recommender Systems." '
         "in SIGKDD 2018.",
+    ),
+    (
+        "GAT",
+        f"{_BASELINES}.gat:GAT",
+        "own",
+        'Petar Velickovic et al. "Graph Attention Networks." in ICLR 2018.',
+    ),
+    (
+        "DisenGCN",
+        f"{_BASELINES}.disengcn:DisenGCN",
+        "own",
+        'Jianxin Ma et al. "Disentangled Graph Convolutional Networks." in ICML 2019.',
+    ),
+    (
+        "NIA-GCN",
+        f"{_BASELINES}.niagcn:NIAGCN",
+        "own",
+        'Jianing Sun et al. "Neighbor Interaction Aware Graph Convolution Networks for '
+        'Recommendation." in SIGIR 2020.',
+        "NIAGCN",
     ),
     # -- end of generic graph networks
     # -- the LightGCN family
@@ -220,8 +304,29 @@ CATALOGUE = (
     (
         "SGL-ED",
         f"{_BASELINES}.sgled:SGLED",
-        "own",
+        "own, for RecBole's",
         'Jiancan Wu et al. "Self-supervised Graph Learning for Recommendation." in SIGIR 2021.',
+        "SGL",
+    ),
+    (
+        "LightGCN-BSL",
+        f"{_BASELINES}.bsl:LightGCNBSL",
+        "own",
+        'Junkang Wu et al. "BSL: Understanding and Improving Softmax Loss for '
+        'Recommendation." in ICDE 2024.',
+    ),
+    (
+        "DeosGCF",
+        f"{_BASELINES}.deosgcf:DeosGCF",
+        "own",
+        'Zhiwei Liu et al. "Deoscillated Adaptive Graph Collaborative Filtering." in TAGML 2022.',
+    ),
+    (
+        "IMP-GCN",
+        f"{_BASELINES}.impgcn:IMPGCN",
+        "own",
+        'Fan Liu et al. "Interest-aware Message-Passing GCN for Recommendation." in WWW 2021.',
+        "IMPGCN",
     ),
     # -- end of the LightGCN family
     # -- routing, gating and diffusion
@@ -236,6 +341,12 @@ CATALOGUE = (
         f"{_BASELINES}.gtn:GTN",
         "own",
         'Wenqi Fan et al. "Graph Trend Filtering Networks for Recommendation." in SIGIR 2022.',
+    ),
+    (
+        "DGCF",
+        f"{_BASELINES}.dgcf:DGCF",
+        "own, for RecBole's",
+        'Xiang Wang et al. "Disentangled Graph Collaborative Filtering." in SIGIR 2020.',
     ),
     # -- end of routing, gating and diffusion
     # -- closed forms and filters
@@ -273,6 +384,13 @@ CATALOGUE = (
         f"{_BASELINES}.ease:EASE",
         "own, for RecBole's",
         'Harald Steck. "Embarrassingly Shallow Autoencoders for Sparse Data." in WWW 2019.',
+    ),
+    (
+        "ItemKNN",
+        f"{_RECBOLE}.itemknn:ItemKNN",
+        "recbole",
+        'Mukund Deshpande and George Karypis. "Item-based Top-N Recommendation Algorithms." '
+        "in TOIS 2004.",
     ),
     # -- end of closed forms and filters
 )

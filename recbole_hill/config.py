@@ -122,7 +122,9 @@ class HillConfig(Config):
         return entry.name, entry.load(), dataset
 
     def _load_internal_config_dict(self, model, model_class, dataset):
-        super()._load_internal_config_dict(model, model_class, dataset)
+        # RecBole reads its YAML file of the name, which is of another class if ours took the name.
+        settings = registry.find(model).recbole_settings
+        super()._load_internal_config_dict(settings, model_class, dataset)
         self.internal_config_dict.update(
             internal_defaults(model, dataset, self.external_config_dict.get("backbone"))
         )
@@ -205,7 +207,7 @@ def internal_defaults(model: str, dataset: str, backbone: str | None = None) -> 
         chain.insert(0, registry.find(backbone or own["backbone"]).name)
     for name in chain:
         settings = {
-            **recbole_defaults("model", f"{name}.yaml"),
+            **recbole_defaults("model", f"{registry.find(name).recbole_settings}.yaml"),
             **read_properties("model", f"{name}.yaml"),
         }
         per_dataset = settings.pop("per_dataset", {})

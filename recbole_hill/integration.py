@@ -1,7 +1,8 @@
 """What ``recbole_hill.register()`` does to RecBole, on request and once.
 
 RecBole finds models, trainers and datasets by name inside its own packages. Ours are put where it
-looks; its Config learns our YAML files and today's numpy; its ``load_data_and_model``, which
+looks, but never over a class of RecBole's that works: from its own entry points its names mean its
+models. Its Config learns our YAML files and today's numpy; its ``load_data_and_model``, which
 unpickles, is replaced by one that reads our run folders.
 """
 
@@ -26,12 +27,12 @@ def register_with_recbole() -> None:
 
     if getattr(Config, "_knows_recbole_hill", False):
         return
-    for entry in registry.entries():
-        if entry.origin != "recbole":
-            _expose(entry)
-            setattr(recbole.data.dataset, f"{entry.name}Dataset", SplitDataset)
-            _expose_trainer(entry, recbole.trainer)
-    _teach(Config)
+    visible = _visible()
+    for name, entry in visible.items():
+        _expose(name, entry)
+        setattr(recbole.data.dataset, f"{name}Dataset", SplitDataset)
+        _expose_trainer(name, recbole.trainer)
+    _teach(Config, visible)
     if importlib.util.find_spec("ray") is not None:
         import recbole.quick_start
 
@@ -62,36 +63,47 @@ def load_data_and_model(model_file: str):
     return served.config, served.model, data.dataset, data.train, data.valid, data.test
 
 
-def _expose(entry: registry.ModelEntry) -> None:
+def _visible() -> dict[str, registry.ModelEntry]:
+    """Returns what RecBole is shown: our models, and its own where they had to be mended."""
+    theirs = registry.recbole_models()
+    return {
+        entry.name.removeprefix(registry.RECBOLE): entry
+        for entry in registry.entries()
+        if entry.origin == "recbole, mended"
+        or (entry.origin != "recbole" and entry.name not in theirs)
+    }
+
+
+def _expose(name: str, entry: registry.ModelEntry) -> None:
     """Puts a module with the model's class where RecBole's ``get_model`` imports it from."""
-    name = f"{_PACKAGE}.{entry.name.lower()}"
-    module = types.ModuleType(name)
-    module.__spec__ = ModuleSpec(name, loader=None)
-    module.__getattr__ = _lazily(entry)
-    sys.modules[name] = module
+    path = f"{_PACKAGE}.{name.lower()}"
+    module = types.ModuleType(path)
+    module.__spec__ = ModuleSpec(path, loader=None)
+    module.__getattr__ = _lazily(name, entry)
+    sys.modules[path] = module
 
 
-def _lazily(entry: registry.ModelEntry):
+def _lazily(name: str, entry: registry.ModelEntry):
     def load(attribute: str):
-        if attribute != entry.name:
+        if attribute != name:
             raise AttributeError(attribute)
         return entry.load()
 
     return load
 
 
-def _expose_trainer(entry: registry.ModelEntry, module) -> None:
+def _expose_trainer(model: str, module) -> None:
     """Puts a resumable trainer where RecBole's ``get_trainer`` looks for the model's own."""
     from recbole_hill.hill_trainer import HILLTrainer
     from recbole_hill.trainer import with_run_hooks
 
-    name = f"{entry.name}Trainer"
-    base = HILLTrainer if entry.name == "HILL" else getattr(module, name, module.Trainer)
+    name = f"{model}Trainer"
+    base = HILLTrainer if model == "HILL" else getattr(module, name, module.Trainer)
     setattr(module, name, with_run_hooks(base))
 
 
-def _teach(config_class) -> None:
-    """Gives RecBole's Config our defaults and numpy aliases, for every model of ours."""
+def _teach(config_class, visible: dict[str, registry.ModelEntry]) -> None:
+    """Gives RecBole's Config our numpy aliases, and our defaults for the models it is shown."""
     from recbole_hill.compatibility import numpy_aliases
     from recbole_hill.config import internal_defaults
 
@@ -99,9 +111,10 @@ def _teach(config_class) -> None:
 
     def with_ours(self, model, model_class, dataset):
         load(self, model, model_class, dataset)
-        if registry.find(model).origin != "recbole":
+        if model in visible:
             backbone = self.external_config_dict.get("backbone")
-            self.internal_config_dict.update(internal_defaults(model, dataset, backbone))
+            name = visible[model].name
+            self.internal_config_dict.update(internal_defaults(name, dataset, backbone))
             # RecBole's own entry points compute with this number, so that "auto" will not do.
             self.internal_config_dict["eval_batch_size"] = 2**25
 

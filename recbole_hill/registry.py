@@ -2,15 +2,23 @@
 
 One look-up serves configuration, running, loading and sweeps, so that a saved model reloads by the
 name it was run under. Nothing is imported until a class is asked for.
+
+RecBole's models run by their names. Where a class of ours takes such a name, ``models`` says so and
+RecBole's own runs as ``recbole.NAME``.
 """
 
 import ast
 import difflib
 import importlib
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+
+#: Before the name of a RecBole class whose plain name is taken by one of ours.
+RECBOLE = "recbole."
+#: Origin of a class of ours that takes a name of RecBole's.
+REPLACES = "own, for RecBole's"
 
 
 @dataclass(frozen=True)
@@ -20,7 +28,8 @@ class ModelEntry:
     Attributes:
         name: What the user types after ``--model=``.
         path: ``module:Class``.
-        origin: ``own``, ``recbole`` or ``recbole, mended``.
+        origin: ``own``; ``own, for RecBole's`` (ours, under a name of RecBole's); ``recbole``;
+            ``recbole, mended`` (RecBole's, made to run on today's libraries).
         citation: Authors, title, venue.
         aliases: Other spellings that are accepted.
     """
@@ -30,6 +39,11 @@ class ModelEntry:
     origin: str
     citation: str
     aliases: tuple[str, ...] = ()
+
+    @property
+    def recbole_settings(self) -> str:
+        """The name of RecBole's YAML file with the model's defaults; empty for a class of ours."""
+        return self.name.removeprefix(RECBOLE) if self.origin.startswith("recbole") else ""
 
     def load(self) -> type:
         """Imports and returns the class."""
@@ -45,7 +59,7 @@ def add(entry: ModelEntry) -> ModelEntry:
 
     Raises:
         ValueError: If the name or an alias is taken, by ours or by one of RecBole's; a model that
-            mends RecBole's own says so in its origin and may carry its name.
+            mends or replaces RecBole's own says so in its origin and may carry its name.
     """
     taken = {spelling.lower() for known in _OWN.values() for spelling in _spellings(known)}
     if entry.origin == "own":
@@ -75,8 +89,15 @@ def find(name: str) -> ModelEntry:
 
 
 def entries() -> list[ModelEntry]:
-    """Returns every runnable model, ours first, then RecBole's that ours do not replace."""
-    return [*_OWN.values(), *(e for name, e in recbole_models().items() if name not in _OWN)]
+    """Returns every runnable model, ours first, then RecBole's; no name occurs twice."""
+    owner = {spelling: entry for entry in _OWN.values() for spelling in _spellings(entry)}
+    theirs = []
+    for name, entry in recbole_models().items():
+        if name not in owner:
+            theirs.append(entry)
+        elif owner[name].origin == REPLACES and RECBOLE + name not in owner:
+            theirs.append(replace(entry, name=RECBOLE + name))
+    return [*_OWN.values(), *theirs]
 
 
 def _spellings(entry: ModelEntry) -> tuple[str, ...]:

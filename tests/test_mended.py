@@ -32,7 +32,7 @@ def test_spectral_laplacian_by_hand():
     torch.testing.assert_close(dense.sum(1)[[1, 2, 4, 5]], torch.zeros(4), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["LightGCN", "NGCF", "GCMC", "NCL", "SpectralCF"])
+@pytest.mark.parametrize("name", ["LightGCN", "NGCF", "recbole.GCMC", "NCL", "SpectralCF"])
 def test_every_mended_model_learns(name, in_tmp):
     settings = {"epochs": 3, "state": "ERROR", "train_batch_size": 2048, "show_progress": False}
     if name == "NCL":  # its default of 1000 clusters is more than ml-100k has users
@@ -52,7 +52,7 @@ def test_cached_vectors_are_those_of_the_best_epoch(in_tmp):
     torch.testing.assert_close(served.model.restore_item_e, items)
 
 
-@pytest.mark.parametrize("model", ["BPR", "Pop", "MultiDAE", "ItemKNN"])
+@pytest.mark.parametrize("model", ["recbole.BPR", "recbole.ENMF", "Pop", "MultiDAE", "ItemKNN"])
 def test_recboles_models_run_and_reload_by_name(model, in_tmp):
     from recbole_hill.serving import Served
 

@@ -42,8 +42,30 @@ def test_duplicates_are_refused(name):
         registry.add(ModelEntry(name, "x:Y", "own", "nobody"))
 
 
-def test_alias_finds_the_model():
-    assert registry.find("SUPCCL").name == "NESCL"
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [("SUPCCL", "NESCL"), ("MultiVAE", "Mult-VAE"), ("GCMC", "GC-MC"), ("SGL", "SGL-ED")],
+)
+def test_alias_finds_the_model(alias, name):
+    assert registry.find(alias).name == name
+
+
+def test_a_name_taken_from_recbole_is_marked_and_recboles_stays_reachable():
+    theirs = registry.recbole_models()
+    for entry in registry.entries():
+        for spelling in {entry.name, *entry.aliases} & set(theirs):
+            if entry.origin == registry.REPLACES:
+                assert entry.path.startswith("recbole_hill.model.baselines"), spelling
+                assert registry.find(f"recbole.{spelling}").origin.startswith("recbole")
+            else:
+                assert entry.origin.startswith("recbole"), spelling
+
+
+def test_a_class_of_ours_takes_no_settings_from_the_recbole_class_of_its_name(tiny_config):
+    assert tiny_config("recbole.ENMF")["negative_weight"] == 0.5  # RecBole's default
+    with pytest.raises(ValueError, match="unknown key 'dropout_prob' for model ENMF"):
+        tiny_config("ENMF", dropout_prob=0.3)
+    assert tiny_config("recbole.ENMF", dropout_prob=0.3)["dropout_prob"] == 0.3
 
 
 def test_importing_the_package_imports_nothing_heavy():

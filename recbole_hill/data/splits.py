@@ -136,13 +136,17 @@ def load_data(config) -> Data:
 
 @contextmanager
 def _loader_of_class(config):
-    """Lets RecBole, which knows its user-wise loaders by model name, see the class's RecBole name.
+    """Lets RecBole, which knows its user-wise loaders by model name, go by the model's class.
 
-    An alias or a subclass of one of its auto-encoders would get interactions instead of users.
+    Under its own name, an alias or a subclass of one of RecBole's auto-encoders would get
+    interactions instead of users; a class of ours asks for users by ``user_wise = True``.
     """
-    name, classes = config["model"], config.model_class.__mro__
-    kinds = (c.__name__ for c in classes if c.__module__.startswith("recbole.model.general"))
-    config["model"] = next(kinds, name)
+    name, model = config["model"], config.model_class
+    kinds = (c.__name__ for c in model.__mro__ if c.__module__.startswith("recbole.model.general"))
+    if getattr(model, "user_wise", False):
+        config["model"] = "MultiDAE"  # any of RecBole's user-wise models
+    else:
+        config["model"] = next(kinds, name)
     try:
         yield
     finally:

@@ -15,7 +15,7 @@ from recbole_hill.model.losses import squared_l2
 class GCMC(GraphModel):
     """Vectors V dropout(LeakyReLU(W P E + w)) + v, P = D^-1 A the mean over neighbours.
 
-    RecBole's ``GCMC``, which keeps that name, is another model: one-hot features, two classes,
+    RecBole's ``GCMC`` (``recbole.GCMC`` here) is another model: one-hot features, two classes,
     cross-entropy. Here the L2 term is on the batch's output vectors, as in NGCF's code; its node
     dropout is not built (its rate was tuned and is unpublished), nor its start from MF.
 

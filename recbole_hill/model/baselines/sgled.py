@@ -19,7 +19,7 @@ class SGLED(GraphModel):
     second, and the items likewise. The two views are graphs with edges dropped and degrees counted
     anew, drawn once an epoch. Sums, not means, as in the authors' code.
 
-    RecBole's ``SGL``, which keeps that name, has an L2 term of unsquared norms divided by B, orders
+    RecBole's ``SGL`` (``recbole.SGL`` here) has an L2 term of unsquared norms divided by B, orders
     weaker, and products in COO form.
 
     Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``n_layers``,
