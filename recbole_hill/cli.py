@@ -34,6 +34,15 @@ examples
   run_recbole_hill.py --model=NESCL --dataset=gowalla --protocol=published --config_files="my.yaml"
 """
 
+REPORT_EPILOG = """\
+Without --table the runs must be of one model and differ in their seed alone: mean and spread.
+With --table=3 they may be of any models, on one dataset under one protocol.
+
+examples
+  run_recbole_hill.py report saved/HILL-ml-100k-*
+  run_recbole_hill.py report --table=3 results/gowalla/baselines-published.jsonl saved/MINE
+"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command.
@@ -114,8 +123,9 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--user", required=True, help="an external user id")
     explain.add_argument("--k", type=int, default=5, help="nodes and items per level (default: 5)")
 
-    report = command("report", _report, "print runs that differ in their seed as mean and spread")
-    report.add_argument("runs", nargs="+", metavar="DIR", help="finished runs' folders")
+    report = command("report", _report, "print finished runs as a table", epilog=REPORT_EPILOG)
+    report.add_argument("runs", nargs="+", metavar="RUN", help="runs' folders, or rows.jsonl files")
+    report.add_argument("--table", metavar="N", help="compare models beside the paper's table N")
 
     command("doctor", _doctor, "check this environment; exit status 1 if the main job cannot run")
     for sub in commands.choices.values():
@@ -198,7 +208,13 @@ def _explain(arguments) -> None:
 def _report(arguments) -> None:
     from recbole_hill.report.seeds import read_rows, seeds_table
 
-    print(seeds_table(read_rows(arguments.runs)))
+    rows = read_rows(arguments.runs)
+    if arguments.table:
+        from recbole_hill.report.comparison import comparison_table
+
+        print(comparison_table(rows, arguments.table))
+    else:
+        print(seeds_table(rows))
 
 
 def _doctor(arguments) -> int:

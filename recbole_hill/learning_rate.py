@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch.optim import Optimizer
 
-RULES = ("constant", "exponential", "plateau")
+RULES = ("constant", "exponential", "linear", "plateau")
 
 
 @dataclass(frozen=True)
@@ -12,19 +12,22 @@ class LearningRateRule:
     """A rule without a state of its own: the learning rate lives in the optimiser, so it resumes.
 
     Attributes:
-        rule: ``constant``; ``exponential``: falls after every epoch; ``plateau``: falls after every
+        rule: ``constant``; ``exponential``: falls after every epoch; ``linear``: falls after every
+            epoch by the same step, to ``least`` after the last; ``plateau``: falls after every
             validation without a better score, and training goes on from the best weights (BARS).
-        factor: What the learning rate is multiplied by, in (0, 1].
+        factor: What the learning rate is multiplied by, in (0, 1]; not under ``linear``.
         least: Below it the learning rate does not fall.
+        step: What ``linear`` takes off.
     """
 
     rule: str
     factor: float
     least: float
+    step: float = 0.0
 
     @classmethod
     def from_config(cls, config) -> "LearningRateRule":
-        """Reads ``lr_rule``, ``lr_factor`` and ``lr_least``.
+        """Reads ``lr_rule``, ``lr_factor`` and ``lr_least``; ``linear`` the training's length too.
 
         Raises:
             ValueError: Naming the key, the value and what is accepted.
@@ -38,11 +41,14 @@ class LearningRateRule:
             raise ValueError(f"lr_factor must be in (0, 1], got {factor!r}")
         if not isinstance(least, (int, float)) or least < 0:
             raise ValueError(f"lr_least must be a number >= 0, got {least!r}")
-        return cls(rule, factor, least)
+        if rule != "linear":
+            return cls(rule, factor, least)
+        start, epochs = config["learning_rate"], config["epochs"]
+        return cls(rule, factor, least, step=max(start - least, 0) / max(epochs, 1))
 
     def after_epoch(self, optimizer: Optimizer) -> None:
-        """Lowers the learning rate if the rule is ``exponential``."""
-        if self.rule == "exponential":
+        """Lowers the learning rate if the rule is ``exponential`` or ``linear``."""
+        if self.rule in ("exponential", "linear"):
             self._lower(optimizer)
 
     def after_no_gain(self, optimizer: Optimizer) -> bool:
@@ -57,4 +63,6 @@ class LearningRateRule:
 
     def _lower(self, optimizer: Optimizer) -> None:
         for group in optimizer.param_groups:
-            group["lr"] = max(group["lr"] * self.factor, min(self.least, group["lr"]))
+            rate = group["lr"]
+            lower = rate - self.step if self.rule == "linear" else rate * self.factor
+            group["lr"] = max(lower, min(self.least, rate))

@@ -14,14 +14,20 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import torch
 from recbole.trainer import Trainer
 from recbole.utils import calculate_valid_score, get_trainer, init_seed
+from torch.optim import Adam
 from torch.utils.tensorboard import SummaryWriter
 
 from recbole_hill import checkpoint, runs
 from recbole_hill.config import plain_settings
+from recbole_hill.data.splits import note_data
 from recbole_hill.files import atomic_path
 from recbole_hill.learning_rate import LearningRateRule
+
+#: PyTorch has fused Adam for the CPU since 2.4.
+_FUSED_ADAM = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 4)
 
 BEST = "best.safetensors"
 STATE = "state.pt"
@@ -56,6 +62,7 @@ class RunTrainer(Trainer):
             root = config["checkpoint_dir"]
             config["run_dir"] = str(runs.new_folder(root, config["model"], config["dataset"]))
             runs.write_config(Path(config["run_dir"]), plain_settings(config))
+            note_data(Path(config["run_dir"]), None)
         config["checkpoint_dir"] = config["run_dir"]
         super().__init__(config, model)
         self.run_dir = Path(config["run_dir"])
@@ -159,11 +166,22 @@ class RunTrainer(Trainer):
 
     # -- RecBole's hooks ------------------------------------------------------------------------
 
+    def _build_optimizer(self, **kwargs):
+        """RecBole's optimiser; Adam in PyTorch's fused form, three times as fast on a CPU."""
+        optimizer = super()._build_optimizer(**kwargs)
+        if isinstance(optimizer, Adam) and _FUSED_ADAM:
+            for group in optimizer.param_groups:
+                group["fused"] = True
+        if start := self.config["adagrad_start"]:  # RecBole has no setting for it
+            for state in optimizer.state.values():
+                state["sum"].fill_(start)
+        return optimizer
+
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         self._save_state(epoch_idx, train_data)  # first: what begins an epoch may draw
         if hasattr(self.model, "begin_epoch"):
             self.model.begin_epoch(epoch_idx)
-        if hasattr(self.model, "fit_once"):
+        if self._stage == "backbone" and hasattr(self.model, "fit_once"):
             self.model.fit_once()
             return 0.0
         loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)

@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_settings
+from contract import skip_without
+from tiny_models import MODELS, NEEDS
 
+from recbole_hill import registry
 from recbole_hill.checkpoint import load_weights
 from recbole_hill.config import HillConfig
 from recbole_hill.data.splits import load_data
-from recbole_hill.hill_trainer import HILLTrainer, train_history
+from recbole_hill.hill_trainer import HILLTrainer, item_tokens, train_history
+from recbole_hill.index.em import learn_index
+from recbole_hill.model.base import EmbeddingModel
 from recbole_hill.model.losses import bpr
 from recbole_hill.model.nescl import NESCL
 from recbole_hill.quick_start import build_model, evaluate, run
@@ -282,7 +287,7 @@ def test_train_history_is_train_alone(indexed):
 
 
 @pytest.mark.parametrize(
-    "backbone", ["BPR", "LightGCN", "SGL", "SimpleX", "LightGCN-SSM", "BUIR", "HMLET", "CML"]
+    "backbone", ["recbole.BPR", "LightGCN", "recbole.SGL", "SimpleX", "LightGCN-SSM", "ENMF", "CML"]
 )
 def test_other_backbones(tiny_path, tmp_path, backbone):
     settings = tiny_settings(
@@ -296,6 +301,32 @@ def test_other_backbones(tiny_path, tmp_path, backbone):
     settings.pop("ssl_warmup_epochs")
     result = run("HILL", "tiny", overrides=settings)
     assert [row["arm"] for row in result.rows][-1] == "HILL"
+
+
+EMBEDDING_MODELS = [
+    name for name in MODELS if issubclass(registry.find(name).load(), EmbeddingModel)
+]
+
+
+@pytest.mark.parametrize("backbone", EMBEDDING_MODELS)
+def test_every_embedding_model_can_be_a_backbone(tiny_config, backbone):
+    """Its loss beside node targets has a gradient, and its vectors can be indexed."""
+    if backbone in NEEDS:
+        skip_without(NEEDS[backbone])
+    changes = {k: v for k, v in MODELS[backbone][1].items() if k not in ("epochs", "eval_step")}
+    config = tiny_config("HILL", backbone=backbone, **changes)
+    config["run_dir"] = "run"
+    data = load_data(config)
+    model = build_model(config, data)
+    users, items = model.vectors()
+    assert len(users) == 81 and len(items) == 49 and users.shape[1] == items.shape[1]
+    tokens = item_tokens(data.train._dataset)
+    model.set_index(learn_index(items[1:].detach().numpy(), tokens, [12, 4], seed=1))
+    model.train()
+    loss = model.em_loss(next(iter(data.train)))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
 
 def test_backbone_without_vectors_is_refused(tiny_config):

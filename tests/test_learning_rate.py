@@ -77,3 +77,20 @@ def test_an_equal_score_is_no_gain(tiny_path, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "evaluate", lambda *args, **kwargs: {"ndcg@10": 0.5})
     trainer.fit(data.train, data.valid)
     assert trainer.best_epoch == 0 and len(trainer.train_loss_dict) == 4
+
+
+def test_fused_adam_is_adam(tiny_config):
+    """The trainer's optimiser takes the same steps as PyTorch's plain one."""
+    model, other = (torch.nn.Linear(3, 2) for _ in range(2))
+    other.load_state_dict(model.state_dict())
+    config = tiny_config("BPR")
+    config["run_dir"] = "run"
+    optimizer = trainer_for(config, model)._build_optimizer(learning_rate=0.1)
+    assert all(group["fused"] for group in optimizer.param_groups)
+    plain = torch.optim.Adam(other.parameters(), lr=0.1, foreach=False)
+    for step in range(3):
+        for net, steps in ((model, optimizer), (other, plain)):
+            steps.zero_grad()
+            net(torch.arange(3.0) + step).square().sum().backward()
+            steps.step()
+    torch.testing.assert_close(model.weight, other.weight)

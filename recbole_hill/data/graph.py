@@ -50,6 +50,7 @@ class InteractionGraph(nn.Module):
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
         self._normalized: Tensor | None = None
         self._plain: Tensor | None = None
+        self._reverse: Tensor | None = None
 
     def __len__(self) -> int:
         return self.n_users + self.n_items
@@ -94,6 +95,13 @@ class InteractionGraph(nn.Module):
             return self.normalized()
         half = F.dropout(self.normalized().values()[: len(self.mirror)], rate)
         return self._csr(torch.cat((half, half[self.mirror])))
+
+    def reverse(self) -> Tensor:
+        """Returns the place of every edge's opposite direction, (E,): of (v, u) for (u, v)."""
+        if self._reverse is None or self._reverse.device != self.crow.device:
+            half = len(self.mirror)
+            self._reverse = torch.cat((half + self.mirror.argsort(), self.mirror))
+        return self._reverse
 
     def rows(self, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the adjacency's rows of some nodes, in the order given, repetitions included.

@@ -4,6 +4,8 @@ from torch import Tensor, nn
 
 from recbole_hill.model.base import EmbeddingModel
 
+#: RecBole's own models whose vectors are their two tables.
+_TABLES_ARE_VECTORS = frozenset({"BPR", "LINE"})
 #: RecBole's own models whose ``forward()`` returns all user and all item vectors.
 _FORWARD_GIVES_VECTORS = frozenset({"LightGCN", "NGCF"})
 
@@ -17,7 +19,7 @@ def user_item_embeddings(model: nn.Module) -> tuple[Tensor, Tensor]:
     name = type(model).__name__
     if isinstance(model, EmbeddingModel):
         return model.user_item_embeddings()
-    if name == "BPR":
+    if name in _TABLES_ARE_VECTORS:
         return model.user_embedding.weight, model.item_embedding.weight
     if name == "NCL":
         users, items, _ = model.forward()
@@ -27,6 +29,6 @@ def user_item_embeddings(model: nn.Module) -> tuple[Tensor, Tensor]:
     if name in _FORWARD_GIVES_VECTORS:
         return model.forward()
     raise ValueError(
-        f"backbone {name} has no adapter to user and item embeddings; accepted are BPR, NCL, SGL, "
-        f"LightGCN, NGCF and any subclass of EmbeddingModel"
+        f"backbone {name} has no adapter to user and item embeddings; accepted are BPR, LINE, "
+        f"NCL, SGL, LightGCN, NGCF and any subclass of EmbeddingModel"
     )

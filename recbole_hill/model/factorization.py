@@ -1,7 +1,9 @@
 """Matrix factorisation with negatives of its own: the base of the MF family of baselines."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from recbole_hill.data.sampling import InteractionSampler
 from recbole_hill.model.base import EmbeddingModel
@@ -81,13 +83,62 @@ class MatrixFactorization(SampledModel):
         """BPR of a draw, without the L2 term."""
         query = users[user]
         scores = (query * items[positive]).sum(1, keepdim=True)
-        return bpr(scores, scores_of(query, items[negative]))
+        return bpr(scores, SampledScores.apply(query, items, negative))
 
     def batch_l2(self, user: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         """Returns half the squared norms of the batch's rows of the tables, over B."""
-        return squared_l2(
-            self.user_embedding(user), self.item_embedding(positive), self.item_embedding(negative)
+        rows = self.user_embedding(user), self.item_embedding(positive)
+        if negative.numel() < self.n_items:
+            return squared_l2(*rows, self.item_embedding(negative))
+        # More draws than items: each item's norm once, times how often it was drawn.
+        times = torch.bincount(negative.flatten(), minlength=self.n_items)
+        norms = self.item_embedding.weight.square().sum(1)
+        return squared_l2(*rows) + (norms * times).sum() / (2 * len(user))
+
+
+class SampledScores(torch.autograd.Function):
+    """Inner products of each user with its own drawn items, without a (B, n, D) array of them.
+
+    Both passes walk over blocks of users whose item vectors fit a CPU's cache, 2 to 3 times faster
+    than gathering all of them where n is in the hundreds.
+
+    Args (of ``apply``):
+        users: Shape (B, D).
+        items: Vectors of all items, shape (I, D).
+        drawn: Item ids, shape (B, n).
+
+    Returns:
+        Shape (B, n).
+    """
+
+    cpu_block, other_block = 2**13, 2**20
+
+    @staticmethod
+    def forward(ctx, users: Tensor, items: Tensor, drawn: Tensor) -> Tensor:
+        """Returns the scores."""
+        ctx.save_for_backward(users, items, drawn)
+        blocks = zip(*_blocks(drawn, users), strict=True)
+        return torch.cat([scores_of(u, F.embedding(ids, items)) for ids, u in blocks])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Returns the gradients of the users and of the items."""
+        users, items, drawn = ctx.saved_tensors
+        of_users = F.embedding_bag(
+            drawn, items, mode="sum", per_sample_weights=gradient.contiguous()
         )
+        of_items = torch.zeros_like(items)
+        for ids, user, weight in zip(*_blocks(drawn, users, gradient), strict=True):
+            step = weight.unsqueeze(2) * user.unsqueeze(1)
+            of_items.index_add_(0, ids.flatten(), step.flatten(0, 1))
+        return of_users, of_items, None
+
+
+def _blocks(drawn: Tensor, *others: Tensor) -> list[tuple[Tensor, ...]]:
+    entries = SampledScores.cpu_block if drawn.device.type == "cpu" else SampledScores.other_block
+    step = max(1, entries // drawn.shape[1])
+    return [x.split(step) for x in (drawn, *others)]
 
 
 def scores_of(users: Tensor, items: Tensor) -> Tensor:
@@ -100,4 +151,4 @@ def scores_of(users: Tensor, items: Tensor) -> Tensor:
     Returns:
         Shape (B, n).
     """
-    return torch.einsum("bd,bnd->bn", users, items)
+    return torch.bmm(items, users.unsqueeze(2)).squeeze(2)

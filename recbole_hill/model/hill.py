@@ -5,6 +5,8 @@ Reference:
     arXiv 2604.12965, 2026. The EM version: sections 3.5 and 3.6.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -49,6 +51,11 @@ class HILL(EmbeddingModel):
         from recbole_hill.hill_trainer import HILLTrainer
 
         return HILLTrainer
+
+    @property
+    def fit_once(self) -> Callable[[], None]:
+        """The backbone's own fit; HILL has the attribute only where the backbone has it."""
+        return self.backbone.fit_once
 
     def set_index(self, index: HierarchicalIndex) -> None:
         """Takes over an index; its nodes become targets of :meth:`em_loss` and of pairs."""

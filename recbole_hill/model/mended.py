@@ -2,16 +2,19 @@
 
 LightGCN, NGCF, GCMC, NCL and SpectralCF call ``dok_matrix._update``, which SciPy 1.13 removed. Each
 class here is RecBole's own but for the method that builds its matrix; the values are those that
-RecBole computed with older SciPy, RecBole's 1e-7 in the degrees included.
+RecBole computed with older SciPy, RecBole's 1e-7 in the degrees included. LightGCN, a row of HILL's
+Table 3, also draws its pairs like its authors.
 """
 
 import numpy as np
 import scipy.sparse as sp
 import torch
+from recbole.data.interaction import Interaction
 from recbole.model.general_recommender import gcmc, lightgcn, ncl, ngcf, spectralcf
 from torch import Tensor
 
 from recbole_hill.data.graph import propagate
+from recbole_hill.model.factorization import DeviceSampling
 
 
 class _SymmetricNormalisation:
@@ -24,8 +27,27 @@ class _SymmetricNormalisation:
         return _to_torch(scale @ adjacency @ scale)
 
 
-class LightGCN(_SymmetricNormalisation, lightgcn.LightGCN):
-    """RecBole's LightGCN on today's SciPy, its products in CSR form, which are faster."""
+class LightGCN(DeviceSampling, _SymmetricNormalisation, lightgcn.LightGCN):
+    """RecBole's LightGCN on today's SciPy, its products in CSR form, which are faster.
+
+    RecBole walks through the interactions; the authors draw users uniformly and then one item of
+    each (``positive_order: user``), which weighs every user alike, as the metrics do. Pairs and
+    negatives are drawn on the device.
+
+    Settings: RecBole's and those of :class:`~recbole_hill.model.factorization.DeviceSampling`;
+    ``n_negatives`` must be 1.
+    """
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        if self.n_negatives != 1:
+            raise ValueError(f"n_negatives must be 1 for LightGCN, got {self.n_negatives}")
+
+    def calculate_loss(self, interaction) -> Tensor:
+        """RecBole's loss on this step's own draw."""
+        user, positive, negative = self.draw(interaction)
+        drawn = {self.USER_ID: user, self.ITEM_ID: positive, self.NEG_ITEM_ID: negative[:, 0]}
+        return super().calculate_loss(Interaction(drawn))
 
     def get_norm_adj_mat(self) -> Tensor:
         """Returns the normalised adjacency, sparse CSR, shape (U + I, U + I)."""

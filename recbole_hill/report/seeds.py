@@ -16,7 +16,7 @@ def read_rows(folders: list[str | Path]) -> list[dict]:
     """Reads the rows of finished runs.
 
     Args:
-        folders: Runs' folders.
+        folders: Runs' folders, or files of rows such as those in ``results/``.
 
     Raises:
         FileNotFoundError: If a folder holds no rows.
@@ -24,9 +24,12 @@ def read_rows(folders: list[str | Path]) -> list[dict]:
     """
     rows = []
     for folder in folders:
-        file = Path(folder) / ROWS
+        file = Path(folder)
+        file = file if file.suffix == ".jsonl" else file / ROWS
         if not file.is_file():
-            raise FileNotFoundError(f"{folder} has no {ROWS}: it is not a finished run's folder")
+            raise FileNotFoundError(
+                f"{file} does not exist: {folder} is not a finished run's folder or a file of rows"
+            )
         for number, line in enumerate(file.read_text().splitlines(), start=1):
             try:
                 rows.append(json.loads(line))
@@ -45,17 +48,22 @@ def seeds_table(rows: list[dict]) -> str:
         ValueError: If the rows differ in anything else, or a seed occurs twice: such rows are never
             averaged.
     """
-    _require_comparable(rows)
+    require_comparable(rows)
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     names = list(rows[0]["metrics"])
     lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for arm in arms:
-        cells = [_spread([r["metrics"][n] for r in rows if r["arm"] == arm]) for n in names]
+        cells = [spread([r["metrics"][n] for r in rows if r["arm"] == arm]) for n in names]
         lines.append(f"| {arm} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", *_notes(rows)])
 
 
-def _require_comparable(rows: list[dict]) -> None:
+def require_comparable(rows: list[dict]) -> None:
+    """Refuses rows that must not be averaged.
+
+    Raises:
+        ValueError: Naming what they differ in, or the seed that occurs twice.
+    """
     if not rows:
         raise ValueError("there are no rows to report")
     first = _identity(rows[0])
@@ -79,7 +87,8 @@ def _identity(row: dict) -> dict:
     return {**{key: row[key] for key in _SHARED}, **settings}
 
 
-def _spread(values: list[float]) -> str:
+def spread(values: list[float]) -> str:
+    """Returns mean and sample standard deviation in four digits; of one value, the value."""
     if len(values) == 1:
         return f"{values[0]:.4f}"
     return f"{mean(values):.4f} ± {stdev(values):.4f}"

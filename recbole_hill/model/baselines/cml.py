@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_hill.model.factorization import MatrixFactorization
+from recbole_hill.model.factorization import MatrixFactorization, SampledScores
 
 
 class CML(MatrixFactorization):
@@ -47,7 +47,7 @@ class CML(MatrixFactorization):
         own = users[user, :-1] / 2
         near = (own - items[positive, :-1]).square().sum(1)
         # |u - j|^2 = |u|^2 - (2 u.j - |j|^2), without a (B, n, D) array of differences.
-        score = torch.einsum("bd,bnd->bn", users[user], items[negative])
+        score = SampledScores.apply(users[user], items, negative)
         far = own.square().sum(1, keepdim=True) - score
         violations = self.margin + near.unsqueeze(1) - far  # (B, n)
         rank = (violations > 0).float().mean(1) * (self.n_items - 1)

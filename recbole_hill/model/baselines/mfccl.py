@@ -8,7 +8,7 @@ Reference:
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_hill.model.factorization import MatrixFactorization, scores_of
+from recbole_hill.model.factorization import MatrixFactorization, SampledScores
 from recbole_hill.model.losses import cosine_contrastive, unit
 
 
@@ -49,7 +49,7 @@ class MFCCL(MatrixFactorization):
         """
         loss = cosine_contrastive(
             (query * items[positive]).sum(1),
-            scores_of(query, items[negative]),
+            SampledScores.apply(query, items, negative),
             margin=self.margin,
             weight=self.negative_weight,
         )

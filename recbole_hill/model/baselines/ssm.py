@@ -6,12 +6,13 @@ Reference:
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from recbole_hill.data.graph import propagate
-from recbole_hill.model.factorization import MatrixFactorization, scores_of
+from recbole_hill.model.factorization import MatrixFactorization, SampledScores
 from recbole_hill.model.graph_model import GraphModel
-from recbole_hill.model.losses import CosineLogSumExp, sampled_softmax, unit
+from recbole_hill.model.losses import CosineLogSumExp, unit
 
 
 class SoftmaxLoss:
@@ -23,40 +24,58 @@ class SoftmaxLoss:
     the test set, as on ml-100k (below Pop). With ``rivals: uniform`` they are ``n_negatives`` items
     drawn uniformly.
 
-    Settings: the base's, ``tau``, ``rivals``.
+    ``rank_by: product`` ranks by the inner products of the vectors, though trained on cosines.
+
+    Settings: the base's, ``tau``, ``rivals``, ``rank_by``.
     """
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.tau = config["tau"]
-        if config["rivals"] not in ("batch", "uniform"):
-            raise ValueError(f"rivals must be batch or uniform, got {config['rivals']!r}")
+        for key, accepted in (("rivals", ("batch", "uniform")), ("rank_by", ("cosine", "product"))):
+            if config[key] not in accepted:
+                raise ValueError(f"{key} must be {' or '.join(accepted)}, got {config[key]!r}")
         self.in_batch = config["rivals"] == "batch"
+        self.by_cosine = config["rank_by"] == "cosine"
 
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
-        """Returns the base's vectors at length 1."""
+        """Returns the base's vectors, at length 1 if cosines rank."""
         users, items = super().user_item_embeddings()
-        return unit(users), unit(items)
+        return (unit(users), unit(items)) if self.by_cosine else (users, items)
 
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
         """The softmax loss and half the batch's squared layer-0 embeddings."""
-        if not self.in_batch:
-            return self._uniform_loss(users, items, *self.draw(interaction))
-        user, item = interaction[self.USER_ID], interaction[self.ITEM_ID]
-        if self.user_uniform:
-            user, item = self.sampler.positives(len(user))
-        query = users[user]
-        rivals, counts = torch.unique(item, return_counts=True)
-        log_sums = CosineLogSumExp.apply(
-            query, items[rivals], counts.float(), self.tau, torch.float32
-        )
-        loss = (log_sums - (query * items[item]).sum(1) / self.tau).mean()
-        return loss + self.reg_weight * self.batch_l2(user, item, item[:0])
+        user, item, negative = self.draw(interaction)
+        query = self.query(users[user])
+        items = items if self.by_cosine else unit(items)
+        positive = (query * items[item]).sum(1) / self.tau
+        if self.in_batch:
+            rivals, counts = torch.unique(item, return_counts=True)
+            log_sums = CosineLogSumExp.apply(
+                query, items[rivals], counts.float(), self.tau, torch.float32
+            )
+            negative = item[:0]
+        else:
+            log_sums = SampledScores.apply(query / self.tau, items, negative).logsumexp(1)
+        loss = self.softmax_loss(user, positive, log_sums)
+        return loss + self.reg_weight * self.batch_l2(user, item, negative)
 
-    def _uniform_loss(self, users, items, user, positive, negative) -> Tensor:
-        query = users[user] / self.tau
-        loss = sampled_softmax((query * items[positive]).sum(1), scores_of(query, items[negative]))
-        return loss + self.reg_weight * self.batch_l2(user, positive, negative)
+    def query(self, users: Tensor) -> Tensor:
+        """Returns the batch's user vectors at length 1, shape (B, D)."""
+        return users if self.by_cosine else unit(users)
+
+    def softmax_loss(self, user: Tensor, positive: Tensor, log_sums: Tensor) -> Tensor:
+        """The mean of -ln softmax.
+
+        Args:
+            user: User ids, shape (B,).
+            positive: Cosines over ``tau``, shape (B,).
+            log_sums: ln sum exp of the rivals', shape (B,); the positive is among those of a batch
+                and not among the drawn.
+        """
+        if self.in_batch:
+            return (log_sums - positive).mean()
+        return F.softplus(log_sums - positive).mean()
 
 
 class MFSSM(SoftmaxLoss, MatrixFactorization):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_hill.data.graph import InteractionGraph
-from recbole_hill.model.factorization import SampledModel, scores_of
+from recbole_hill.model.factorization import SampledModel, SampledScores
 from recbole_hill.model.fit_once import train_matrix
 from recbole_hill.model.losses import sampled_softmax
 
@@ -49,5 +49,6 @@ class YouTubeNet(SampledModel):
         user, positive, negative = self.draw(interaction)
         count = self.graph.degree[user].unsqueeze(1)
         query = (users[user] * count - items[positive]) / (count - 1).clamp_min(1)
-        loss = sampled_softmax((query * items[positive]).sum(1), scores_of(query, items[negative]))
+        others = SampledScores.apply(query, items, negative)
+        loss = sampled_softmax((query * items[positive]).sum(1), others)
         return loss + self.reg_weight / 2 * items.square().sum()

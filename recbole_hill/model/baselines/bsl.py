@@ -1,0 +1,67 @@
+"""BSL: a softmax loss robust on both sides, on matrix factorisation and on LightGCN.
+
+Reference:
+    Junkang Wu et al. "BSL: Understanding and Improving Softmax Loss for Recommendation."
+    in ICDE 2024.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from recbole_hill.model.baselines.ssm import MFSSM, LightGCNSSM
+from recbole_hill.model.losses import unit
+
+
+class BilateralLoss:
+    """A mixin before an SSM model: the rivals' log-sum is raised, the positives are pooled.
+
+    The published code's loss of a pair is -ln mean_{i in P} exp(s_i / tau) + power ln sum_j
+    exp(s_j / tau), s cosines, P the batch's pairs of the same user (``pool_positives: False``: the
+    pair alone), j its rivals, never the pair itself; ``power`` is the paper's tau_1 / tau_2. At
+    ``power: 1`` without pooling it is the softmax loss without the positive in the denominator.
+
+    The user's dropout comes before the cosine. The authors' LightGCN regularises the vectors of all
+    layers; here it is layer 0, as elsewhere.
+
+    Settings: SSM's, ``power``, ``pool_positives``, ``dropout_rate``.
+    """
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.power, self.pool_positives = config["power"], config["pool_positives"]
+        self.dropout_rate = config["dropout_rate"]
+
+    def query(self, users: Tensor) -> Tensor:
+        """Returns the batch's user vectors, dropped out, at length 1, shape (B, D)."""
+        return unit(F.dropout(users, self.dropout_rate, self.training))
+
+    def softmax_loss(self, user: Tensor, positive: Tensor, log_sums: Tensor) -> Tensor:
+        """The bilateral loss; the arguments are SSM's."""
+        if self.in_batch:  # take the pair itself out: ln(e^l - e^p) = l + ln(1 - e^(p - l))
+            own = (positive - log_sums).clamp_max(-1e-6)
+            log_sums = log_sums + torch.log(-torch.expm1(own))
+        if self.pool_positives:
+            positive = pooled(positive, user)
+        return (self.power * log_sums - positive).mean()
+
+
+def pooled(positive: Tensor, user: Tensor) -> Tensor:
+    """Returns for each pair ln mean exp over the pairs of the same user, shape (B,).
+
+    Args:
+        positive: Logits, shape (B,).
+        user: User ids, shape (B,).
+    """
+    _, group, counts = torch.unique(user, return_inverse=True, return_counts=True)
+    top = positive.detach().max()
+    sums = positive.new_zeros(len(counts)).index_add(0, group, (positive - top).exp())
+    return ((sums / counts).log() + top)[group]
+
+
+class MFBSL(BilateralLoss, MFSSM):
+    """Matrix factorisation under the bilateral softmax loss."""
+
+
+class LightGCNBSL(BilateralLoss, LightGCNSSM):
+    """LightGCN under the bilateral softmax loss."""

@@ -1,0 +1,59 @@
+"""ENMF: weighted least squares over all pairs, without sampling.
+
+Reference:
+    Chong Chen et al. "Efficient Neural Matrix Factorization without Sampling for Recommendation."
+    in TOIS 2020.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recbole_hill.data.graph import InteractionGraph
+from recbole_hill.model.base import EmbeddingModel
+from recbole_hill.model.fit_once import train_matrix
+
+
+class ENMF(EmbeddingModel):
+    """Scores s = h^T (p * q); the loss of a batch of users (Eq. 12) with w = ``negative_weight``.
+
+    w sum_ab [(Q^T Q) * (P^T P) * (h h^T)]_ab + sum over their items of (1 - w) s^2 - 2 s.
+
+    RecBole's class of this name fills histories up with item 0, whose vector its initialisation
+    leaves non-zero, so that every filled place counts as one more positive (on Gowalla most places
+    are filled), and drops out the user in the second sum alone. Here histories are whole and the
+    dropped-out user enters both, as in the authors' code. ``h`` is folded into the user vector.
+
+    Settings: ``embedding_size``, ``init_std``, ``init_weight`` (of h), ``dropout_rate``,
+    ``negative_weight``.
+    """
+
+    #: A batch is of users, each once an epoch, not of interactions.
+    user_wise = True
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        size = config["embedding_size"]
+        self.dropout_rate = config["dropout_rate"]
+        self.negative_weight = config["negative_weight"]
+        self.graph = InteractionGraph(train_matrix(dataset))
+        self.user_embedding = nn.Embedding(self.n_users, size)
+        self.item_embedding = nn.Embedding(self.n_items, size)
+        for table in (self.user_embedding, self.item_embedding):
+            nn.init.normal_(table.weight, std=config["init_std"])
+        self.weight = nn.Parameter(torch.full((size,), float(config["init_weight"])))
+
+    def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
+        """Returns p * h and q."""
+        return self.user_embedding.weight * self.weight, self.item_embedding.weight
+
+    def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
+        """The loss of the batch's users, each counted once."""
+        user = torch.unique(interaction[self.USER_ID])
+        user = user[user > 0]  # the loader also gives the padding user
+        query = F.dropout(users[user], self.dropout_rate, self.training)
+        _, row, column = self.graph.rows(user)
+        positive = (query[row] * items[column - self.n_users]).sum(1)
+        everything = ((items[1:].T @ items[1:]) * (query.T @ query)).sum()
+        w = self.negative_weight
+        return w * everything + ((1 - w) * positive.square() - 2 * positive).sum()

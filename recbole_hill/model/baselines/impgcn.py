@@ -1,0 +1,92 @@
+"""IMP-GCN: high-order messages stay within groups of users of like interests.
+
+Reference:
+    Fan Liu et al. "Interest-aware Message-Passing GCN for Recommendation." in WWW 2021.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recbole_hill.data.graph import InteractionGraph, SymmetricProduct
+from recbole_hill.model.graph_model import GraphModel
+
+
+class IMPGCN(GraphModel):
+    """The mean of E, A E and, for further layers, A sum_g s_g with s_g = A_g x_g, x_g += s_g.
+
+    A user's group is the argmax of W2 dropout(LeakyReLU(W1 (A E + E) + b1)) + b2; A_g keeps the
+    entries of A of its users (no new normalisation); x_g starts at E. So the authors' code has it,
+    with a second product by A that the paper's Eq. 4 does not show. The argmax passes no gradient,
+    so that W1 and W2 stay as they were drawn; they are kept as buffers.
+
+    The authors' dropout is on in evaluation too, where it makes the groups random; here it is off.
+
+    Every user is in one group, so that the group graphs together are one graph with a copy of each
+    item per group: two products a layer instead of two a layer and group.
+
+    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``n_layers``,
+    ``n_groups``, ``group_dropout``.
+    """
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.n_layers, self.n_groups = config["n_layers"], config["n_groups"]
+        self.group_dropout = config["group_dropout"]
+        size = config["embedding_size"]
+        for name, shape in {"hidden": (size, size), "choice": (self.n_groups, size)}.items():
+            self.register_buffer(f"{name}_weight", nn.init.xavier_uniform_(torch.empty(shape)))
+            bias = nn.init.xavier_uniform_(torch.empty(1, shape[0])).squeeze(0)
+            self.register_buffer(f"{name}_bias", bias)
+
+    @torch.no_grad()
+    def groups(self, ego: Tensor, side: Tensor) -> Tensor:
+        """Returns each user's group, shape (U,), of E and A E, both (U + I, D)."""
+        users = (ego + side)[: self.n_users]
+        hidden = F.leaky_relu(F.linear(users, self.hidden_weight, self.hidden_bias), 0.2)
+        hidden = F.dropout(hidden, self.group_dropout, self.training)
+        return F.linear(hidden, self.choice_weight, self.choice_bias).argmax(1)
+
+    def propagate(self, ego: Tensor) -> Tensor:
+        """The layers and their mean."""
+        adjacency = self.graph.normalized()
+        side = SymmetricProduct.apply(adjacency, ego)
+        total = ego + side
+        within = grouped(self.graph, self.groups(ego, side), self.n_groups)
+        users, items = ego.split((self.n_users, self.n_items))
+        x = torch.cat((users, items.repeat(self.n_groups, 1)))
+        for _ in range(1, self.n_layers):
+            message = SymmetricProduct.apply(within, x)
+            x = x + message
+            users, copies = message.split((self.n_users, self.n_groups * self.n_items))
+            items = copies.unflatten(0, (self.n_groups, -1)).sum(0)
+            total = total + SymmetricProduct.apply(adjacency, torch.cat((users, items)))
+        return total / (self.n_layers + 1)
+
+
+def grouped(graph: InteractionGraph, groups: Tensor, n_groups: int) -> Tensor:
+    """Returns the normalised graph with a copy of every item per group, in which users read.
+
+    Args:
+        graph: U users and I items.
+        groups: Of the users, shape (U,).
+        n_groups: G.
+
+    Returns:
+        Sparse CSR, symmetric, shape (U + G I, U + G I).
+    """
+    half, n_users, n_items = len(graph.mirror), graph.n_users, graph.n_items
+    user, item = graph.row[:half], graph.col[:half] - n_users
+    values = graph.normalized().values()[:half]
+    copy = groups[user] * n_items + item
+    order = torch.argsort(copy, stable=True)  # users stay sorted within a copy's row
+    counts = torch.bincount(copy, minlength=n_groups * n_items)
+    crow = torch.cat((graph.crow[: n_users + 1], half + counts.cumsum(0)))
+    size = n_users + n_groups * n_items
+    return torch.sparse_csr_tensor(
+        crow,
+        torch.cat((n_users + copy, user[order])),
+        torch.cat((values, values[order])),
+        size=(size, size),
+        check_invariants=False,
+    )

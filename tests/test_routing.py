@@ -1,0 +1,280 @@
+"""Routing, grouping and shortcuts over the graph, against loops and dense matrices."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from conftest import tiny_settings
+
+from recbole_hill.config import HillConfig
+from recbole_hill.data.graph import InteractionGraph
+from recbole_hill.data.splits import load_data
+from recbole_hill.model.baselines.deosgcf import deoscillated
+from recbole_hill.model.baselines.dgcf import distance_correlation
+from recbole_hill.model.baselines.impgcn import grouped
+from recbole_hill.model.routing import chunk_products, chunk_sums, join_chunks, split_chunks
+from recbole_hill.quick_start import build_model
+
+
+@pytest.fixture
+def build(tiny_path, tmp_path):
+    def build(name: str, **changes):
+        settings = tiny_settings(tiny_path, name, run_dir=str(tmp_path), **changes)
+        config = HillConfig(name, "tiny", None, settings)
+        data = load_data(config)
+        return build_model(config, data).train(), next(iter(data.train))
+
+    return build
+
+
+@pytest.fixture
+def graph():
+    """Four users, five items; user 0 and item 0 without edges."""
+    rows, columns = [1, 1, 1, 2, 2, 3, 3], [1, 2, 4, 2, 3, 1, 2]
+    return InteractionGraph(sp.csr_matrix((np.ones(7), (rows, columns)), shape=(4, 5)))
+
+
+def ego(model):
+    return torch.cat((model.user_embedding.weight, model.item_embedding.weight)).detach()
+
+
+def vectors(model):
+    return torch.cat(model.user_item_embeddings())
+
+
+def close(found, expected):
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def unit(x):
+    return x / x.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+
+
+# -- chunks -------------------------------------------------------------------------------------
+
+
+def test_chunks_split_and_join():
+    x = torch.arange(12.0).view(2, 6)
+    assert split_chunks(x, 3)[1].tolist() == [[2, 3], [8, 9]]
+    assert torch.equal(join_chunks(split_chunks(x, 3)), x)
+    with pytest.raises(ValueError, match="n_factors 4 does not divide embedding_size 6"):
+        split_chunks(x, 4)
+
+
+def test_reverse_turns_every_edge_around(graph):
+    back = graph.reverse()
+    assert torch.equal(graph.row[back], graph.col) and torch.equal(graph.col[back], graph.row)
+
+
+def test_chunk_sums_and_products_by_plain_gathering(graph):
+    torch.manual_seed(0)
+    weights = torch.randn(2, len(graph.col), requires_grad=True)
+    x, y = (torch.randn(2, len(graph), 3, requires_grad=True) for _ in range(2))
+    messages = weights.unsqueeze(2) * x[:, graph.col]
+    sums = torch.zeros_like(x).index_add(1, graph.row, messages)
+    products = (x[:, graph.row] * y[:, graph.col]).sum(2)
+    pairs = (
+        (chunk_sums(graph, weights, x), sums, (weights, x)),
+        (chunk_products(graph, x, y), products, (x, y)),
+    )
+    for found, expected, inputs in pairs:
+        close(found, expected)
+        slope = torch.randn_like(expected)
+        gradients = (torch.autograd.grad(f, inputs, slope) for f in (found, expected))
+        for one, other in zip(*gradients, strict=True):
+            close(one, other)
+
+
+# -- DGCF ---------------------------------------------------------------------------------------
+
+
+def routed(x, graph, n_factors, n_layers, n_iterations):
+    """DGCF's vectors, edge by edge."""
+    edges = list(zip(graph.row.tolist(), graph.col.tolist(), strict=True))
+    scores, layers = torch.ones(len(edges), n_factors), [x]
+    for _ in range(n_layers):
+        nodes = layers[-1].view(len(x), n_factors, -1)
+        for _ in range(n_iterations):
+            chosen = scores.softmax(1)
+            degree = torch.zeros(len(x), n_factors)
+            for e, (u, _) in enumerate(edges):
+                degree[u] += chosen[e]
+            after = torch.zeros_like(nodes)
+            for e, (u, v) in enumerate(edges):
+                weight = chosen[e] / (degree[u] * degree[v]).sqrt()
+                after[u] += weight.unsqueeze(1) * nodes[v]
+            scores = scores + torch.stack(
+                [(unit(after[u]) * unit(nodes[v]).tanh()).sum(1) for u, v in edges]
+            )
+        layers.append(after.flatten(1))
+    return sum(layers) / len(layers)
+
+
+@pytest.mark.parametrize(("n_layers", "n_iterations"), [(1, 2), (2, 2)])
+def test_dgcf_edge_by_edge(build, n_layers, n_iterations):
+    changes = {"n_layers": n_layers, "n_iterations": n_iterations}
+    model, _ = build("DGCF", n_factors=4, init_std=1.0, **changes)
+    close(vectors(model), routed(ego(model), model.graph, 4, n_layers, n_iterations))
+
+
+def test_dgcf_is_recboles(build):
+    recbole = pytest.importorskip("recbole.model.general_recommender.dgcf")
+    changes = {"n_layers": 2, "n_iterations": 2, "n_factors": 4}
+    model, batch = build("DGCF", reg_weight=0.0, cor_weight=0.0, **changes)
+    theirs = recbole.DGCF.__new__(recbole.DGCF)
+    torch.nn.Module.__init__(theirs)
+    edges = model.graph.row, model.graph.col
+    places, ones = torch.arange(len(edges[0])), torch.ones(len(edges[0]))
+    n_nodes, n_edges = len(model.graph), len(places)
+    theirs.device, theirs.num_edge = torch.device("cpu"), n_edges
+    theirs.n_users, theirs.n_items = model.n_users, model.n_items
+    theirs.all_h_list, theirs.all_t_list = edges
+
+    def sparse(rows, columns, shape):
+        return torch.sparse_coo_tensor(torch.stack((rows, columns)), ones, shape)
+
+    theirs.edge2head_mat = sparse(edges[0], places, (n_nodes, n_edges))
+    theirs.head2edge_mat = sparse(places, edges[0], (n_edges, n_nodes))
+    theirs.tail2edge_mat = sparse(places, edges[1], (n_edges, n_nodes))
+    theirs.softmax = torch.nn.Softmax(dim=1)
+    for key, value in changes.items():
+        setattr(theirs, key, value)
+    theirs.user_embedding, theirs.item_embedding = model.user_embedding, model.item_embedding
+    close(vectors(model), torch.cat(theirs.forward()))
+    nodes = torch.randn(9, model.user_embedding.weight.shape[1])
+    close(model.correlation(nodes), theirs.create_cor_loss(nodes[:4], nodes[4:]))
+
+
+def test_distance_correlation_by_loop():
+    torch.manual_seed(0)
+    x, y = torch.randn(6, 2), torch.randn(6, 3)
+
+    def centered(z):
+        n = len(z)
+        d = [[(z[i] - z[j]).norm() for j in range(n)] for i in range(n)]
+        rows = [sum(row) / n for row in d]
+        whole = sum(rows) / n
+        return torch.tensor([[d[i][j] - rows[i] - rows[j] + whole for j in range(n)] for i in range(n)])
+
+    a, b = centered(x), centered(y)
+    expected = ((a * b).mean() / ((a * a).mean() * (b * b).mean()).sqrt()).sqrt()
+    found = distance_correlation(x, y)
+    assert found.item() == pytest.approx(expected.item(), abs=1e-3)
+    assert distance_correlation(x, 3 * x + 1).item() == pytest.approx(1, abs=1e-3)
+
+
+def test_dgcfs_loss_adds_the_correlation(build):
+    losses = []
+    for weight in (0.0, 0.5):
+        model, batch = build("DGCF", n_factors=4, cor_weight=weight)
+        model.n_sampled = 1000  # all, so that the sample's order is all that is random
+        torch.manual_seed(3)
+        losses.append(model.calculate_loss(batch).item())
+    users, items = model.user_item_embeddings()
+    added = 0.5 * model.correlation(torch.cat((users[1:], items[1:])))
+    assert losses[1] - losses[0] == pytest.approx(added.item(), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["DGCF", "DisenGCN"])
+def test_chunks_must_fit(build, name):
+    model, _ = build(name, n_factors=3, embedding_size=16)
+    with pytest.raises(ValueError, match="n_factors 3 does not divide embedding_size 16"):
+        vectors(model)
+
+
+# -- IMP-GCN ------------------------------------------------------------------------------------
+
+
+def masked(a, groups, n_users):
+    """Returns per group the dense A with its users and all items."""
+    for group in range(int(groups.max()) + 1):
+        member = torch.cat((groups == group, torch.ones(len(a) - n_users, dtype=torch.bool)))
+        yield a * member.unsqueeze(0) * member.unsqueeze(1)
+
+
+def test_the_grouped_graph_holds_every_groups(graph):
+    groups = torch.tensor([0, 1, 0, 1])
+    whole = grouped(graph, groups, 2).to_dense()
+    assert torch.equal(whole, whole.T)
+    a, u, i = graph.normalized().to_dense(), 4, 5
+    for g, expected in enumerate(masked(a, groups, u)):
+        columns = whole[:, u + g * i : u + (g + 1) * i]
+        assert torch.equal(columns[:u], expected[:u, u:])
+        assert not columns[u:].any()
+
+
+@pytest.mark.parametrize("n_groups", [1, 3])
+def test_impgcn_group_by_group(build, n_groups):
+    model, _ = build("IMP-GCN", n_layers=4, n_groups=n_groups, init_std=1.0, group_dropout=0.0)
+    x, a = ego(model), model.graph.normalized().to_dense()
+    hidden = (a @ x + x)[: model.n_users] @ model.hidden_weight.T + model.hidden_bias
+    hidden = torch.where(hidden > 0, hidden, 0.2 * hidden)
+    groups = (hidden @ model.choice_weight.T + model.choice_bias).argmax(1)
+    assert len(groups.unique()) == n_groups
+    layers = [x, a @ x] + [torch.zeros_like(x) for _ in range(3)]
+    for part in masked(a, groups, model.n_users):
+        nodes = x
+        for k in range(2, 5):
+            message = part @ nodes
+            nodes = nodes + message
+            layers[k] += a @ message
+    close(vectors(model), sum(layers) / 5)
+
+
+def test_impgcn_with_one_group_is_a_polynomial_of_the_graph(build):
+    model, _ = build("IMP-GCN", n_layers=3, n_groups=1)
+    x, a = ego(model), model.graph.normalized().to_dense()
+    square = a @ (a @ x)
+    close(vectors(model), (x + a @ x + square + square + a @ square) / 4)
+
+
+def test_impgcns_groups_are_random_in_training_alone(build):
+    model, _ = build("IMP-GCN", n_layers=2, init_std=1.0)
+    assert not torch.equal(vectors(model), vectors(model))
+    model.eval()
+    assert torch.equal(vectors(model), vectors(model))
+
+
+# -- DeosGCF ------------------------------------------------------------------------------------
+
+
+def test_the_deoscillated_graph_by_dense_matrices(graph):
+    plain = (graph.normalized().to_dense() > 0).double()
+    both = plain @ plain
+    scale = both.sum(1).clamp_min(1).rsqrt()
+    far = scale.unsqueeze(1) * both * scale
+    interactions = sp.csr_matrix(plain[:4, 4:].numpy().astype(np.float32))
+    for least in (0.0, 0.2):
+        kept = far.where((far > least) & (far < 1), 0).float()
+        assert (kept > 0).any() and ((kept > 0).sum() < (far > 0).sum() or not least)
+        found = deoscillated(interactions, least, block=2)
+        close(torch.from_numpy(found.toarray()), graph.normalized().to_dense() + kept)
+
+
+def test_the_band_leaves_out_a_pair_of_hermits():
+    found = deoscillated(sp.csr_matrix(np.eye(2, dtype=np.float32)), 0.0).toarray()
+    assert np.array_equal(found, np.kron([[0, 1], [1, 0]], np.eye(2)))  # P's diagonal is 1
+
+
+def test_deosgcf_by_dense_layers(build):
+    model, _ = build("DeosGCF", n_layers=2, edge_dropout=0.0)
+    matrix = model.adjacency().to_dense()
+    assert torch.equal(matrix, matrix.T)
+    layers = [ego(model)]
+    for weight in model.locality.detach():
+        layers.append(matrix @ (layers[-1] / (1 + (-weight).exp())))
+    close(vectors(model), sum(layers) / 3)
+
+
+def test_deosgcfs_dropout_keeps_the_symmetry_and_the_mean(build):
+    model, _ = build("DeosGCF", edge_dropout=0.4)
+    draw = model.adjacency().to_dense()
+    model.eval()
+    whole = model.adjacency().to_dense()
+    assert torch.equal(draw, draw.T)
+    kept = draw > 0
+    assert 0.5 < kept[whole > 0].float().mean() < 0.7
+    close(draw[kept], whole[kept] / 0.6)
+
+
+# -- DisenGCN -----------------------------------------------------------------------------------
