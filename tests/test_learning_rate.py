@@ -26,6 +26,9 @@ def test_each_rule_by_hand():
     assert rate_after(LearningRateRule("plateau", 0.5, 0), 3, 2) == 0.25
     assert rate_after(LearningRateRule("exponential", 0.5, 0.3), 3) == 0.3
     assert rate_after(LearningRateRule("exponential", 0.5, 0.3), 3, start=0.1) == 0.1
+    assert rate_after(LearningRateRule("linear", 0.5, 0, step=0.25), 3, 3) == 0.25
+    assert rate_after(LearningRateRule("linear", 0.5, 0.4, step=0.25), 3) == 0.4
+    assert rate_after(LearningRateRule("linear", 0.5, 0, step=0.25), 9) == 0
 
 
 @pytest.mark.parametrize(
@@ -49,6 +52,47 @@ def test_exponential_in_a_run(tiny_path, tmp_path):
     trainer, data = trainer_of(tiny_path, tmp_path, **changes)
     trainer.fit(data.train, data.valid)
     assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.02 / 8)
+
+
+def test_linear_reaches_the_least_with_the_last_epoch(tiny_path, tmp_path):
+    changes = {"epochs": 4, "lr_rule": "linear", "lr_least": 0.004}
+    trainer, data = trainer_of(tiny_path, tmp_path, **changes)
+    rates = []
+    after_epoch = trainer.learning_rate_rule.after_epoch
+
+    class Noting:
+        def after_epoch(self, optimizer):
+            rates.append(optimizer.param_groups[0]["lr"])
+            after_epoch(optimizer)
+
+        def after_no_gain(self, optimizer):
+            return False
+
+    trainer.learning_rate_rule = Noting()
+    trainer.fit(data.train, data.valid)
+    assert rates == pytest.approx([0.02, 0.016, 0.012, 0.008])
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.004)
+
+
+def test_linear_resumes_bit_equal(tiny_path, tmp_path, monkeypatch):
+    changes = {"epochs": 4, "lr_rule": "linear"}
+    whole, data = trainer_of(tiny_path, tmp_path / "whole", **changes)
+    whole.fit(data.train, data.valid)
+    killed, data = trainer_of(tiny_path, tmp_path / "killed", **changes)
+
+    def stop(epoch, *args):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(killed.model, "begin_epoch", stop, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        killed.fit(data.train, data.valid)
+    resumed, data = trainer_of(tiny_path, tmp_path / "killed", **changes)
+    resumed.fit(data.train, data.valid)
+    rates = [t.optimizer.param_groups[0]["lr"] for t in (whole, resumed)]
+    assert rates[0] == rates[1]
+    for name, weight in whole.model.state_dict().items():
+        assert torch.equal(weight, resumed.model.state_dict()[name])
 
 
 def test_plateau_goes_back_to_the_best_weights(tiny_path, tmp_path, monkeypatch):

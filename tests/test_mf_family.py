@@ -2,14 +2,21 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from conftest import tiny_settings
+from recbole.data.interaction import Interaction
+from recbole.model.general_recommender.bpr import BPR as RecBoleBPR
+from recbole.model.loss import BPRLoss
 
 from recbole_hill.config import HillConfig
 from recbole_hill.data.splits import load_data
-from recbole_hill.model.factorization import MatrixFactorization
+from recbole_hill.model.baselines.bsl import pooled
+from recbole_hill.model.baselines.ultragcn import item_neighbours, limit_weights
+from recbole_hill.model.factorization import MatrixFactorization, SampledScores, scores_of
 from recbole_hill.model.losses import bpr, cosine_contrastive, sampled_softmax, squared_l2
 from recbole_hill.quick_start import build_model
+from recbole_hill.trainer import trainer_for
 
 
 @pytest.fixture
@@ -130,3 +137,231 @@ def test_youtubenet_leaves_the_target_out(build):
     whole = model.user_item_embeddings()[0]
     keys = sampler.keys[sampler.keys // sampler.n_items == 5] % sampler.n_items
     torch.testing.assert_close(whole[5], q[keys].mean(0))
+
+
+@pytest.mark.parametrize("n", [1, 5])
+def test_sampled_scores_and_their_gradients(n, monkeypatch):
+    monkeypatch.setattr(SampledScores, "cpu_block", 3 * n)  # several blocks, the last one short
+    torch.manual_seed(0)
+    users, items = torch.randn(10, 4, requires_grad=True), torch.randn(7, 4, requires_grad=True)
+    drawn, weights = torch.randint(7, (10, n)), torch.randn(10, n)
+    plain = scores_of(users, items[drawn])
+    found = SampledScores.apply(users, items, drawn)
+    torch.testing.assert_close(found, plain)
+    expected = torch.autograd.grad((plain * weights).sum(), (users, items))
+    for ours, theirs in zip(
+        torch.autograd.grad((found * weights).sum(), (users, items)), expected, strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_l2_of_many_draws_counts_each_occurrence(build):
+    model, batch = build("BPR", n_negatives=50, train_batch_size=16)
+    user, positive, negative = model.draw(batch)
+    assert negative.numel() > model.n_items
+    rows = model.user_embedding(user), model.item_embedding(positive)
+    expected = squared_l2(*rows, model.item_embedding(negative))
+    torch.testing.assert_close(model.batch_l2(user, positive, negative), expected)
+
+
+def test_bpr_with_one_negative_is_recboles(build):
+    ours, batch = build("BPR", n_negatives=1, reg_weight=0.0, clip_grad_norm=None)
+    torch.manual_seed(3)
+    user, positive, negative = ours.draw(batch)
+    theirs = RecBoleBPR.__new__(RecBoleBPR)
+    torch.nn.Module.__init__(theirs)
+    theirs.USER_ID, theirs.ITEM_ID, theirs.NEG_ITEM_ID = "user_id", "item_id", "neg_item_id"
+    theirs.user_embedding, theirs.item_embedding = ours.user_embedding, ours.item_embedding
+    theirs.loss = BPRLoss()
+    drawn = {"user_id": user, "item_id": positive, "neg_item_id": negative[:, 0]}
+    expected = theirs.calculate_loss(Interaction(drawn)).item()
+    assert loss(ours, batch).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_grmf_without_its_term_is_the_bpr_row(build):
+    changes = {"n_negatives": 4, "reg_weight": 0.2, "positive_order": "interaction"}
+    changes |= {"reject_positives": True, "train_batch_size": 64}
+    grmf, batch = build("GRMF", graph_weight=0.0, **changes)
+    plain, _ = build("BPR", **changes)
+    plain.load_state_dict(grmf.state_dict())
+    assert loss(grmf, batch).item() == loss(plain, batch).item()
+
+
+def test_enmf_is_the_loss_over_every_pair(build):
+    model, batch = build("ENMF", dropout_rate=0.0, negative_weight=0.3, train_batch_size=7)
+    assert set(batch.interaction) == {"user_id"}
+    model.weight.data.uniform_(0.5, 1.5)
+    p, q, h = (
+        t.detach().double().numpy()
+        for t in (model.user_embedding.weight, model.item_embedding.weight, model.weight)
+    )
+    crow, col = model.graph.crow.tolist(), model.graph.col - model.n_users
+    users = sorted(set(batch["user_id"].tolist()) - {0})
+    expected = 0.0
+    for u in users:
+        own = set(col[crow[u] : crow[u + 1]].tolist())
+        for i in range(1, model.n_items):
+            score = h @ (p[u] * q[i])
+            # 1 (1 - s)^2 of an item of u, w (0 - s)^2 of another, less the constant 1.
+            expected += (1 - score) ** 2 - 1 if i in own else 0.3 * score**2
+    assert loss(model, batch).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_enmf_batches_cover_every_user_once(build, tiny_path, tmp_path):
+    settings = tiny_settings(tiny_path, "ENMF", run_dir=str(tmp_path), train_batch_size=7)
+    data = load_data(HillConfig("ENMF", "tiny", None, settings))
+    users = torch.cat([batch["user_id"] for batch in data.train])
+    assert sorted(users.tolist()) == list(range(data.dataset.user_num))
+
+
+def test_adagrad_starts_where_it_is_told(tiny_path, tmp_path):
+    settings = tiny_settings(tiny_path, "ENMF", run_dir=str(tmp_path), adagrad_start=0.25)
+    config = HillConfig("ENMF", "tiny", None, settings)
+    trainer = trainer_for(config, build_model(config, load_data(config)))
+    assert all((s["sum"] == 0.25).all() for s in trainer.optimizer.state.values())
+
+
+def test_hop_rec_steps_by_hand(build):
+    model, _ = build("HOP-Rec", user_decay=0.1, item_decay=0.01)
+    user, positive = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.4, 1.0]])
+    # Differences .2, .4, .6 at hop 2, whose margin is 1/2: the third is left alone.
+    negative = torch.tensor([[[0.2, 0.0], [0.0, 0.5], [-0.2, 0.3]]])
+    leaves = [t.requires_grad_() for t in (user, positive, negative)]
+    steps = [-g for g in torch.autograd.grad(model.hop_loss(*leaves, hop=2), leaves)]
+    u, i, j = (t.detach().double().numpy() for t in (user[0], positive[0], negative[0]))
+    pull = 1 / (1 + np.exp(np.array([0.2, 0.4])))  # sigmoid(-x)
+    of_user = (pull[:, None] * (i - j[:2])).mean(0) - 0.1 * u
+    of_positive = pull.sum() * u - 2 * 0.01 * i  # moved twice, shrunk twice
+    of_negative = np.vstack((-pull[:, None] * u - 0.01 * j[:2], np.zeros(2)))
+    for step, expected in zip(steps, (of_user, of_positive, of_negative), strict=True):
+        np.testing.assert_allclose(step.numpy().squeeze(0), expected / 2, rtol=1e-5, atol=1e-7)
+
+
+def test_hop_rec_walks_along_edges(build):
+    model, batch = build("HOP-Rec")
+    items = batch["item_id"].repeat(20)
+    n = model.n_users
+    matrix = torch.zeros(n, model.n_items, dtype=torch.bool)
+    matrix[
+        model.graph.row[: len(model.graph.mirror)], model.graph.col[: len(model.graph.mirror)] - n
+    ] = 1
+    reachable = (matrix.T.float() @ matrix.float()) > 0
+    found = model.further(items)
+    assert reachable[items, found].all()
+    assert (found != items).any()
+
+
+def test_ultragcn_weights_are_the_dense_formulas():
+    rng = np.random.default_rng(0)
+    dense = (rng.random((12, 9)) < 0.6).astype(np.float32)
+    dense[0] = dense[:, 0] = 0  # padding
+    du, di = dense.sum(1), dense.sum(0)
+    left, right = limit_weights(du, di)
+    for u in range(1, 12):
+        for i in range(1, 9):
+            expected = np.sqrt(du[u] + 1) / du[u] / np.sqrt(di[i] + 1)
+            assert left[u] * right[i] == pytest.approx(expected, rel=1e-6)
+    common = dense.T @ dense
+    sums = common.sum(1)
+    omega = common * np.sqrt(sums + 1)[:, None] / np.maximum(sums, 1)[:, None]
+    omega = omega / np.sqrt(sums + 1)[None]
+    for block in (4, 100):
+        ids, weights = item_neighbours(sp.csr_matrix(dense), 3, block=block)
+        np.testing.assert_allclose(weights, -np.sort(-omega, 1)[:, :3], rtol=1e-5)
+        np.testing.assert_allclose(np.take_along_axis(omega, ids, 1), weights, rtol=1e-5)
+
+
+def test_ultragcn_loss_by_loop(build):
+    w1, w2, w3, w4 = weights = [0.1, 1.0, 0.2, 0.7]
+    model, batch = build(
+        "UltraGCN",
+        pair_weights=weights,
+        n_negatives=3,
+        negative_weight=5.0,
+        item_weight=0.4,
+        norm_weight=0.01,
+        n_neighbours=2,
+        train_batch_size=16,
+    )
+    torch.manual_seed(3)
+    user, positive, negative = model.draw(batch)
+    p, q = (t.detach().double() for t in model.user_item_embeddings())
+
+    def nll(score):
+        return -torch.nn.functional.logsigmoid(score)
+
+    expected = 0.005 * (p.square().sum() + q.square().sum())
+    for u, i, others in zip(user, positive, negative, strict=True):
+        a, b = model.of_user[u], model.of_item
+        expected += (w1 + w2 * a * b[i]) * nll(p[u] @ q[i])
+        expected += 5 * sum((w3 + w4 * a * b[j]) * nll(-(p[u] @ q[j])) for j in others) / 3
+        for k, omega in zip(model.neighbours[i], model.omega[i], strict=True):
+            expected += 0.4 * omega * nll(p[u] @ q[k])
+    assert loss(model, batch).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def bilateral_by_loop(model, user, positive, rivals_of, power):
+    """-ln mean over the user's pairs of e^s + power ln sum over rivals of e^s, over the batch."""
+    p, q = (
+        torch.nn.functional.normalize(t.detach().double()) for t in model.user_item_embeddings()
+    )
+    losses = []
+    for row, u in enumerate(user):
+        own = positive[user == u] if model.pool_positives else positive[row : row + 1]
+        near = (q[own] @ p[u] / model.tau).exp().mean().log()
+        losses.append(power * (q[rivals_of(row)] @ p[u] / model.tau).logsumexp(0) - near)
+    return torch.stack(losses).mean().item()
+
+
+@pytest.mark.parametrize("pool", [True, False])
+@pytest.mark.parametrize("rank_by", ["cosine", "product"])
+@pytest.mark.parametrize("name", ["MF-BSL", "LightGCN-BSL"])
+def test_bsl_by_hand(build, name, rank_by, pool):
+    changes = {"tau": 0.3, "power": 1.3, "reg_weight": 0.0, "dropout_rate": 0.0}
+    changes |= {"pool_positives": pool, "rank_by": rank_by, "train_batch_size": 24}
+    model, batch = build(name, rivals="uniform", n_negatives=6, **changes)
+    torch.manual_seed(3)
+    user, positive, negative = model.draw(batch)
+    expected = bilateral_by_loop(model, user, positive, lambda row: negative[row], 1.3)
+    assert loss(model, batch).item() == pytest.approx(expected, rel=1e-5)
+    model, batch = build(name, rivals="batch", **changes)
+    user, positive = batch["user_id"], batch["item_id"]
+    others = torch.arange(len(user))
+    expected = bilateral_by_loop(model, user, positive, lambda row: positive[others != row], 1.3)
+    assert loss(model, batch).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("rivals", ["batch", "uniform"])
+def test_bsl_at_power_one_is_the_softmax_loss_less_its_positive(build, rivals):
+    changes = {"tau": 0.3, "rivals": rivals, "n_negatives": 6, "reg_weight": 0.1}
+    changes |= {"train_batch_size": 24, "reject_positives": False}
+    bsl, batch = build("MF-BSL", power=1.0, pool_positives=False, dropout_rate=0.0, **changes)
+    ssm, _ = build("MF-SSM", **changes)
+    ssm.load_state_dict(bsl.state_dict())
+    kept = {}
+    plain = bsl.softmax_loss
+    bsl.softmax_loss = lambda user, near, sums: (
+        kept.update(near=near, sums=sums) or plain(user, near, sums)
+    )
+    without = loss(bsl, batch)
+    near, sums = kept["near"], kept["sums"]
+    if rivals == "batch":  # both sums hold the positive
+        sums = (sums.exp() - near.exp()).log()
+    expected = without - (sums - near).mean() + (torch.logaddexp(sums, near) - near).mean()
+    assert loss(ssm, batch).item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_pooled_positives():
+    logits, user = torch.tensor([1.0, 2.0, 3.0, 50.0]), torch.tensor([4, 7, 4, 9])
+    both = np.log((np.exp(1) + np.exp(3)) / 2)
+    np.testing.assert_allclose(pooled(logits, user), [both, 2, both, 50], rtol=1e-5)
+
+
+def test_product_ranks_by_unscaled_vectors(build):
+    model, _ = build("LightGCN-BSL", rank_by="product")
+    users = model.eval().vectors()[0]
+    assert users[1:].norm(dim=1).std() > 0.01
+    model, _ = build("LightGCN-BSL", rank_by="cosine")
+    torch.testing.assert_close(model.eval().vectors()[0][1:].norm(dim=1), torch.ones(80))
+    with pytest.raises(ValueError, match="rank_by must be cosine or product, got 'dot'"):
+        build("MF-SSM", rank_by="dot")

@@ -1,5 +1,12 @@
 """Per model: least recall@10 on the planted groups, and settings for a dataset of 80 users."""
 
+#: What to install for some of them: it comes with the extra [baselines].
+NEEDS = {
+    "DeepWalk": "gensim",
+    "Item2Vec": "gensim",
+    "Node2Vec": "gensim",
+}
+
 MODELS = {
     # -- matrix factorisation
     "MF-CCL": (
@@ -55,6 +62,35 @@ MODELS = {
         },
     ),
     "MF-SSM": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128, "tau": 0.2}),
+    "BPR": (
+        0.7,
+        {
+            "init_std": 0.1,
+            "n_negatives": 4,
+            "lr_rule": "constant",
+            "learning_rate": 0.02,
+            "epochs": 40,
+            "stopping_step": 20,
+            "train_batch_size": 128,
+        },
+    ),
+    "HOP-Rec": (0.6, {"init_std": 0.1, "epochs": 60, "train_batch_size": 64}),
+    "ENMF": (
+        0.6,
+        {"init_weight": 1.0, "negative_weight": 0.3, "epochs": 40, "train_batch_size": 16},
+    ),
+    "MF-BSL": (
+        0.7,
+        {
+            "init_std": 0.1,
+            "n_negatives": 10,
+            "tau": 0.2,
+            "learning_rate": 0.02,
+            "epochs": 40,
+            "stopping_step": 20,
+            "train_batch_size": 128,
+        },
+    ),
     # -- end of matrix factorisation
     # -- scores that do not factorise
     "NeuMF": (
@@ -94,6 +130,9 @@ MODELS = {
     "Mult-VAE": (0.6, {"train_batch_size": 16, "epochs": 40, "learning_rate": 0.005}),
     # -- end of auto-encoders
     # -- walks and skip-grams
+    "DeepWalk": (0.6, {"skip_gram_passes": 5}),
+    "Node2Vec": (0.6, {"n_walks": 5}),
+    "Item2Vec": (0.6, {"skip_gram_negatives": 5, "skip_gram_passes": 40}),
     # -- end of walks and skip-grams
     # -- generic graph networks
     "MGDCF": (0.7, {"n_negatives": 10, "epochs": 40, "eval_step": 5, "learning_rate": 0.02}),
@@ -102,6 +141,8 @@ MODELS = {
     "DropEdge": (0.7, {"n_negatives": 1, "epochs": 40, "eval_step": 5, "learning_rate": 0.02}),
     "GC-MC": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
     "PinSage": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
+    "GAT": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
+    "NIA-GCN": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
     # -- end of generic graph networks
     # -- the LightGCN family
     "LightGCN-SSM": (
@@ -114,6 +155,28 @@ MODELS = {
         0.7,
         {"ssl_weight": 0.01, "learning_rate": 0.02, "epochs": 40, "train_batch_size": 128},
     ),
+    "LightGCN-BSL": (
+        0.7,
+        {
+            "init_std": 0.1,
+            "tau": 0.2,
+            "learning_rate": 0.02,
+            "epochs": 20,
+            "stopping_step": 10,
+            "train_batch_size": 128,
+        },
+    ),
+    "UltraGCN": (
+        0.7,
+        {
+            "init_std": 0.1,
+            "n_negatives": 10,
+            "negative_weight": 10,
+            "learning_rate": 0.02,
+            "epochs": 40,
+            "train_batch_size": 128,
+        },
+    ),
     # -- end of the LightGCN family
     # -- routing, gating and diffusion
     "HMLET": (
@@ -121,6 +184,10 @@ MODELS = {
         {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128, "gate_warmup_epochs": 2},
     ),
     "GTN": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
+    "DisenGCN": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
+    "DGCF": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
+    "IMP-GCN": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128, "n_layers": 3}),
+    "DeosGCF": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128, "n_layers": 2}),
     # -- end of routing, gating and diffusion
     # -- closed forms and filters
     "GF-CF": (0.7, {"ideal_rank": 4}),

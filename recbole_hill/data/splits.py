@@ -28,6 +28,7 @@ from recbole.data.interaction import cat_interactions
 from recbole.data.utils import create_dataset as recbole_create_dataset
 from recbole.utils import ModelType, init_seed
 
+from recbole_hill.data.features import require_features
 from recbole_hill.files import atomic_path
 
 _DATA = "data.json"
@@ -119,8 +120,10 @@ def load_data(config) -> Data:
 
     Raises:
         FileNotFoundError: If the dataset's files are missing; the message says how to get them.
+        ValueError: If the dataset lacks what the model needs; the message says what.
     """
     _require_files(config)
+    require_features(config)
     dataset = create_dataset(config)
     if max(config["topk"]) >= dataset.item_num:
         raise ValueError(

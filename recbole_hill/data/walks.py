@@ -8,9 +8,9 @@ from recbole_hill.data.graph import InteractionGraph
 class Walker:
     """Walks along the edges of a bipartite graph, with node2vec's return and in-out weights.
 
-    From node v, reached from t, a walk goes back to t with weight 1/p and to each other neighbour of
-    v with weight 1/q (node2vec's weight 1, for neighbours that t also has, never applies: users are
-    not linked to users, nor items to items). So it returns with probability
+    From node v, reached from t, a walk goes back to t with weight 1/p and to each other neighbour
+    of v with weight 1/q (node2vec's weight 1, for neighbours that t also has, never applies: users
+    are not linked to users, nor items to items). So it returns with probability
     (1/p) / (1/p + (d_v - 1)/q) and is uniform over the d_v - 1 others: exact without alias tables.
     With p = q that is DeepWalk's uniform walk.
 
@@ -48,7 +48,7 @@ class Walker:
             Node ids, shape (walks, length), int32.
 
         Raises:
-            ValueError: If there is nothing to walk.
+            ValueError: If a number is too small, naming it.
         """
         for name, value, least in (("n_walks", n_walks, 1), ("walk_length", length, 2)):
             if not isinstance(value, int) or value < least:

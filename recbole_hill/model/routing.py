@@ -12,14 +12,20 @@ from recbole_hill.data.graph import InteractionGraph
 from recbole_hill.model.attention import segment_sums
 
 
-def split_chunks(x: Tensor, n_chunks: int) -> Tensor:
-    """Returns (N, D) vectors as K chunks, (K, N, D / K).
+def chunk_count(config) -> int:
+    """Returns the setting ``n_factors``, K.
 
     Raises:
-        ValueError: K does not divide D.
+        ValueError: K is no divisor of ``embedding_size``.
     """
-    if x.shape[1] % n_chunks:
-        raise ValueError(f"n_factors {n_chunks} does not divide embedding_size {x.shape[1]}")
+    count, size = config["n_factors"], config["embedding_size"]
+    if not isinstance(count, int) or count < 1 or size % count:
+        raise ValueError(f"n_factors must be a divisor of embedding_size {size}, got {count!r}")
+    return count
+
+
+def split_chunks(x: Tensor, n_chunks: int) -> Tensor:
+    """Returns (N, D) vectors as K chunks, (K, N, D / K)."""
     return x.unflatten(1, (n_chunks, -1)).transpose(0, 1).contiguous()
 
 

@@ -49,8 +49,8 @@ class SkipGramModel(MatrixFactorization):
         negatives = config["skip_gram_negatives"]
         if self.score == "context" and not negatives:
             raise ValueError(
-                "score: context needs skip_gram_negatives >= 1, got 0: the hierarchical softmax has "
-                "no output vectors of items"
+                "score: context needs skip_gram_negatives >= 1, got 0: the hierarchical softmax "
+                "has no output vectors of items"
             )
         self.seed = config["seed"]
         self.word2vec = {

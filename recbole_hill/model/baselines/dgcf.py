@@ -4,16 +4,26 @@ Reference:
     Xiang Wang et al. "Disentangled Graph Collaborative Filtering." in SIGIR 2020.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from recbole_hill.model.graph_model import GraphModel
-from recbole_hill.model.routing import chunk_products, chunk_sums, join_chunks, split_chunks
+from recbole_hill.model.routing import (
+    chunk_count,
+    chunk_products,
+    chunk_sums,
+    join_chunks,
+    split_chunks,
+)
 
 
 class DGCF(GraphModel):
-    """K intents, one chunk each; edge scores S start at 1, and T times in each layer
+    """A chunk of the vectors for each of K intents, and edge scores S, 1 at first.
+
+    T times in each layer
 
         r_u = sum_v L(softmax S)_uv e_v,    S_uv += <unit(r_u), tanh(unit(e_v))>
 
@@ -31,7 +41,7 @@ class DGCF(GraphModel):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.n_factors, self.cor_weight = config["n_factors"], config["cor_weight"]
+        self.n_factors, self.cor_weight = chunk_count(config), config["cor_weight"]
         self.n_layers, self.n_iterations = config["n_layers"], config["n_iterations"]
         batches = dataset.inter_num // config["train_batch_size"] + 1
         self.n_sampled = max(2, max(self.n_users, self.n_items) // batches)
@@ -73,7 +83,7 @@ class DGCF(GraphModel):
             nodes: A sample of vectors, shape (n, D).
         """
         parts = nodes.chunk(self.n_factors, 1)
-        total = sum(distance_correlation(x, y) for x, y in zip(parts, parts[1:], strict=False))
+        total = sum(distance_correlation(x, y) for x, y in pairwise(parts))
         return total / (self.n_factors * (self.n_factors + 1) / 2)
 
 

@@ -8,15 +8,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_hill.model.graph_model import GraphModel
-from recbole_hill.model.routing import chunk_products, chunk_sums, join_chunks, split_chunks
+from recbole_hill.model.routing import (
+    chunk_count,
+    chunk_products,
+    chunk_sums,
+    join_chunks,
+    split_chunks,
+)
 
 
 class DisenGCN(GraphModel):
-    """Layers of K chunks: z = unit(ReLU(W e + b)), then T times c_u = unit(z_u + sum_v p_v z_v).
+    """Layers of K chunks: z = unit(ReLU(W e + b)), then T rounds of c_u = z_u + sum_v A_uv p_v z_v.
 
-    p_v = softmax over the chunks of <z_v, c_u> / tau, c starting at z (Algorithm 1); ReLU and
-    dropout between layers. Trained by BPR: the setting of the row in HILL's Table 3 (DGCF's
-    comparison) is unpublished. The source samples neighbours; here all take part.
+    p_v = softmax over the chunks of <z_v, c_u> / tau; c starts at z and is brought to unit chunks
+    after every round but the last, as in the authors' code (their Algorithm 1 does so after the
+    last too). ReLU and dropout between layers. Trained by BPR: the setting of the row in HILL's
+    Table 3 (DGCF's comparison) is unpublished.
+
+    The authors sum over a sample of neighbours, the same number for every node. Here all take part,
+    weighted by the normalised adjacency A: plain sums drown z_u where there are many.
 
     Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``n_layers``,
     ``n_factors`` (K), ``n_iterations`` (T), ``tau``, ``dropout_rate``.
@@ -24,7 +34,7 @@ class DisenGCN(GraphModel):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        size, self.n_factors = config["embedding_size"], config["n_factors"]
+        size, self.n_factors = config["embedding_size"], chunk_count(config)
         self.n_iterations, self.tau = config["n_iterations"], config["tau"]
         self.dropout_rate = config["dropout_rate"]
         self.layers = nn.ModuleList(nn.Linear(size, size) for _ in range(config["n_layers"]))
@@ -44,8 +54,9 @@ class DisenGCN(GraphModel):
 
     def route(self, z: Tensor) -> Tensor:
         """Neighbourhood routing: T rounds over unit chunks of nodes, (K, N, D / K)."""
-        center = z
+        adjacency, center = self.graph.normalized().values(), z
         for _ in range(self.n_iterations):
-            chosen = (chunk_products(self.graph, center, z) / self.tau).softmax(0)
-            center = F.normalize(z + chunk_sums(self.graph, chosen, z), dim=2)
+            logits = chunk_products(self.graph, F.normalize(center, dim=2), z)
+            chosen = (logits / self.tau).softmax(0)
+            center = z + chunk_sums(self.graph, adjacency * chosen, z)
         return center

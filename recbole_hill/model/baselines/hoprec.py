@@ -19,7 +19,9 @@ class HOPRec(MatrixFactorization):
 
     i_1 is an item of u; i_w is reached from i_{w-1} through one of its users. The authors' steps:
     an item moves by the sum over the negatives, a user by the mean over those within the margin,
-    and each vector shrinks where it moves. Here a batch's steps are taken together.
+    and each vector shrinks whenever it moves. Here a batch's steps are taken together, and all
+    negatives are drawn uniformly (the authors draw the first of each hop's five by degree). To
+    iterate over interactions is to start from users by degree, as the authors' walks do.
 
     Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s without
     ``reg_weight``, ``n_hops`` (K), ``user_decay``, ``item_decay``; ``learner: sgd``.
@@ -66,11 +68,11 @@ class HOPRec(MatrixFactorization):
         difference = positive.unsqueeze(1) - negative
         of_items = torch.einsum("bd,bnd->bn", user.detach(), difference)
         of_user = torch.einsum("bd,bnd->bn", user, difference.detach())
-        active = (of_items < 1 / hop).float()
+        active = (of_items <= 1 / hop).float()
         moved = active.sum(1)
         steps = (F.softplus(-of_items) * active).sum(1)
         steps = steps + (F.softplus(-of_user) * active).sum(1) / moved.clamp_min(1)
         decay = self.user_decay * user.square().sum(1) * (moved > 0)
-        decay = decay + self.item_decay * positive.square().sum(1) * (moved > 0)
+        decay = decay + self.item_decay * positive.square().sum(1) * moved
         decay = decay + self.item_decay * (negative.square().sum(2) * active).sum(1)
         return (steps + decay / 2).sum() / hop

@@ -25,9 +25,7 @@ class Item2Vec(SkipGramModel):
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.history = train_matrix(dataset)
-        users, items = (
-            dataset.inter_feat[field].numpy() for field in (self.USER_ID, self.ITEM_ID)
-        )
+        users, items = (dataset.inter_feat[field].numpy() for field in (self.USER_ID, self.ITEM_ID))
         by_user = np.argsort(users, kind="stable")
         starts = np.concatenate(([0], np.bincount(users, minlength=self.n_users).cumsum()))
         self.sentences = Sentences(items[by_user], starts)

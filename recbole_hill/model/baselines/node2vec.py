@@ -1,7 +1,8 @@
 """Node2Vec: skip-gram with negative sampling over second-order random walks.
 
 Reference:
-    Aditya Grover and Jure Leskovec. "node2vec: Scalable Feature Learning for Networks." in KDD 2016.
+    Aditya Grover and Jure Leskovec. "node2vec: Scalable Feature Learning for Networks." in
+    KDD 2016.
 """
 
 from recbole_hill.model.baselines.deepwalk import DeepWalk

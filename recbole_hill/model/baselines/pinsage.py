@@ -14,11 +14,12 @@ from recbole_hill.model.losses import unit
 
 
 class PinSage(GraphModel):
-    """Layers h <- |ReLU(W [h; mean_v ReLU(Q h_v + q)] + w)|, read out from the last alone.
+    """Layers h <- |ReLU(W [h; mean_v ReLU(Q h_v + q)] + w)|; vectors G_2 ReLU(G_1 h + g) of the last.
 
-    |.| scales to length 1 (PinSage's Algorithm 1). All neighbours take part with equal weight: the
-    row's code is unpublished, and nothing says that random-walk importance was used; nor is it
-    started from MF here. PyTorch Geometric's ``SAGEConv`` lacks the inner ReLU.
+    |.| scales to length 1 (Algorithm 1); the two dense maps after the last layer (Algorithm 2) free
+    the scores from [0, 1], in which BPR hardly orders anything. All neighbours take part with equal
+    weight: the row's code is unpublished, and nothing says that random-walk importance was used;
+    nor is it started from MF here. PyTorch Geometric's ``SAGEConv`` lacks the inner ReLU.
 
     Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``n_layers``.
     """
@@ -28,14 +29,16 @@ class PinSage(GraphModel):
         size, depth = config["embedding_size"], config["n_layers"]
         self.inner = nn.ModuleList(nn.Linear(size, size) for _ in range(depth))
         self.outer = nn.ModuleList(nn.Linear(2 * size, size) for _ in range(depth))
-        for layer in (*self.inner, *self.outer):
+        self.hidden, self.readout = nn.Linear(size, size), nn.Linear(size, size, bias=False)
+        for layer in (*self.inner, *self.outer, self.hidden):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
+        nn.init.xavier_uniform_(self.readout.weight)
 
     def propagate(self, ego: Tensor) -> Tensor:
-        """The layers."""
+        """The layers and the read-out."""
         hidden = ego
         for inner, outer in zip(self.inner, self.outer, strict=True):
             near = self.graph.neighbour_means(F.relu(inner(hidden)))
             hidden = unit(F.relu(outer(torch.cat((hidden, near), 1))))
-        return hidden
+        return self.readout(F.relu(self.hidden(hidden)))

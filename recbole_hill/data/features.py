@@ -1,0 +1,52 @@
+"""What some kinds of models need of the data beyond <user, item> pairs."""
+
+from pathlib import Path
+
+from recbole.utils import ModelType
+
+
+def require_features(config) -> None:
+    """Refuses a model whose features the dataset lacks, before anything is loaded.
+
+    Args:
+        config: RecBole's Config.
+
+    Raises:
+        FileNotFoundError: If a knowledge-aware model has no knowledge graph.
+        ValueError: If a sequential model has no times, or a context-aware one no labels; names the
+            model, the column and the columns there are.
+    """
+    kind, model, dataset = config["MODEL_TYPE"], config["model"], config["dataset"]
+    if kind == ModelType.KNOWLEDGE:
+        for part in ("kg", "link"):
+            file = Path(config["data_path"], f"{dataset}.{part}")
+            if not file.is_file():
+                raise FileNotFoundError(
+                    f"{model} needs a knowledge graph, which {dataset} lacks: {file} does not exist"
+                )
+            if part not in (config["load_col"] or {part: None}):
+                raise ValueError(f"{model} needs a knowledge graph, which load_col leaves out")
+    elif kind == ModelType.SEQUENTIAL:
+        _require_column(config, "TIME_FIELD", "the time of every interaction")
+    elif kind in (ModelType.CONTEXT, ModelType.DECISIONTREE) and not config["threshold"]:
+        _require_column(config, "LABEL_FIELD", "a label of every interaction")
+
+
+def _require_column(config, key: str, what: str) -> None:
+    columns = _columns(config)
+    if config[key] not in columns:
+        raise ValueError(
+            f"{config['model']} needs {what}: {key} {config[key]!r} is not among the columns that "
+            f"are read of {config['dataset']}.inter, {', '.join(columns)} (see load_col)"
+        )
+
+
+def _columns(config) -> list[str]:
+    """Returns the columns of the interaction file, those that ``load_col`` reads if it says so."""
+    part = (config["benchmark_filename"] or [None])[0]
+    name = ".".join(filter(None, (config["dataset"], part, "inter")))
+    with Path(config["data_path"], name).open(encoding="utf-8") as file:
+        header = file.readline().rstrip("\n")
+    found = [column.split(":")[0] for column in header.split(config["field_separator"])]
+    wanted = (config["load_col"] or {}).get("inter")
+    return found if wanted is None else [column for column in found if column in wanted]
