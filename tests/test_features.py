@@ -24,7 +24,7 @@ def test_missing_features_are_named(tiny_path, model, error, message):
 
 def test_columns_that_load_col_leaves_out_are_missing():
     config = HillConfig("SASRec", "ml-100k", None, {"train_neg_sample_args": None})
-    with pytest.raises(ValueError, match="are read of ml-100k.inter, user_id, item_id"):
+    with pytest.raises(ValueError, match=r"are read of ml-100k\.inter, user_id, item_id"):
         require_features(config)
 
 

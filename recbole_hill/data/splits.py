@@ -204,7 +204,7 @@ def note_data(folder: Path, sha256: str | None) -> None:
 
 
 def known_data(folder: Path) -> str | None:
-    """Returns the data hash that a run's folder notes; None if RecBole's ``run_recbole`` made it."""
+    """Returns the data hash that a run's folder notes; None for a run by RecBole's entry points."""
     try:
         return json.loads((folder / _DATA).read_text())["sha256"]
     except (OSError, json.JSONDecodeError, KeyError) as error:

@@ -14,7 +14,7 @@ from recbole_hill.model.losses import unit
 
 
 class PinSage(GraphModel):
-    """Layers h <- |ReLU(W [h; mean_v ReLU(Q h_v + q)] + w)|; vectors G_2 ReLU(G_1 h + g) of the last.
+    """Layers h <- |ReLU(W [h; mean_v ReLU(Q h_v + q)] + w)|, and of the last G_2 ReLU(G_1 h + g).
 
     |.| scales to length 1 (Algorithm 1); the two dense maps after the last layer (Algorithm 2) free
     the scores from [0, 1], in which BPR hardly orders anything. All neighbours take part with equal
