@@ -6,16 +6,15 @@ that RecBole's ``fit`` and ``evaluate`` stay RecBole's; only their hooks are tak
 
 import json
 import math
-import shutil
 import time
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-from recbole.trainer import Trainer
+from recbole.trainer import Trainer, trainer
 from recbole.utils import calculate_valid_score, get_trainer, init_seed
 from torch.optim import Adam
 from torch.utils.tensorboard import SummaryWriter
@@ -64,13 +63,14 @@ class RunTrainer(Trainer):
             runs.write_config(Path(config["run_dir"]), plain_settings(config))
             note_data(Path(config["run_dir"]), None)
         config["checkpoint_dir"] = config["run_dir"]
-        super().__init__(config, model)
+        with _without_tensorboard():
+            super().__init__(config, model)
         self.run_dir = Path(config["run_dir"])
+        self.tensorboard = SummaryWriter(str(self.run_dir / "tensorboard"))
         self.saved_model_file = str(self.run_dir / BEST)
         self.best_epoch = -1
         self.learning_rate_rule = LearningRateRule.from_config(config)
         self.stages: dict[str, dict] = _read_json(self.run_dir / STAGES)
-        self._discard_tensorboard()
 
     # -- stages ---------------------------------------------------------------------------------
 
@@ -255,13 +255,18 @@ class RunTrainer(Trainer):
     def _seconds(self) -> float:
         return self._spent + time.perf_counter() - self._started
 
-    def _discard_tensorboard(self) -> None:
-        """Moves RecBole's TensorBoard log from the working directory into the run's folder."""
-        self.tensorboard.close()
-        shutil.rmtree(self.tensorboard.log_dir, ignore_errors=True)
-        with suppress(OSError):  # only if nothing of the user's is in it
-            Path(self.tensorboard.log_dir).parent.rmdir()
-        self.tensorboard = SummaryWriter(str(self.run_dir / "tensorboard"))
+
+@contextmanager
+def _without_tensorboard():
+    """Keeps RecBole from opening a TensorBoard log in the working directory.
+
+    Its folders there go by the second, so that runs side by side would share and remove one.
+    """
+    opened, trainer.get_tensorboard = trainer.get_tensorboard, lambda logger: None
+    try:
+        yield
+    finally:
+        trainer.get_tensorboard = opened
 
 
 def _float(value) -> float | None:

@@ -309,13 +309,14 @@ EMBEDDING_MODELS = [
 
 
 @pytest.mark.parametrize("backbone", EMBEDDING_MODELS)
-def test_every_embedding_model_can_be_a_backbone(tiny_config, backbone):
+def test_every_embedding_model_can_be_a_backbone(tiny_path, in_tmp, backbone):
     """Its loss beside node targets has a gradient, and its vectors can be indexed."""
     if backbone in NEEDS:
         skip_without(NEEDS[backbone])
     changes = {k: v for k, v in MODELS[backbone][1].items() if k not in ("epochs", "eval_step")}
-    config = tiny_config("HILL", backbone=backbone, **changes)
-    config["run_dir"] = "run"
+    settings = tiny_settings(tiny_path, "HILL", backbone=backbone, run_dir="run", **changes)
+    settings.pop("ssl_warmup_epochs")  # NESCL's
+    config = HillConfig("HILL", "tiny", None, settings)
     data = load_data(config)
     model = build_model(config, data)
     users, items = model.vectors()

@@ -31,8 +31,8 @@ class SkipGramModel(MatrixFactorization):
     ``context``, the dot with the item's output vector.
 
     What the skip-gram itself models is ``context``: how likely the item is near the user. Two input
-    vectors are alike if they have the same contexts, which users and items, whose nearest contexts
-    are on opposite sides of the graph, hardly do where the graph is dense.
+    vectors are alike if they have the same contexts; the nearest ones of a user and of an item are
+    on opposite sides of the graph.
     """
 
     #: Whether a context is drawn from 1..window (word2vec's habit) instead of being the window.
