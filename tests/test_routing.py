@@ -323,7 +323,7 @@ def test_gat_by_dense_attention(build):
 
 
 def test_gats_layer_is_pygs(build):
-    geometric = pytest.importorskip("torch_geometric.nn", reason="comes with [baselines]")
+    geometric = pytest.importorskip("torch_geometric.nn", reason="comes with [test]")
     model, _ = build("GAT", n_layers=1, n_heads=2, init_std=1.0)
     nodes, (ours,), graph = ego(model).requires_grad_(), model.layers, model.graph
     size = nodes.shape[1]
