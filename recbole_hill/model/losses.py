@@ -86,8 +86,9 @@ def unit(x: Tensor) -> Tensor:
         Shape (N, D).
     """
     norm = x.norm(dim=1, keepdim=True)
+    # Of the norms alone, (N, 1): a `where` over the rows is several passes over a whole table.
     present = norm > 0
-    return torch.where(present, x / torch.where(present, norm, torch.ones_like(norm)), 0.0)
+    return x * torch.where(present, torch.where(present, norm, 1.0).reciprocal(), 0.0)
 
 
 class CosineLogSumExp(torch.autograd.Function):
