@@ -1,0 +1,101 @@
+"""What an epoch of each baseline costs, beside LightGCN's in the same run.
+
+    python benchmarks/epoch.py --dataset=gowalla [--models=BPR,MF-SSM] [--steps=8] [--threads=1]
+
+Prints a Markdown table. The seconds are of the processor, not of the wall, so that other work on a
+machine hardly changes them; the ratio to LightGCN is what carries over to other machines.
+"""
+
+import argparse
+import itertools
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from tqdm import tqdm
+
+from recbole_hill import registry
+from recbole_hill.config import HillConfig, read_properties
+from recbole_hill.data.splits import load_data
+from recbole_hill.quick_start import build_model
+from recbole_hill.trainer import trainer_for
+
+PEER = "LightGCN"
+
+
+def cost(model: str, dataset: str, data_path: str, n_steps: int) -> dict:
+    """Times training steps, the optimiser's part included.
+
+    Args:
+        model: A registered name.
+        dataset: Its settings are the published ones for this dataset.
+        data_path: Folder of the prepared dataset.
+        n_steps: Steps to time, after two that are not timed.
+
+    Returns:
+        Seconds of one step, steps of an epoch, and the most epochs that the settings allow.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {"data_path": data_path, "run_dir": folder, "state": "ERROR"}
+        config = HillConfig(model, dataset, None, {**settings, "protocol": "published"})
+        data = load_data(config)
+        network = build_model(config, data).train()
+        trainer = trainer_for(config, network)
+    if hasattr(network, "begin_epoch"):
+        network.begin_epoch(config["epochs"])  # past any warm-up
+    batches = itertools.islice(itertools.cycle(data.train), n_steps + 2)
+    spent = []
+    for batch in batches:
+        started = time.process_time()
+        trainer.optimizer.zero_grad()
+        loss = network.calculate_loss(batch.to(config["device"]))
+        (sum(loss) if isinstance(loss, tuple) else loss).backward()
+        trainer.optimizer.step()
+        spent.append(time.process_time() - started)
+    step = sorted(spent[2:])[n_steps // 2]
+    return {"step": step, "steps": len(data.train), "epochs": config["epochs"]}
+
+
+def trainable(dataset: str) -> list[str]:
+    """Returns the models of Table 3, and beyond it, that train by epochs."""
+    table = read_properties("table", "3.yaml")
+    names = [name for name in {**table["rows"], **table["beyond"]} if name != "HILL"]
+    kinds = {name: registry.find(name).load() for name in names}
+    return [name for name in names if not hasattr(kinds[name], "fit_once") and name != "Pop"]
+
+
+def main() -> None:
+    """Reads the command line and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", default="gowalla")
+    parser.add_argument("--data_path", default="dataset", help="where `prepare` wrote (dataset)")
+    parser.add_argument("--models", help="names, separated by commas (default: all that train)")
+    parser.add_argument("--steps", type=int, default=8, help="steps to time (8)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (1)")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(options.threads)
+    names = options.models.split(",") if options.models else trainable(options.dataset)
+    names = [PEER, *(name for name in names if name != PEER)]
+    found = {}
+    for name in tqdm(names, unit="model"):
+        found[name] = cost(name, options.dataset, options.data_path, options.steps)
+    peer = found[PEER]["step"] * found[PEER]["steps"]
+    print(
+        f"| {options.dataset} | s / step | steps / epoch | s / epoch | x {PEER} | epochs at most |"
+    )
+    print("|---|---|---|---|---|---|")
+    for name, facts in sorted(found.items(), key=lambda f: f[1]["step"] * f[1]["steps"]):
+        epoch = facts["step"] * facts["steps"]
+        cells = [f"{facts['step']:.3f}", f"{facts['steps']:,}", f"{epoch:,.0f}"]
+        cells += [f"{epoch / peer:.2f}", f"{facts['epochs']:,}"]
+        print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()
