@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from recbole.utils import init_seed
 
-from recbole_hill import runs
+from recbole_hill import registry, runs
 from recbole_hill.config import HillConfig, plain_settings
 from recbole_hill.data.splits import load_data, note_data
 from recbole_hill.trainer import trainer_for
@@ -61,6 +61,8 @@ def run(
     folder = Path(config["run_dir"])
     runs.start_log(folder, config["state"])
     runs.write_config(folder, plain_settings(config))
+    if theirs := registry.replaced(registry.find(config["model"])):
+        logging.getLogger().info(f"{config['model']} is recbole_hill's; RecBole's runs as {theirs}")
 
     if config["protocol"] == "refit":
         _choose_by_holdout(config, folder)

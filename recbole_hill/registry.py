@@ -100,6 +100,13 @@ def entries() -> list[ModelEntry]:
     return [*_OWN.values(), *theirs]
 
 
+def replaced(entry: ModelEntry) -> str | None:
+    """Returns the name that RecBole's class runs under where ours took its own; None elsewhere."""
+    if entry.origin != REPLACES:
+        return None
+    return RECBOLE + next(name for name in _spellings(entry) if name in recbole_models())
+
+
 def _spellings(entry: ModelEntry) -> tuple[str, ...]:
     return (entry.name, *entry.aliases)
 

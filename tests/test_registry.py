@@ -61,6 +61,13 @@ def test_a_name_taken_from_recbole_is_marked_and_recboles_stays_reachable():
                 assert entry.origin.startswith("recbole"), spelling
 
 
+def test_a_run_says_that_the_class_is_not_recboles():
+    assert registry.replaced(registry.find("SGL-ED")) == "recbole.SGL"
+    assert registry.replaced(registry.find("BPR")) == "recbole.BPR"
+    for name in ("NESCL", "LightGCN", "recbole.BPR", "Pop"):
+        assert registry.replaced(registry.find(name)) is None
+
+
 def test_a_class_of_ours_takes_no_settings_from_the_recbole_class_of_its_name(tiny_config):
     assert tiny_config("recbole.ENMF")["negative_weight"] == 0.5  # RecBole's default
     with pytest.raises(ValueError, match="unknown key 'dropout_prob' for model ENMF"):
