@@ -12,6 +12,8 @@ import pytest
 
 from recbole_hill.config import HillConfig, internal_defaults, recbole_defaults
 from recbole_hill.data.lightgcn import prepare
+from recbole_hill.data.splits import load_data
+from recbole_hill.quick_start import build_model
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -75,6 +77,19 @@ def tiny_config(tiny_path, in_tmp):
 
     def build(model: str, **overrides) -> HillConfig:
         return HillConfig(model, "tiny", None, tiny_settings(tiny_path, model, **overrides))
+
+    return build
+
+
+@pytest.fixture
+def build(tiny_path, tmp_path):
+    """Builds a model on the tiny dataset, in training mode with the seed's weights, and a batch."""
+
+    def build(name: str, **changes):
+        settings = tiny_settings(tiny_path, name, run_dir=str(tmp_path), **changes)
+        config = HillConfig(name, "tiny", None, settings)
+        data = load_data(config)
+        return build_model(config, data).train(), next(iter(data.train))
 
     return build
 

@@ -2,33 +2,11 @@
 
 import pytest
 import torch
-from conftest import tiny_settings
+from reference import ego, vectors
 
-from recbole_hill.config import HillConfig
 from recbole_hill.data.graph import propagate
-from recbole_hill.data.splits import load_data
-from recbole_hill.quick_start import build_model
 
 NO_DROPOUT = {"input_dropout": 0.0, "edge_dropout": 0.0, "output_dropout": 0.0}
-
-
-@pytest.fixture
-def build(tiny_path, tmp_path):
-    def build(name: str, **changes):
-        settings = tiny_settings(tiny_path, name, run_dir=str(tmp_path), **changes)
-        config = HillConfig(name, "tiny", None, settings)
-        data = load_data(config)
-        return build_model(config, data).train(), next(iter(data.train))
-
-    return build
-
-
-def ego(model):
-    return torch.cat((model.user_embedding.weight, model.item_embedding.weight)).detach()
-
-
-def vectors(model):
-    return torch.cat(model.user_item_embeddings())
 
 
 def test_mgdcf_with_ones_is_lightgcns_mean(build):

@@ -3,38 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_settings
+from reference import close, vectors
 from scipy.integrate import solve_ivp
 
-from recbole_hill.config import HillConfig
 from recbole_hill.data.graph import propagate
-from recbole_hill.data.splits import load_data
-from recbole_hill.quick_start import build_model
-
-
-@pytest.fixture
-def build(tiny_path, tmp_path):
-    def build(name: str, **changes):
-        settings = tiny_settings(tiny_path, name, run_dir=str(tmp_path), **changes)
-        config = HillConfig(name, "tiny", None, settings)
-        data = load_data(config)
-        return build_model(config, data).train(), next(iter(data.train))
-
-    return build
 
 
 def parts(model):
     """Returns the tables as nodes, and the dense normalised adjacency."""
     ego = torch.cat((model.user_embedding.weight, model.item_embedding.weight)).detach()
     return ego, model.graph.normalized().to_dense()
-
-
-def vectors(model):
-    return torch.cat(model.user_item_embeddings())
-
-
-def close(found, expected):
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 # -- LightGCN -----------------------------------------------------------------------------------

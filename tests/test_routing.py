@@ -4,27 +4,13 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from conftest import tiny_settings
+from reference import close, ego, vectors
 
-from recbole_hill.config import HillConfig
 from recbole_hill.data.graph import InteractionGraph
-from recbole_hill.data.splits import load_data
 from recbole_hill.model.baselines.deosgcf import deoscillated
 from recbole_hill.model.baselines.dgcf import distance_correlation
 from recbole_hill.model.baselines.impgcn import grouped
 from recbole_hill.model.routing import chunk_products, chunk_sums, join_chunks, split_chunks
-from recbole_hill.quick_start import build_model
-
-
-@pytest.fixture
-def build(tiny_path, tmp_path):
-    def build(name: str, **changes):
-        settings = tiny_settings(tiny_path, name, run_dir=str(tmp_path), **changes)
-        config = HillConfig(name, "tiny", None, settings)
-        data = load_data(config)
-        return build_model(config, data).train(), next(iter(data.train))
-
-    return build
 
 
 @pytest.fixture
@@ -32,18 +18,6 @@ def graph():
     """Four users, five items; user 0 and item 0 without edges."""
     rows, columns = [1, 1, 1, 2, 2, 3, 3], [1, 2, 4, 2, 3, 1, 2]
     return InteractionGraph(sp.csr_matrix((np.ones(7), (rows, columns)), shape=(4, 5)))
-
-
-def ego(model):
-    return torch.cat((model.user_embedding.weight, model.item_embedding.weight)).detach()
-
-
-def vectors(model):
-    return torch.cat(model.user_item_embeddings())
-
-
-def close(found, expected):
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def unit(x):
