@@ -61,7 +61,7 @@ def cost(model: str, dataset: str, data_path: str, n_steps: int) -> dict:
     return {"step": step, "steps": len(data.train), "epochs": config["epochs"]}
 
 
-def trainable(dataset: str) -> list[str]:
+def trainable() -> list[str]:
     """Returns the models of Table 3, and beyond it, that train by epochs."""
     table = read_properties("table", "3.yaml")
     names = [name for name in {**table["rows"], **table["beyond"]} if name != "HILL"]
@@ -80,7 +80,7 @@ def main() -> None:
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(options.threads)
-    names = options.models.split(",") if options.models else trainable(options.dataset)
+    names = options.models.split(",") if options.models else trainable()
     names = [PEER, *(name for name in names if name != PEER)]
     found = {}
     for name in tqdm(names, unit="model"):

@@ -4,20 +4,17 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_settings
+from contract import built
 
 from recbole_hill import registry
-from recbole_hill.config import HillConfig
-from recbole_hill.data.splits import load_data
-from recbole_hill.quick_start import build_model, run
+from recbole_hill.quick_start import run
 
 
 @pytest.fixture
 def build(tiny_path, tmp_path):
     def build(name: str, **changes):
-        settings = tiny_settings(tiny_path, name, run_dir=str(tmp_path), **changes)
-        config = HillConfig(name, "tiny", None, settings)
-        data = load_data(config)
-        return build_model(config, data).train(), data
+        model, _, data = built(name, tiny_path, tmp_path, **changes)
+        return model.train(), data
 
     return build
 

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from recbole.data.interaction import Interaction
+from recbole.model.general_recommender.lightgcn import LightGCN
 
 from recbole_hill.model import mended
 from recbole_hill.quick_start import run
@@ -63,21 +65,9 @@ def test_recboles_models_run_and_reload_by_name(model, in_tmp):
     assert len(listed) == 5 and listed == sorted(listed, key=lambda pair: -pair[1])
 
 
-def test_lightgcn_draws_pairs_as_its_setting_says(tiny_path, tmp_path):
+def test_lightgcn_draws_pairs_as_its_setting_says(build):
     """Given one draw, the loss is RecBole's on that draw; users are drawn alike under ``user``."""
-    from conftest import tiny_settings
-    from recbole.data.interaction import Interaction
-    from recbole.model.general_recommender.lightgcn import LightGCN
-
-    from recbole_hill.config import HillConfig
-    from recbole_hill.data.splits import load_data
-    from recbole_hill.quick_start import build_model
-
-    settings = tiny_settings(tiny_path, "LightGCN", run_dir=str(tmp_path), epochs=1)
-    config = HillConfig("LightGCN", "tiny", None, settings)
-    data = load_data(config)
-    model = build_model(config, data)
-    batch = next(iter(data.train))
+    model, batch = build("LightGCN")
     torch.manual_seed(1)
     user, positive, negative = model.draw(batch)
     assert model.sampler.has(user, positive).all() and not model.sampler.has(user, negative.T).any()
@@ -86,6 +76,5 @@ def test_lightgcn_draws_pairs_as_its_setting_says(tiny_path, tmp_path):
     torch.manual_seed(1)
     torch.testing.assert_close(model.calculate_loss(batch), expected)
 
-    config["n_negatives"] = 2
     with pytest.raises(ValueError, match="n_negatives must be 1 for LightGCN, got 2"):
-        build_model(config, data)
+        build("LightGCN", n_negatives=2)

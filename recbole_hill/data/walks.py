@@ -31,10 +31,7 @@ class Walker:
         self.starts = graph.crow.cpu().numpy()
         self.ends = graph.col.cpu().numpy()
         self.degree = np.diff(self.starts)
-        # Where, in its end's row, the same edge stands in the other direction.
-        to_user_half = graph.mirror.cpu().numpy()
-        to_item_half = len(to_user_half) + np.argsort(to_user_half)
-        self.reverse = np.concatenate((to_item_half, to_user_half))
+        self.reverse = graph.reverse().cpu().numpy()
 
     def walks(self, n_walks: int, length: int, rng: np.random.Generator) -> np.ndarray:
         """Starts walks from every node that has an edge, in random order per round.

@@ -34,7 +34,7 @@ def comparison_table(rows: list[dict], table: str) -> str:
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     order = sorted(groups, key=lambda name: -_mean(groups[name], metrics[-1]))
     for name in order:
-        facts = everything.get(name, {}) or {}
+        facts = everything.get(name, {})
         cells = [name + (_mark(facts, published, notes) if printed else "")]
         cells += [spread([row["metrics"][m] for row in groups[name]]) for m in metrics]
         if printed:
