@@ -19,6 +19,7 @@ _AT_LEAST = {
     "em_epochs": 0,
     "em_weight": 0,
     "kmeans_iterations": 1,
+    "kmeans_points_per_node": 1,
     "interest_top_k": 1,
     "phi_dep": 1,
     "min_children": 1,
@@ -38,6 +39,7 @@ class HillSettings:
     em_epochs: int
     em_weight: float
     kmeans_iterations: int
+    kmeans_points_per_node: int
     interest_source: str
     interest_top_k: int
     interest_reading: str

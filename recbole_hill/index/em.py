@@ -11,7 +11,13 @@ from numbers import Integral
 import numpy as np
 from tqdm import tqdm
 
-from recbole_hill.index.hierarchy import DIRECTIONS, HierarchicalIndex, means
+from recbole_hill.index.hierarchy import DIRECTIONS, HierarchicalIndex, distances, means
+
+#: Rounds of batched k-means++. On Gowalla (8,000 of 40,981) 32 to 1,000 rounds end in the same
+#: objective within 0.4 %, 9 % below random seeds, while 1,000 rounds cost a fifth of k-means.
+BATCHES = 128
+#: Points assigned between two steps of the bar; a multiple of FAISS's own block of 4096 queries.
+ASSIGN_BLOCK = 1 << 17
 
 
 def learn_index(
@@ -22,6 +28,7 @@ def learn_index(
     direction: str = "bottom_up",
     seed: int,
     iterations: int = 20,
+    points_per_node: int = 256,
     progress: bool = False,
     previous: HierarchicalIndex | None = None,
 ) -> HierarchicalIndex:
@@ -39,6 +46,8 @@ def learn_index(
         direction: ``bottom_up`` | ``top_down``.
         seed: Of the k-means++ seeds.
         iterations: Of each k-means, at most; it stops when no centre moves.
+        points_per_node: Size of the sample that a k-means learns from, over its number of nodes;
+            every point is assigned.
         progress: Whether to show a bar.
         previous: An index of the same items to start from (``bottom_up``): the last EM round's.
 
@@ -47,16 +56,20 @@ def learn_index(
     """
     vectors = np.ascontiguousarray(item_vectors, dtype=np.float32)
     sizes = _check_sizes(nodes_per_depth, direction, len(vectors))
+    options = {
+        "seed": seed,
+        "iterations": iterations,
+        "points_per_node": points_per_node,
+        "progress": progress,
+    }
     if direction == "top_down":
-        return _residual_codes(vectors, items, sizes, seed, iterations, progress)
+        return _residual_codes(vectors, items, sizes, options)
     starts = [None] * len(sizes)
     if previous is not None and previous.nodes_per_depth == sizes:
         starts = previous.refreshed(vectors).vectors
     parents, points, node = [], vectors, np.arange(len(vectors))
     for size, init in zip(sizes, starts, strict=True):
-        _, parent = cluster(
-            points, size, seed=seed, iterations=iterations, progress=progress, init=init
-        )
+        _, parent = cluster(points, size, init=init, **options)
         parents.append(parent)
         node = parent[node]
         points = means(vectors, node, size)  # of items, not of the nodes below
@@ -69,6 +82,7 @@ def cluster(
     *,
     seed: int,
     iterations: int = 20,
+    points_per_node: int = 256,
     progress: bool = False,
     init: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -80,8 +94,10 @@ def cluster(
     Args:
         vectors: Shape (N, D), float32.
         k: Number of clusters, at most N.
-        seed: Of the initialisation.
+        seed: Of the sample and the initialisation.
         iterations: Lloyd iterations at most; it stops when no centre moves.
+        points_per_node: If there are more than k times as many points, the centres are learnt from
+            a sample of that size.
         progress: Whether to show a bar.
         init: Initial centres, shape (k, D).
 
@@ -89,20 +105,27 @@ def cluster(
         Centres (k, D), the means of their members, and assignment (N,); no cluster is empty.
 
     Raises:
-        ValueError: If k exceeds N, a vector is not finite, or FAISS is not installed.
+        ValueError: If k exceeds N, ``points_per_node`` is less than 1, a vector is not finite, or
+            FAISS is not installed.
     """
     n, dim = vectors.shape
     if not 1 <= k <= n:
         raise ValueError(f"nodes_per_depth asks for {k} nodes over {n} points")
+    if points_per_node < 1:
+        raise ValueError(f"kmeans_points_per_node must be at least 1, got {points_per_node}")
     if not np.isfinite(vectors).all():
         raise ValueError("item vectors must be finite; the backbone has diverged")
-    order = np.lexsort(vectors.T[::-1])
+    order = _canonical_order(vectors)
     points = np.ascontiguousarray(vectors[order], dtype=np.float32)
     if k == n:
         assignment = np.arange(n)
     else:
-        centres = _lloyd(points, k, seed, iterations, progress, init)
-        assignment = _assign(points, centres)
+        sample = points
+        if n > k * points_per_node:
+            drawn = np.random.default_rng(seed).choice(n, k * points_per_node, replace=False)
+            sample = points[np.sort(drawn)]
+        centres = _lloyd(sample, k, seed, iterations, progress, init)
+        assignment = _assign(points, centres, progress)
         _fill_empty(points, assignment, k)
         # Number the clusters by their first member in the canonical order.
         first = np.unique(assignment, return_index=True)[1]
@@ -113,14 +136,28 @@ def cluster(
     return centres.reshape(k, dim), unsorted
 
 
+def _canonical_order(vectors: np.ndarray) -> np.ndarray:
+    """Sorts rows by their first column, ties by the next, and so on, shape (N,).
+
+    The first column alone decides nearly every row of real vectors; only rows that share its value
+    are sorted by the others, where sorting by all columns costs minutes over millions of rows.
+    """
+    order = np.argsort(vectors[:, 0], kind="stable")
+    first = vectors[order, 0]
+    same = np.concatenate(([False], first[1:] == first[:-1], [False]))
+    tied = np.flatnonzero(same[:-1] | same[1:])
+    rows = order[tied]
+    order[tied] = rows[np.lexsort(vectors[rows].T[::-1])]
+    return order
+
+
 def _lloyd(points, k: int, seed: int, iterations: int, progress: bool, init) -> np.ndarray:
     """FAISS k-means, an iteration at a time so that it can show how far it is."""
     faiss = _faiss()
     kmeans = faiss.Clustering(points.shape[1], k)
     kmeans.niter, kmeans.seed = 1, seed % 2**31
     kmeans.min_points_per_centroid = 1
-    # Use every point: a sample of 256 per centre is FAISS's default only above that.
-    kmeans.max_points_per_centroid = max(256, -(-len(points) // k))
+    kmeans.max_points_per_centroid = -(-len(points) // k)  # all: the sample is drawn already
     centres = _seeds(points, k, seed) if init is None else init
     centres = np.ascontiguousarray(centres, dtype=np.float32)
     index = faiss.IndexFlatL2(points.shape[1])
@@ -140,21 +177,21 @@ def _seeds(points: np.ndarray, k: int, seed: int, rounds: int = 1000) -> np.ndar
 
     Every round draws candidates with probability proportional to their squared distance from the
     points chosen before, and takes the one that lowers the sum of these distances most. Above
-    ``rounds`` points, where that would cost more than k-means itself, a round takes all of a small
-    batch of candidates instead.
+    ``rounds`` points, where that would cost more than k-means itself, a round takes all of a batch
+    of candidates instead, in at most ``BATCHES`` rounds.
 
     Args:
         points: Shape (N, D).
         k: Number of seeds, at most N.
         seed: Of the draws.
-        rounds: Up to how many seeds it is greedy, one a round, and about how many batches else.
+        rounds: Up to how many seeds it is greedy, one a round; and a bound on the batches else.
 
     Returns:
         Shape (k, D); different rows, and (up to rounding) different vectors as long as there are.
     """
     rng = np.random.default_rng(seed)
     greedy = k <= rounds
-    n_drawn = 2 + int(np.log(k)) if greedy else -(-k // rounds)
+    n_drawn = 2 + int(np.log(k)) if greedy else -(-k // min(rounds, BATCHES))
     norms = np.einsum("nd,nd->n", points, points)
     transposed = np.ascontiguousarray(points.T)
 
@@ -185,10 +222,15 @@ def _seeds(points: np.ndarray, k: int, seed: int, rounds: int = 1000) -> np.ndar
     return points[chosen]
 
 
-def _assign(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
+def _assign(points: np.ndarray, centres: np.ndarray, progress: bool) -> np.ndarray:
     index = _faiss().IndexFlatL2(points.shape[1])
     index.add(np.ascontiguousarray(centres))
-    return index.search(points, 1)[1][:, 0].astype(np.int64)
+    nearest = np.empty(len(points), dtype=np.int64)
+    starts = range(0, len(points), ASSIGN_BLOCK)
+    for start in tqdm(starts, desc="assign", disable=not progress, leave=False):
+        block = slice(start, start + ASSIGN_BLOCK)
+        nearest[block] = index.search(points[block], 1)[1][:, 0]
+    return nearest
 
 
 def _fill_empty(points: np.ndarray, assignment: np.ndarray, k: int) -> None:
@@ -198,8 +240,7 @@ def _fill_empty(points: np.ndarray, assignment: np.ndarray, k: int) -> None:
     if not len(empty):
         return
     used, compact = np.unique(assignment, return_inverse=True)
-    centre = means(points, compact, len(used))[compact]
-    distance = ((points - centre).astype(np.float64) ** 2).sum(1)
+    distance = distances(points, means(points, compact, len(used)), compact)
     # A cluster's nearest member stays; the others may go, farthest first.
     order = np.lexsort((np.arange(len(points)), distance, assignment))
     nearest = order[np.searchsorted(assignment[order], used)]
@@ -210,16 +251,12 @@ def _fill_empty(points: np.ndarray, assignment: np.ndarray, k: int) -> None:
     assignment[chosen] = empty
 
 
-def _residual_codes(
-    vectors, items, sizes: tuple[int, ...], seed: int, iterations: int, progress: bool
-) -> HierarchicalIndex:
+def _residual_codes(vectors, items, sizes: tuple[int, ...], options: dict) -> HierarchicalIndex:
     residual, prefix = vectors, np.zeros(len(vectors), dtype=np.int64)
     chain, sums = [], []  # coarsest first
     total = np.zeros_like(vectors)
     for size in reversed(sizes):
-        codewords, code = cluster(
-            residual, size, seed=seed, iterations=iterations, progress=progress
-        )
+        codewords, code = cluster(residual, size, **options)
         total = total + codewords[code]
         residual = vectors - total
         prefix = np.unique(prefix * size + code, return_inverse=True)[1]
