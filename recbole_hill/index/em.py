@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from recbole_hill.index.hierarchy import DIRECTIONS, HierarchicalIndex, distances, means
+from recbole_hill.optional import require_faiss
 
 #: Rounds of batched k-means++. On Gowalla (8,000 of 40,981) 32 to 1,000 rounds end in the same
 #: objective within 0.4 %, 9 % below random seeds, while 1,000 rounds cost a fifth of k-means.
@@ -105,8 +106,8 @@ def cluster(
         Centres (k, D), the means of their members, and assignment (N,); no cluster is empty.
 
     Raises:
-        ValueError: If k exceeds N, ``points_per_node`` is less than 1, a vector is not finite, or
-            FAISS is not installed.
+        ValueError: If k exceeds N, ``points_per_node`` is less than 1, or a vector is not finite.
+        ImportError: If FAISS is not installed.
     """
     n, dim = vectors.shape
     if not 1 <= k <= n:
@@ -153,7 +154,7 @@ def _canonical_order(vectors: np.ndarray) -> np.ndarray:
 
 def _lloyd(points, k: int, seed: int, iterations: int, progress: bool, init) -> np.ndarray:
     """FAISS k-means, an iteration at a time so that it can show how far it is."""
-    faiss = _faiss()
+    faiss = require_faiss("EM index learning")
     kmeans = faiss.Clustering(points.shape[1], k)
     kmeans.niter, kmeans.seed = 1, seed % 2**31
     kmeans.min_points_per_centroid = 1
@@ -223,7 +224,7 @@ def _seeds(points: np.ndarray, k: int, seed: int, rounds: int = 1000) -> np.ndar
 
 
 def _assign(points: np.ndarray, centres: np.ndarray, progress: bool) -> np.ndarray:
-    index = _faiss().IndexFlatL2(points.shape[1])
+    index = require_faiss("EM index learning").IndexFlatL2(points.shape[1])
     index.add(np.ascontiguousarray(centres))
     nearest = np.empty(len(points), dtype=np.int64)
     starts = range(0, len(points), ASSIGN_BLOCK)
@@ -290,11 +291,3 @@ def _check_sizes(nodes_per_depth: Sequence[int], direction: str, n_items: int) -
         if direction == "bottom_up":
             below = size
     return sizes
-
-
-def _faiss():
-    try:
-        import faiss
-    except ImportError as error:
-        raise ValueError("EM index learning needs FAISS: pip install faiss-cpu") from error
-    return faiss

@@ -40,7 +40,7 @@ class HILL(EmbeddingModel):
         self.trained_epochs = 0
         self.index: HierarchicalIndex | None = None
         self.nodes: NodeVectors | None = None
-        #: Search through this instead of scoring every item, when set (``retrieval: beam``).
+        #: Search through this instead of scoring every item, when set (``retrieval`` not exact).
         self.retriever = None
         #: Vectors that replace the weights' own in evaluation (the ``average`` control).
         self.fixed_vectors: tuple[Tensor, Tensor] | None = None
