@@ -11,7 +11,7 @@ from numbers import Integral
 import numpy as np
 from tqdm import tqdm
 
-from recbole_hill.index.hierarchy import DIRECTIONS, HierarchicalIndex, distances, means
+from recbole_hill.index.hierarchy import DIRECTIONS, HierarchicalIndex, means, squared_distances
 from recbole_hill.optional import require_faiss
 
 #: Rounds of batched k-means++. On Gowalla (8,000 of 40,981) 32 to 1,000 rounds end in the same
@@ -241,7 +241,7 @@ def _fill_empty(points: np.ndarray, assignment: np.ndarray, k: int) -> None:
     if not len(empty):
         return
     used, compact = np.unique(assignment, return_inverse=True)
-    distance = distances(points, means(points, compact, len(used)), compact)
+    distance = squared_distances(points, means(points, compact, len(used)), compact)
     # A cluster's nearest member stays; the others may go, farthest first.
     order = np.lexsort((np.arange(len(points)), distance, assignment))
     nearest = order[np.searchsorted(assignment[order], used)]

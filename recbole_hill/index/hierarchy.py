@@ -327,7 +327,9 @@ def means(vectors: np.ndarray, assignment: np.ndarray, n_nodes: int) -> np.ndarr
     return found
 
 
-def distances(vectors: np.ndarray, targets: np.ndarray, target_of: np.ndarray) -> np.ndarray:
+def squared_distances(
+    vectors: np.ndarray, targets: np.ndarray, target_of: np.ndarray
+) -> np.ndarray:
     """Returns each vector's squared distance from its own target, shape (N,), float64.
 
     Args:
@@ -355,7 +357,7 @@ def nearest_rows(vectors: np.ndarray, targets: np.ndarray, block: int = 1024) ->
 def _closest_members(
     item_vectors: np.ndarray, assignment: np.ndarray, nodes: np.ndarray
 ) -> np.ndarray:
-    distance = distances(item_vectors, nodes, assignment)
+    distance = squared_distances(item_vectors, nodes, assignment)
     distance[np.isnan(distance)] = np.inf
     least = np.full(len(nodes), np.inf)
     np.minimum.at(least, assignment, distance)
