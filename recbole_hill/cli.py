@@ -202,9 +202,7 @@ def _overrides(extra: Sequence[str]) -> dict:
 
 def _run(arguments) -> None:
     os.environ.setdefault("TQDM_MININTERVAL", "1")
-    # What PyTorch deprecates in RecBole, and its note on sparse CSR, are not the user's to mend.
-    warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
-    warnings.filterwarnings("ignore", message=r"Sparse|torch\.sparse", category=UserWarning)
+    _hush_libraries()
     from recbole_hill.quick_start import run
     from recbole_hill.report.tables import arms_table
 
@@ -220,6 +218,15 @@ def _run(arguments) -> None:
     )
     print(arms_table(result.rows))
     print(f"\nkept in {result.folder}")
+
+
+def _hush_libraries() -> None:
+    """Leaves out what PyTorch deprecates in RecBole, and its notes on sparse tensors.
+
+    They are not the user's to mend.
+    """
+    warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
+    warnings.filterwarnings("ignore", message=r"Sparse|torch\.sparse", category=UserWarning)
 
 
 def _prepare(arguments) -> None:
@@ -240,6 +247,7 @@ def _models(arguments) -> None:
 
 
 def _recommend(arguments) -> None:
+    _hush_libraries()
     from recbole_hill.serving import Served
 
     users = _names(arguments.users)
@@ -250,6 +258,7 @@ def _recommend(arguments) -> None:
 
 
 def _export(arguments) -> None:
+    _hush_libraries()
     from recbole_hill.export import export
 
     manifest = export(
@@ -263,7 +272,7 @@ def _export(arguments) -> None:
         progress=True,
     )
     for file, facts in manifest["files"].items():
-        print(f"{file:20}  {facts['what']}")
+        print(f"{file:23}  {facts['what']}")
     if "vectors" in manifest:
         print(f"vectors: {manifest['vectors']}")
     print(f"\nkept in {arguments.output}")
@@ -284,6 +293,7 @@ def _search(arguments) -> dict:
 
 
 def _explain(arguments) -> None:
+    _hush_libraries()
     from recbole_hill.serving import Served
 
     print(Served.load(arguments.checkpoint).explain(arguments.user, arguments.k))
