@@ -10,6 +10,7 @@ INIT = (HERE / "recbole_hill" / "__init__.py").read_text(encoding="utf-8")
 README = HERE / "README.md"
 
 BASELINES = ["gensim"]  # DeepWalk, Node2Vec, Item2Vec
+EXPORT = ["pyarrow"]  # lists as Parquet
 PLOTS = ["matplotlib"]
 TUNE = ["ray[tune]"]
 TEST = ["build", "pytest", "ruff", "torch-geometric"]  # the last: a reference for APPNP and GAT
@@ -48,10 +49,11 @@ setup(
     ],
     extras_require={
         "baselines": BASELINES,
+        "export": EXPORT,
         "plots": PLOTS,
         "tune": TUNE,
-        "test": [*BASELINES, *PLOTS, *TEST],
-        "all": sorted({*BASELINES, *PLOTS, *TUNE, *TEST}),
+        "test": [*BASELINES, *EXPORT, *PLOTS, *TEST],
+        "all": sorted({*BASELINES, *EXPORT, *PLOTS, *TUNE, *TEST}),
     },
     entry_points={"console_scripts": ["recbole-hill = recbole_hill.cli:main"]},
 )

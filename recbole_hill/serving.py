@@ -19,6 +19,7 @@ from recbole_hill.model.backbone import has_embeddings, user_item_embeddings
 from recbole_hill.model.hill import HILL
 from recbole_hill.retrieval.base import BLOCK_ENTRIES, Retriever, require_finite, top_k
 from recbole_hill.retrieval.choose import choose_retriever, require_retrieval
+from recbole_hill.settings import HillSettings
 
 #: Users whose lists are made at a time.
 _USERS_AT_ONCE = 1024
@@ -132,8 +133,7 @@ class Served:
             ValueError: If there is no such search, the run has no index to search by, the width is
                 not one or is not asked for, or the model's vectors are not finite.
         """
-        settings = self.model.settings if isinstance(self.model, HILL) else None
-        name = retrieval or (settings.retrieval if settings else "exact")
+        name = retrieval or self.retrieval
         require_retrieval(name)
         if name != "exact" and self.index is None:
             raise ValueError(
@@ -146,15 +146,25 @@ class Served:
             )
         if self.vectors is None:
             return None
-        if settings is None:
+        if self.settings is None:
             return choose_retriever(name, self.vectors[1])
         return choose_retriever(
             name,
             self.vectors[1],
             self.index,
-            beam_width=settings.beam_width if beam_width is None else beam_width,
-            faiss_probe=settings.faiss_probe,
+            beam_width=self.settings.beam_width if beam_width is None else beam_width,
+            faiss_probe=self.settings.faiss_probe,
         )
+
+    @property
+    def settings(self) -> HillSettings | None:
+        """HILL's settings; None for any other model."""
+        return self.model.settings if isinstance(self.model, HILL) else None
+
+    @property
+    def retrieval(self) -> str:
+        """How the run itself makes its lists: ``exact`` | ``beam`` | ``faiss``."""
+        return "exact" if self.settings is None else self.settings.retrieval
 
     @property
     def index(self) -> HierarchicalIndex | None:
@@ -173,7 +183,7 @@ class Served:
         if not has_embeddings(self.model):
             return None
         with torch.no_grad():
-            users, items = user_item_embeddings(self.model)
+            users, items = (part.detach() for part in user_item_embeddings(self.model))
         require_finite("user embeddings", users[1:], self.user_tokens)
         require_finite("item embeddings", items[1:], self.item_tokens)
         return users, items

@@ -1,5 +1,6 @@
 """FAISS over the learned hierarchy: same lists, same counts, same ids as a plain FAISS index."""
 
+import shutil
 import sys
 
 import faiss
@@ -9,6 +10,8 @@ import torch
 
 from recbole_hill.index.em import learn_index
 from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.quick_start import run
+from recbole_hill.report.tables import arms_table
 from recbole_hill.retrieval import faiss_ivf
 from recbole_hill.retrieval.beam import BeamRetriever
 from recbole_hill.retrieval.faiss_ivf import FaissRetriever, inverted_file
@@ -145,6 +148,24 @@ def test_the_lists_are_the_learnt_ones(made):
         np.testing.assert_array_equal(np.sort(ids), np.flatnonzero(index.parents[0] == node))
     stored = faiss.downcast_index(built.quantizer).reconstruct_n(0, 40)
     np.testing.assert_array_equal(stored, index.vectors[0])
+
+
+def test_a_run_evaluates_through_faiss(run_folder, tmp_path):
+    """Its lists are the beam's, so its metrics are; every stage is done, so nothing is trained."""
+    rows = {}
+    for name, probe in (("beam", "beam"), ("faiss", "beam"), ("faiss", "nodes")):
+        folder = tmp_path / f"{name}-{probe}"
+        shutil.copytree(run_folder, folder)
+        overrides = {"retrieval": name, "faiss_probe": probe}
+        rows[name, probe] = run(resume=str(folder), overrides=overrides).rows[-1]
+        assert rows[name, probe]["arm"] == "HILL"
+        assert rows[name, probe]["retrieval"]["search"] == name
+        assert f"{name} search: " in arms_table([rows[name, probe]])
+    assert rows["faiss", "beam"]["metrics"] == rows["beam", "beam"]["metrics"]
+    fractions = [rows[key]["retrieval"]["scored_fraction"] for key in rows]
+    assert fractions[0] == fractions[1] != fractions[2]
+    recalls = [rows[key]["retrieval"]["index_recall@10"] for key in rows]
+    assert recalls[0] == recalls[1] and 0 < recalls[2] <= 1
 
 
 def test_bad_settings_and_missing_faiss(made, monkeypatch):

@@ -345,3 +345,10 @@ def test_retrievers_by_name():
         FaissRetriever(index, items[1:], probe="all", n_probe=1)
     with pytest.raises(ValueError, match="n_probe must be a positive integer, got 0"):
         FaissRetriever(index, items[1:], probe="nodes", n_probe=0)
+
+
+def test_vectors_that_want_gradients(made):
+    retrievers, users, *_ = made
+    for retriever in retrievers.values():
+        scores, ids = retriever.search(torch.nn.Parameter(users), 3)
+        assert not scores.requires_grad and torch.equal(ids, retriever.search(users, 3)[1])

@@ -39,7 +39,7 @@ class BeamRetriever(Retriever):
         self._descent = Descent(index, self.item_vectors, beam_width)
         self._items = Children(*index.children(1), self.item_vectors)
         # A user's longest list of candidates is the children of the largest nodes of a depth.
-        fitting = self._descent.fitting(self._items, depth=index.depth - 1)
+        fitting = self._descent.fitting(self._items, level=index.depth - 1)
         self.block = min(self.block, self._descent.block, fitting)
 
     @property

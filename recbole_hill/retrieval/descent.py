@@ -96,21 +96,21 @@ class Descent:
         ]
         #: Users that can go down at once, which bounds the memory.
         self.block = min(
-            (self.fitting(children, depth) for depth, children in enumerate(self._children)),
+            (self.fitting(children, level) for level, children in enumerate(self._children)),
             default=BLOCK_ENTRIES,
         )
 
-    def fitting(self, children: Children, depth: int) -> int:
+    def fitting(self, children: Children, level: int) -> int:
         """Returns how many users' children of the nodes kept can be scored at once.
 
         Args:
-            children: Those of the depth's nodes.
-            depth: The place of the depth in ``widths``.
+            children: Those of the level's nodes.
+            level: Place in ``widths``: 0 for depth L, L - 1 for depth 1.
         """
-        counts = [len(nodes) for nodes in self._coarsest_first[: depth + 1]]
-        if self.widths[: depth + 1] == tuple(counts):  # all are kept: nothing is gathered
+        counts = [len(nodes) for nodes in self._coarsest_first[: level + 1]]
+        if self.widths[: level + 1] == tuple(counts):  # all are kept: nothing is gathered
             return BLOCK_ENTRIES
-        entries = children.most(self.widths[depth]) * children.vectors.shape[1]
+        entries = children.most(self.widths[level]) * children.vectors.shape[1]
         return max(1, BLOCK_ENTRIES // entries)
 
     def nodes(self, users: Tensor) -> tuple[Tensor | None, int]:
@@ -124,14 +124,14 @@ class Descent:
             node of every depth is kept; and the number of inner products.
         """
         beam, scored = None, 0
-        for depth, width in enumerate(self.widths):
+        for level, width in enumerate(self.widths):
             if beam is not None:
-                scores, nodes, count = self._children[depth - 1].score(users, beam)
+                scores, nodes, count = self._children[level - 1].score(users, beam)
                 kept, beam = top_k(scores, width, nodes)
                 beam = torch.where(kept > -torch.inf, beam, -1)
                 scored += count
-            elif width < len(self._coarsest_first[depth]):
-                scores = users @ self._coarsest_first[depth].T  # (B, K)
+            elif width < len(self._coarsest_first[level]):
+                scores = users @ self._coarsest_first[level].T  # (B, K_depth)
                 beam = top_k(scores, width)[1]
                 scored += scores.numel()
         return beam, scored
