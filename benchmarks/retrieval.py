@@ -193,7 +193,7 @@ def growth_table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def _options() -> argparse.Namespace:
+def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -233,7 +233,7 @@ def _options() -> argparse.Namespace:
     clock.add_argument("--seconds", type=float, default=10, help="for 5 repeats at a width (10)")
     clock.add_argument("--singles", type=int, default=300, help="searches for one user (300)")
     clock.add_argument("--output", type=Path, metavar="DIR", help="write table, JSON and curves")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -261,9 +261,9 @@ def _write(options: argparse.Namespace, name: str, text: str, facts: dict) -> Pa
     return path
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Reads the command line, measures, prints and writes."""
-    options = _options()
+    options = _options(arguments)
     warnings.filterwarnings("ignore")
     faiss.omp_set_num_threads(options.threads)
     torch.set_num_threads(options.threads)
