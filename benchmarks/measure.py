@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,29 +132,33 @@ class Meter:
         Returns:
             Points by width.
         """
-        points = self._widen(searcher, until=max(target, 0.995))
-        self._narrow(searcher, points, target)
-        return [self.time(searcher, points[width]) for width in sorted(points)]
+        points = {}
+        for width in self._widths(searcher, points, target, until=max(target, 0.995)):
+            points[width] = self.time(searcher, self.look(searcher, width))
+        return [points[width] for width in sorted(points)]
 
     def least(self, searcher: Searcher, target: float) -> Point | None:
         """Measures only the least width at which the recall reaches the target, if any does."""
-        points = self._widen(searcher, until=target)
-        self._narrow(searcher, points, target)
+        points = {}
+        for width in self._widths(searcher, points, target, until=target):
+            points[width] = self.look(searcher, width)
         enough = [point for point in points.values() if point.recall >= target]
         if not enough:
             return None
         return self.time(searcher, min(enough, key=lambda point: point.width))
 
-    def _widen(self, searcher: Searcher, until: float) -> dict[int, Point]:
-        points = {}
+    def _widths(
+        self, searcher: Searcher, points: dict[int, Point], target: float, until: float
+    ) -> Iterator[int]:
+        """Yields the widths to measure next, judging by the points that have come of the others.
+
+        First the searcher's own, up to a recall; then halves of the step on which the target is
+        reached, until the least width that reaches it is known.
+        """
         for width in searcher.widths:
-            points[width] = self.look(searcher, width)
+            yield width
             if points[width].recall >= until:
                 break
-        return points
-
-    def _narrow(self, searcher: Searcher, points: dict[int, Point], target: float) -> None:
-        """Halves the step between the widths below and above the target until they are next."""
         above = [width for width, point in points.items() if point.recall >= target]
         if not above or min(above) == searcher.widths[0]:
             return
@@ -161,7 +166,7 @@ class Meter:
         below = max(width for width in points if width < enough)
         while enough - below > 1:
             middle = (below + enough) // 2
-            points[middle] = self.look(searcher, middle)
+            yield middle
             if points[middle].recall >= target:
                 enough = middle
             else:

@@ -69,29 +69,27 @@ def growth(rows: list[dict], target: float, k: int, path: Path) -> None:
         path: Where to write, without a suffix.
     """
     figure, axes = _figure(2, width=10)
-    items = [row["items"] for row in rows]
+    items, flat = ([row[key] for row in rows] for key in ("items", "flat_median"))
     panels = (
-        ("scored", items, "inner products per user"),
-        ("median", [row["flat_median"] for row in rows], "latency of one user, median (ms)"),
+        ("scored", items, "inner products per user (log scale)"),
+        ("median", flat, "median latency of one user (ms, log scale)"),
     )
     for axis, (key, exact, label) in zip(axes, panels, strict=True):
         ours = [row[key] for row in rows]
         axis.plot(items, exact, color="#000000", marker="D", markersize=5, label="FAISS Flat")
         name = f"HILL-FAISS, beam, at recall@{k} ≥ {target:g}"
         axis.plot(items, ours, color="#D55E00", marker="o", linewidth=2.4, label=name)
-        axis.set(xscale="log", yscale="log", xlabel="items (log scale)", ylabel=f"{label}, log")
+        decades = np.log10([min(*ours, *exact), max(*ours, *exact)])
+        axis.set(xscale="log", yscale="log", xlabel="items (log scale)", ylabel=label)
+        axis.set(ylim=(10 ** np.floor(decades[0]), 10 ** np.ceil(decades[1])))
+        axis.set_xticks(items, [f"{size:,}" for size in items])
+        axis.xaxis.set_minor_formatter("")
+        axis.yaxis.set_major_formatter("{x:,g}")
         if len(rows) > 1:
-            text = f"slope {slope(items, ours):.2f}"
-            axis.annotate(
-                text, (items[-1], ours[-1]), (-8, -14), textcoords="offset points", ha="right"
-            )
-            axis.annotate(
-                f"slope {slope(items, exact):.2f}",
-                (items[-1], exact[-1]),
-                (-10, -2),
-                textcoords="offset points",
-                ha="right",
-            )
+            axis.set_xlim(items[0] / 1.3, items[-1] * (items[-1] / items[0]) ** 0.25)  # for text
+            for costs in (ours, exact):
+                text = f"slope {slope(items, costs):.2f}"
+                axis.annotate(text, (items[-1], costs[-1]), (8, -3), textcoords="offset points")
     _legend(figure, axes[0])
     _write(figure, path)
 

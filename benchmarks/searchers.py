@@ -165,6 +165,7 @@ class HillBeam(Exact):
         """Learns the index, or takes the one that another searcher has had learnt."""
         known = self.learnt in vars(self.setting)
         self.index, seconds = getattr(self.setting, self.learnt)
+        self.width = None
         self.at(1)
         return seconds if known or self.setting.own_index is not None else 0.0
 
@@ -176,7 +177,9 @@ class HillBeam(Exact):
 
     def at(self, width):
         """Makes a retriever of that width; the one before goes first, for it holds the items."""
-        self.retriever = None
+        if width == self.width:
+            return
+        self.width, self.retriever = width, None
         self.retriever = self.make(torch.from_numpy(self.setting.items), width)
 
     def make(self, items: torch.Tensor, width: int):

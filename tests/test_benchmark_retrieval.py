@@ -157,7 +157,7 @@ def run(capsys):
 
 def test_the_script_writes_table_points_and_curves(run, tmp_path):
     some = "--searchers=flat,ivf,hill-beam,hill-faiss"
-    shown = run("--items=2000", "--iterations=3", some, f"--output={tmp_path}")
+    shown = run("--items=2000", "--nodes=16,4", "--iterations=3", some, f"--output={tmp_path}")
     files = {file.suffix: file for file in tmp_path.iterdir()}
     assert set(files) == {".md", ".json", ".svg", ".png"}
     assert {file.stem for file in files.values()} == {"retrieval-2000"}
