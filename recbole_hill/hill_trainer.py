@@ -7,6 +7,7 @@ epoch and whether the adapted weights are kept, and nothing else.
 
 import json
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,14 +42,18 @@ class HILLTrainer(RunTrainer):
     def fit(self, train_data, valid_data=None, **kwargs):
         """Trains the backbone, learns the index, adapts, and keeps what validation prefers."""
         self.show_progress = kwargs.get("show_progress", False)
+        if self.settings.index_learning != "em":
+            self._set_schedule(len(train_data))
         if self.config["backbone_from"] and "backbone" not in self.stages:
             self._take_backbone(Path(self.config["backbone_from"]), train_data, valid_data)
+        self.model.learning_index = self.settings.index_learning == "joint"
         super().fit(train_data, valid_data, **kwargs)
+        self.model.learning_index = False
         self.model.trained_epochs = self.stages["backbone"]["epochs"]
         self.learn_index(train_data)
         self.find_pairs(train_data)
         self.arms = ["backbone"]
-        if self.settings.em_rounds:
+        if self.settings.index_learning == "em" and self.settings.em_rounds:
             self.arms.append("backbone + EM")
         for control in self.settings.adapt_control:
             self.adapt(control, train_data, valid_data)
@@ -63,6 +68,11 @@ class HILLTrainer(RunTrainer):
             ValueError: If that run is of another model or other data, or its weights do not fit.
         """
         theirs = read_config(folder)
+        if self.settings.index_learning == "joint":
+            raise ValueError(
+                "backbone_from gives a trained backbone, index_learning joint trains one with its "
+                "index; with backbone_from accepted are em and separate"
+            )
         if theirs["model"] != self.config["backbone"]:
             raise ValueError(
                 f"backbone_from {folder} is a run of {theirs['model']}, "
@@ -96,12 +106,21 @@ class HILLTrainer(RunTrainer):
     # -- index ----------------------------------------------------------------------------------
 
     def learn_index(self, train_data) -> None:
-        """Alternates E-steps (k-means over items, then nodes) and M-steps (node targets)."""
+        """Learns the index as ``index_learning`` says, or loads it if that is done."""
         tokens = item_tokens(train_data._dataset)
         if "index" in self.stages:
             self.load_stage(START)
             self.model.set_index(HierarchicalIndex.load(self.run_dir / INDEX, items=tokens))
             return
+        learn = self._by_em if self.settings.index_learning == "em" else self._by_gradient
+        index, seconds, facts = learn(tokens, train_data)
+        index.save(self.run_dir / INDEX)
+        self._clock(seconds)
+        nodes = list(index.nodes_per_depth)
+        self.finish_stage("index", save_as=START, nodes_per_depth=nodes, **facts)
+
+    def _by_em(self, tokens, train_data) -> tuple[HierarchicalIndex, float, dict]:
+        """Alternates E-steps (k-means over items, then nodes) and M-steps (node targets)."""
         seconds, index = 0.0, None
         for round_ in range(self.settings.em_rounds + 1):
             started = time.perf_counter()
@@ -110,9 +129,49 @@ class HILLTrainer(RunTrainer):
             seconds += time.perf_counter() - started
             if round_ < self.settings.em_rounds:
                 seconds += self._train_on_nodes(round_, train_data)
-        index.save(self.run_dir / INDEX)
-        self._clock(seconds)
-        self.finish_stage("index", save_as=START, nodes_per_depth=list(index.nodes_per_depth))
+        return index, seconds, {}
+
+    def _by_gradient(self, tokens, train_data) -> tuple[HierarchicalIndex, float, dict]:
+        """Publishes what the joint training learnt, or learns it now on vectors at rest."""
+        started, stage, file = time.perf_counter(), "index_learning", "index_learning.safetensors"
+        if self.settings.index_learning == "separate":
+            if stage in self.stages:
+                self.load_stage(file)
+            else:
+                self._learn_apart(stage, train_data)
+                self.finish_stage(stage, save_as=file)
+        self.model.eval()
+        _, items = self.model.vectors()
+        loads = self.model.learner.loads(items[1:])
+        for depth, load in enumerate(loads, start=1):
+            self.logger.info(f"index, depth {depth}: {load}")
+        index = self.model.learner.publish(tokens, items[1:])
+        self.model.set_index(index)
+        facts = {"loads": [asdict(load) for load in loads]}
+        return index, time.perf_counter() - started, facts
+
+    def _learn_apart(self, stage: str, train_data) -> None:
+        """Trains the nodes alone, on the backbone's vectors as they are."""
+        self.model.eval()
+        self.model.fixed_vectors, self.model.learning_index = self.model.vectors(), True
+        self.run_stage(
+            stage,
+            self.settings.index_epochs,
+            train_data,
+            self.model.separate_index_loss,
+            learning_rate=self.learning_rate,
+            show_progress=self.show_progress,
+        )
+        self.model.fixed_vectors, self.model.learning_index = None, False
+
+    def _set_schedule(self, steps_per_epoch: int) -> None:
+        """Tells the index's schedules how many steps an epoch has."""
+        learner, s = self.model.learner, self.settings
+        learner.schedule = replace(
+            learner.schedule,
+            steps=round(s.index_epochs * steps_per_epoch),
+            warmup_steps=round(s.index_warmup_epochs * steps_per_epoch),
+        )
 
     def _cluster(self, tokens, previous) -> HierarchicalIndex:
         self.model.eval()

@@ -46,7 +46,7 @@ def learn_index(
         ValueError: If the sizes or vectors do not fit; names the value and what is accepted.
     """
     vectors = np.ascontiguousarray(item_vectors, dtype=np.float32)
-    sizes = _check_sizes(nodes_per_depth, direction, len(vectors))
+    sizes = check_sizes(nodes_per_depth, direction, len(vectors))
     if direction == "top_down":
         return _residual_codes(vectors, items, sizes, seed, iterations, progress)
     starts = [None] * len(sizes)
@@ -233,7 +233,15 @@ def _residual_codes(
     return HierarchicalIndex.build(items, parents, vectors, "top_down", sums)
 
 
-def _check_sizes(nodes_per_depth: Sequence[int], direction: str, n_items: int) -> tuple[int, ...]:
+def check_sizes(
+    nodes_per_depth: Sequence[int], direction: str, n_items: int | None = None
+) -> tuple[int, ...]:
+    """Returns K_1, ..., K_L as a tuple.
+
+    Raises:
+        ValueError: If they are not positive integers, grow upward in a ``bottom_up`` index, or ask
+            for more nodes than there are items.
+    """
     if direction not in DIRECTIONS:
         raise ValueError(
             f"index_direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}"
@@ -245,7 +253,7 @@ def _check_sizes(nodes_per_depth: Sequence[int], direction: str, n_items: int) -
         raise ValueError(f"nodes_per_depth must be positive integers, got {nodes_per_depth}")
     below = n_items
     for depth, size in enumerate(sizes, start=1):
-        if size > below:
+        if below is not None and size > below:
             raise ValueError(
                 f"nodes_per_depth {list(sizes)} asks for {size} nodes at depth {depth}, "
                 f"over {below}"
