@@ -24,6 +24,8 @@ from recbole_hill.index.schedules import Balance, Schedule
 _START_ITERATIONS = 5
 #: Of a revived node's offset from its item, relative to the vectors' root mean square.
 _REVIVAL_NOISE = 0.01
+#: Share of the items' mean square under which a residual is taken for zero.
+_ROUNDING = 1e-6
 
 
 class PseudoItems(NamedTuple):
@@ -105,7 +107,7 @@ class LearnedIndex(nn.Module):
         Raises:
             ValueError: If there are fewer items than nodes, or a vector is not finite.
         """
-        points = vectors.detach().float().cpu().numpy()
+        points = require_finite(vectors.detach().float(), "item vectors").cpu().numpy()
         check_sizes(self.sizes, self.direction, len(points))
         for layer in self._layers():
             size = self.sizes[layer]
@@ -155,7 +157,8 @@ class LearnedIndex(nn.Module):
         at_depth: list[Tensor] = [vectors] * self.depth
         balance, seen, total = vectors.new_zeros(()), vectors, 0
         for layer in self._layers():
-            relative = alpha / float(_mean_square(seen))
+            # What is left of identical items is rounding: not a scale to measure distances by.
+            relative = alpha / float(torch.maximum(_mean_square(seen), _ROUNDING * square))
             pseudo, mean = NodeAttention.apply(seen, self.nodes[layer], relative, self.precision)
             balance = balance + self.balance[layer](mean, len(vectors))
             if self.direction == "top_down":
@@ -302,6 +305,5 @@ class LearnedIndex(nn.Module):
 
 
 def _mean_square(vectors: Tensor) -> Tensor:
-    """Returns the mean of |v|^2, detached; the smallest float rather than 0."""
-    square = vectors.detach().square().sum(1).mean()
-    return square.clamp_min(torch.finfo(square.dtype).tiny)
+    """Returns the mean of |v|^2, detached, and not 0 for vectors that are."""
+    return vectors.detach().square().sum(1).mean().clamp_min(1e-12)
