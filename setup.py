@@ -10,6 +10,7 @@ INIT = (HERE / "recbole_hill" / "__init__.py").read_text(encoding="utf-8")
 README = HERE / "README.md"
 
 BASELINES = ["gensim"]  # DeepWalk, Node2Vec, Item2Vec
+EXPORT = ["pyarrow"]  # lists as Parquet
 TUNE = ["ray[tune]"]
 TEST = ["build", "pytest", "ruff", "torch-geometric"]  # the last: a reference for APPNP and GAT
 
@@ -47,9 +48,10 @@ setup(
     ],
     extras_require={
         "baselines": BASELINES,
+        "export": EXPORT,
         "tune": TUNE,
-        "test": [*BASELINES, *TEST],
-        "all": sorted({*BASELINES, *TUNE, *TEST}),
+        "test": [*BASELINES, *EXPORT, *TEST],
+        "all": sorted({*BASELINES, *EXPORT, *TUNE, *TEST}),
     },
     entry_points={"console_scripts": ["recbole-hill = recbole_hill.cli:main"]},
 )

@@ -17,6 +17,8 @@ Hierarchical-index retrieval (HILL) for RecBole.
   run_recbole_hill.py --resume=saved/HILL-ml-100k-20261124-120000-abc123
   run_recbole_hill.py prepare gowalla --source=DIR
   run_recbole_hill.py report saved/HILL-ml-100k-*
+  run_recbole_hill.py recommend --checkpoint=saved/RUN --users=42,17
+  run_recbole_hill.py export --checkpoint=saved/RUN --output=DIR
 """
 
 RUN_EPILOG = """\
@@ -41,6 +43,31 @@ With --table=3 they may be of any models, on one dataset under one protocol.
 examples
   run_recbole_hill.py report saved/HILL-ml-100k-*
   run_recbole_hill.py report --table=3 results/gowalla/baselines-published.jsonl saved/MINE
+"""
+
+RECOMMEND_EPILOG = """\
+Prints user, rank, item and score, best first, without what the user has in train and validation.
+
+examples
+  run_recbole_hill.py recommend --checkpoint=saved/RUN --users=42,17
+  run_recbole_hill.py recommend --checkpoint=saved/RUN --users=42 --k=50 --retrieval=faiss
+  run_recbole_hill.py recommend --checkpoint=saved/RUN --users=42 --retrieval=beam --beam_width=20
+"""
+
+EXPORT_EPILOG = """\
+Writes, in external ids:
+  recommendations.csv (.parquet)              user, rank, item, score
+  user_embeddings.npy, item_embeddings.npy    float32; row r is of line r of users.txt, items.txt
+  index.npz, index.faiss                      a HILL run's tree, and FAISS's lists of its depth-1
+                                              nodes, whose ids are rows of item_embeddings.npy
+  manifest.json                               what each file is, and how to search
+A model whose score is not an inner product of two vectors (EASE, NeuMF) has lists only.
+Parquet needs the extra `export`: pip install -c constraints.txt -e ".[export]"
+
+examples
+  run_recbole_hill.py export --checkpoint=saved/RUN --output=exported
+  run_recbole_hill.py export --checkpoint=saved/RUN --output=exported --format=parquet --k=100
+  run_recbole_hill.py export --checkpoint=saved/RUN --output=two --users=42,17 --retrieval=faiss
 """
 
 
@@ -113,10 +140,24 @@ def _parser() -> argparse.ArgumentParser:
 
     command("models", _models, "list every model: name, origin, citation")
 
-    recommend = command("recommend", _recommend, "print a user's best unseen items")
+    recommend = command(
+        "recommend", _recommend, "print a user's best unseen items", epilog=RECOMMEND_EPILOG
+    )
     recommend.add_argument("--checkpoint", required=True, metavar="DIR", help="a run's folder")
     recommend.add_argument("--users", required=True, help="external user ids: 42,17")
     recommend.add_argument("--k", type=int, default=10, help="items per user (default: 10)")
+    _add_search_arguments(recommend)
+
+    export = command(
+        "export", _export, "write lists, vectors and index as files", epilog=EXPORT_EPILOG
+    )
+    export.add_argument("--checkpoint", required=True, metavar="DIR", help="a run's folder")
+    export.add_argument("--output", required=True, metavar="DIR", help="where to write")
+    export.add_argument("--k", type=int, default=20, help="items per user (default: 20)")
+    export.add_argument("--format", default="csv", help="csv | parquet, of the lists")
+    export.add_argument("--users", help="external user ids: 42,17 (default: all)")
+    _add_search_arguments(export)
+    export.add_argument("--force", action="store_true", help="write over an earlier export")
 
     explain = command("explain", _explain, "show a user's path through the index")
     explain.add_argument("--checkpoint", required=True, metavar="DIR", help="a HILL run's folder")
@@ -131,6 +172,15 @@ def _parser() -> argparse.ArgumentParser:
     for sub in commands.choices.values():
         sub.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
+
+
+def _add_search_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--retrieval", help="exact | beam | faiss (default: the run's setting)")
+    command.add_argument(
+        "--beam_width",
+        metavar="N",
+        help='nodes kept per depth by beam and faiss: 60, "[20, 60]" (coarsest first) or full',
+    )
 
 
 def _overrides(extra: Sequence[str]) -> dict:
@@ -152,9 +202,7 @@ def _overrides(extra: Sequence[str]) -> dict:
 
 def _run(arguments) -> None:
     os.environ.setdefault("TQDM_MININTERVAL", "1")
-    # What PyTorch deprecates in RecBole, and its note on sparse CSR, are not the user's to mend.
-    warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
-    warnings.filterwarnings("ignore", message=r"Sparse|torch\.sparse", category=UserWarning)
+    _hush_libraries()
     from recbole_hill.quick_start import run
     from recbole_hill.report.tables import arms_table
 
@@ -170,6 +218,15 @@ def _run(arguments) -> None:
     )
     print(arms_table(result.rows))
     print(f"\nkept in {result.folder}")
+
+
+def _hush_libraries() -> None:
+    """Leaves out what PyTorch deprecates in RecBole, and its notes on sparse tensors.
+
+    They are not the user's to mend.
+    """
+    warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
+    warnings.filterwarnings("ignore", message=r"Sparse|torch\.sparse", category=UserWarning)
 
 
 def _prepare(arguments) -> None:
@@ -190,16 +247,53 @@ def _models(arguments) -> None:
 
 
 def _recommend(arguments) -> None:
+    _hush_libraries()
     from recbole_hill.serving import Served
 
-    served = Served.load(arguments.checkpoint)
-    users = [user.strip() for user in arguments.users.split(",") if user.strip()]
-    for user, listed in zip(users, served.recommend(users, arguments.k), strict=True):
+    users = _names(arguments.users)
+    lists = Served.load(arguments.checkpoint).recommend(users, arguments.k, **_search(arguments))
+    for user, listed in zip(users, lists, strict=True):
         for rank, (item, score) in enumerate(listed, start=1):
             print(f"{user}\t{rank}\t{item}\t{score:.6f}")
 
 
+def _export(arguments) -> None:
+    _hush_libraries()
+    from recbole_hill.export import export
+
+    manifest = export(
+        arguments.checkpoint,
+        arguments.output,
+        k=arguments.k,
+        file_format=arguments.format,
+        users=None if arguments.users is None else _names(arguments.users),
+        **_search(arguments),
+        force=arguments.force,
+        progress=True,
+    )
+    for file, facts in manifest["files"].items():
+        print(f"{file:23}  {facts['what']}")
+    if "vectors" in manifest:
+        print(f"vectors: {manifest['vectors']}")
+    print(f"\nkept in {arguments.output}")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _search(arguments) -> dict:
+    from recbole_hill.config import parse_value
+
+    width = arguments.beam_width
+    return {
+        "retrieval": arguments.retrieval,
+        "beam_width": None if width is None else parse_value(width),
+    }
+
+
 def _explain(arguments) -> None:
+    _hush_libraries()
     from recbole_hill.serving import Served
 
     print(Served.load(arguments.checkpoint).explain(arguments.user, arguments.k))

@@ -22,8 +22,8 @@ from recbole_hill.data.splits import known_data, require_same_data
 from recbole_hill.evaluation.retrieval import compare_retrievers
 from recbole_hill.index.em import learn_index
 from recbole_hill.index.hierarchy import HierarchicalIndex
-from recbole_hill.retrieval.beam import BeamRetriever
-from recbole_hill.retrieval.exact import ExactRetriever
+from recbole_hill.retrieval.base import Retriever
+from recbole_hill.retrieval.choose import choose_retriever
 from recbole_hill.runs import read_config
 from recbole_hill.trainer import STAGES, RunTrainer
 
@@ -232,7 +232,7 @@ class HILLTrainer(RunTrainer):
         """The items that the search itself finds for each user, unseen ones, label-free."""
         self.model.eval()
         users, items = self.model.vectors()
-        retriever = beam_retriever(self.model, items)
+        retriever = self._retriever("beam", items)
         found = []
         for start in range(0, len(users), 1024):
             seen = history[start : start + 1024].tocoo()
@@ -338,13 +338,19 @@ class HILLTrainer(RunTrainer):
             weight = self.settings.average_weight
             moved = move_toward_nodes(users, items, self.pairs, self.model.nodes, weight)
             self.model.fixed_vectors = (moved, items)
-        if arm == "HILL" and self.settings.retrieval == "beam":
-            self.model.retriever = beam_retriever(self.model, items)
-        else:
-            self.model.retriever = None
+        self.model.retriever = None
+        if arm == "HILL" and self.settings.retrieval != "exact":
+            self.model.retriever = self._retriever(self.settings.retrieval, items)
+
+    def _retriever(self, name: str, items) -> Retriever:
+        """Returns the search of that name, by the model's index and settings."""
+        widths, probe = self.settings.beam_width, self.settings.faiss_probe
+        return choose_retriever(name, items, self.model.index, beam_width=widths, faiss_probe=probe)
 
     def retrieval_cost(self, test) -> dict:
         """Returns index recall against exact search and the share of items scored, on test users.
+
+        Measured is the search of ``retrieval``, or where that is exact the beam.
 
         Args:
             test: RecBole's full-sort test loader, for its users and the items they have seen.
@@ -354,12 +360,12 @@ class HILLTrainer(RunTrainer):
         lengths = torch.tensor([0 if seen is None else len(seen) for seen in histories])
         seen_by = torch.arange(len(histories)).repeat_interleave(lengths)
         seen = torch.cat([seen for seen in histories if seen is not None])
-        ids = torch.arange(1, len(items), device=items.device)
-        exact = ExactRetriever(items[1:], item_ids=ids)
-        beam = beam_retriever(self.model, items)
-        return compare_retrievers(
-            exact, beam, users[test.uid_list], self.config["topk"], exclude=(seen_by, seen)
+        name = "faiss" if self.settings.retrieval == "faiss" else "beam"
+        searches = [self._retriever(each, items) for each in ("exact", name)]
+        found = compare_retrievers(
+            *searches, users[test.uid_list], self.config["topk"], exclude=(seen_by, seen)
         )
+        return {"search": name, **found}
 
     def _full_sort_batch_eval(self, batched_data):
         """RecBole's scoring; through the index, with the seen items left out in the search."""
@@ -377,17 +383,6 @@ class HILLTrainer(RunTrainer):
     def _clock(self, seconds: float) -> None:
         """Sets what ``finish_stage`` records for a stage that was timed by hand."""
         self._started, self._spent = time.perf_counter(), seconds
-
-
-def beam_retriever(model, items) -> BeamRetriever:
-    """Returns a beam search over the model's index and current item vectors."""
-    index = model.index.refreshed(items[1:].detach().cpu().numpy())
-    return BeamRetriever(
-        index,
-        items[1:],
-        item_ids=torch.arange(1, len(items), device=items.device),
-        beam_width=model.settings.beam_width,
-    )
 
 
 def item_tokens(dataset) -> np.ndarray:

@@ -1,24 +1,42 @@
-"""Libraries that only some models need."""
+"""Libraries that only some models or commands need."""
 
 import importlib
 from types import ModuleType
 
 
-def require(module: str, package: str, model: str) -> ModuleType:
+def require(
+    module: str, package: str, needed_by: str, extra: str | None = "baselines"
+) -> ModuleType:
     """Imports an optional library.
 
     Args:
         module: What to import, such as ``torch_geometric.nn``.
         package: What to install, as pip spells it.
-        model: Who needs it.
+        needed_by: The model or command that needs it.
+        extra: The extra that brings it; None if it comes with recbole_hill itself.
 
     Raises:
-        ImportError: Naming the model, the package and the extra that brings it.
+        ImportError: Naming who needs it, the package and how to get it.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
+        message = f"{needed_by} needs {package}, which is not installed"
+        if extra is None:
+            raise ImportError(f"{message}: pip install -c constraints.txt {package}") from error
         raise ImportError(
-            f"{model} needs {package}, which is not installed; it comes with the extra "
-            f"`baselines`: pip install -c constraints.txt -e '.[baselines]'"
+            f"{message}; it comes with the extra `{extra}`: "
+            f"pip install -c constraints.txt -e '.[{extra}]'"
         ) from error
+
+
+def require_faiss(needed_by: str) -> ModuleType:
+    """Imports FAISS.
+
+    Args:
+        needed_by: What needs it.
+
+    Raises:
+        ImportError: Naming who needs it and how to get it.
+    """
+    return require("faiss", "faiss-cpu", needed_by, extra=None)

@@ -1,10 +1,13 @@
 """A finished run, loaded to recommend and to explain, in external ids."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
+from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_hill import runs
@@ -12,6 +15,14 @@ from recbole_hill.checkpoint import load_weights, set_model_weights
 from recbole_hill.config import HillConfig
 from recbole_hill.data.splits import Data, load_data, require_same_data
 from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.model.backbone import has_embeddings, user_item_embeddings
+from recbole_hill.model.hill import HILL
+from recbole_hill.retrieval.base import BLOCK_ENTRIES, Retriever, require_finite, top_k
+from recbole_hill.retrieval.choose import choose_retriever, require_retrieval
+from recbole_hill.settings import HillSettings
+
+#: Users whose lists are made at a time.
+_USERS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -53,32 +64,157 @@ class Served:
         set_model_weights(model, load_weights(weights))
         model.eval()
         if (folder / "index.npz").is_file() and hasattr(model, "set_index"):
-            from recbole_hill.hill_trainer import item_tokens
-
-            tokens = item_tokens(data.dataset)
+            tokens = _tokens(data.dataset, data.dataset.iid_field)
             model.set_index(HierarchicalIndex.load(folder / "index.npz", items=tokens))
         return cls(config, data, model)
 
-    def recommend(self, users: list[str], k: int) -> list[list[tuple[str, float]]]:
+    def recommend(
+        self,
+        users: Sequence[str],
+        k: int,
+        *,
+        retrieval: str | None = None,
+        beam_width: int | Sequence[int] | None = None,
+    ) -> list[list[tuple[str, float]]]:
         """Returns each user's k best unseen items with their scores, best first.
 
         Args:
-            users: External user ids.
-            k: Items per user, at least 1.
+            users: External user ids, at least one.
+            k: Items per user, at least 1. A user with fewer unseen items gets those.
+            retrieval: See :meth:`retriever`.
+            beam_width: See :meth:`retriever`.
 
         Raises:
-            ValueError: If a user is unknown or k is less than 1.
+            ValueError: If there is no user or an unknown one, k is less than 1, or see
+                :meth:`retriever`.
+        """
+        lists = []
+        found = self.search(self.user_ids(users), k, self.retriever(retrieval, beam_width))
+        for _, scores, items in found:
+            for pair in zip(scores.tolist(), items.tolist(), strict=True):
+                listed = [(item, score) for score, item in zip(*pair, strict=True) if item >= 0]
+                lists.append([(str(self.item_tokens[item - 1]), score) for item, score in listed])
+        return lists
+
+    def search(
+        self, users: Tensor, k: int, retriever: Retriever | None
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Searches block by block for the users' best unseen items.
+
+        Args:
+            users: RecBole's user ids, shape (N,).
+            k: Items per user, at least 1.
+            retriever: What :meth:`retriever` returned; None scores every item by the model.
+
+        Returns:
+            An iterator over user ids (B,), scores (B, at most k) and RecBole's item ids, the two as
+            :meth:`recbole_hill.retrieval.base.Retriever.search` orders and pads them.
+
+        Raises:
+            ValueError: If k is less than 1.
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
-        ids = self._user_ids(users)
-        rows, seen = self._seen(ids)
-        scores, items = self._search(ids, k, (rows, seen))
-        tokens = self.data.dataset.field2id_token[self.data.dataset.iid_field]
-        return [
-            [(str(tokens[i]), float(s)) for s, i in zip(*pair, strict=True) if i >= 0]
-            for pair in zip(scores.tolist(), items.tolist(), strict=True)
-        ]
+        block = max(1, min(_USERS_AT_ONCE, BLOCK_ENTRIES // len(self.item_tokens)))
+        return (self._search_block(part, k, retriever) for part in users.split(block))
+
+    def retriever(
+        self,
+        retrieval: str | None = None,
+        beam_width: int | Sequence[int] | None = None,
+    ) -> Retriever | None:
+        """Returns the search over the model's vectors, or None if its scores are not of vectors.
+
+        Args:
+            retrieval: ``exact`` | ``beam`` | ``faiss``; the run's own setting if None.
+            beam_width: Nodes kept per depth by ``beam`` and ``faiss``; the run's own if None.
+
+        Raises:
+            ValueError: If there is no such search, the run has no index to search by, the width is
+                not one or is not asked for, or the model's vectors are not finite.
+        """
+        name = retrieval or self.retrieval
+        require_retrieval(name)
+        if name != "exact" and self.index is None:
+            raise ValueError(
+                f"retrieval {name} needs an index, which the run in {self.config['run_dir']} does "
+                f"not have; accepted is exact"
+            )
+        if name == "exact" and beam_width is not None:
+            raise ValueError(
+                f"beam_width is for retrieval beam and faiss, got {beam_width} with exact"
+            )
+        if self.vectors is None:
+            return None
+        if self.settings is None:
+            return choose_retriever(name, self.vectors[1])
+        return choose_retriever(
+            name,
+            self.vectors[1],
+            self.index,
+            beam_width=self.settings.beam_width if beam_width is None else beam_width,
+            faiss_probe=self.settings.faiss_probe,
+        )
+
+    @property
+    def settings(self) -> HillSettings | None:
+        """HILL's settings; None for any other model."""
+        return self.model.settings if isinstance(self.model, HILL) else None
+
+    @property
+    def retrieval(self) -> str:
+        """How the run itself makes its lists: ``exact`` | ``beam`` | ``faiss``."""
+        return "exact" if self.settings is None else self.settings.retrieval
+
+    @property
+    def index(self) -> HierarchicalIndex | None:
+        """The run's index over its items, as it was saved; None for a run without."""
+        return getattr(self.model, "index", None)
+
+    @cached_property
+    def vectors(self) -> tuple[Tensor, Tensor] | None:
+        """User and item vectors whose inner products are the scores, if the model has such.
+
+        RecBole's padding rows first, shapes (U + 1, D) and (I + 1, D).
+
+        Raises:
+            ValueError: If one is not finite, naming it.
+        """
+        if not has_embeddings(self.model):
+            return None
+        with torch.no_grad():
+            users, items = (part.detach() for part in user_item_embeddings(self.model))
+        require_finite("user embeddings", users[1:], self.user_tokens)
+        require_finite("item embeddings", items[1:], self.item_tokens)
+        return users, items
+
+    @cached_property
+    def user_tokens(self) -> np.ndarray:
+        """External user ids in RecBole's order, padding left out, shape (U,)."""
+        return _tokens(self.data.dataset, self.data.dataset.uid_field)
+
+    @cached_property
+    def item_tokens(self) -> np.ndarray:
+        """External item ids in RecBole's order, padding left out, shape (I,)."""
+        return _tokens(self.data.dataset, self.data.dataset.iid_field)
+
+    def user_ids(self, users: Sequence[str]) -> Tensor:
+        """Returns RecBole's ids of external user ids, shape (N,).
+
+        Raises:
+            ValueError: If there is no user, or an unknown one.
+        """
+        if not len(users):
+            raise ValueError("users must name at least one user, as in 42,17; got none")
+        dataset = self.data.dataset
+        known = dataset.field2token_id[dataset.uid_field]
+        for user in users:
+            if user not in known or user == "[PAD]":
+                raise ValueError(
+                    f"user {user!r} is not in {dataset.dataset_name}, which has "
+                    f"{dataset.user_num - 1:,} users, such as {list(known)[1]!r}"
+                )
+        return torch.tensor([known[user] for user in users])
 
     def explain(self, user: str, k: int) -> str:
         """Returns the user's path through the index as text, coarsest level first.
@@ -89,11 +225,11 @@ class Served:
         Raises:
             ValueError: If the run has no index or the user is unknown.
         """
-        index = getattr(self.model, "index", None)
+        index = self.index
         if index is None:
             raise ValueError(f"{self.config['run_dir']} has no index; explain needs a HILL run")
-        vectors, items = self.model.vectors()
-        user_vector = vectors[self._user_ids([user])[0]]
+        vectors, items = self.vectors
+        user_vector = vectors[self.user_ids([user])[0]]
         lines = [f"user {user}"]
         for depth in range(index.depth, 0, -1):
             scores = self.model.nodes.means(items, depth) @ user_vector
@@ -113,44 +249,26 @@ class Served:
             lines.append(f"  item {item:>8}  score {score:8.4f}  nodes {path}")
         return "\n".join(lines)
 
-    def _search(self, users: Tensor, k: int, seen: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        from recbole_hill.retrieval.exact import ExactRetriever
-
-        if not hasattr(self.model, "vectors"):
-            return self._score_all(users, k, seen)
-        vectors, items = self.model.vectors()
-        if getattr(self.model, "index", None) is not None and self.config["retrieval"] == "beam":
-            from recbole_hill.hill_trainer import beam_retriever
-
-            retriever = beam_retriever(self.model, items)
-        else:
-            retriever = ExactRetriever(items[1:], item_ids=torch.arange(1, len(items)))
-        return retriever.search(vectors[users], k, seen)
+    def _search_block(
+        self, users: Tensor, k: int, retriever: Retriever | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        seen = self._seen(users)
+        if retriever is None:
+            return users, *self._score_all(users, k, seen)
+        found = retriever.search(self.vectors[0][users], k, seen)
+        return users, *(part.cpu() for part in found)
 
     @torch.no_grad()
     def _score_all(self, users: Tensor, k: int, seen: tuple[Tensor, Tensor]):
-        """For RecBole's own models: every item's score from ``full_sort_predict``."""
-        from recbole.data.interaction import Interaction
-
-        from recbole_hill.retrieval.base import top_k
-
+        """For models without vectors: every item's score from ``full_sort_predict``."""
         batch = Interaction({self.data.dataset.uid_field: users}).to(self.config["device"])
         scores = self.model.full_sort_predict(batch).view(len(users), -1).cpu()
+        if bool(scores.isnan().any()):
+            raise ValueError(f"{self.config['model']} gives scores that are no numbers")
         scores[:, 0] = -torch.inf
         scores[seen] = -torch.inf
         values, ids = top_k(scores, k)
         return values, torch.where(values > -torch.inf, ids, -1)
-
-    def _user_ids(self, users: list[str]) -> Tensor:
-        dataset = self.data.dataset
-        known = dataset.field2token_id[dataset.uid_field]
-        for user in users:
-            if user not in known or user == "[PAD]":
-                raise ValueError(
-                    f"user {user!r} is not in {dataset.dataset_name}, which has "
-                    f"{dataset.user_num - 1:,} users, such as {list(known)[1]!r}"
-                )
-        return torch.tensor([known[user] for user in users])
 
     def _seen(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """Returns (rows, item ids) of what the users have in train and validation."""
@@ -160,3 +278,8 @@ class Served:
         matrices = [loader._dataset.inter_matrix(form="csr")[users.numpy()] for loader in loaders]
         seen = sum(matrices[1:], matrices[0]).tocoo()
         return torch.from_numpy(seen.row).long(), torch.from_numpy(seen.col).long()
+
+
+def _tokens(dataset, field: str) -> np.ndarray:
+    """Returns the external ids of a field in RecBole's order, padding left out."""
+    return dataset.field2id_token[field][1:].astype(str)

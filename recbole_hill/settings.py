@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+from recbole_hill.retrieval.choose import RETRIEVALS
+from recbole_hill.retrieval.faiss_ivf import PROBES
+
 CONTROLS = ("continue", "random_nodes", "random_users", "average")
 
 _CHOICES = {
@@ -14,7 +17,8 @@ _CHOICES = {
     "interest_carry": ("qualified", "touched"),
     "pair_negatives": ("random", "sibling", "hard"),
     "node_vectors": ("members", "frozen"),
-    "retrieval": ("exact", "beam"),
+    "retrieval": RETRIEVALS,
+    "faiss_probe": PROBES,
 }
 _AT_LEAST = {
     "em_rounds": 0,
@@ -79,6 +83,7 @@ class HillSettings:
     average_weight: float
     retrieval: str
     beam_width: tuple[int, ...]
+    faiss_probe: str
 
     @classmethod
     def from_config(cls, config, n_items: int) -> "HillSettings":

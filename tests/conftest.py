@@ -13,7 +13,7 @@ import pytest
 from recbole_hill.config import HillConfig, internal_defaults, recbole_defaults
 from recbole_hill.data.lightgcn import prepare
 from recbole_hill.data.splits import load_data
-from recbole_hill.quick_start import build_model
+from recbole_hill.quick_start import build_model, run
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -62,6 +62,14 @@ def tiny_path(tmp_path_factory) -> Path:
         file.write("\n".join(test) + "\n")
     prepare("tiny", root, root / "dataset")
     return root / "dataset"
+
+
+@pytest.fixture(scope="session")
+def run_folder(tiny_path, tmp_path_factory) -> Path:
+    """The folder of a finished HILL run on the tiny dataset."""
+    root = tmp_path_factory.mktemp("saved")
+    settings = tiny_settings(tiny_path, "HILL", checkpoint_dir=str(root), adapt_control=[])
+    return run("HILL", "tiny", overrides=settings).folder
 
 
 @pytest.fixture

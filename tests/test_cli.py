@@ -10,15 +10,6 @@ from recbole_hill import cli
 from recbole_hill.cli import main
 
 
-@pytest.fixture(scope="module")
-def run_folder(tiny_path, tmp_path_factory):
-    from recbole_hill.quick_start import run
-
-    root = tmp_path_factory.mktemp("saved")
-    settings = tiny_settings(tiny_path, "HILL", checkpoint_dir=str(root), adapt_control=[])
-    return run("HILL", "tiny", overrides=settings).folder
-
-
 def arguments(settings: dict) -> list[str]:
     return [f"--{key}={value}" for key, value in settings.items()]
 

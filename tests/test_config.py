@@ -128,6 +128,8 @@ BAD_SETTINGS = [
     ({"pair_negatives": "easy"}, "pair_negatives must be one of random, sibling, hard"),
     ({"adapt_control": ["nothing"]}, "adapt_control must be among continue"),
     ({"beam_width": [1, 2, 3]}, "beam_width must be a positive integer, or one per depth"),
+    ({"retrieval": "hnsw"}, "retrieval must be one of exact, beam, faiss, got 'hnsw'"),
+    ({"faiss_probe": "all"}, "faiss_probe must be one of beam, nodes, got 'all'"),
     ({"average_weight": 2}, r"average_weight must be in \[0, 1\]"),
     ({"ttt_epochs": "two"}, "ttt_epochs must be a number >= 0"),
     ({"index_direction": None}, "index_direction must be set"),

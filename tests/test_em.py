@@ -149,7 +149,7 @@ def test_progress_is_shown_only_when_asked_for(planted, capsys):
 
 def test_missing_faiss_is_named(planted, monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(ValueError, match="faiss-cpu"):
+    with pytest.raises(ImportError, match="EM index learning needs faiss-cpu"):
         cluster(planted[0], 5, seed=0)
 
 

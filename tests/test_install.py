@@ -130,7 +130,7 @@ def test_metadata(archives):
     assert metadata["Name"] == "recbole-hill"
     assert metadata["Version"] == recbole_hill.__version__
     assert metadata["Requires-Python"] == ">=3.10"
-    assert set(metadata.get_all("Provides-Extra")) == {"all", "baselines", "test", "tune"}
+    assert set(metadata.get_all("Provides-Extra")) == {"all", "baselines", "export", "test", "tune"}
     assert "recbole-hill = recbole_hill.cli:main" in entry_points
 
     requirements = [Requirement(text) for text in metadata.get_all("Requires-Dist")]
@@ -141,9 +141,10 @@ def test_metadata(archives):
 
     extras = {
         extra: {r.name for r in requirements if r.marker and r.marker.evaluate({"extra": extra})}
-        for extra in ("all", "baselines", "test", "tune")
+        for extra in ("all", "baselines", "export", "test", "tune")
     }
-    assert extras["all"] == extras["baselines"] | extras["test"] | extras["tune"]
+    assert extras["all"] == extras["baselines"] | extras["export"] | extras["test"] | extras["tune"]
+    assert extras["export"] - extras["baselines"] == {"pyarrow"} <= extras["test"]
     assert "ray" in extras["tune"]
 
     pins = read_pins(ROOT / "constraints.txt")

@@ -10,7 +10,9 @@ from recbole_hill.index.em import learn_index
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.retrieval.base import top_k
 from recbole_hill.retrieval.beam import BeamRetriever
+from recbole_hill.retrieval.choose import RETRIEVALS, choose_retriever
 from recbole_hill.retrieval.exact import ExactRetriever
+from recbole_hill.retrieval.faiss_ivf import FaissRetriever
 
 
 def slow_search(users, items, ids, k, exclude):
@@ -44,13 +46,15 @@ def made(request):
     retrievers = {
         "exact": ExactRetriever(items, ids),
         "beam": BeamRetriever(index, items, ids, beam_width="full"),
+        "faiss": FaissRetriever(index, items, ids, beam_width="full"),
+        "faiss nodes": FaissRetriever(index, items, ids, probe="nodes", n_probe=12),
     }
     return retrievers, users, items, ids, exclude
 
 
 @pytest.mark.parametrize("block", [4, 1024])
 @pytest.mark.parametrize("k", [1, 7, 60, 80])
-@pytest.mark.parametrize("name", ["exact", "beam"])
+@pytest.mark.parametrize("name", ["exact", "beam", "faiss", "faiss nodes"])
 def test_against_plain_python(made, name, k, block, monkeypatch):
     retrievers, users, items, ids, exclude = made
     monkeypatch.setattr(retrievers[name], "block", block, raising=False)
@@ -109,7 +113,7 @@ def test_full_width_is_exact_search_to_the_bit():
 
 def test_blocks_of_users_keep_the_memory_bounded(monkeypatch):
     monkeypatch.setattr("recbole_hill.retrieval.base.BLOCK_ENTRIES", 600)
-    monkeypatch.setattr("recbole_hill.retrieval.beam.BLOCK_ENTRIES", 600)
+    monkeypatch.setattr("recbole_hill.retrieval.descent.BLOCK_ENTRIES", 600)
     items = torch.randn(60, 4)
     assert ExactRetriever(items).block == 10
     parents = (np.r_[np.repeat(0, 30), np.repeat(1, 20), np.repeat(2, 10)],)
@@ -206,8 +210,12 @@ def test_bad_calls(made):
         exact.search(users, 0)
     with pytest.raises(ValueError, match=r"users must have shape \(B, 4\)"):
         exact.search(users[:, :3], 5)
-    with pytest.raises(ValueError, match="users must be finite"):
-        exact.search(users / 0, 5)
+    diverged = users.clone()
+    diverged[[2, 9], 1] = torch.tensor([torch.nan, torch.inf])
+    for retriever in retrievers.values():
+        message = r"users must be finite, but 2 of 25 are not \(row 2, 9\)"
+        with pytest.raises(ValueError, match=message):
+            retriever.search(diverged, 5)
     with pytest.raises(ValueError, match=r"one length, got shapes \(2,\) and \(1,\)"):
         exact.search(users, 5, (torch.tensor([0, 1]), torch.tensor([3])))
     with pytest.raises(ValueError, match=r"outside 0\.\.24"):
@@ -219,8 +227,16 @@ def test_bad_calls(made):
     for width in (0, [1], [1, 0], [], "wide", None, [1, 2.5]):
         with pytest.raises(ValueError, match="beam_width must be"):
             BeamRetriever(tree, items, beam_width=width)
-    with pytest.raises(ValueError, match="the index holds 60 items, the vectors 59"):
-        BeamRetriever(tree, items[:59], beam_width=1)
+    for make in (BeamRetriever, FaissRetriever):
+        with pytest.raises(ValueError, match="the index holds 60 items, the vectors 59"):
+            make(tree, items[:59], beam_width=1)
+        with pytest.raises(ValueError, match="node vectors are 4 wide, the item vectors 3"):
+            make(tree, items[:, :3], beam_width=1)
+        damaged = items.clone()
+        damaged[[7, 8, 9, 30], 0] = torch.nan
+        message = r"item_vectors must be finite, but 4 of 60 are not \(row 7, 8, 9, \.\.\.\)"
+        with pytest.raises(ValueError, match=message):
+            make(tree, damaged, beam_width=1)
     assert index.widths == (4, 12)
 
 
@@ -244,3 +260,95 @@ def test_comparison_leaves_out_what_is_excluded_and_what_was_scored_before():
     assert report["index_recall@1"] == 1 and report["scored_fraction"] == (4 + 1) / 4
     seen = (torch.tensor([0]), torch.tensor([0]))
     assert compare_retrievers(exact, beam, users, [1], exclude=seen)["index_recall@1"] == 1 / 2
+
+
+SEARCHES = {
+    "exact": lambda index, items: ExactRetriever(items),
+    "beam": lambda index, items: BeamRetriever(index, items, beam_width=1),
+    "faiss": lambda index, items: FaissRetriever(index, items, beam_width=1),
+    "faiss nodes": lambda index, items: FaissRetriever(index, items, probe="nodes", n_probe=1),
+}
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_single_item(name):
+    items = torch.tensor([[1.0, 2.0]])
+    index = learn_index(items.numpy(), ["a"], [1, 1], seed=0)
+    search = SEARCHES[name](index, items)
+    scores, ids = search.search(torch.tensor([[1.0, 1], [0, -1]]), 3)
+    assert ids.tolist() == [[0, -1, -1]] * 2 and scores[:, 0].tolist() == [3, -2]
+    seen = search.search(torch.ones(1, 2), 3, (torch.tensor([0]), torch.tensor([0])))
+    assert seen[1].tolist() == [[-1, -1, -1]] and (seen[0] == -torch.inf).all()
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_items_that_are_all_the_same_come_by_id(name):
+    items = torch.ones(40, 3)
+    index = learn_index(items.numpy(), [str(i) for i in range(40)], [1], seed=0)
+    exclude = (torch.tensor([0, 0, 1]), torch.tensor([0, 2, 39]))
+    found = SEARCHES[name](index, items).search(torch.ones(2, 3), 4, exclude)[1]
+    assert found.tolist() == [[1, 3, 4, 5], [0, 1, 2, 3]]
+    found = SEARCHES[name](index, items).search(torch.ones(1, 3), 41)[1]
+    assert found.tolist() == [[*range(40), -1]]
+
+
+def test_an_index_with_more_nodes_than_items_is_refused():
+    with pytest.raises(ValueError, match="asks for 5 nodes at depth 1, over 4"):
+        learn_index(np.eye(4), list("abcd"), [5], seed=0)
+    with pytest.raises(ValueError, match="every depth-1 node must have a child"):
+        HierarchicalIndex(list("ab"), ([0, 1],), (np.eye(3),), ([0, 1, 1],))
+
+
+def test_a_beam_wider_than_a_level_keeps_it_all():
+    items = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
+    index = learn_index(items.numpy(), [str(i) for i in range(30)], [6, 2], seed=0)
+    expected = ExactRetriever(items).search(items, 5)[1]
+    for search in (
+        BeamRetriever(index, items, beam_width=1000),
+        FaissRetriever(index, items, beam_width=1000),
+        FaissRetriever(index, items, probe="nodes", n_probe=1000),
+    ):
+        assert torch.equal(search.search(items, 5)[1], expected)
+
+
+def test_items_of_a_wide_level_under_a_narrow_one_are_scored_in_bounded_memory(monkeypatch):
+    monkeypatch.setattr("recbole_hill.retrieval.descent.BLOCK_ENTRIES", 600)
+    items = torch.randn(60, 4)
+    parents = (np.arange(60) // 10, np.arange(6) // 3)
+    index = HierarchicalIndex.build([str(i) for i in range(60)], parents, items.numpy())
+    # All 6 nodes of depth 1 are kept, but they are those of one node of depth 2: gathered, 60 x 4.
+    assert BeamRetriever(index, items, beam_width=(1, 6)).block == 600 // (60 * 4)
+
+
+def test_retrievers_by_name():
+    items = torch.randn(21, 4)  # the first row is RecBole's padding
+    index = learn_index(items[1:].numpy(), [str(i) for i in range(20)], [5, 2], seed=0)
+    stale = index.with_vectors([np.zeros_like(v) for v in index.vectors])
+    found = {}
+    for name, probe in [*((n, "beam") for n in RETRIEVALS), ("faiss", "nodes")]:
+        for width in (2, "full"):
+            search = choose_retriever(name, items, stale, beam_width=width, faiss_probe=probe)
+            found[name, probe, width] = search.search(items[1:], 20)[1]
+            assert search.scored > 0
+    exact = found["exact", "beam", 2]
+    assert exact.unique().tolist() == list(range(1, 21))
+    for name, probe, width in found:
+        if width == "full":
+            assert torch.equal(found[name, probe, width], exact)
+    assert torch.equal(found["beam", "beam", 2], found["faiss", "beam", 2])
+    assert (found["beam", "beam", 2] == -1).any()
+    with pytest.raises(ValueError, match="retrieval must be one of exact, beam, faiss, got 'hnsw'"):
+        choose_retriever("hnsw", items, index, beam_width=2)
+    with pytest.raises(ValueError, match="retrieval beam needs an index"):
+        choose_retriever("beam", items, beam_width=2)
+    with pytest.raises(ValueError, match="probe must be one of beam, nodes, got 'all'"):
+        FaissRetriever(index, items[1:], probe="all", n_probe=1)
+    with pytest.raises(ValueError, match="n_probe must be a positive integer, got 0"):
+        FaissRetriever(index, items[1:], probe="nodes", n_probe=0)
+
+
+def test_vectors_that_want_gradients(made):
+    retrievers, users, *_ = made
+    for retriever in retrievers.values():
+        scores, ids = retriever.search(torch.nn.Parameter(users), 3)
+        assert not scores.requires_grad and torch.equal(ids, retriever.search(users, 3)[1])

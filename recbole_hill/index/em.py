@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from recbole_hill.index.hierarchy import DIRECTIONS, HierarchicalIndex, means
+from recbole_hill.optional import require_faiss
 
 
 def learn_index(
@@ -89,7 +90,8 @@ def cluster(
         Centres (k, D), the means of their members, and assignment (N,); no cluster is empty.
 
     Raises:
-        ValueError: If k exceeds N, a vector is not finite, or FAISS is not installed.
+        ValueError: If k exceeds N or a vector is not finite.
+        ImportError: If FAISS is not installed.
     """
     n, dim = vectors.shape
     if not 1 <= k <= n:
@@ -115,7 +117,7 @@ def cluster(
 
 def _lloyd(points, k: int, seed: int, iterations: int, progress: bool, init) -> np.ndarray:
     """FAISS k-means, an iteration at a time so that it can show how far it is."""
-    faiss = _faiss()
+    faiss = require_faiss("EM index learning")
     kmeans = faiss.Clustering(points.shape[1], k)
     kmeans.niter, kmeans.seed = 1, seed % 2**31
     kmeans.min_points_per_centroid = 1
@@ -186,7 +188,7 @@ def _seeds(points: np.ndarray, k: int, seed: int, rounds: int = 1000) -> np.ndar
 
 
 def _assign(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    index = _faiss().IndexFlatL2(points.shape[1])
+    index = require_faiss("EM index learning").IndexFlatL2(points.shape[1])
     index.add(np.ascontiguousarray(centres))
     return index.search(points, 1)[1][:, 0].astype(np.int64)
 
@@ -261,11 +263,3 @@ def check_sizes(
         if direction == "bottom_up":
             below = size
     return sizes
-
-
-def _faiss():
-    try:
-        import faiss
-    except ImportError as error:
-        raise ValueError("EM index learning needs FAISS: pip install faiss-cpu") from error
-    return faiss

@@ -8,6 +8,12 @@ from recbole_hill.model.base import EmbeddingModel
 _TABLES_ARE_VECTORS = frozenset({"BPR", "LINE"})
 #: RecBole's own models whose ``forward()`` returns all user and all item vectors.
 _FORWARD_GIVES_VECTORS = frozenset({"LightGCN", "NGCF"})
+_ADAPTED = _TABLES_ARE_VECTORS | _FORWARD_GIVES_VECTORS | {"NCL", "SGL"}
+
+
+def has_embeddings(model: nn.Module) -> bool:
+    """Returns whether a model's score is one inner product of a user's and an item's vector."""
+    return isinstance(model, EmbeddingModel) or type(model).__name__ in _ADAPTED
 
 
 def user_item_embeddings(model: nn.Module) -> tuple[Tensor, Tensor]:

@@ -55,7 +55,7 @@ class HILL(EmbeddingModel):
         self.trained_epochs = 0
         self.index: HierarchicalIndex | None = None
         self.nodes: NodeVectors | None = None
-        #: Search through this instead of scoring every item, when set (``retrieval: beam``).
+        #: Search through this instead of scoring every item, when set (``retrieval`` not exact).
         self.retriever = None
         #: Vectors that replace the weights' own: the ``average`` control's in evaluation, the
         #: backbone's while an index is learnt apart from it.

@@ -116,5 +116,6 @@ def _notes(rows: list[dict]) -> list[str]:
         notes.append(note)
     for row in rows:
         if found := row.get("retrieval"):
-            notes.append(f"- seed {row['seed']}: beam search finds {retrieval_note(found)}")
+            search = found.get("search", "beam")  # rows before there was FAISS do not say
+            notes.append(f"- seed {row['seed']}: {search} search finds {retrieval_note(found)}")
     return notes

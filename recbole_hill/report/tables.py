@@ -40,7 +40,8 @@ def _notes(rows: list[dict]) -> list[str]:
         notes.append(f"HILL kept the {stages['HILL']['kept']} weights")
     for row in rows:
         if found := row.get("retrieval"):
-            notes.append(f"beam search: {retrieval_note(found)}")
+            search = found.get("search", "beam")  # rows before there was FAISS do not say
+            notes.append(f"{search} search: {retrieval_note(found)}")
     return notes
 
 

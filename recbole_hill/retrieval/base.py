@@ -1,10 +1,14 @@
 """The contract of every retriever: (scores, ids) of the best unseen items, in one order."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 #: Bound on the float32 entries of a block of users' largest array, 64 MiB.
 BLOCK_ENTRIES = 1 << 24
+#: Rows that a message about bad vectors names.
+_NAMED = 3
 
 
 class Retriever:
@@ -18,7 +22,8 @@ class Retriever:
         item_ids: The id of each row, ascending, shape (I,); the row itself if None.
 
     Raises:
-        ValueError: If the vectors are not a matrix, or the ids not ascending or not one per row.
+        ValueError: If the vectors are not a matrix or not finite, or the ids not ascending or not
+            one per row.
     """
 
     def __init__(self, item_vectors: Tensor, item_ids: Tensor | None = None):
@@ -26,6 +31,7 @@ class Retriever:
             raise ValueError(
                 f"item_vectors must have shape (I, D), got {tuple(item_vectors.shape)}"
             )
+        require_finite("item_vectors", item_vectors)
         self.item_vectors = item_vectors.detach().float()
         n_items, device = len(item_vectors), item_vectors.device
         if item_ids is None:
@@ -65,8 +71,7 @@ class Retriever:
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
         users = users.to(self.item_vectors)
-        if not bool(users.isfinite().all()):
-            raise ValueError("users must be finite; the model has diverged")
+        require_finite("users", users)
         seen_users, seen_items = self._seen(exclude, len(users))
         scores = users.new_full((len(users), k), -torch.inf)
         ids = torch.full((len(users), k), -1, dtype=torch.int64, device=users.device)
@@ -101,6 +106,22 @@ class Retriever:
         self.scored += scores.numel()
         return top_k(scores, k)
 
+    def _mask(self, scores: Tensor, items: Tensor, seen: tuple[Tensor, Tensor]) -> Tensor:
+        """Sets the seen items' scores to minus infinity, in place.
+
+        Args:
+            scores: Shape (B, N), -inf at unfilled places.
+            items: Their item rows, shape (B, N), -1 at unfilled places.
+            seen: Pairs (user row, item row).
+        """
+        users, rows = seen
+        if not len(users):
+            return scores
+        n_items = len(self.item_vectors)
+        own = torch.arange(len(scores), device=scores.device).unsqueeze(1) * n_items
+        # An unfilled place (-1) may look like the last item of the user before; it is -inf anyway.
+        return scores.masked_fill_(torch.isin(own + items, users * n_items + rows), -torch.inf)
+
     def _seen(self, exclude: tuple[Tensor, Tensor] | None, n_users: int) -> tuple[Tensor, Tensor]:
         """Returns (user row, item row) of the excluded pairs, sorted by user row."""
         device = self.item_ids.device
@@ -120,6 +141,27 @@ class Retriever:
         rows, items = rows[known], items[known]
         order = torch.argsort(rows, stable=True)
         return rows[order], items[order]
+
+
+def require_finite(name: str, vectors: Tensor, tokens: Sequence[str] | None = None) -> None:
+    """Refuses vectors with NaN or infinity.
+
+    Args:
+        name: What they are, for the message.
+        vectors: Shape (N, D).
+        tokens: The external id of each row, to be named in the row's place.
+
+    Raises:
+        ValueError: Naming how many rows, and the first of them.
+    """
+    bad = (~vectors.isfinite()).any(1).nonzero().flatten().tolist()
+    if bad:
+        first = [str(row) if tokens is None else repr(str(tokens[row])) for row in bad[:_NAMED]]
+        which = f"{'row' if tokens is None else 'id'} {', '.join(first)}"
+        raise ValueError(
+            f"{name} must be finite, but {len(bad):,} of {len(vectors):,} are not "
+            f"({which}{', ...' if len(bad) > _NAMED else ''}); the model has diverged"
+        )
 
 
 def top_k(scores: Tensor, k: int, ids: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,64 @@
+"""The retriever that a name in the settings or on the command line asks for."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.retrieval.base import Retriever
+from recbole_hill.retrieval.beam import BeamRetriever
+from recbole_hill.retrieval.descent import beam_widths
+from recbole_hill.retrieval.exact import ExactRetriever
+from recbole_hill.retrieval.faiss_ivf import FaissRetriever
+
+RETRIEVALS = ("exact", "beam", "faiss")
+
+
+def choose_retriever(
+    name: str,
+    items: Tensor,
+    index: HierarchicalIndex | None = None,
+    *,
+    beam_width: int | Sequence[int] | str | None = None,
+    faiss_probe: str = "beam",
+) -> Retriever:
+    """Builds a retriever over a model's current item vectors.
+
+    Args:
+        name: ``exact`` | ``beam`` | ``faiss``.
+        items: Item vectors with RecBole's padding row first, shape (I + 1, D); the ids found are
+            RecBole's, 1..I.
+        index: The tree over items 1..I, for ``beam`` and ``faiss``. Only who belongs to which node
+            is taken from it: the nodes' vectors are the means of the current item vectors.
+        beam_width: Nodes kept per depth, coarsest first. The last is how many of FAISS's lists are
+            scanned, whoever picks them.
+        faiss_probe: Who does: ``beam`` | ``nodes``, see
+            :class:`~recbole_hill.retrieval.faiss_ivf.FaissRetriever`.
+
+    Raises:
+        ValueError: If the name is none of these, or there is no index or no fitting one.
+    """
+    require_retrieval(name)
+    vectors, ids = items[1:], torch.arange(1, len(items), device=items.device)
+    if name == "exact":
+        return ExactRetriever(vectors, ids)
+    if index is None:
+        raise ValueError(f"retrieval {name} needs an index, and there is none; accepted is exact")
+    index = index.refreshed(vectors.detach().cpu().numpy())
+    if name == "beam":
+        return BeamRetriever(index, vectors, ids, beam_width=beam_width)
+    if faiss_probe == "beam":
+        return FaissRetriever(index, vectors, ids, beam_width=beam_width)
+    n_probe = beam_widths(beam_width, tuple(reversed(index.nodes_per_depth)))[-1]
+    return FaissRetriever(index, vectors, ids, probe=faiss_probe, n_probe=n_probe)
+
+
+def require_retrieval(name: str) -> None:
+    """Refuses a name that is no retriever's.
+
+    Raises:
+        ValueError: Naming it and what is accepted.
+    """
+    if name not in RETRIEVALS:
+        raise ValueError(f"retrieval must be one of {', '.join(RETRIEVALS)}, got {name!r}")

@@ -1,0 +1,178 @@
+"""The way down the hierarchical index that the retrievers share: users to depth-1 nodes."""
+
+from collections.abc import Sequence
+from numbers import Integral
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.retrieval.base import BLOCK_ENTRIES, top_k
+
+
+class Children:
+    """The children of the nodes of one depth, with their vectors.
+
+    Args:
+        starts: Node n's children are ``members[starts[n]:starts[n + 1]]``, shape (K + 1,).
+        members: Ids of the depth below, shape (N,).
+        vectors: Vectors of the depth below by id, shape (N, D).
+    """
+
+    def __init__(self, starts: np.ndarray, members: np.ndarray, vectors: Tensor):
+        self.starts, self.members = (
+            torch.from_numpy(array.copy()).to(vectors.device) for array in (starts, members)
+        )
+        # In the order of the lists: a node's children are read from one stretch of memory.
+        self.vectors = vectors[self.members]
+
+    def score(self, users: Tensor, beam: Tensor) -> tuple[Tensor, Tensor, int]:
+        """Scores all children of each user's nodes.
+
+        Args:
+            users: Shape (B, D).
+            beam: Node ids, shape (B, W), -1 where there is none.
+
+        Returns:
+            Scores and ids of the children, each (B, longest list), filled up with -inf and -1, and
+            the number of inner products.
+        """
+        nodes = beam.clamp_min(0)
+        first = self.starts[nodes]
+        sizes = (self.starts[nodes + 1] - first) * (beam >= 0)  # (B, W)
+        lengths = sizes.sum(1)
+        sizes = sizes.flatten()
+        # All children one after the other: the n-th child of a list is n places after its start.
+        ends = sizes.cumsum(0)
+        shift = (first.flatten() - (ends - sizes)).repeat_interleave(sizes)
+        places = shift + torch.arange(len(shift), device=beam.device)
+        filled = torch.arange(int(lengths.max()), device=beam.device) < lengths.unsqueeze(1)
+        padded = torch.zeros(filled.shape, dtype=torch.int64, device=beam.device)
+        padded.masked_scatter_(filled, places)
+        vectors = self.vectors.index_select(0, padded.flatten()).view(*padded.shape, -1)
+        # The user on the left: PyTorch's batched product of a matrix and a column is many times
+        # slower on a CPU.
+        scores = torch.bmm(users.unsqueeze(1), vectors.transpose(1, 2)).squeeze(1)
+        ids = self.members[padded].masked_fill_(~filled, -1)
+        return scores.masked_fill_(~filled, -torch.inf), ids, len(places)
+
+    def most(self, width: int) -> int:
+        """Returns the most children that ``width`` nodes can have: those of the largest."""
+        return int(torch.diff(self.starts).sort().values[-width:].sum())
+
+
+class Descent:
+    """Keeps the best nodes of the coarsest depth, then of their children, down to depth 1.
+
+    Every parent -> child list is the index's own: a node is scored only if all nodes above it were
+    kept. Depths at which every node is kept are not scored, since there is nothing to choose.
+
+    Args:
+        index: The index.
+        item_vectors: Shape (I, D); row r is the index's item r. The nodes go to their device.
+        beam_width: Nodes kept per user: one number for all depths, one per depth (coarsest first),
+            or ``"full"`` to keep all. More than there are means all.
+
+    Raises:
+        ValueError: If the index and the vectors do not fit, or a width is less than 1.
+    """
+
+    def __init__(
+        self,
+        index: HierarchicalIndex,
+        item_vectors: Tensor,
+        beam_width: int | Sequence[int] | str,
+    ):
+        require_fit(index, item_vectors)
+        #: Nodes kept at each depth, coarsest first.
+        self.widths = beam_widths(beam_width, tuple(reversed(index.nodes_per_depth)))
+        nodes = [torch.from_numpy(v.copy()).to(item_vectors.device) for v in index.vectors]
+        self._coarsest_first = nodes[::-1]
+        #: The nodes of depths L, ..., 2 as lists of children.
+        self._children = [
+            Children(*index.children(depth), nodes[depth - 2])
+            for depth in range(index.depth, 1, -1)
+        ]
+        #: Users that can go down at once, which bounds the memory.
+        self.block = min(
+            (self.fitting(children, level) for level, children in enumerate(self._children)),
+            default=BLOCK_ENTRIES,
+        )
+
+    def fitting(self, children: Children, level: int) -> int:
+        """Returns how many users' children of the nodes kept can be scored at once.
+
+        Args:
+            children: Those of the level's nodes.
+            level: Place in ``widths``: 0 for depth L, L - 1 for depth 1.
+        """
+        counts = [len(nodes) for nodes in self._coarsest_first[: level + 1]]
+        if self.widths[: level + 1] == tuple(counts):  # all are kept: nothing is gathered
+            return BLOCK_ENTRIES
+        entries = children.most(self.widths[level]) * children.vectors.shape[1]
+        return max(1, BLOCK_ENTRIES // entries)
+
+    def nodes(self, users: Tensor) -> tuple[Tensor | None, int]:
+        """Returns each user's depth-1 nodes.
+
+        Args:
+            users: Shape (B, D).
+
+        Returns:
+            Node ids (B, at most the width), -1 where there is none, best first, or None if every
+            node of every depth is kept; and the number of inner products.
+        """
+        beam, scored = None, 0
+        for level, width in enumerate(self.widths):
+            if beam is not None:
+                scores, nodes, count = self._children[level - 1].score(users, beam)
+                kept, beam = top_k(scores, width, nodes)
+                beam = torch.where(kept > -torch.inf, beam, -1)
+                scored += count
+            elif width < len(self._coarsest_first[level]):
+                scores = users @ self._coarsest_first[level].T  # (B, K_depth)
+                beam = top_k(scores, width)[1]
+                scored += scores.numel()
+        return beam, scored
+
+
+def require_fit(index: HierarchicalIndex, item_vectors: Tensor) -> None:
+    """Refuses an index over other items, or over vectors of another model.
+
+    Raises:
+        ValueError: Naming both sizes.
+    """
+    if index.n_items != len(item_vectors):
+        raise ValueError(f"the index holds {index.n_items} items, the vectors {len(item_vectors)}")
+    width = index.vectors[0].shape[1]
+    if width != item_vectors.shape[1]:
+        raise ValueError(
+            f"the index's node vectors are {width} wide, the item vectors {item_vectors.shape[1]}: "
+            f"the index is another model's"
+        )
+
+
+def beam_widths(beam_width: int | Sequence[int] | str, nodes: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns the nodes kept per depth, at most those that there are.
+
+    Args:
+        beam_width: As for :class:`Descent`.
+        nodes: Nodes per depth, coarsest first, K_L, ..., K_1.
+
+    Raises:
+        ValueError: If it is neither ``"full"`` nor a positive integer, nor one per depth.
+    """
+    if beam_width == "full":
+        return nodes
+    widths = (beam_width,) * len(nodes) if isinstance(beam_width, Integral) else beam_width
+    if (
+        not isinstance(widths, Sequence)
+        or len(widths) != len(nodes)
+        or any(not isinstance(width, Integral) or width < 1 for width in widths)
+    ):
+        raise ValueError(
+            f"beam_width must be a positive integer, one per depth of {nodes}, or 'full'; "
+            f"got {beam_width!r}"
+        )
+    return tuple(min(pair) for pair in zip(widths, nodes, strict=True))
