@@ -38,9 +38,7 @@ def settings_of(tiny_path, root, **changes) -> dict:
 def learnt(request, tiny_path, tmp_path_factory):
     """A finished run whose index was learnt by gradient."""
     root = tmp_path_factory.mktemp("saved")
-    return run(
-        "HILL", "tiny", overrides=settings_of(tiny_path, root, index_learning=request.param)
-    )
+    return run("HILL", "tiny", overrides=settings_of(tiny_path, root, index_learning=request.param))
 
 
 def learning(result) -> str:
@@ -160,9 +158,7 @@ def test_index_loss_by_hand(tiny_path, tmp_path, backbone, direction):
                 difference = (users[user] * (other - positives)).sum(1) / model.backbone.tau
                 ranking.append(torch.nn.functional.softplus(difference).mean())
     steps = model.learner.schedule.warmup_steps
-    expected = 0.7 / steps * (
-        2 * sum(ranking) / 2 + 3 * learnt.reconstruction + 5 * learnt.balance
-    )
+    expected = 0.7 / steps * (2 * sum(ranking) / 2 + 3 * learnt.reconstruction + 5 * learnt.balance)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -193,17 +189,15 @@ def test_each_trick_switches_off_alone(tiny_path, tmp_path):
     """Table 4: temperature schedule, balance, warm-up."""
 
     def first_step(**changes):
-        model, batch, _ = model_and_batch(
-            tiny_path, tmp_path, backbone="LightGCN", index_warmup_epochs=1, **changes
-        )
+        changes = {"backbone": "LightGCN", "index_warmup_epochs": 1, **changes}
+        model, _, _ = model_and_batch(tiny_path, tmp_path, **changes)
         return model.learner.schedule.alpha_at(0), model.learner.weight(), model.settings
 
     alpha, weight, settings = first_step()
     assert alpha < settings.index_alpha and weight < 1 and settings.index_balance > 0
     assert first_step(index_alpha_power=0)[:2] == (settings.index_alpha, weight)
     assert first_step(index_balance=0)[:2] == (alpha, weight)
-    without = model_and_batch(tiny_path, tmp_path, backbone="LightGCN", index_warmup_epochs=0)[0]
-    assert without.learner.weight() == 1
+    assert first_step(index_warmup_epochs=0)[:2] == (alpha, 1)
 
 
 def test_the_nodes_start_from_items_after_the_backbones_first_epochs(tiny_path, tmp_path):

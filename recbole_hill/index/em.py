@@ -11,6 +11,7 @@ from numbers import Integral
 import numpy as np
 from tqdm import tqdm
 
+from recbole_hill.finite import require_finite
 from recbole_hill.index.hierarchy import DIRECTIONS, HierarchicalIndex, means
 from recbole_hill.optional import require_faiss
 
@@ -96,8 +97,7 @@ def cluster(
     n, dim = vectors.shape
     if not 1 <= k <= n:
         raise ValueError(f"nodes_per_depth asks for {k} nodes over {n} points")
-    if not np.isfinite(vectors).all():
-        raise ValueError("item vectors must be finite; the backbone has diverged")
+    require_finite("item vectors", vectors)
     order = np.lexsort(vectors.T[::-1])
     points = np.ascontiguousarray(vectors[order], dtype=np.float32)
     if k == n:

@@ -299,22 +299,6 @@ class HierarchicalIndex:
         return replace(self, vectors=tuple(vectors))
 
 
-def require_finite(vectors, what: str):
-    """Returns a matrix, array or tensor, of finite numbers as it is.
-
-    Raises:
-        ValueError: Naming the first row that holds another, and how many rows do.
-    """
-    finite = (vectors - vectors == 0).all(1)
-    if not bool(finite.all()):
-        rows = (~finite).nonzero()[0]
-        raise ValueError(
-            f"{what} must be finite, but {int((~finite).sum()):,} of {len(vectors):,} rows are "
-            f"not, the first being row {int(rows.flatten()[0])}; has the backbone diverged?"
-        )
-    return vectors
-
-
 def means(vectors: np.ndarray, assignment: np.ndarray, n_nodes: int) -> np.ndarray:
     """Returns the mean vector of each node's members.
 

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from recbole_hill.finite import require_finite
 from recbole_hill.index.attention import NodeAttention, nearest_nodes
 from recbole_hill.index.codes import Load, tree_of_codes
 from recbole_hill.index.em import check_sizes, cluster
-from recbole_hill.index.hierarchy import HierarchicalIndex, require_finite
+from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.index.schedules import Balance, Schedule
 
 #: k-means iterations that the first nodes are made with.
@@ -80,7 +81,11 @@ class LearnedIndex(nn.Module):
         super().__init__()
         self.sizes = check_sizes(nodes_per_depth, direction)
         self.direction, self.schedule, self.precision = direction, schedule, precision
-        self.nodes = nn.ParameterList(torch.randn(size, dim) * 0.1 for size in self.sizes)
+        # Random numbers of their own: a backbone trains the same with and without an index.
+        generator = torch.Generator().manual_seed(0)
+        self.nodes = nn.ParameterList(
+            torch.randn(size, dim, generator=generator) * 0.1 for size in self.sizes
+        )
         self.balance = nn.ModuleList(Balance(size, balance_batches) for size in self.sizes)
         #: Training steps taken; with the weights, so that a resumed run knows where it was.
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
@@ -107,7 +112,7 @@ class LearnedIndex(nn.Module):
         Raises:
             ValueError: If there are fewer items than nodes, or a vector is not finite.
         """
-        points = require_finite(vectors.detach().float(), "item vectors").cpu().numpy()
+        points = _usable(vectors).cpu().numpy()
         check_sizes(self.sizes, self.direction, len(points))
         for layer in self._layers():
             size = self.sizes[layer]
@@ -120,13 +125,14 @@ class LearnedIndex(nn.Module):
         self.started.fill_(True)
 
     @torch.no_grad()
-    def revive(self, vectors: Tensor) -> int:
+    def revive(self, vectors: Tensor, generator: torch.Generator | None = None) -> int:
         """Gives each node without an item a new place: at an item far from its own node.
 
         Items are drawn with probability proportional to their squared distance, as k-means++ does.
 
         Args:
             vectors: Item vectors, shape (I, D).
+            generator: Of the draws; torch's own if None.
 
         Returns:
             The number of nodes revived.
@@ -138,8 +144,9 @@ class LearnedIndex(nn.Module):
             distance = (seen - nodes[code]).square().sum(1)
             n_dead = min(int(dead.sum()), int((distance > 0).sum()))
             if n_dead:
-                rows = torch.multinomial(distance, n_dead)
-                noise = torch.randn_like(seen[rows]) * _REVIVAL_NOISE * seen.square().mean().sqrt()
+                rows = torch.multinomial(distance, n_dead, generator=generator)
+                noise = seen.new_empty(n_dead, seen.shape[1]).normal_(generator=generator)
+                noise *= _REVIVAL_NOISE * seen.square().mean().sqrt()
                 nodes[torch.nonzero(dead).squeeze(1)[:n_dead]] = seen[rows] + noise
                 total += n_dead
         return total
@@ -223,7 +230,7 @@ class LearnedIndex(nn.Module):
 
         Args: see :meth:`fit`.
         """
-        vectors = require_finite(vectors.detach().float(), "item vectors")
+        vectors = _usable(vectors)
         generator = torch.Generator().manual_seed(seed)
         rate = learning_rate * float(vectors.square().mean().sqrt())
         optimizer = torch.optim.Adam(self.nodes.parameters(), lr=rate)
@@ -236,7 +243,7 @@ class LearnedIndex(nn.Module):
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-            self.revive(vectors)
+            self.revive(vectors, generator)
         return self.eval()
 
     # -- publishing -----------------------------------------------------------------------------
@@ -272,7 +279,7 @@ class LearnedIndex(nn.Module):
         Raises:
             ValueError: If a vector is not finite.
         """
-        vectors = require_finite(vectors.detach().float(), "item vectors")
+        vectors = _usable(vectors)
         points, codes = vectors.cpu().numpy(), self.codes(vectors)
         books = [nodes.detach().cpu().numpy() for nodes in self.nodes]
         if self.direction == "top_down":
@@ -302,6 +309,12 @@ class LearnedIndex(nn.Module):
             yield layer, seen, code
             nodes = self.nodes[layer].data  # as the caller left them
             seen = seen - nodes[code] if self.direction == "top_down" else nodes
+
+
+def _usable(vectors: Tensor) -> Tensor:
+    """Returns item vectors as float32 without a gradient; refuses NaN and infinity."""
+    require_finite("item vectors", vectors)
+    return vectors.detach().float()
 
 
 def _mean_square(vectors: Tensor) -> Tensor:
