@@ -32,6 +32,8 @@ def _notes(rows: list[dict]) -> list[str]:
         f"seed {first['seed']}, {first['device']}, commit {first['commit']}",
         "seconds: " + ", ".join(f"{name} {fact['seconds']:.1f}" for name, fact in stages.items()),
     ]
+    if "warm_start" in stages:
+        notes.append(_warm_start_note(stages))
     if "pairs" in stages:
         per_depth = stages["pairs"]["per_depth"]
         counts = ", ".join(f"depth {depth}: {count:,}" for depth, count in per_depth.items())
@@ -42,6 +44,19 @@ def _notes(rows: list[dict]) -> list[str]:
         if found := row.get("retrieval"):
             notes.append(f"beam search: {retrieval_note(found)}")
     return notes
+
+
+def _warm_start_note(stages: dict) -> str:
+    """Returns what a run that continues another took over, and how far its index moved."""
+    facts = stages["warm_start"]
+    changes = "; ".join(
+        f"{side}: {facts[f'{side}_kept']:,} kept, {facts[f'{side}_added']:,} added, "
+        f"{facts[f'{side}_removed']:,} removed"
+        for side in ("items", "users")
+    )
+    drift = stages.get("index", {}).get("drift", ())
+    moved = ", ".join(f"{share:.2%} at depth {depth}" for depth, share in enumerate(drift, start=1))
+    return f"continued from {facts['from']}; {changes}" + (f"; moved: {moved}" if moved else "")
 
 
 def retrieval_note(found: dict) -> str:
