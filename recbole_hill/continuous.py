@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from recbole_hill.checkpoint import load_weights, random_state, restore_random_state
 from recbole_hill.config import HillConfig, internal_defaults, read_properties
 from recbole_hill.data.ids import IDS, Ids, places
-from recbole_hill.data.splits import load_data, require_same_data
+from recbole_hill.data.splits import Data, load_data, require_same_data
 from recbole_hill.index.codes import codes_of_tree, drift, matched
 from recbole_hill.index.hierarchy import HierarchicalIndex, means
 from recbole_hill.model.fit_once import train_matrix
@@ -101,19 +101,61 @@ class OldRun:
         return before + self.stages["backbone"]["epochs"]
 
 
+def seen_before(folder: str | Path, data: Data) -> dict[str, float | None]:
+    """Says how much of what a run chooses by and is tested on, the runs before it trained on.
+
+    New test data that are later than all old ones give 0. Validation does not: ``holdout`` draws it
+    from the whole train set, of which the old run may have seen nine tenths.
+
+    Args:
+        folder: The run to continue.
+        data: The new data.
+
+    Returns:
+        Shares of the interactions in ``valid`` and ``test``; None if the data of that run, or of
+        one that it continued, are no longer there.
+    """
+    trained = []
+    while folder:
+        try:
+            settings = read_config(Path(folder))
+            trained.append(_pairs(_data_of(Path(folder), settings).train))
+        except (OSError, ValueError):
+            return {"valid": None, "test": None}
+        folder = settings.get("warm_start")
+    trained = np.concatenate(trained)
+    parts = {part: _pairs(getattr(data, part)) for part in ("valid", "test")}
+    return {part: float(np.isin(pairs, trained).mean()) for part, pairs in parts.items()}
+
+
+def _pairs(loader) -> np.ndarray:
+    """Returns a loader's interactions as text in external ids, shape (E,)."""
+    dataset = loader._dataset
+    users, items = (
+        dataset.field2id_token[field][dataset.inter_feat[field].numpy()].astype(str)
+        for field in (dataset.uid_field, dataset.iid_field)
+    )
+    return np.char.add(np.char.add(users, "\t"), items)
+
+
 def _ids_of(folder: Path, settings: dict) -> Ids:
     """Returns a run's ids; of a run before ids were kept, from its data if they still are there."""
     if (folder / IDS).is_file():
         return Ids.load(folder)
     try:
-        with _random_numbers_kept():
-            data = load_data(HillConfig(None, None, None, {**settings, "run_dir": str(folder)}))
-        require_same_data(folder, data.sha256)
+        return Ids.of(_data_of(folder, settings).dataset)
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
             f"warm_start: {folder} has no {IDS}, and its data cannot be read again: {error}"
         ) from error
-    return Ids.of(data.dataset)
+
+
+def _data_of(folder: Path, settings: dict) -> Data:
+    """Reads a run's own data again; they must be the same."""
+    with _random_numbers_kept():
+        data = load_data(HillConfig(None, None, None, {**settings, "run_dir": str(folder)}))
+    require_same_data(folder, data.sha256)
+    return data
 
 
 @contextmanager

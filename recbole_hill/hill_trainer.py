@@ -71,12 +71,12 @@ class HILLTrainer(RunTrainer):
         Raises:
             ValueError: If that run is of another model or other data, or its weights do not fit.
         """
-        theirs = read_config(folder)
         if self.config["warm_start"]:
             raise ValueError(
                 f"backbone_from {folder} and warm_start {self.config['warm_start']} both say where "
                 "the weights come from; accepted is one of them"
             )
+        theirs = read_config(folder)
         if self.settings.index_learning == "joint":
             raise ValueError(
                 "backbone_from gives a trained backbone, index_learning joint trains one with its "

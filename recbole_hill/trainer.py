@@ -73,6 +73,8 @@ class RunTrainer(Trainer):
         self.best_epoch = -1
         self.learning_rate_rule = LearningRateRule.from_config(config)
         self.stages: dict[str, dict] = _read_json(self.run_dir / STAGES)
+        #: What ``warm_start`` records beside its own facts: a trainer never sees the test set.
+        self.warm_start_facts: dict = {}
         #: Epochs that the backbone was trained for in the runs that this one continues.
         self.epochs_before = 0
 
@@ -119,7 +121,10 @@ class RunTrainer(Trainer):
             self.continue_index(old, train_data)
             if "warm_start" not in self.stages:
                 self.clock(time.perf_counter() - started)
-                facts |= {"epochs_before": old.epochs, "from": str(old.folder)}
+                facts |= {
+                    "epochs_before": old.epochs,
+                    "from": str(old.folder),
+                } | self.warm_start_facts
                 changed = old.changed_settings(self.config)
                 self.finish_stage("warm_start", **facts, settings_changed=changed)
                 self.logger.info(f"warm start: {facts}")

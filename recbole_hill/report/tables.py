@@ -56,7 +56,18 @@ def _warm_start_note(stages: dict) -> str:
     )
     drift = stages.get("index", {}).get("drift", ())
     moved = ", ".join(f"{share:.2%} at depth {depth}" for depth, share in enumerate(drift, start=1))
-    return f"continued from {facts['from']}; {changes}" + (f"; moved: {moved}" if moved else "")
+    seen = facts.get("seen_before", {})
+    if None in seen.values():
+        seen_note = "; it is unknown how much of validation and test the old run trained on"
+    elif seen:
+        seen_note = (
+            f"; the old run trained on {seen['valid']:.2%} of validation and "
+            f"{seen['test']:.2%} of test"
+        )
+    else:
+        seen_note = ""
+    moved = f"; moved: {moved}" if moved else ""
+    return f"continued from {facts['from']}; {changes}{moved}{seen_note}"
 
 
 def retrieval_note(found: dict) -> str:
