@@ -18,9 +18,10 @@ from recbole_hill.adapt.finetune import PairLoss, TestTimeTraining, move_toward_
 from recbole_hill.adapt.interest import interest_from_lists, union
 from recbole_hill.adapt.pairs import Pairs, extract_pairs, random_nodes, random_users
 from recbole_hill.checkpoint import load_weights, set_model_weights
-from recbole_hill.continuous import OldIndex, OldRun
+from recbole_hill.continuous import OldRun
 from recbole_hill.data.splits import known_data, require_same_data
 from recbole_hill.evaluation.retrieval import compare_retrievers
+from recbole_hill.index.carried import OldIndex
 from recbole_hill.index.em import learn_index
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.retrieval.beam import BeamRetriever

@@ -121,15 +121,10 @@ class RunTrainer(Trainer):
             self.continue_index(old, train_data)
             if "warm_start" not in self.stages:
                 self.clock(time.perf_counter() - started)
-                facts |= {
-                    "epochs_before": old.epochs,
-                    "from": str(old.folder),
-                } | self.warm_start_facts
-                changed = old.changed_settings(self.config)
-                self.finish_stage("warm_start", **facts, settings_changed=changed)
+                facts |= {"from": str(old.folder), "epochs_before": old.epochs}
+                facts |= {"settings_changed": old.changed_settings(self.config)}
+                self.finish_stage("warm_start", **facts, **self.warm_start_facts)
                 self.logger.info(f"warm start: {facts}")
-                for key, (theirs, ours) in changed.items():
-                    self.logger.info(f"warm start: {key} is {ours}, the old run's was {theirs}")
         self.epochs_before = self.stages["warm_start"]["epochs_before"]
 
     def needs_old_run(self) -> bool:

@@ -14,10 +14,11 @@ from conftest import tiny_settings
 
 from recbole_hill.checkpoint import load_weights
 from recbole_hill.config import HillConfig
-from recbole_hill.continuous import OldIndex, OldRun, carried_over, take_over
+from recbole_hill.continuous import OldRun, take_over
 from recbole_hill.data.ids import Ids
 from recbole_hill.data.lightgcn import prepare
 from recbole_hill.data.splits import load_data
+from recbole_hill.index.carried import OldIndex, carried_over
 from recbole_hill.index.codes import codes_of_tree, drift, matched
 from recbole_hill.index.em import learn_index
 from recbole_hill.index.hierarchy import HierarchicalIndex
