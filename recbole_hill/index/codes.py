@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.index.hierarchy import HierarchicalIndex, nearest_rows
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,65 @@ class Load:
         )
 
 
-def drift(before: np.ndarray, after: np.ndarray) -> list[float]:
+def drift(before: np.ndarray, after: np.ndarray, direction: str = "bottom_up") -> list[float]:
     """Returns the share of items whose node changed, at depths 1..L.
 
     Args:
         before: Nodes of the items that both snapshots hold, depth 1 first, shape (L, N).
         after: The same items' nodes later, shape (L, N).
+        direction: Of the index; a ``top_down`` node is a code prefix, so that an item whose coarse
+            code changed has moved at all finer depths too.
     """
     if before.shape != after.shape:
         raise ValueError(f"drift needs codes of one shape, got {before.shape} and {after.shape}")
-    return [float(x) for x in (before != after).mean(1)] if before.shape[1] else [0.0] * len(before)
+    moved = before != after
+    if direction == "top_down":
+        moved = np.logical_or.accumulate(moved[::-1])[::-1]
+    return [float(x) for x in moved.mean(1)] if before.shape[1] else [0.0] * len(before)
+
+
+def matched(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Renames later nodes by earlier ones, where the numbers of the two mean nothing to each other.
+
+    A node takes the name of the earlier node that it shares most items with (ties: the smallest).
+    So an item has moved if the company that it is in came from elsewhere: a node that splits moves
+    nobody, of two that merge the smaller one moves, and an item left alone has not moved.
+
+    Args:
+        before: Nodes of the items that both snapshots hold, depth 1 first, shape (L, N).
+        after: The same items' nodes later, under any numbers, shape (L, N).
+
+    Returns:
+        ``after`` in the numbers of ``before``, for :func:`drift`, shape (L, N).
+    """
+    renamed = np.empty_like(after)
+    for depth, pair in enumerate(zip(after, before, strict=True)):
+        (later, earlier), shared = np.unique(pair, axis=1, return_counts=True)
+        order = np.lexsort((earlier, -shared, later))
+        nodes, first = np.unique(later[order], return_index=True)
+        renamed[depth] = earlier[order][first][np.searchsorted(nodes, after[depth])]
+    return renamed
+
+
+def codes_of_tree(index: HierarchicalIndex, codebooks: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns the codes that a published index was made of: its nodes, in the codebooks' numbers.
+
+    A node's vector is its row of the codebook (``top_down``: over its parent's vector), so that the
+    nearest row is the row itself.
+
+    Args:
+        index: What :meth:`recbole_hill.index.lti.LearnedIndex.publish` returned.
+        codebooks: Of depths 1..L, each (K_d, D).
+
+    Returns:
+        Shape (L, I).
+    """
+    codes = []
+    for depth, (vectors, book) in enumerate(zip(index.vectors, codebooks, strict=True), start=1):
+        if index.direction == "top_down" and depth < index.depth:
+            vectors = vectors - index.vectors[depth][index.parents[depth]]
+        codes.append(nearest_rows(vectors, book)[index.assignments(depth)])
+    return np.stack(codes)
 
 
 def tree_of_codes(

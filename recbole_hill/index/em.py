@@ -26,6 +26,7 @@ def learn_index(
     iterations: int = 20,
     progress: bool = False,
     previous: HierarchicalIndex | None = None,
+    starts: Sequence[np.ndarray] | None = None,
 ) -> HierarchicalIndex:
     """Clusters items into a hierarchy.
 
@@ -43,6 +44,8 @@ def learn_index(
         iterations: Of each k-means, at most; it stops when no centre moves.
         progress: Whether to show a bar.
         previous: An index of the same items to start from (``bottom_up``): the last EM round's.
+        starts: Centres to start from (``bottom_up``), per depth at most K_d rows: an older index's.
+            Points far from them all make up for those that are missing.
 
     Raises:
         ValueError: If the sizes or vectors do not fit; names the value and what is accepted.
@@ -51,11 +54,13 @@ def learn_index(
     sizes = check_sizes(nodes_per_depth, direction, len(vectors))
     if direction == "top_down":
         return _residual_codes(vectors, items, sizes, seed, iterations, progress)
-    starts = [None] * len(sizes)
+    starts = starts or [None] * len(sizes)
     if previous is not None and previous.nodes_per_depth == sizes:
         starts = previous.refreshed(vectors).vectors
     parents, points, node = [], vectors, np.arange(len(vectors))
     for size, init in zip(sizes, starts, strict=True):
+        if init is not None:
+            init = _made_up(init, points, size)
         _, parent = cluster(
             points, size, seed=seed, iterations=iterations, progress=progress, init=init
         )
@@ -185,6 +190,15 @@ def _seeds(points: np.ndarray, k: int, seed: int, rounds: int = 1000) -> np.ndar
         shortest[drawn] = 0
         chosen = np.concatenate((chosen, drawn))
     return points[chosen]
+
+
+def _made_up(centres: np.ndarray, points: np.ndarray, k: int) -> np.ndarray:
+    """Adds the points farthest from their nearest centre until there are k centres."""
+    if len(centres) == k:
+        return centres
+    distance = ((points - centres[_assign(points, centres)]) ** 2).sum(1)
+    farthest = np.argsort(-distance, kind="stable")[: k - len(centres)]
+    return np.concatenate((centres, points[farthest]))
 
 
 def _assign(points: np.ndarray, centres: np.ndarray) -> np.ndarray:

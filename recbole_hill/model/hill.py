@@ -85,7 +85,7 @@ class HILL(EmbeddingModel):
         """
         if hasattr(self.backbone, "begin_epoch"):
             self.backbone.begin_epoch(self.trained_epochs + epoch)
-        if self.learning_index and epoch >= self.index_start:
+        if self.learning_index and (self.learner.started or epoch >= self.index_start):
             self._begin_index_epoch()
 
     @property
