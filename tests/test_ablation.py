@@ -45,7 +45,7 @@ def test_a_line_per_variant_with_means_and_spreads():
 def test_what_must_not_be_compared_or_averaged():
     with pytest.raises(ValueError, match="rows of different protocol do not compare"):
         ablation_table([*ROWS, *variant("em", 3, 0.1, 0.8, protocol="published")])
-    with pytest.raises(ValueError, match="the arms were not run|with seed 1 occurs twice"):
+    with pytest.raises(ValueError, match="with seed 1 occurs twice"):
         ablation_table([*ROWS, *variant("em", 1, 0.1, 0.8)])
     with pytest.raises(ValueError, match="rows of different commit are never averaged"):
         ablation_table([*ROWS, *variant("em", 3, 0.1, 0.8, commit="other")])
