@@ -22,7 +22,7 @@ from recbole_hill.settings import HillSettings
 
 #: Items, drawn uniformly, that a batch's negatives of the index loss are taken from: each row's
 #: negative is uniform, yet only so many more pseudo items have to be made.
-_SHARED_NEGATIVES = 256
+_SHARED_NEGATIVES = 128
 
 
 class HILL(EmbeddingModel):
