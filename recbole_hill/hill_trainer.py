@@ -22,6 +22,7 @@ from recbole_hill.continuous import OldRun
 from recbole_hill.data.splits import known_data, require_same_data
 from recbole_hill.evaluation.retrieval import compare_retrievers
 from recbole_hill.index.carried import OldIndex
+from recbole_hill.index.codes import Load, loads_of_tree
 from recbole_hill.index.em import learn_index
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.retrieval.base import Retriever
@@ -150,16 +151,22 @@ class HILLTrainer(RunTrainer):
             self.model.set_index(HierarchicalIndex.load(self.run_dir / INDEX, items=tokens))
             return
         learn = self._by_em if self.settings.index_learning == "em" else self._by_gradient
-        index, seconds, facts = learn(tokens, train_data)
+        index, seconds, loads = learn(tokens, train_data)
+        for depth, load in enumerate(loads, start=1):
+            self.logger.info(f"index, depth {depth}: {load}")
+        facts = {
+            "nodes_per_depth": list(index.nodes_per_depth),
+            "loads": [asdict(load) for load in loads],
+            "steps_per_epoch": len(train_data),
+        }
         if self.old_index is not None:
             facts["drift"] = self.old_index.drift(self._codes(index))
             self.logger.info(f"index: drift per depth {facts['drift']}")
         index.save(self.run_dir / INDEX)
         self.clock(seconds)
-        nodes = list(index.nodes_per_depth)
-        self.finish_stage("index", save_as=START, nodes_per_depth=nodes, **facts)
+        self.finish_stage("index", save_as=START, **facts)
 
-    def _by_em(self, tokens, train_data) -> tuple[HierarchicalIndex, float, dict]:
+    def _by_em(self, tokens, train_data) -> tuple[HierarchicalIndex, float, list[Load]]:
         """Alternates E-steps (k-means over items, then nodes) and M-steps (node targets).
 
         The first E-step starts from the old index where there is one.
@@ -174,9 +181,9 @@ class HILLTrainer(RunTrainer):
             seconds += time.perf_counter() - started
             if round_ < self.settings.em_rounds:
                 seconds += self._train_on_nodes(round_, train_data)
-        return index, seconds, {}
+        return index, seconds, loads_of_tree(index)
 
-    def _by_gradient(self, tokens, train_data) -> tuple[HierarchicalIndex, float, dict]:
+    def _by_gradient(self, tokens, train_data) -> tuple[HierarchicalIndex, float, list[Load]]:
         """Publishes what the joint training learnt, or learns it now on vectors at rest."""
         started, stage, file = time.perf_counter(), "index_learning", "index_learning.safetensors"
         if self.settings.index_learning == "separate":
@@ -188,15 +195,9 @@ class HILLTrainer(RunTrainer):
         self.model.eval()
         _, items = self.model.vectors()
         loads = self.model.learner.loads(items[1:])
-        for depth, load in enumerate(loads, start=1):
-            self.logger.info(f"index, depth {depth}: {load}")
         index = self.model.learner.publish(tokens, items[1:])
         self.model.set_index(index)
-        facts = {
-            "loads": [asdict(load) for load in loads],
-            "steps_per_epoch": len(train_data),
-        }
-        return index, time.perf_counter() - started, facts
+        return index, time.perf_counter() - started, loads
 
     def _learn_apart(self, stage: str, train_data) -> None:
         """Trains the nodes alone, on the backbone's vectors as they are."""

@@ -39,6 +39,12 @@ class Load:
         )
 
 
+def loads_of_tree(index: HierarchicalIndex) -> list[Load]:
+    """Returns the loads of an index's nodes, all of which are used, at depths 1..L."""
+    sizes = enumerate(index.nodes_per_depth, start=1)
+    return [Load.of(index.assignments(depth), size) for depth, size in sizes]
+
+
 def drift(before: np.ndarray, after: np.ndarray, direction: str = "bottom_up") -> list[float]:
     """Returns the share of items whose node changed, at depths 1..L.
 
