@@ -11,6 +11,7 @@ README = HERE / "README.md"
 
 BASELINES = ["gensim"]  # DeepWalk, Node2Vec, Item2Vec
 EXPORT = ["pyarrow"]  # lists as Parquet
+PLOTS = ["matplotlib"]
 TUNE = ["ray[tune]"]
 TEST = ["build", "pytest", "ruff", "torch-geometric"]  # the last: a reference for APPNP and GAT
 
@@ -49,9 +50,10 @@ setup(
     extras_require={
         "baselines": BASELINES,
         "export": EXPORT,
+        "plots": PLOTS,
         "tune": TUNE,
-        "test": [*BASELINES, *EXPORT, *TEST],
-        "all": sorted({*BASELINES, *EXPORT, *TUNE, *TEST}),
+        "test": [*BASELINES, *EXPORT, *PLOTS, *TEST],
+        "all": sorted({*BASELINES, *EXPORT, *PLOTS, *TUNE, *TEST}),
     },
     entry_points={"console_scripts": ["recbole-hill = recbole_hill.cli:main"]},
 )

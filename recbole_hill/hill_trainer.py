@@ -236,6 +236,7 @@ class HILLTrainer(RunTrainer):
             direction=self.settings.index_direction,
             seed=self.config["seed"],
             iterations=self.settings.kmeans_iterations,
+            points_per_node=self.settings.kmeans_points_per_node,
             progress=self.show_progress,
             previous=previous,
             starts=starts,

@@ -25,6 +25,7 @@ _AT_LEAST = {
     "em_epochs": 0,
     "em_weight": 0,
     "kmeans_iterations": 1,
+    "kmeans_points_per_node": 1,
     "index_weight": 0,
     "index_supervision": 0,
     "index_reconstruction": 0,
@@ -55,6 +56,7 @@ class HillSettings:
     em_epochs: int
     em_weight: float
     kmeans_iterations: int
+    kmeans_points_per_node: int
     index_weight: float
     index_supervision: float
     index_reconstruction: float

@@ -231,3 +231,42 @@ def test_equal_sizes_as_table_6_prints_them(planted):
     index = learn_index(vectors, [str(i) for i in range(240)], [30, 30, 8, 2], seed=0)
     assert index.nodes_per_depth == (30, 30, 8, 2)
     np.testing.assert_array_equal(np.sort(index.parents[1]), np.arange(30))
+
+
+def test_few_points_are_all_learnt_from(planted):
+    vectors, _, _ = planted
+    few, many = (cluster(vectors, 10, seed=0, points_per_node=n)[0] for n in (24, 10_000))
+    np.testing.assert_array_equal(few, many)
+
+
+def test_many_points_are_sampled_and_all_assigned(planted, monkeypatch):
+    vectors, fine, _ = planted
+    learnt = []
+    original = em._lloyd
+    monkeypatch.setattr(em, "_lloyd", lambda p, *rest: learnt.append(p) or original(p, *rest))
+    centres, assignment = cluster(vectors, 12, seed=0, points_per_node=10)
+    assert learnt[0].shape == (120, 16)
+    assert len(np.unique(learnt[0], axis=0)) == 120
+    assert same_partition(assignment, fine)
+    order = np.random.default_rng(1).permutation(len(vectors))
+    again = cluster(vectors[order], 12, seed=0, points_per_node=10)
+    np.testing.assert_array_equal(again[0], centres)
+    np.testing.assert_array_equal(again[1], assignment[order])
+    with pytest.raises(ValueError, match="kmeans_points_per_node must be at least 1, got 0"):
+        cluster(vectors, 12, seed=0, points_per_node=0)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 5])
+def test_canonical_order_is_by_all_columns(dim):
+    rng = np.random.default_rng(0)
+    for values in (2, 3, 1000):
+        vectors = rng.integers(-1, values, size=(400, dim)).astype(np.float32)
+        vectors[vectors == 0] *= rng.choice([-1, 1], size=(vectors == 0).sum())  # -0 equals 0
+        np.testing.assert_array_equal(em._canonical_order(vectors), np.lexsort(vectors.T[::-1]))
+
+
+def test_blocks_of_assignment_change_nothing(planted, monkeypatch):
+    vectors, _, _ = planted
+    whole = cluster(vectors, 12, seed=0)
+    monkeypatch.setattr(em, "ASSIGN_BLOCK", 100)
+    np.testing.assert_array_equal(cluster(vectors, 12, seed=0)[1], whole[1])

@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from recbole_hill.index import hierarchy
 from recbole_hill.index.hierarchy import HierarchicalIndex, means, nearest_rows
 
 VECTORS = np.array([[0, 0], [0, 2], [4, 0], [4, 2], [10, 0]], dtype=np.float32)
@@ -205,3 +206,24 @@ def test_means_and_nearest_by_loop():
     np.testing.assert_allclose(means(x, assignment, 6), expected, rtol=1e-5)
     slow = [int(((expected - v) ** 2).sum(1).argmin()) for v in x]
     np.testing.assert_array_equal(nearest_rows(x, expected, block=7), slow)
+
+
+@pytest.mark.parametrize("block", [1, 7, 1 << 16])
+def test_blocks_change_no_mean_distance_or_representative(monkeypatch, block):
+    rng = np.random.default_rng(0)
+    vectors = rng.integers(0, 3, size=(200, 2)).astype(np.float32)  # many equal distances
+    assignment = np.concatenate((np.arange(20), rng.integers(0, 20, 180)))
+    monkeypatch.setattr(hierarchy, "BLOCK", block)
+    index = HierarchicalIndex.build([str(i) for i in range(200)], (assignment,), vectors)
+    for node in range(20):
+        rows = np.flatnonzero(assignment == node)
+        mean = vectors[rows].astype(np.float64).mean(0).astype(np.float32)
+        np.testing.assert_array_equal(index.vectors[0][node], mean)
+        distance = ((vectors[rows] - mean).astype(np.float64) ** 2).sum(1)
+        assert index.representatives[0][node] == rows[distance.argmin()]
+
+
+@pytest.mark.parametrize("items", [["a", "b", "a", "cc"], ["", "x", ""], ["é", "é"]])
+def test_an_item_listed_twice_is_found(items):
+    assert hierarchy._any_twice(np.asarray(items))
+    assert not hierarchy._any_twice(np.unique(items))

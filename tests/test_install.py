@@ -130,7 +130,8 @@ def test_metadata(archives):
     assert metadata["Name"] == "recbole-hill"
     assert metadata["Version"] == recbole_hill.__version__
     assert metadata["Requires-Python"] == ">=3.10"
-    assert set(metadata.get_all("Provides-Extra")) == {"all", "baselines", "export", "test", "tune"}
+    names = ("all", "baselines", "export", "plots", "test", "tune")
+    assert set(metadata.get_all("Provides-Extra")) == set(names)
     assert "recbole-hill = recbole_hill.cli:main" in entry_points
 
     requirements = [Requirement(text) for text in metadata.get_all("Requires-Dist")]
@@ -141,7 +142,7 @@ def test_metadata(archives):
 
     extras = {
         extra: {r.name for r in requirements if r.marker and r.marker.evaluate({"extra": extra})}
-        for extra in ("all", "baselines", "export", "test", "tune")
+        for extra in names
     }
     assert extras["all"] == extras["baselines"] | extras["export"] | extras["test"] | extras["tune"]
     assert extras["export"] - extras["baselines"] == {"pyarrow"} <= extras["test"]

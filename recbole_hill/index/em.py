@@ -5,15 +5,21 @@ The M-step, training the backbone with the current nodes as extra targets, is
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 from numbers import Integral
 
 import numpy as np
 from tqdm import tqdm
 
 from recbole_hill.finite import require_finite
-from recbole_hill.index.hierarchy import DIRECTIONS, HierarchicalIndex, means
+from recbole_hill.index.codes import tree_of_codes
+from recbole_hill.index.hierarchy import DIRECTIONS, HierarchicalIndex, means, squared_distances
 from recbole_hill.optional import require_faiss
+
+#: Rounds of batched k-means++. On Gowalla (8,000 of 40,981) 32 to 1,000 rounds end in the same
+#: objective within 0.4 %, 9 % below random seeds, while 1,000 rounds cost a fifth of k-means.
+BATCHES = 128
+#: Points assigned between two steps of the bar; a multiple of FAISS's own block of 4096 queries.
+ASSIGN_BLOCK = 1 << 17
 
 
 def learn_index(
@@ -24,6 +30,7 @@ def learn_index(
     direction: str = "bottom_up",
     seed: int,
     iterations: int = 20,
+    points_per_node: int = 256,
     progress: bool = False,
     previous: HierarchicalIndex | None = None,
     starts: Sequence[np.ndarray] | None = None,
@@ -42,6 +49,8 @@ def learn_index(
         direction: ``bottom_up`` | ``top_down``.
         seed: Of the k-means++ seeds.
         iterations: Of each k-means, at most; it stops when no centre moves.
+        points_per_node: Size of the sample that a k-means learns from, over its number of nodes;
+            every point is assigned.
         progress: Whether to show a bar.
         previous: An index of the same items to start from (``bottom_up``): the last EM round's.
         starts: Centres to start from (``bottom_up``), per depth at most K_d rows: an older index's.
@@ -52,22 +61,27 @@ def learn_index(
     """
     vectors = np.ascontiguousarray(item_vectors, dtype=np.float32)
     sizes = check_sizes(nodes_per_depth, direction, len(vectors))
+    options = {
+        "seed": seed,
+        "iterations": iterations,
+        "points_per_node": points_per_node,
+        "progress": progress,
+    }
     if direction == "top_down":
-        return _residual_codes(vectors, items, sizes, seed, iterations, progress)
+        return _residual_codes(vectors, items, sizes, options)
     starts = starts or [None] * len(sizes)
     if previous is not None and previous.nodes_per_depth == sizes:
         starts = previous.refreshed(vectors).vectors
-    parents, points, node = [], vectors, np.arange(len(vectors))
+    parents, found, points, node = [], [], vectors, np.arange(len(vectors))
     for size, init in zip(sizes, starts, strict=True):
         if init is not None:
             init = _made_up(init, points, size)
-        _, parent = cluster(
-            points, size, seed=seed, iterations=iterations, progress=progress, init=init
-        )
+        _, parent = cluster(points, size, init=init, **options)
         parents.append(parent)
         node = parent[node]
         points = means(vectors, node, size)  # of items, not of the nodes below
-    return HierarchicalIndex.build(items, parents, vectors, direction)
+        found.append(points)
+    return HierarchicalIndex.build(items, parents, vectors, direction, found)
 
 
 def cluster(
@@ -76,6 +90,7 @@ def cluster(
     *,
     seed: int,
     iterations: int = 20,
+    points_per_node: int = 256,
     progress: bool = False,
     init: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -87,8 +102,10 @@ def cluster(
     Args:
         vectors: Shape (N, D), float32.
         k: Number of clusters, at most N.
-        seed: Of the initialisation.
+        seed: Of the sample and the initialisation.
         iterations: Lloyd iterations at most; it stops when no centre moves.
+        points_per_node: If there are more than k times as many points, the centres are learnt from
+            a sample of that size.
         progress: Whether to show a bar.
         init: Initial centres, shape (k, D).
 
@@ -96,20 +113,26 @@ def cluster(
         Centres (k, D), the means of their members, and assignment (N,); no cluster is empty.
 
     Raises:
-        ValueError: If k exceeds N or a vector is not finite.
+        ValueError: If k exceeds N, ``points_per_node`` is less than 1, or a vector is not finite.
         ImportError: If FAISS is not installed.
     """
     n, dim = vectors.shape
     if not 1 <= k <= n:
         raise ValueError(f"nodes_per_depth asks for {k} nodes over {n} points")
+    if points_per_node < 1:
+        raise ValueError(f"kmeans_points_per_node must be at least 1, got {points_per_node}")
     require_finite("item vectors", vectors)
-    order = np.lexsort(vectors.T[::-1])
+    order = _canonical_order(vectors)
     points = np.ascontiguousarray(vectors[order], dtype=np.float32)
     if k == n:
         assignment = np.arange(n)
     else:
-        centres = _lloyd(points, k, seed, iterations, progress, init)
-        assignment = _assign(points, centres)
+        sample = points
+        if n > k * points_per_node:
+            drawn = np.random.default_rng(seed).choice(n, k * points_per_node, replace=False)
+            sample = points[np.sort(drawn)]
+        centres = _lloyd(sample, k, seed, iterations, progress, init)
+        assignment = _assign(points, centres, progress)
         _fill_empty(points, assignment, k)
         # Number the clusters by their first member in the canonical order.
         first = np.unique(assignment, return_index=True)[1]
@@ -120,14 +143,28 @@ def cluster(
     return centres.reshape(k, dim), unsorted
 
 
+def _canonical_order(vectors: np.ndarray) -> np.ndarray:
+    """Sorts rows by their first column, ties by the next, and so on, shape (N,).
+
+    Two columns decide nearly every row of real vectors; only rows that share both are sorted by the
+    others, where sorting by all columns costs minutes over millions of rows.
+    """
+    order = np.lexsort(vectors[:, 1::-1].T)
+    first = vectors[order, :2]
+    same = np.concatenate(([False], (first[1:] == first[:-1]).all(1), [False]))
+    tied = np.flatnonzero(same[:-1] | same[1:])
+    rows = order[tied]
+    order[tied] = rows[np.lexsort(vectors[rows].T[::-1])]
+    return order
+
+
 def _lloyd(points, k: int, seed: int, iterations: int, progress: bool, init) -> np.ndarray:
     """FAISS k-means, an iteration at a time so that it can show how far it is."""
     faiss = require_faiss("EM index learning")
     kmeans = faiss.Clustering(points.shape[1], k)
     kmeans.niter, kmeans.seed = 1, seed % 2**31
     kmeans.min_points_per_centroid = 1
-    # Use every point: a sample of 256 per centre is FAISS's default only above that.
-    kmeans.max_points_per_centroid = max(256, -(-len(points) // k))
+    kmeans.max_points_per_centroid = -(-len(points) // k)  # all: the sample is drawn already
     centres = _seeds(points, k, seed) if init is None else init
     centres = np.ascontiguousarray(centres, dtype=np.float32)
     index = faiss.IndexFlatL2(points.shape[1])
@@ -147,21 +184,21 @@ def _seeds(points: np.ndarray, k: int, seed: int, rounds: int = 1000) -> np.ndar
 
     Every round draws candidates with probability proportional to their squared distance from the
     points chosen before, and takes the one that lowers the sum of these distances most. Above
-    ``rounds`` points, where that would cost more than k-means itself, a round takes all of a small
-    batch of candidates instead.
+    ``rounds`` points, where that would cost more than k-means itself, a round takes all of a batch
+    of candidates instead, in at most ``BATCHES`` rounds.
 
     Args:
         points: Shape (N, D).
         k: Number of seeds, at most N.
         seed: Of the draws.
-        rounds: Up to how many seeds it is greedy, one a round, and about how many batches else.
+        rounds: Up to how many seeds it is greedy, one a round; and a bound on the batches else.
 
     Returns:
         Shape (k, D); different rows, and (up to rounding) different vectors as long as there are.
     """
     rng = np.random.default_rng(seed)
     greedy = k <= rounds
-    n_drawn = 2 + int(np.log(k)) if greedy else -(-k // rounds)
+    n_drawn = 2 + int(np.log(k)) if greedy else -(-k // min(rounds, BATCHES))
     norms = np.einsum("nd,nd->n", points, points)
     transposed = np.ascontiguousarray(points.T)
 
@@ -196,15 +233,20 @@ def _made_up(centres: np.ndarray, points: np.ndarray, k: int) -> np.ndarray:
     """Adds the points farthest from their nearest centre until there are k centres."""
     if len(centres) == k:
         return centres
-    distance = ((points - centres[_assign(points, centres)]) ** 2).sum(1)
+    distance = ((points - centres[_assign(points, centres, progress=False)]) ** 2).sum(1)
     farthest = np.argsort(-distance, kind="stable")[: k - len(centres)]
     return np.concatenate((centres, points[farthest]))
 
 
-def _assign(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
+def _assign(points: np.ndarray, centres: np.ndarray, progress: bool) -> np.ndarray:
     index = require_faiss("EM index learning").IndexFlatL2(points.shape[1])
     index.add(np.ascontiguousarray(centres))
-    return index.search(points, 1)[1][:, 0].astype(np.int64)
+    nearest = np.empty(len(points), dtype=np.int64)
+    starts = range(0, len(points), ASSIGN_BLOCK)
+    for start in tqdm(starts, desc="assign", disable=not progress, leave=False):
+        block = slice(start, start + ASSIGN_BLOCK)
+        nearest[block] = index.search(points[block], 1)[1][:, 0]
+    return nearest
 
 
 def _fill_empty(points: np.ndarray, assignment: np.ndarray, k: int) -> None:
@@ -214,8 +256,7 @@ def _fill_empty(points: np.ndarray, assignment: np.ndarray, k: int) -> None:
     if not len(empty):
         return
     used, compact = np.unique(assignment, return_inverse=True)
-    centre = means(points, compact, len(used))[compact]
-    distance = ((points - centre).astype(np.float64) ** 2).sum(1)
+    distance = squared_distances(points, means(points, compact, len(used)), compact)
     # A cluster's nearest member stays; the others may go, farthest first.
     order = np.lexsort((np.arange(len(points)), distance, assignment))
     nearest = order[np.searchsorted(assignment[order], used)]
@@ -226,27 +267,14 @@ def _fill_empty(points: np.ndarray, assignment: np.ndarray, k: int) -> None:
     assignment[chosen] = empty
 
 
-def _residual_codes(
-    vectors, items, sizes: tuple[int, ...], seed: int, iterations: int, progress: bool
-) -> HierarchicalIndex:
-    residual, prefix = vectors, np.zeros(len(vectors), dtype=np.int64)
-    chain, sums = [], []  # coarsest first
-    total = np.zeros_like(vectors)
+def _residual_codes(vectors, items, sizes: tuple[int, ...], options: dict) -> HierarchicalIndex:
+    residual, codes, codebooks = vectors, [], []  # coarsest first
     for size in reversed(sizes):
-        codewords, code = cluster(
-            residual, size, seed=seed, iterations=iterations, progress=progress
-        )
-        total = total + codewords[code]
-        residual = vectors - total
-        prefix = np.unique(prefix * size + code, return_inverse=True)[1]
-        chain.append(prefix)
-        first = np.unique(prefix, return_index=True)[1]
-        sums.append(total[first])
-    chain, sums = chain[::-1], sums[::-1]  # depth 1 first
-    parents = [chain[0]]
-    for finer, coarser in pairwise(chain):
-        parents.append(coarser[np.unique(finer, return_index=True)[1]])
-    return HierarchicalIndex.build(items, parents, vectors, "top_down", sums)
+        codewords, code = cluster(residual, size, **options)
+        residual = residual - codewords[code]
+        codes.append(code)
+        codebooks.append(codewords)
+    return tree_of_codes(items, codes, codebooks, vectors)
 
 
 def check_sizes(

@@ -1,0 +1,399 @@
+"""What benchmarks/retrieval.py compares: this package's retrievers and FAISS's own indices.
+
+A searcher is built from a :class:`Setting` and then asked at one width after the other.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import faiss
+import numpy as np
+import torch
+from faiss.contrib.ivf_tools import add_preassigned
+
+from recbole_hill.index.em import learn_index
+from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.retrieval.beam import BeamRetriever
+from recbole_hill.retrieval.exact import ExactRetriever
+from recbole_hill.retrieval.faiss_ivf import FaissRetriever
+
+#: Above this, building the graph takes most of an hour on two cores.
+HNSW_MOST_ITEMS = 1_000_000
+#: Codebooks of 256 entries that the residual quantiser stores of an item: as many bytes.
+CODEBOOKS = 8
+#: Items that the residual quantiser's codes propose per item listed.
+REFINED = 10
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every searcher is built from, and what several of them share.
+
+    Attributes:
+        items: Shape (I, D), float32.
+        nodes: K_1, ..., K_L; K_1 is also the number of lists of FAISS's indices.
+        seed: Of every k-means.
+        points: Points per node that a k-means learns from, at most, ours and FAISS's alike.
+        iterations: Of every k-means.
+        own_index: A finished run's index, instead of one learnt here.
+        progress: Whether to show bars.
+    """
+
+    items: np.ndarray
+    nodes: tuple[int, ...]
+    seed: int = 0
+    points: int = 256
+    iterations: int = 20
+    own_index: HierarchicalIndex | None = None
+    progress: bool = False
+
+    @cached_property
+    def em_index(self) -> tuple[HierarchicalIndex, float]:
+        """The index learnt by EM, or the run's own, and the seconds it took."""
+        if self.own_index is not None:
+            return self.own_index, float("nan")
+        started = time.perf_counter()
+        index = learn_index(
+            self.items,
+            np.arange(len(self.items)).astype("U8"),
+            self.nodes,
+            seed=self.seed,
+            iterations=self.iterations,
+            points_per_node=self.points,
+            progress=self.progress,
+        )
+        return index, time.perf_counter() - started
+
+    @cached_property
+    def lists(self) -> tuple[np.ndarray, np.ndarray, float]:
+        """FAISS's own L2 k-means: centroids (K_1, D), each item's list (I,), seconds."""
+        started = time.perf_counter()
+        kmeans = faiss.Kmeans(
+            self.items.shape[1],
+            self.nodes[0],
+            niter=self.iterations,
+            seed=self.seed + 1,
+            min_points_per_centroid=1,
+            max_points_per_centroid=self.points,
+        )
+        kmeans.train(self.items)
+        nearest = kmeans.assign(self.items)[1].astype(np.int64)
+        return kmeans.centroids, nearest, time.perf_counter() - started
+
+
+class Searcher:
+    """One way to search.
+
+    Attributes:
+        name: As the tables print it.
+        unit: What its width counts.
+        widths: The widths to try, ascending.
+        seconds: What building took, index learning included.
+        mib: Size of what a search reads, in MiB.
+    """
+
+    name: str
+    unit = "lists"
+
+    def __init__(self, setting: Setting):
+        self.setting = setting
+        started = time.perf_counter()
+        shared = self.build() or 0.0
+        self.seconds = time.perf_counter() - started + shared
+        self.mib = self.bytes() / 2**20
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Doubling, with a step between: 1, 2, 3, 4, 6, 8, 12 ..."""
+        steps = sorted({*(2**n for n in range(20)), *(3 * 2**n for n in range(20))})
+        return tuple(step for step in steps if step <= self.setting.nodes[0])
+
+    def build(self) -> float | None:
+        """Builds the index; returns the seconds of parts that were shared and built elsewhere."""
+
+    def bytes(self) -> int:
+        """Returns the size in bytes."""
+
+    def at(self, width: int) -> None:
+        """Sets the width of the searches to come."""
+
+    def find(self, users: np.ndarray, k: int, seen=None) -> tuple[np.ndarray, float]:
+        """Searches.
+
+        Args:
+            users: Shape (B, D).
+            k: List length.
+            seen: Pair of tensors (rows, items) that are not to be returned, sorted by rows.
+
+        Returns:
+            Item rows (B, k), -1 for none, and the number of inner products (or code distances).
+        """
+        raise NotImplementedError
+
+
+class Exact(Searcher):
+    """Every item, by PyTorch's matrix product."""
+
+    name, unit, widths = "exact (PyTorch)", "items", (1,)
+
+    def build(self):
+        """Takes the vectors as they are."""
+        self.retriever = ExactRetriever(torch.from_numpy(self.setting.items))
+
+    def bytes(self) -> int:
+        """Returns the vectors' size."""
+        return self.setting.items.nbytes
+
+    def find(self, users, k, seen=None):
+        """Asks the retriever."""
+        before = self.retriever.scored
+        found = self.retriever.search(torch.from_numpy(users), k, seen)[1].numpy()
+        return found, self.retriever.scored - before
+
+
+class HillBeam(Exact):
+    """Our beam search, all in PyTorch."""
+
+    name, unit = "HILL beam", "nodes kept"
+    widths = Searcher.widths
+    #: A second way of learning the index is a subclass with another property of the setting here.
+    learnt = "em_index"
+
+    def build(self):
+        """Learns the index, or takes the one that another searcher has had learnt."""
+        known = self.learnt in vars(self.setting)
+        self.index, seconds = getattr(self.setting, self.learnt)
+        self.at(1)
+        return seconds if known or self.setting.own_index is not None else 0.0
+
+    def bytes(self) -> int:
+        """Returns the size of the items, the nodes and the lists of children."""
+        tree = (*self.index.vectors, *self.index.parents)
+        starts = sum(8 * (n + 1) for n in self.index.nodes_per_depth)
+        return super().bytes() + sum(array.nbytes for array in tree) + starts
+
+    def at(self, width):
+        """Makes a retriever of that width; the one before goes first, for it holds the items."""
+        self.retriever = None
+        self.retriever = self.make(torch.from_numpy(self.setting.items), width)
+
+    def make(self, items: torch.Tensor, width: int):
+        """Returns the retriever."""
+        return BeamRetriever(self.index, items, beam_width=width)
+
+
+class HillFaissBeam(HillBeam):
+    """Our beam picks the lists, FAISS scans them."""
+
+    name = "HILL-FAISS, beam"
+
+    def make(self, items, width):
+        """Returns the retriever."""
+        return FaissRetriever(self.index, items, probe="beam", beam_width=width)
+
+
+class HillFaissNodes(HillBeam):
+    """FAISS picks the lists among all depth-1 nodes, and scans them."""
+
+    name, unit = "HILL-FAISS, nodes", "lists"
+
+    def make(self, items, width):
+        """Returns the retriever; FAISS's index is kept and only told to probe more."""
+        if not hasattr(self, "kept"):
+            self.kept = FaissRetriever(self.index, items, probe="nodes", n_probe=width)
+        self.kept.faiss_index.nprobe = width
+        return self.kept
+
+
+class Flat(Searcher):
+    """FAISS's exact search."""
+
+    name, unit, widths = "FAISS Flat", "items", (1,)
+
+    def build(self):
+        """Copies the vectors."""
+        self.index = faiss.IndexFlatIP(self.setting.items.shape[1])
+        self.index.add(self.setting.items)
+
+    def bytes(self) -> int:
+        """Counts what FAISS would write to a file."""
+        size = 0
+
+        def count(part: bytes) -> int:
+            nonlocal size
+            size += len(part)
+            return len(part)
+
+        faiss.write_index(self.index, faiss.PyCallbackIOWriter(count))
+        return size
+
+    def find(self, users, k, seen=None):
+        """Searches; seen items are dropped from lists that are longer by the longest history."""
+        self.reset()
+        if seen is None:
+            found = self.index.search(users, k)[1]
+        else:
+            rows, items = (part.numpy() for part in seen)
+            longest = int(np.bincount(rows, minlength=1).max())
+            more = min(k + longest, len(self.setting.items))
+            found = drop_seen(self.index.search(users, more)[1], rows, items, k)
+        return found, self.scored(len(users))
+
+    def reset(self) -> None:
+        """Sets FAISS's counters to zero."""
+
+    def scored(self, n_users: int) -> float:
+        """Returns the inner products since the reset."""
+        return n_users * len(self.setting.items)
+
+
+class IvfFlat(Flat):
+    """Lists of L2 k-means, probed by inner product: FAISS's strong form for inner products."""
+
+    name, unit = "FAISS IVFFlat, L2 lists", "lists"
+    widths = Searcher.widths
+
+    def build(self):
+        """Fills the lists that all indices over L2 k-means share."""
+        known = "lists" in vars(self.setting)
+        self.centroids, self.nearest, seconds = self.setting.lists
+        self.index = self.empty()
+        ids = np.arange(len(self.setting.items))  # named: add_preassigned keeps only a pointer
+        add_preassigned(self.index, self.setting.items, self.nearest, ids)
+        return seconds if known else 0.0
+
+    def empty(self):
+        """Returns an index without items; its quantiser holds the centroids already."""
+        self.quantizer = faiss.IndexFlatIP(self.setting.items.shape[1])
+        self.quantizer.add(self.centroids)
+        return faiss.IndexIVFFlat(
+            self.quantizer, self.quantizer.d, len(self.centroids), faiss.METRIC_INNER_PRODUCT
+        )
+
+    def at(self, width):
+        """Sets nprobe."""
+        self.index.nprobe = width
+
+    def reset(self):
+        """Sets the count of scanned items to zero."""
+        faiss.cvar.indexIVF_stats.reset()
+
+    def scored(self, n_users):
+        """Returns scanned items and centroids."""
+        return faiss.cvar.indexIVF_stats.ndis + n_users * self.setting.nodes[0]
+
+
+class IvfSpherical(IvfFlat):
+    """IVFFlat as FAISS trains it by itself for inner products: lists of spherical k-means."""
+
+    name = "FAISS IVFFlat, spherical lists"
+
+    def build(self):
+        """Trains and fills."""
+        dim, n_lists = self.setting.items.shape[1], self.setting.nodes[0]
+        self.quantizer = faiss.IndexFlatIP(dim)
+        self.index = faiss.IndexIVFFlat(self.quantizer, dim, n_lists, faiss.METRIC_INNER_PRODUCT)
+        self.index.cp.niter, self.index.cp.seed = self.setting.iterations, self.setting.seed + 1
+        self.index.cp.min_points_per_centroid = 1
+        self.index.cp.max_points_per_centroid = self.setting.points
+        self.index.train(self.setting.items)
+        self.index.add(self.setting.items)
+
+
+class IvfResidual(IvfFlat):
+    """Residual-quantiser codes in the lists of IVFFlat; the best by code are scored exactly."""
+
+    name = f"FAISS IVF-RQ, {CODEBOOKS} B codes"
+
+    def build(self):
+        """Encodes the items, and keeps their vectors for the last step."""
+        shared = super().build()
+        # Codes are of what the L2 centroids leave; lists are picked by inner product.
+        self.index.quantizer = self.quantizer
+        self.codes = self.index
+        self.index = faiss.IndexRefineFlat(self.codes, faiss.swig_ptr(self.setting.items))
+        self.index.k_factor = REFINED
+        return shared
+
+    def empty(self):
+        """Returns an index without items, its codebooks trained."""
+        super().empty()
+        self.nearest_list = faiss.IndexFlatL2(self.quantizer.d)
+        self.nearest_list.add(self.centroids)
+        index = faiss.IndexIVFResidualQuantizer(
+            self.nearest_list,
+            self.quantizer.d,
+            len(self.centroids),
+            CODEBOOKS,
+            8,
+            faiss.METRIC_INNER_PRODUCT,
+            faiss.AdditiveQuantizer.ST_LUT_nonorm,
+        )
+        index.rq.max_beam_size = 2  # the default, 5, takes most of an hour for a million items
+        index.train(self.setting.items[: 256 * 256])
+        return index
+
+    def at(self, width):
+        """Sets nprobe."""
+        self.codes.nprobe = width
+
+    def find(self, users, k, seen=None):
+        """Counts the vectors that are scored after the codes too."""
+        found, scored = super().find(users, k, seen)
+        return found, scored + len(users) * REFINED * k
+
+
+class Hnsw(Flat):
+    """A graph of neighbours by inner product, 32 edges a node."""
+
+    name, unit = "FAISS HNSW, M=32", "efSearch"
+    widths = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048)
+
+    def build(self):
+        """Inserts all items."""
+        dim = self.setting.items.shape[1]
+        self.index = faiss.IndexHNSWFlat(dim, 32, faiss.METRIC_INNER_PRODUCT)
+        self.index.add(self.setting.items)
+
+    def at(self, width):
+        """Sets efSearch."""
+        self.index.hnsw.efSearch = width
+
+    def reset(self):
+        """Sets the count of distances to zero."""
+        faiss.cvar.hnsw_stats.reset()
+
+    def scored(self, n_users):
+        """Returns the distances computed."""
+        return faiss.cvar.hnsw_stats.ndis
+
+
+def drop_seen(found: np.ndarray, rows: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
+    """Returns the first k items of each list (B, M) that its user has not seen, -1 for none.
+
+    Args:
+        found: Item rows, -1 for none, shape (B, M).
+        rows: List of each seen pair, shape (E,).
+        items: Its item, shape (E,).
+        k: List length, at most M.
+    """
+    base = int(max(found.max(), items.max(initial=0))) + 2
+    own = np.arange(len(found))[:, None] * base
+    gone = np.isin(own + found + 1, rows * base + items + 1) | (found < 0)
+    order = np.argsort(gone, axis=1, kind="stable")[:, :k]
+    return np.where(np.take_along_axis(gone, order, 1), -1, np.take_along_axis(found, order, 1))
+
+
+SEARCHERS: dict[str, Callable[[Setting], Searcher]] = {
+    "flat": Flat,
+    "exact": Exact,
+    "ivf": IvfFlat,
+    "hill-beam": HillBeam,
+    "hill-faiss": HillFaissBeam,
+    "hill-nodes": HillFaissNodes,
+    "spherical": IvfSpherical,
+    "hnsw": Hnsw,
+    "rq": IvfResidual,
+}
