@@ -60,6 +60,8 @@ def run(
         root = config["checkpoint_dir"]
         config["run_dir"] = str(runs.new_folder(root, config["model"], config["dataset"]))
     folder = Path(config["run_dir"])
+    if not resume:
+        runs.claim(folder)
     runs.start_log(folder, config["state"])
     runs.write_config(folder, plain_settings(config))
     if theirs := registry.replaced(registry.find(config["model"])):
