@@ -28,18 +28,25 @@ class SoftmaxLoss:
 
     ``rank_by: product`` ranks by the inner products of the vectors, though trained on cosines.
 
-    Settings: the base's, ``tau``, ``rivals``, ``rank_by``.
+    Settings: the base's, ``tau``, ``rivals``, ``rank_by``, ``softmax_precision`` (of the large
+    products over a batch's items).
     """
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.tau = config["tau"]
         rivals = ("batch", "corrected", "uniform")
-        for key, accepted in (("rivals", rivals), ("rank_by", ("cosine", "product"))):
+        precisions = ("float32", "bfloat16")
+        for key, accepted in (
+            ("rivals", rivals),
+            ("rank_by", ("cosine", "product")),
+            ("softmax_precision", precisions),
+        ):
             if config[key] not in accepted:
                 raise ValueError(f"{key} must be {' or '.join(accepted)}, got {config[key]!r}")
         self.in_batch = config["rivals"] != "uniform"
         self.by_cosine = config["rank_by"] == "cosine"
+        self.precision = getattr(torch, config["softmax_precision"])
         popularity = None
         if config["rivals"] == "corrected":
             counts = train_matrix(dataset).sum(0).A1  # at least 1 where an item can be in a batch
@@ -70,7 +77,9 @@ class SoftmaxLoss:
             weights = weights.float()
             if self.popularity is not None:
                 weights = weights / self.popularity[rivals]
-            log_sums = CosineLogSumExp.apply(query, items[rivals], weights, self.tau, torch.float32)
+            log_sums = CosineLogSumExp.apply(
+                query, items[rivals], weights, self.tau, self.precision
+            )
         else:
             log_sums = SampledScores.apply(query / self.tau, items, negative).logsumexp(1)
         return self.softmax_loss(user, of_positive, log_sums)
