@@ -3,6 +3,7 @@
 A searcher is built from a :class:`Setting` and then asked at one width after the other.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -189,8 +190,7 @@ class HillBeam(Exact):
         known = self.learnt in vars(self.setting)
         self.index, seconds = getattr(self.setting, self.learnt)
         self.at(1)
-        # A run's own index has no time of learning, which is not a number here.
-        return seconds if known or seconds != seconds else 0.0
+        return seconds if known or math.isnan(seconds) else 0.0  # NaN: of a finished run
 
     def bytes(self) -> int:
         """Returns the size of the items, the nodes and the lists of children."""

@@ -159,7 +159,7 @@ class HILL(EmbeddingModel):
         present = torch.unique(torch.cat((item, drawn)))
         weight = s.index_weight * self.learner.weight()
         learnt = self.learner(items[present])
-        # RecBole's own models have no loss of scores alone: BPR.
+        # BPR where a model has no loss of pairs' scores (ENMF, NESCL's contrast, RecBole's own).
         ranking_loss = getattr(self.backbone, "ranking_loss", super().ranking_loss)
         tables = (torch.zeros_like(items).index_copy(0, present, x) for x in learnt.at_depth)
         ranking = [ranking_loss(users, table, user, item, negative) for table in tables]
