@@ -1,5 +1,8 @@
 """Index learning by gradient: its attention by the plain formula, its parts by hand, recovery."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -372,3 +375,14 @@ def test_identical_items_and_a_single_one(direction):
         tree = model.publish([str(i) for i in range(len(vectors))], vectors)
         assert tree.n_items == len(vectors) and tree.depth == 2
         assert all(np.isfinite(v).all() for v in tree.vectors)
+
+
+def test_the_readmes_example_runs():
+    readme = Path(__file__).resolve().parents[1] / "README.md"
+    blocks = re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.S)
+    (example,) = [block for block in blocks if "LearnedIndex(" in block]
+    torch.manual_seed(0)
+    names = {}
+    exec(example, names)
+    assert names["rows"].shape == (3, 10) and names["index"].n_items == 2000
+    assert (names["scores"].diff(dim=1) <= 0).all() and (names["rows"] >= 0).all()
