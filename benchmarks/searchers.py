@@ -3,6 +3,7 @@
 A searcher is built from a :class:`Setting` and then asked at one width after the other.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from faiss.contrib.ivf_tools import add_preassigned
 
 from recbole_hill.index.em import learn_index
 from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.index.lti import LearnedIndex
+from recbole_hill.index.schedules import Schedule
 from recbole_hill.retrieval.beam import BeamRetriever
 from recbole_hill.retrieval.exact import ExactRetriever
 from recbole_hill.retrieval.faiss_ivf import FaissRetriever
@@ -25,6 +28,8 @@ HNSW_MOST_ITEMS = 1_000_000
 CODEBOOKS = 8
 #: Items that the residual quantiser's codes propose per item listed.
 REFINED = 10
+#: Passes over the items that learning by gradient makes, and items visited in all of them.
+LTI_EPOCHS, LTI_VISITS = 30, 5_000_000
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,25 @@ class Setting:
             points_per_node=self.points,
             progress=self.progress,
         )
+        return index, time.perf_counter() - started
+
+    @cached_property
+    def lti_index(self) -> tuple[HierarchicalIndex, float]:
+        """The index learnt by gradient, top down: codes whose prefixes make at most K_1 nodes.
+
+        Two codebooks of a few dozen codewords each do what K_1 nodes do: an item is assigned by
+        comparing it with their sum, not their product.
+        """
+        started = time.perf_counter()
+        coarse = self.nodes[-1]
+        sizes = (max(1, self.nodes[0] // coarse), coarse)
+        torch.manual_seed(self.seed)
+        items = torch.from_numpy(self.items)
+        schedule = Schedule(alpha=500.0, alpha_power=2.0, steps=1, warmup_steps=0)
+        learner = LearnedIndex(sizes, items.shape[1], schedule=schedule)
+        epochs = min(LTI_EPOCHS, max(2, round(LTI_VISITS / len(items))))
+        learner.fit(items, epochs=epochs, batch_size=4096, seed=self.seed, progress=self.progress)
+        index = learner.publish(np.arange(len(items)).astype("U8"), items)
         return index, time.perf_counter() - started
 
     @cached_property
@@ -167,7 +191,7 @@ class HillBeam(Exact):
         self.index, seconds = getattr(self.setting, self.learnt)
         self.width = None
         self.at(1)
-        return seconds if known or self.setting.own_index is not None else 0.0
+        return seconds if known or math.isnan(seconds) else 0.0  # NaN: of a finished run
 
     def bytes(self) -> int:
         """Returns the size of the items, the nodes and the lists of children."""
@@ -195,6 +219,12 @@ class HillFaissBeam(HillBeam):
     def make(self, items, width):
         """Returns the retriever."""
         return FaissRetriever(self.index, items, probe="beam", beam_width=width)
+
+
+class LtiFaissBeam(HillFaissBeam):
+    """The same over an index learnt by gradient."""
+
+    name, learnt = "LTI-FAISS, beam", "lti_index"
 
 
 class HillFaissNodes(HillBeam):
@@ -396,6 +426,7 @@ SEARCHERS: dict[str, Callable[[Setting], Searcher]] = {
     "hill-beam": HillBeam,
     "hill-faiss": HillFaissBeam,
     "hill-nodes": HillFaissNodes,
+    "lti-faiss": LtiFaissBeam,
     "spherical": IvfSpherical,
     "hnsw": Hnsw,
     "rq": IvfResidual,

@@ -37,11 +37,13 @@ examples
 """
 
 REPORT_EPILOG = """\
-Without --table the runs must be of one model and differ in their seed alone: mean and spread.
+Without an option the runs must be of one model and differ in their seed alone: mean and spread.
+With --ablation they may differ in settings too: a line for each variant, named by what differs.
 With --table=3 they may be of any models, on one dataset under one protocol.
 
 examples
   run_recbole_hill.py report saved/HILL-ml-100k-*
+  run_recbole_hill.py report --ablation saved/HILL-ml-100k-*
   run_recbole_hill.py report --table=3 results/gowalla/baselines-published.jsonl saved/MINE
 """
 
@@ -166,7 +168,9 @@ def _parser() -> argparse.ArgumentParser:
 
     report = command("report", _report, "print finished runs as a table", epilog=REPORT_EPILOG)
     report.add_argument("runs", nargs="+", metavar="RUN", help="runs' folders, or rows.jsonl files")
-    report.add_argument("--table", metavar="N", help="compare models beside the paper's table N")
+    kind = report.add_mutually_exclusive_group()
+    kind.add_argument("--table", metavar="N", help="compare models beside the paper's table N")
+    kind.add_argument("--ablation", action="store_true", help="compare settings of one model")
 
     command("doctor", _doctor, "check this environment; exit status 1 if the main job cannot run")
     for sub in commands.choices.values():
@@ -307,6 +311,10 @@ def _report(arguments) -> None:
         from recbole_hill.report.comparison import comparison_table
 
         print(comparison_table(rows, arguments.table))
+    elif arguments.ablation:
+        from recbole_hill.report.ablation import ablation_table
+
+        print(ablation_table(rows))
     else:
         print(seeds_table(rows))
 

@@ -7,6 +7,7 @@ epoch and whether the adapted weights are kept, and nothing else.
 
 import json
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,11 @@ from recbole_hill.adapt.finetune import PairLoss, TestTimeTraining, move_toward_
 from recbole_hill.adapt.interest import interest_from_lists, union
 from recbole_hill.adapt.pairs import Pairs, extract_pairs, random_nodes, random_users
 from recbole_hill.checkpoint import load_weights, set_model_weights
+from recbole_hill.continuous import OldRun
 from recbole_hill.data.splits import known_data, require_same_data
 from recbole_hill.evaluation.retrieval import compare_retrievers
+from recbole_hill.index.carried import OldIndex
+from recbole_hill.index.codes import Load, loads_of_tree
 from recbole_hill.index.em import learn_index
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.retrieval.base import Retriever
@@ -38,17 +42,24 @@ class HILLTrainer(RunTrainer):
     compared set of weights.
     """
 
+    #: What the index starts from in a run that continues another.
+    old_index: OldIndex | None = None
+
     def fit(self, train_data, valid_data=None, **kwargs):
         """Trains the backbone, learns the index, adapts, and keeps what validation prefers."""
         self.show_progress = kwargs.get("show_progress", False)
+        if self.settings.index_learning != "em":
+            self._set_schedule(len(train_data))
         if self.config["backbone_from"] and "backbone" not in self.stages:
             self._take_backbone(Path(self.config["backbone_from"]), train_data, valid_data)
+        self.model.learning_index = self.settings.index_learning == "joint"
         super().fit(train_data, valid_data, **kwargs)
-        self.model.trained_epochs = self.stages["backbone"]["epochs"]
+        self.model.learning_index = False
+        self.model.trained_epochs = self.epochs_before + self.stages["backbone"]["epochs"]
         self.learn_index(train_data)
         self.find_pairs(train_data)
         self.arms = ["backbone"]
-        if self.settings.em_rounds:
+        if self.settings.index_learning == "em" and self.settings.em_rounds:
             self.arms.append("backbone + EM")
         for control in self.settings.adapt_control:
             self.adapt(control, train_data, valid_data)
@@ -62,7 +73,17 @@ class HILLTrainer(RunTrainer):
         Raises:
             ValueError: If that run is of another model or other data, or its weights do not fit.
         """
+        if self.config["warm_start"]:
+            raise ValueError(
+                f"backbone_from {folder} and warm_start {self.config['warm_start']} both say where "
+                "the weights come from; accepted is one of them"
+            )
         theirs = read_config(folder)
+        if self.settings.index_learning == "joint":
+            raise ValueError(
+                "backbone_from gives a trained backbone, index_learning joint trains one with its "
+                "index; with backbone_from accepted are em and separate"
+            )
         if theirs["model"] != self.config["backbone"]:
             raise ValueError(
                 f"backbone_from {folder} is a run of {theirs['model']}, "
@@ -74,7 +95,7 @@ class HILLTrainer(RunTrainer):
             set_model_weights(self.model.backbone, weights)
         except RuntimeError as error:
             raise ValueError(f"the weights in {folder} do not fit: {error}") from error
-        self._clock(0.0)
+        self.clock(0.0)
         self.eval_collector.data_collect(train_data)
         score = None if valid_data is None else self.valid_score(valid_data)
         facts = json.loads((folder / STAGES).read_text())["backbone"]
@@ -95,30 +116,121 @@ class HILLTrainer(RunTrainer):
 
     # -- index ----------------------------------------------------------------------------------
 
+    def needs_old_run(self) -> bool:
+        """Whether the index is still to be learnt from where the old one stood."""
+        return "index" not in self.stages
+
+    def continue_index(self, old: OldRun, train_data) -> None:
+        """Takes over the old index: the model can be searched before it is trained.
+
+        Nodes learnt by gradient came with the weights; their schedules stay where they were in
+        epochs, however many steps an epoch has now.
+        """
+        learner, books = self.model.learner, None
+        if learner is not None:
+            books = [nodes.detach().cpu().numpy() for nodes in learner.nodes]
+            theirs = old.stages["index"].get("steps_per_epoch", len(train_data))
+            learner.step.fill_(round(int(learner.step) * len(train_data) / theirs))
+        tokens = item_tokens(train_data._dataset)
+        self.old_index = OldIndex.of(old.index, tokens, self._item_vectors(), books)
+        self.model.set_index(self.old_index.carried)
+
+    def _item_vectors(self) -> np.ndarray:
+        """Returns the items' current vectors without the padding row, (I, D)."""
+        self.model.eval()
+        return self.model.vectors()[1][1:].detach().cpu().numpy()
+
     def learn_index(self, train_data) -> None:
-        """Alternates E-steps (k-means over items, then nodes) and M-steps (node targets)."""
+        """Learns the index as ``index_learning`` says, or loads it if that is done.
+
+        In a run that continues another, it says how far the index has moved.
+        """
         tokens = item_tokens(train_data._dataset)
         if "index" in self.stages:
             self.load_stage(START)
             self.model.set_index(HierarchicalIndex.load(self.run_dir / INDEX, items=tokens))
             return
+        learn = self._by_em if self.settings.index_learning == "em" else self._by_gradient
+        index, seconds, loads = learn(tokens, train_data)
+        for depth, load in enumerate(loads, start=1):
+            self.logger.info(f"index, depth {depth}: {load}")
+        facts = {
+            "nodes_per_depth": list(index.nodes_per_depth),
+            "loads": [asdict(load) for load in loads],
+            "steps_per_epoch": len(train_data),
+        }
+        if self.old_index is not None:
+            facts["drift"] = self.old_index.drift(self._codes(index))
+            self.logger.info(f"index: drift per depth {facts['drift']}")
+        index.save(self.run_dir / INDEX)
+        self.clock(seconds)
+        self.finish_stage("index", save_as=START, **facts)
+
+    def _by_em(self, tokens, train_data) -> tuple[HierarchicalIndex, float, list[Load]]:
+        """Alternates E-steps (k-means over items, then nodes) and M-steps (node targets).
+
+        The first E-step starts from the old index where there is one.
+        """
         seconds, index = 0.0, None
         for round_ in range(self.settings.em_rounds + 1):
             started = time.perf_counter()
-            index = self._cluster(tokens, previous=index)
+            first = round_ == 0 and self.old_index is not None
+            starts = self.old_index.centres() if first else None
+            index = self._cluster(tokens, previous=index, starts=starts)
             self.model.set_index(index)
             seconds += time.perf_counter() - started
             if round_ < self.settings.em_rounds:
                 seconds += self._train_on_nodes(round_, train_data)
-        index.save(self.run_dir / INDEX)
-        self._clock(seconds)
-        self.finish_stage("index", save_as=START, nodes_per_depth=list(index.nodes_per_depth))
+        return index, seconds, loads_of_tree(index)
 
-    def _cluster(self, tokens, previous) -> HierarchicalIndex:
+    def _by_gradient(self, tokens, train_data) -> tuple[HierarchicalIndex, float, list[Load]]:
+        """Publishes what the joint training learnt, or learns it now on vectors at rest."""
+        started, stage, file = time.perf_counter(), "index_learning", "index_learning.safetensors"
+        if self.settings.index_learning == "separate":
+            if stage in self.stages:
+                self.load_stage(file)
+            else:
+                self._learn_apart(stage, train_data)
+                self.finish_stage(stage, save_as=file)
         self.model.eval()
         _, items = self.model.vectors()
+        loads = self.model.learner.loads(items[1:])
+        index = self.model.learner.publish(tokens, items[1:])
+        self.model.set_index(index)
+        return index, time.perf_counter() - started, loads
+
+    def _learn_apart(self, stage: str, train_data) -> None:
+        """Trains the nodes alone, on the backbone's vectors as they are."""
+        self.model.eval()
+        self.model.fixed_vectors, self.model.learning_index = self.model.vectors(), True
+        self.run_stage(
+            stage,
+            self.settings.index_epochs,
+            train_data,
+            self.model.separate_index_loss,
+            learning_rate=self.learning_rate,
+            show_progress=self.show_progress,
+        )
+        self.model.fixed_vectors, self.model.learning_index = None, False
+
+    def _set_schedule(self, steps_per_epoch: int) -> None:
+        """Tells the index's schedules how many steps an epoch has."""
+        learner, s = self.model.learner, self.settings
+        learner.schedule = replace(
+            learner.schedule,
+            steps=round(s.index_epochs * steps_per_epoch),
+            warmup_steps=round(s.index_warmup_epochs * steps_per_epoch),
+        )
+
+    def _codes(self, index: HierarchicalIndex) -> np.ndarray:
+        """Returns every item's nodes at depths 1..L, (L, I): in the learner's numbers if any."""
+        if self.model.learner is not None:
+            return self.model.learner.codes(self.model.vectors()[1][1:])
+        return np.stack([index.assignments(depth) for depth in range(1, index.depth + 1)])
+
+    def _cluster(self, tokens, previous, starts) -> HierarchicalIndex:
         return learn_index(
-            items[1:].detach().cpu().numpy(),
+            self._item_vectors(),
             tokens,
             list(self.settings.nodes_per_depth),
             direction=self.settings.index_direction,
@@ -127,6 +239,7 @@ class HILLTrainer(RunTrainer):
             points_per_node=self.settings.kmeans_points_per_node,
             progress=self.show_progress,
             previous=previous,
+            starts=starts,
         )
 
     def _train_on_nodes(self, round_: int, train_data) -> float:
@@ -166,7 +279,7 @@ class HILLTrainer(RunTrainer):
             carry=s.interest_carry,
         )
         if "pairs" not in self.stages:
-            self._clock(time.perf_counter() - started)
+            self.clock(time.perf_counter() - started)
             self.finish_stage("pairs", per_depth=self.pairs.per_depth())
         self.logger.info(f"pairs per depth: {self.pairs.per_depth()}")
 
@@ -246,7 +359,7 @@ class HILLTrainer(RunTrainer):
         """
         if "HILL" not in self.stages:
             self.load_stage(START)
-            self._clock(0.0)
+            self.clock(0.0)
             adapted = self.stages["adapt_pairs"]["valid_score"]
             unadapted = None if valid_data is None else self.valid_score(valid_data)
             if valid_data is None:
@@ -321,10 +434,6 @@ class HILLTrainer(RunTrainer):
         scores = found.new_full((len(user), self.tot_item_num), -torch.inf)
         scores.scatter_(1, ids.clamp_min(0), found)
         return interaction, scores, positive_u, positive_i
-
-    def _clock(self, seconds: float) -> None:
-        """Sets what ``finish_stage`` records for a stage that was timed by hand."""
-        self._started, self._spent = time.perf_counter(), seconds
 
 
 def item_tokens(dataset) -> np.ndarray:

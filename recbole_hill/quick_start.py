@@ -10,6 +10,7 @@ from recbole.utils import init_seed
 
 from recbole_hill import registry, runs
 from recbole_hill.config import HillConfig, plain_settings
+from recbole_hill.continuous import seen_before
 from recbole_hill.data.splits import load_data, note_data
 from recbole_hill.trainer import trainer_for
 
@@ -59,6 +60,8 @@ def run(
         root = config["checkpoint_dir"]
         config["run_dir"] = str(runs.new_folder(root, config["model"], config["dataset"]))
     folder = Path(config["run_dir"])
+    if not resume:
+        runs.claim(folder)
     runs.start_log(folder, config["state"])
     runs.write_config(folder, plain_settings(config))
     if theirs := registry.replaced(registry.find(config["model"])):
@@ -84,6 +87,8 @@ def train(config, *, use_validation: bool):
     note_data(Path(config["run_dir"]), data.sha256)
     model = build_model(config, data)
     trainer = trainer_for(config, model)
+    if config["warm_start"] and "warm_start" not in trainer.stages:
+        trainer.warm_start_facts = {"seen_before": seen_before(config["warm_start"], data)}
     trainer.fit(
         data.train,
         data.valid if use_validation else None,

@@ -31,6 +31,19 @@ def new_folder(root: str | Path, model: str, dataset: str) -> Path:
             return folder
 
 
+def claim(folder: Path) -> None:
+    """Creates the folder that ``run_dir`` names, or takes it if no run is in it.
+
+    Raises:
+        ValueError: If there is one: another must not go on from its stages under other settings.
+    """
+    if (folder / CONFIG).exists():
+        raise ValueError(
+            f"run_dir {folder} holds a run already; continue it with --resume={folder}"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 def write_config(folder: Path, settings: dict) -> None:
     """Writes the effective settings as YAML."""
     with atomic_path(folder / CONFIG) as temporary:

@@ -14,10 +14,11 @@ from recbole_hill import runs
 from recbole_hill.checkpoint import load_weights, set_model_weights
 from recbole_hill.config import HillConfig
 from recbole_hill.data.splits import Data, load_data, require_same_data
+from recbole_hill.finite import require_finite
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.model.backbone import has_embeddings, user_item_embeddings
 from recbole_hill.model.hill import HILL
-from recbole_hill.retrieval.base import BLOCK_ENTRIES, Retriever, require_finite, top_k
+from recbole_hill.retrieval.base import BLOCK_ENTRIES, Retriever, top_k
 from recbole_hill.retrieval.choose import choose_retriever, require_retrieval
 from recbole_hill.settings import HillSettings
 

@@ -9,7 +9,9 @@ from recbole_hill.retrieval.faiss_ivf import PROBES
 CONTROLS = ("continue", "random_nodes", "random_users", "average")
 
 _CHOICES = {
+    "index_learning": ("em", "joint", "separate"),
     "index_direction": ("bottom_up", "top_down"),
+    "index_precision": ("float32", "bfloat16"),
     "interest_source": ("history", "retrieved", "both"),
     "interest_reading": ("coverage", "concentration"),
     "interest_carry": ("qualified", "touched"),
@@ -24,6 +26,16 @@ _AT_LEAST = {
     "em_weight": 0,
     "kmeans_iterations": 1,
     "kmeans_points_per_node": 1,
+    "index_weight": 0,
+    "index_supervision": 0,
+    "index_reconstruction": 0,
+    "index_balance": 0,
+    "index_balance_batches": 1,
+    "index_alpha": 0,
+    "index_alpha_power": 0,
+    "index_epochs": 0,
+    "index_warmup_epochs": 0,
+    "index_start_epoch": 0,
     "interest_top_k": 1,
     "phi_dep": 1,
     "min_children": 1,
@@ -38,12 +50,25 @@ class HillSettings:
     """The settings of ``properties/model/HILL.yaml``, which documents each of them."""
 
     nodes_per_depth: tuple[int, ...]
+    index_learning: str
     index_direction: str
     em_rounds: int
     em_epochs: int
     em_weight: float
     kmeans_iterations: int
     kmeans_points_per_node: int
+    index_weight: float
+    index_supervision: float
+    index_reconstruction: float
+    index_balance: float
+    index_balance_batches: int
+    index_alpha: float
+    index_alpha_power: float
+    index_epochs: float
+    index_warmup_epochs: float
+    index_start_epoch: int
+    index_revive: bool
+    index_precision: str
     interest_source: str
     interest_top_k: int
     interest_reading: str

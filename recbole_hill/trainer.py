@@ -21,6 +21,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from recbole_hill import checkpoint, runs
 from recbole_hill.config import plain_settings
+from recbole_hill.continuous import OldRun, take_over
+from recbole_hill.data.ids import Ids
 from recbole_hill.data.splits import note_data
 from recbole_hill.files import atomic_path
 from recbole_hill.learning_rate import LearningRateRule
@@ -71,11 +73,18 @@ class RunTrainer(Trainer):
         self.best_epoch = -1
         self.learning_rate_rule = LearningRateRule.from_config(config)
         self.stages: dict[str, dict] = _read_json(self.run_dir / STAGES)
+        #: What ``warm_start`` records beside its own facts: a trainer never sees the test set.
+        self.warm_start_facts: dict = {}
+        #: Epochs that the backbone was trained for in the runs that this one continues.
+        self.epochs_before = 0
 
     # -- stages ---------------------------------------------------------------------------------
 
     def fit(self, train_data, valid_data=None, **kwargs):
         """Trains the ``backbone`` stage by RecBole's loop, resuming or skipping what is done."""
+        Ids.of(train_data._dataset).save(self.run_dir)
+        if self.config["warm_start"]:
+            self.warm_start(train_data)
         if "backbone" in self.stages:
             self.load_stage("backbone.safetensors")
             done = self.stages["backbone"]
@@ -89,6 +98,8 @@ class RunTrainer(Trainer):
         else:
             score, result = super().fit(train_data, valid_data, **kwargs)
         self.load_stage(BEST)
+        if self.best_epoch < 0 and valid_data is not None:  # no epochs were asked for
+            score, result = self._valid_epoch(valid_data)
         self.finish_stage(
             "backbone",
             save_as="backbone.safetensors",
@@ -97,6 +108,31 @@ class RunTrainer(Trainer):
             valid=_floats(result),
         )
         return score, result
+
+    def warm_start(self, train_data) -> None:
+        """Continues from the run of ``warm_start``: its weights, by the ids of users and items.
+
+        A killed run does it again, and then goes on where it was: nothing is drawn here.
+        """
+        if self.needs_old_run():
+            started = time.perf_counter()
+            old = OldRun.load(self.config["warm_start"], self.config)
+            facts = take_over(self.model, old, train_data._dataset)
+            self.continue_index(old, train_data)
+            if "warm_start" not in self.stages:
+                self.clock(time.perf_counter() - started)
+                facts |= {"from": str(old.folder), "epochs_before": old.epochs}
+                facts |= {"settings_changed": old.changed_settings(self.config)}
+                self.finish_stage("warm_start", **facts, **self.warm_start_facts)
+                self.logger.info(f"warm start: {facts}")
+        self.epochs_before = self.stages["warm_start"]["epochs_before"]
+
+    def needs_old_run(self) -> bool:
+        """Whether there still is something to learn from where the old run ended."""
+        return "backbone" not in self.stages
+
+    def continue_index(self, old: OldRun, train_data) -> None:
+        """Takes over the old run's index, in a model that has one."""
 
     def run_stage(
         self,
@@ -180,7 +216,8 @@ class RunTrainer(Trainer):
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         self._save_state(epoch_idx, train_data)  # first: what begins an epoch may draw
         if hasattr(self.model, "begin_epoch"):
-            self.model.begin_epoch(epoch_idx)
+            before = self.epochs_before if self._stage == "backbone" else 0
+            self.model.begin_epoch(before + epoch_idx)
         if self._stage == "backbone" and hasattr(self.model, "fit_once"):
             self.model.fit_once()
             return 0.0
@@ -251,6 +288,10 @@ class RunTrainer(Trainer):
             "best_valid_result": _floats(self.best_valid_result),
         }
         checkpoint.save_state(self.run_dir / STATE, state)
+
+    def clock(self, seconds: float) -> None:
+        """Sets what ``finish_stage`` records for a stage that was timed by hand."""
+        self._started, self._spent = time.perf_counter(), seconds
 
     def _seconds(self) -> float:
         return self._spent + time.perf_counter() - self._started

@@ -24,6 +24,14 @@ def test_run_prints_the_table(tiny_path, in_tmp, capsys):
     assert f"{row['metrics']['recall@5']:.4f}" in out
 
 
+def test_run_dir_is_created_and_taken_once(tiny_path, in_tmp, capsys):
+    settings = tiny_settings(tiny_path, "Pop", run_dir="new/mine")
+    assert main(["--model=Pop", "--dataset=tiny", *arguments(settings)]) == 0
+    assert (in_tmp / "new" / "mine" / "rows.jsonl").is_file()
+    assert main(["--model=Pop", "--dataset=tiny", *arguments(settings)]) == 1
+    assert "run_dir new/mine holds a run already" in capsys.readouterr().err
+
+
 def test_published_says_that_it_is_test_selected(tiny_path, in_tmp, capsys):
     settings = tiny_settings(tiny_path, "NESCL", epochs=1)
     main(["--model=NESCL", "--dataset=tiny", "--protocol=published", *arguments(settings)])

@@ -5,12 +5,13 @@ The M-step, training the backbone with the current nodes as extra targets, is
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 from numbers import Integral
 
 import numpy as np
 from tqdm import tqdm
 
+from recbole_hill.finite import require_finite
+from recbole_hill.index.codes import tree_of_codes
 from recbole_hill.index.hierarchy import DIRECTIONS, HierarchicalIndex, means, squared_distances
 from recbole_hill.optional import require_faiss
 
@@ -32,6 +33,7 @@ def learn_index(
     points_per_node: int = 256,
     progress: bool = False,
     previous: HierarchicalIndex | None = None,
+    starts: Sequence[np.ndarray] | None = None,
 ) -> HierarchicalIndex:
     """Clusters items into a hierarchy.
 
@@ -51,12 +53,14 @@ def learn_index(
             every point is assigned.
         progress: Whether to show a bar.
         previous: An index of the same items to start from (``bottom_up``): the last EM round's.
+        starts: Centres to start from (``bottom_up``), per depth at most K_d rows: an older index's.
+            Points far from them all make up for those that are missing.
 
     Raises:
         ValueError: If the sizes or vectors do not fit; names the value and what is accepted.
     """
     vectors = np.ascontiguousarray(item_vectors, dtype=np.float32)
-    sizes = _check_sizes(nodes_per_depth, direction, len(vectors))
+    sizes = check_sizes(nodes_per_depth, direction, len(vectors))
     options = {
         "seed": seed,
         "iterations": iterations,
@@ -65,11 +69,13 @@ def learn_index(
     }
     if direction == "top_down":
         return _residual_codes(vectors, items, sizes, options)
-    starts = [None] * len(sizes)
+    starts = starts or [None] * len(sizes)
     if previous is not None and previous.nodes_per_depth == sizes:
         starts = previous.refreshed(vectors).vectors
     parents, found, points, node = [], [], vectors, np.arange(len(vectors))
     for size, init in zip(sizes, starts, strict=True):
+        if init is not None:
+            init = _made_up(init, points, size)
         _, parent = cluster(points, size, init=init, **options)
         parents.append(parent)
         node = parent[node]
@@ -115,8 +121,7 @@ def cluster(
         raise ValueError(f"nodes_per_depth asks for {k} nodes over {n} points")
     if points_per_node < 1:
         raise ValueError(f"kmeans_points_per_node must be at least 1, got {points_per_node}")
-    if not np.isfinite(vectors).all():
-        raise ValueError("item vectors must be finite; the backbone has diverged")
+    require_finite("item vectors", vectors)
     order = _canonical_order(vectors)
     points = np.ascontiguousarray(vectors[order], dtype=np.float32)
     if k == n:
@@ -224,6 +229,15 @@ def _seeds(points: np.ndarray, k: int, seed: int, rounds: int = 1000) -> np.ndar
     return points[chosen]
 
 
+def _made_up(centres: np.ndarray, points: np.ndarray, k: int) -> np.ndarray:
+    """Adds the points farthest from their nearest centre until there are k centres."""
+    if len(centres) == k:
+        return centres
+    distance = ((points - centres[_assign(points, centres, progress=False)]) ** 2).sum(1)
+    farthest = np.argsort(-distance, kind="stable")[: k - len(centres)]
+    return np.concatenate((centres, points[farthest]))
+
+
 def _assign(points: np.ndarray, centres: np.ndarray, progress: bool) -> np.ndarray:
     index = require_faiss("EM index learning").IndexFlatL2(points.shape[1])
     index.add(np.ascontiguousarray(centres))
@@ -254,25 +268,24 @@ def _fill_empty(points: np.ndarray, assignment: np.ndarray, k: int) -> None:
 
 
 def _residual_codes(vectors, items, sizes: tuple[int, ...], options: dict) -> HierarchicalIndex:
-    residual, prefix = vectors, np.zeros(len(vectors), dtype=np.int64)
-    chain, sums = [], []  # coarsest first
-    total = np.zeros_like(vectors)
+    residual, codes, codebooks = vectors, [], []  # coarsest first
     for size in reversed(sizes):
         codewords, code = cluster(residual, size, **options)
-        total = total + codewords[code]
-        residual = vectors - total
-        prefix = np.unique(prefix * size + code, return_inverse=True)[1]
-        chain.append(prefix)
-        first = np.unique(prefix, return_index=True)[1]
-        sums.append(total[first])
-    chain, sums = chain[::-1], sums[::-1]  # depth 1 first
-    parents = [chain[0]]
-    for finer, coarser in pairwise(chain):
-        parents.append(coarser[np.unique(finer, return_index=True)[1]])
-    return HierarchicalIndex.build(items, parents, vectors, "top_down", sums)
+        residual = residual - codewords[code]
+        codes.append(code)
+        codebooks.append(codewords)
+    return tree_of_codes(items, codes, codebooks, vectors)
 
 
-def _check_sizes(nodes_per_depth: Sequence[int], direction: str, n_items: int) -> tuple[int, ...]:
+def check_sizes(
+    nodes_per_depth: Sequence[int], direction: str, n_items: int | None = None
+) -> tuple[int, ...]:
+    """Returns K_1, ..., K_L as a tuple.
+
+    Raises:
+        ValueError: If they are not positive integers, grow upward in a ``bottom_up`` index, or ask
+            for more nodes than there are items.
+    """
     if direction not in DIRECTIONS:
         raise ValueError(
             f"index_direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}"
@@ -284,7 +297,7 @@ def _check_sizes(nodes_per_depth: Sequence[int], direction: str, n_items: int) -
         raise ValueError(f"nodes_per_depth must be positive integers, got {nodes_per_depth}")
     below = n_items
     for depth, size in enumerate(sizes, start=1):
-        if size > below:
+        if below is not None and size > below:
             raise ValueError(
                 f"nodes_per_depth {list(sizes)} asks for {size} nodes at depth {depth}, "
                 f"over {below}"

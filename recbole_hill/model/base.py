@@ -7,6 +7,8 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
 from torch import Tensor
 
+from recbole_hill.model.losses import bpr
+
 
 class EmbeddingModel(GeneralRecommender):
     """A recommender whose score is the inner product of a user and an item vector.
@@ -40,6 +42,27 @@ class EmbeddingModel(GeneralRecommender):
             Scalar loss.
         """
         raise NotImplementedError
+
+    def ranking_loss(
+        self, users: Tensor, items: Tensor, user: Tensor, positive: Tensor, negative: Tensor
+    ) -> Tensor:
+        """What the model's loss asks of the scores alone; BPR unless a subclass says otherwise.
+
+        An index asks the same of what stands for the items (``items`` are then pseudo items).
+
+        Args:
+            users: User vectors, shape (U, D).
+            items: Item vectors, shape (I, D).
+            user: User ids, shape (B,).
+            positive: Item ids, shape (B,).
+            negative: Item ids, shape (B, n).
+
+        Returns:
+            Scalar loss.
+        """
+        query = users[user]
+        of_negatives = (query.unsqueeze(1) * items[negative]).sum(2)
+        return bpr((query * items[positive]).sum(1, keepdim=True), of_negatives)
 
     def calculate_loss(self, interaction) -> Tensor:
         """RecBole's hook: one forward pass and its loss."""

@@ -2,7 +2,7 @@
 
 Reference:
     "Efficient Retrieval Scaling with Hierarchical Indexing for Large Scale Recommendation."
-    arXiv 2604.12965, 2026. The EM version: sections 3.5 and 3.6.
+    arXiv 2604.12965, 2026. By gradient: sections 3.2 to 3.4; by EM: 3.5; pairs: 3.6.
 """
 
 from collections.abc import Callable
@@ -13,16 +13,23 @@ from torch import Tensor
 from recbole_hill import registry
 from recbole_hill.adapt.node_vectors import NodeVectors
 from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.index.lti import LearnedIndex
+from recbole_hill.index.schedules import Schedule
 from recbole_hill.model.backbone import user_item_embeddings
 from recbole_hill.model.base import EmbeddingModel
 from recbole_hill.model.losses import bpr
 from recbole_hill.settings import HillSettings
 
+#: Items, drawn uniformly, that a batch's negatives of the index loss are taken from: each row's
+#: negative is uniform, yet only so many more pseudo items have to be made.
+_SHARED_NEGATIVES = 128
+
 
 class HILL(EmbeddingModel):
     """A backbone that is searched through, and fine-tuned on, a hierarchical index.
 
-    The model holds the backbone's weights only. The index is a value given to it by
+    The model holds the backbone's weights and, where the index is learnt by gradient, the nodes.
+    The published index is a value given to it by
     :class:`~recbole_hill.hill_trainer.HILLTrainer`, which runs the stages.
     """
 
@@ -36,13 +43,22 @@ class HILL(EmbeddingModel):
                 f"HILL needs {self.input_type.name} ones"
             )
         self.backbone = backbone(config, dataset)
+        #: The layers that learn an index by gradient; None where EM learns it.
+        self.learner: LearnedIndex | None = None
+        #: Whether the current stage trains them.
+        self.learning_index = False
+        if self.settings.index_learning != "em":
+            self._check_learning(config["backbone"])
+            self.learner = learned_index(self.settings, self._dim())
+            self.seed = config["seed"]
         #: Epochs that the backbone was trained for before the current stage.
         self.trained_epochs = 0
         self.index: HierarchicalIndex | None = None
         self.nodes: NodeVectors | None = None
         #: Search through this instead of scoring every item, when set (``retrieval`` not exact).
         self.retriever = None
-        #: Vectors that replace the weights' own in evaluation (the ``average`` control).
+        #: Vectors that replace the weights' own: the ``average`` control's in evaluation, the
+        #: backbone's while an index is learnt apart from it.
         self.fixed_vectors: tuple[Tensor, Tensor] | None = None
 
     @property
@@ -69,18 +85,89 @@ class HILL(EmbeddingModel):
         """
         if hasattr(self.backbone, "begin_epoch"):
             self.backbone.begin_epoch(self.trained_epochs + epoch)
+        if self.learning_index and (self.learner.started or epoch >= self.index_start):
+            self._begin_index_epoch()
+
+    @property
+    def index_start(self) -> int:
+        """The epoch in which the nodes are set from data: joint learning lets items form first."""
+        s = self.settings
+        return s.index_start_epoch if s.index_learning == "joint" else 0
+
+    @torch.no_grad()
+    def _begin_index_epoch(self) -> None:
+        """Sets the nodes from data in the first epoch, then looks after their load."""
+        self.eval()  # RecBole's loop switches back to training
+        items = self.vectors()[1][1:]
+        if not self.learner.started:
+            self.learner.start(items, seed=self.seed)
+            return
+        loads = self.learner.loads(items)
+        revived = self.learner.revive(items) if self.settings.index_revive else 0
+        for depth, load in enumerate(loads, start=1):
+            self.logger.info(f"index, depth {depth}: {load}")
+        if revived:
+            self.logger.info(f"index: {revived} unused nodes moved to items")
 
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
         """Returns the backbone's vectors, (U, D) and (I, D)."""
         return user_item_embeddings(self.backbone)
+
+    def _check_learning(self, backbone: str) -> None:
+        if self.settings.index_learning == "joint" and hasattr(self.backbone, "fit_once"):
+            raise ValueError(
+                f"index_learning joint needs a backbone that trains by epochs, and {backbone} is "
+                "fitted at once; accepted are em and separate"
+            )
+
+    @torch.no_grad()
+    def _dim(self) -> int:
+        """Returns D, which some backbones make of several settings."""
+        return self.user_item_embeddings()[1].shape[1]
 
     def vectors(self) -> tuple[Tensor, Tensor]:
         """Returns the vectors for evaluation."""
         return self.fixed_vectors if self.fixed_vectors is not None else super().vectors()
 
     def calculate_loss(self, interaction) -> Tensor | tuple[Tensor, ...]:
-        """The backbone's own loss; the index plays no part in it."""
-        return self.backbone.calculate_loss(interaction)
+        """The backbone's own loss and, where the index is learnt jointly, the index's."""
+        if not (self.learning_index and self.learner.started):
+            return self.backbone.calculate_loss(interaction)
+        loss, users, items = self.loss_and_vectors(interaction)
+        return loss + self.index_loss(users, items, interaction)
+
+    def separate_index_loss(self, interaction) -> Tensor:
+        """The index's loss alone, on ``fixed_vectors``."""
+        return self.index_loss(*self.fixed_vectors, interaction)
+
+    def index_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
+        """What learning the index adds, by its current weight (sections 3.2 to 3.4).
+
+        The backbone's ranking loss with pseudo items in the items' place, at every depth; the
+        reconstruction; the balance. Pseudo items are made of the batch's items and of a few drawn
+        ones that serve as negatives, never of all.
+
+        Args:
+            users: User vectors, shape (U, D).
+            items: Item vectors, shape (I, D).
+            interaction: RecBole batch.
+        """
+        s = self.settings
+        user, item = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        drawn = torch.randint(1, self.n_items, (_SHARED_NEGATIVES,), device=item.device)
+        negative = drawn[torch.randint_like(item, len(drawn))].unsqueeze(1)
+        present = torch.unique(torch.cat((item, drawn)))
+        weight = s.index_weight * self.learner.weight()
+        learnt = self.learner(items[present])
+        # BPR where a model has no loss of pairs' scores (ENMF, NESCL's contrast, RecBole's own).
+        ranking_loss = getattr(self.backbone, "ranking_loss", super().ranking_loss)
+        tables = (torch.zeros_like(items).index_copy(0, present, x) for x in learnt.at_depth)
+        ranking = [ranking_loss(users, table, user, item, negative) for table in tables]
+        return weight * (
+            s.index_supervision * torch.stack(ranking).mean()
+            + s.index_reconstruction * learnt.reconstruction
+            + s.index_balance * learnt.balance
+        )
 
     def loss_and_vectors(self, interaction) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the backbone's loss with this step's user and item vectors, in one forward pass.
@@ -116,3 +203,15 @@ class HILL(EmbeddingModel):
         if not targets:
             return loss
         return loss + self.settings.em_weight * torch.stack(targets).mean()
+
+
+def learned_index(settings: HillSettings, dim: int) -> LearnedIndex:
+    """Returns the layers that the settings ask for; the trainer sets their schedule's steps."""
+    return LearnedIndex(
+        settings.nodes_per_depth,
+        dim,
+        direction=settings.index_direction,
+        schedule=Schedule(settings.index_alpha, settings.index_alpha_power, 1, 0),
+        balance_batches=settings.index_balance_batches,
+        precision=getattr(torch, settings.index_precision),
+    )

@@ -9,7 +9,7 @@ from recbole_hill.runs import ROWS
 
 #: What rows must share to be averaged.
 _SHARED = ("model", "dataset", "data_sha256", "protocol", "split_seed", "commit", "versions")
-_PER_RUN = ("seed", "run_dir", "checkpoint_dir", "threads")
+_PER_RUN = ("seed", "run_dir", "checkpoint_dir", "threads", "backbone_from")
 
 
 def read_rows(folders: list[str | Path]) -> list[dict]:
@@ -66,9 +66,9 @@ def require_comparable(rows: list[dict]) -> None:
     """
     if not rows:
         raise ValueError("there are no rows to report")
-    first = _identity(rows[0])
+    first = identity(rows[0])
     for row in rows[1:]:
-        for key, value in _identity(row).items():
+        for key, value in identity(row).items():
             if value != first[key]:
                 raise ValueError(
                     f"rows of different {key} are never averaged: {first[key]!r} and {value!r}"
@@ -82,7 +82,8 @@ def require_comparable(rows: list[dict]) -> None:
         raise ValueError(f"the arms were not run with the same seeds: {per_arm}")
 
 
-def _identity(row: dict) -> dict:
+def identity(row: dict) -> dict:
+    """Returns what a row must share with another to be averaged with it."""
     settings = {key: v for key, v in row["settings"].items() if key not in _PER_RUN}
     return {**{key: row[key] for key in _SHARED}, **settings}
 
@@ -94,17 +95,21 @@ def spread(values: list[float]) -> str:
     return f"{mean(values):.4f} ± {stdev(values):.4f}"
 
 
-def _notes(rows: list[dict]) -> list[str]:
-    first = rows[0]
-    runs = [row for row in rows if row["arm"] == first["arm"]]
-    stamp = " (**test-selected**)" if first["test_selected"] else ""
-    versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
-    notes = [
-        f"- {first['model']} on {first['dataset']} (data {first['data_sha256'][:12]}), protocol "
-        f"`{first['protocol']}`{stamp}, seeds {', '.join(str(row['seed']) for row in runs)}, "
-        f"split seed {first['split_seed']}, commit {first['commit']}",
-        f"- {first['device']}; {versions}",
+def how_made(row: dict, seeds: list[int]) -> list[str]:
+    """Returns what numbers were made of and with, as a table's first footnotes."""
+    stamp = " (**test-selected**)" if row["test_selected"] else ""
+    versions = ", ".join(f"{name} {version}" for name, version in row["versions"].items())
+    return [
+        f"- {row['model']} on {row['dataset']} (data {row['data_sha256'][:12]}), protocol "
+        f"`{row['protocol']}`{stamp}, seeds {', '.join(map(str, seeds))}, "
+        f"split seed {row['split_seed']}, commit {row['commit']}",
+        f"- {row['device']}; {versions}",
     ]
+
+
+def _notes(rows: list[dict]) -> list[str]:
+    runs = [row for row in rows if row["arm"] == rows[0]["arm"]]
+    notes = how_made(rows[0], [row["seed"] for row in runs])
     for row in runs:
         stages = row["stages"]
         seconds = ", ".join(f"{name} {facts['seconds']:.0f} s" for name, facts in stages.items())

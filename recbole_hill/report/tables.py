@@ -32,6 +32,8 @@ def _notes(rows: list[dict]) -> list[str]:
         f"seed {first['seed']}, {first['device']}, commit {first['commit']}",
         "seconds: " + ", ".join(f"{name} {fact['seconds']:.1f}" for name, fact in stages.items()),
     ]
+    if "warm_start" in stages:
+        notes.append(_warm_start_note(stages))
     if "pairs" in stages:
         per_depth = stages["pairs"]["per_depth"]
         counts = ", ".join(f"depth {depth}: {count:,}" for depth, count in per_depth.items())
@@ -43,6 +45,30 @@ def _notes(rows: list[dict]) -> list[str]:
             search = found.get("search", "beam")  # rows before there was FAISS do not say
             notes.append(f"{search} search: {retrieval_note(found)}")
     return notes
+
+
+def _warm_start_note(stages: dict) -> str:
+    """Returns what a run that continues another took over, and how far its index moved."""
+    facts = stages["warm_start"]
+    changes = "; ".join(
+        f"{side}: {facts[f'{side}_kept']:,} kept, {facts[f'{side}_added']:,} added, "
+        f"{facts[f'{side}_removed']:,} removed"
+        for side in ("items", "users")
+    )
+    drift = stages.get("index", {}).get("drift", ())
+    moved = ", ".join(f"{share:.2%} at depth {depth}" for depth, share in enumerate(drift, start=1))
+    seen = facts.get("seen_before", {})
+    if None in seen.values():
+        seen_note = "; it is unknown how much of validation and test the old run trained on"
+    elif seen:
+        seen_note = (
+            f"; the old run trained on {seen['valid']:.2%} of validation and "
+            f"{seen['test']:.2%} of test"
+        )
+    else:
+        seen_note = ""
+    moved = f"; moved: {moved}" if moved else ""
+    return f"continued from {facts['from']}; {changes}{moved}{seen_note}"
 
 
 def retrieval_note(found: dict) -> str:

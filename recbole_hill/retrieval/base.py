@@ -1,14 +1,12 @@
 """The contract of every retriever: (scores, ids) of the best unseen items, in one order."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
+from recbole_hill.finite import require_finite
+
 #: Bound on the float32 entries of a block of users' largest array, 64 MiB.
 BLOCK_ENTRIES = 1 << 24
-#: Rows that a message about bad vectors names.
-_NAMED = 3
 
 
 class Retriever:
@@ -141,27 +139,6 @@ class Retriever:
         rows, items = rows[known], items[known]
         order = torch.argsort(rows, stable=True)
         return rows[order], items[order]
-
-
-def require_finite(name: str, vectors: Tensor, tokens: Sequence[str] | None = None) -> None:
-    """Refuses vectors with NaN or infinity.
-
-    Args:
-        name: What they are, for the message.
-        vectors: Shape (N, D).
-        tokens: The external id of each row, to be named in the row's place.
-
-    Raises:
-        ValueError: Naming how many rows, and the first of them.
-    """
-    bad = (~vectors.isfinite()).any(1).nonzero().flatten().tolist()
-    if bad:
-        first = [str(row) if tokens is None else repr(str(tokens[row])) for row in bad[:_NAMED]]
-        which = f"{'row' if tokens is None else 'id'} {', '.join(first)}"
-        raise ValueError(
-            f"{name} must be finite, but {len(bad):,} of {len(vectors):,} are not "
-            f"({which}{', ...' if len(bad) > _NAMED else ''}); the model has diverged"
-        )
 
 
 def top_k(scores: Tensor, k: int, ids: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,8 @@ class BilateralLoss:
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
+        if config["rivals"] == "corrected":
+            raise ValueError("rivals: corrected is SSM's; BSL takes batch or uniform")
         self.power, self.pool_positives = config["power"], config["pool_positives"]
         self.dropout_rate = config["dropout_rate"]
 

@@ -34,12 +34,17 @@ class MFCCL(MatrixFactorization):
 
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
         """The cosine contrastive loss plus half the tables' squared norms."""
-        user, positive, negative = self.draw(interaction)
+        return self.ranking_loss(users, items, *self.draw(interaction)) + self.tables_l2()
+
+    def ranking_loss(
+        self, users: Tensor, items: Tensor, user: Tensor, positive: Tensor, negative: Tensor
+    ) -> Tensor:
+        """The cosine contrastive loss of a draw; vectors are of length 1."""
         query = F.dropout(users[user], self.dropout_rate, self.training)
         return self.contrast(query, items, positive, negative)
 
     def contrast(self, query: Tensor, items: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """The loss of drawn pairs.
+        """The cosine contrastive loss of users and drawn items.
 
         Args:
             query: User vectors, shape (B, D).
@@ -47,11 +52,14 @@ class MFCCL(MatrixFactorization):
             positive: Item ids, shape (B,).
             negative: Item ids, shape (B, n).
         """
-        loss = cosine_contrastive(
+        return cosine_contrastive(
             (query * items[positive]).sum(1),
             SampledScores.apply(query, items, negative),
             margin=self.margin,
             weight=self.negative_weight,
         )
+
+    def tables_l2(self) -> Tensor:
+        """Returns half the tables' squared norms by their weight."""
         tables = (self.user_embedding.weight, self.item_embedding.weight)
-        return loss + self.reg_weight / 2 * sum(table.square().sum() for table in tables)
+        return self.reg_weight / 2 * sum(table.square().sum() for table in tables)

@@ -94,4 +94,4 @@ class SimpleX(MFCCL):
     def _loss(self, items: Tensor, interaction) -> Tensor:
         user, positive, negative = self.draw(interaction)
         query = F.dropout(self.query(user, positive), self.dropout_rate, self.training)
-        return self.contrast(query, items, positive, negative)
+        return self.contrast(query, items, positive, negative) + self.tables_l2()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recbole_hill.data.graph import propagate
 from recbole_hill.model.factorization import MatrixFactorization, SampledScores
+from recbole_hill.model.fit_once import train_matrix
 from recbole_hill.model.graph_model import GraphModel
 from recbole_hill.model.losses import CosineLogSumExp, unit
 
@@ -21,22 +22,36 @@ class SoftmaxLoss:
     With ``rivals: batch`` they are all items of the batch, each as often as it occurs, the positive
     among them; no B x B matrix is kept. Popular items are rivals in proportion to their popularity,
     which takes popularity out of the scores: right for sparse data, wrong where popularity predicts
-    the test set, as on ml-100k (below Pop). With ``rivals: uniform`` they are ``n_negatives`` items
-    drawn uniformly.
+    the test set, as on ml-100k (below Pop). ``rivals: corrected`` divides each by its popularity
+    (Yi et al., RecSys 2019), so that the batch stands for all items, each once. With ``rivals:
+    uniform`` they are ``n_negatives`` items drawn uniformly.
 
     ``rank_by: product`` ranks by the inner products of the vectors, though trained on cosines.
 
-    Settings: the base's, ``tau``, ``rivals``, ``rank_by``.
+    Settings: the base's, ``tau``, ``rivals``, ``rank_by``, ``softmax_precision`` (of the large
+    products over a batch's items).
     """
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.tau = config["tau"]
-        for key, accepted in (("rivals", ("batch", "uniform")), ("rank_by", ("cosine", "product"))):
+        rivals = ("batch", "corrected", "uniform")
+        precisions = ("float32", "bfloat16")
+        for key, accepted in (
+            ("rivals", rivals),
+            ("rank_by", ("cosine", "product")),
+            ("softmax_precision", precisions),
+        ):
             if config[key] not in accepted:
                 raise ValueError(f"{key} must be {' or '.join(accepted)}, got {config[key]!r}")
-        self.in_batch = config["rivals"] == "batch"
+        self.in_batch = config["rivals"] != "uniform"
         self.by_cosine = config["rank_by"] == "cosine"
+        self.precision = getattr(torch, config["softmax_precision"])
+        popularity = None
+        if config["rivals"] == "corrected":
+            counts = train_matrix(dataset).sum(0).A1  # at least 1 where an item can be in a batch
+            popularity = torch.from_numpy(counts / counts.mean()).float()
+        self.register_buffer("popularity", popularity, persistent=False)
 
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
         """Returns the base's vectors, at length 1 if cosines rank."""
@@ -46,19 +61,28 @@ class SoftmaxLoss:
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
         """The softmax loss and half the batch's squared layer-0 embeddings."""
         user, item, negative = self.draw(interaction)
+        if self.in_batch:
+            negative = item[:0]
+        return self.bpr_loss(users, items, user, item, negative)
+
+    def ranking_loss(
+        self, users: Tensor, items: Tensor, user: Tensor, positive: Tensor, negative: Tensor
+    ) -> Tensor:
+        """The softmax loss of a draw; ``negative`` counts only where rivals are drawn."""
         query = self.query(users[user])
         items = items if self.by_cosine else unit(items)
-        positive = (query * items[item]).sum(1) / self.tau
+        of_positive = (query * items[positive]).sum(1) / self.tau
         if self.in_batch:
-            rivals, counts = torch.unique(item, return_counts=True)
+            rivals, weights = torch.unique(positive, return_counts=True)
+            weights = weights.float()
+            if self.popularity is not None:
+                weights = weights / self.popularity[rivals]
             log_sums = CosineLogSumExp.apply(
-                query, items[rivals], counts.float(), self.tau, torch.float32
+                query, items[rivals], weights, self.tau, self.precision
             )
-            negative = item[:0]
         else:
             log_sums = SampledScores.apply(query / self.tau, items, negative).logsumexp(1)
-        loss = self.softmax_loss(user, positive, log_sums)
-        return loss + self.reg_weight * self.batch_l2(user, item, negative)
+        return self.softmax_loss(user, of_positive, log_sums)
 
     def query(self, users: Tensor) -> Tensor:
         """Returns the batch's user vectors at length 1, shape (B, D)."""

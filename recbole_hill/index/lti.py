@@ -1,0 +1,322 @@
+"""Learning to index by gradient (LTI): attention layers over items, stacked to L depths.
+
+References:
+    "Efficient Retrieval Scaling with Hierarchical Indexing for Large Scale Recommendation."
+    arXiv 2604.12965, 2026, sections 3.2 to 3.4; HSNN, arXiv 2408.06653, section 3.2.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from recbole_hill.finite import require_finite
+from recbole_hill.index.attention import NodeAttention, nearest_nodes
+from recbole_hill.index.codes import Load, tree_of_codes
+from recbole_hill.index.em import check_sizes, cluster
+from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.index.schedules import Balance, Schedule
+
+#: k-means iterations that the first nodes are made with.
+_START_ITERATIONS = 5
+#: Of a revived node's offset from its item, relative to the vectors' root mean square.
+_REVIVAL_NOISE = 0.01
+#: Share of the items' mean square under which a residual is taken for zero.
+_ROUNDING = 1e-6
+
+
+class PseudoItems(NamedTuple):
+    """What a :class:`LearnedIndex` makes of items.
+
+    Attributes:
+        at_depth: What stands for the items at depths 1..L, each (B, D).
+        reconstruction: Mean squared distance to the items, relative to their mean square, over
+            the depths.
+        balance: The FLOPs regulariser, over the depths; 1 if every node carries the same.
+    """
+
+    at_depth: tuple[Tensor, ...]
+    reconstruction: Tensor
+    balance: Tensor
+
+
+class LearnedIndex(nn.Module):
+    """L attention layers whose keys and values are the index's nodes.
+
+    ``top_down`` passes residuals coarse to fine: layer n sees r_n = v - q_{n-1} and adds its pseudo
+    item to q_n, which stands for the item at that depth (RQ codes; reconstruction of every prefix,
+    as Lee et al., CVPR 2022). ``bottom_up`` is a tree of K_1, K_2, ... nodes as Tables 6 and 7 list
+    them: a layer's pseudo items are the next one's queries. HILL's prose would hand residuals up;
+    but what a node's members leave averages to zero, so that its parent would be drawn by noise.
+
+    Distances are relative to the mean square of what the layer sees, so that ``alpha`` and the
+    losses mean the same whatever the embeddings' scale is.
+
+    Args:
+        nodes_per_depth: K_1, ..., K_L.
+        dim: D.
+        direction: ``bottom_up`` | ``top_down``.
+        schedule: Of temperature and loss weight; see :meth:`weight`.
+        balance_batches: Batches that the balance pools.
+        precision: ``torch.float32`` | ``torch.bfloat16``, of the large matrix products.
+
+    Raises:
+        ValueError: If the sizes or the direction do not fit.
+    """
+
+    def __init__(
+        self,
+        nodes_per_depth: Sequence[int],
+        dim: int,
+        *,
+        direction: str = "top_down",
+        schedule: Schedule,
+        balance_batches: int = 8,
+        precision: torch.dtype = torch.float32,
+    ):
+        super().__init__()
+        self.sizes = check_sizes(nodes_per_depth, direction)
+        self.direction, self.schedule, self.precision = direction, schedule, precision
+        # Random numbers of their own: a backbone trains the same with and without an index.
+        generator = torch.Generator().manual_seed(0)
+        self.nodes = nn.ParameterList(
+            torch.randn(size, dim, generator=generator) * 0.1 for size in self.sizes
+        )
+        self.balance = nn.ModuleList(Balance(size, balance_batches) for size in self.sizes)
+        #: Training steps taken; with the weights, so that a resumed run knows where it was.
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+
+    @property
+    def depth(self) -> int:
+        """L."""
+        return len(self.sizes)
+
+    def weight(self) -> float:
+        """Returns the warm-up's share of the index loss at the current step."""
+        return self.schedule.weight_at(int(self.step))
+
+    # -- nodes from data ------------------------------------------------------------------------
+
+    def start(self, vectors: Tensor, *, seed: int) -> None:
+        """Sets the nodes by a short k-means over data and the schedules to their beginning.
+
+        Args:
+            vectors: Item vectors, shape (I, D).
+            seed: Of the k-means.
+
+        Raises:
+            ValueError: If there are fewer items than nodes, or a vector is not finite.
+        """
+        points = _usable(vectors).cpu().numpy()
+        check_sizes(self.sizes, self.direction, len(points))
+        for layer in self._layers():
+            size = self.sizes[layer]
+            centres, code = cluster(points, size, seed=seed, iterations=_START_ITERATIONS)
+            self.nodes[layer].data.copy_(torch.from_numpy(centres))
+            points = points - centres[code] if self.direction == "top_down" else centres
+        for balance in self.balance:
+            balance.forget()
+        self.step.zero_()
+        self.started.fill_(True)
+
+    @torch.no_grad()
+    def revive(self, vectors: Tensor, generator: torch.Generator | None = None) -> int:
+        """Gives each node without an item a new place: at an item far from its own node.
+
+        Items are drawn with probability proportional to their squared distance, as k-means++ does.
+
+        Args:
+            vectors: Item vectors, shape (I, D).
+            generator: Of the draws; torch's own if None.
+
+        Returns:
+            The number of nodes revived.
+        """
+        total = 0
+        for layer, seen, code in self._walk(vectors):
+            nodes = self.nodes[layer].data
+            dead = torch.bincount(code, minlength=len(nodes)) == 0
+            distance = (seen - nodes[code]).square().sum(1)
+            n_dead = min(int(dead.sum()), int((distance > 0).sum()))
+            if n_dead:
+                rows = torch.multinomial(distance, n_dead, generator=generator)
+                noise = seen.new_empty(n_dead, seen.shape[1]).normal_(generator=generator)
+                noise *= _REVIVAL_NOISE * seen.square().mean().sqrt()
+                nodes[torch.nonzero(dead).squeeze(1)[:n_dead]] = seen[rows] + noise
+                total += n_dead
+        return total
+
+    # -- learning -------------------------------------------------------------------------------
+
+    def forward(self, vectors: Tensor) -> PseudoItems:
+        """Returns the pseudo items of a batch with their losses; a step of training.
+
+        Args:
+            vectors: Item vectors, shape (B, D); gradients reach them.
+        """
+        alpha = self.schedule.alpha_at(int(self.step))
+        square = _mean_square(vectors)
+        at_depth: list[Tensor] = [vectors] * self.depth
+        balance, seen, total = vectors.new_zeros(()), vectors, 0
+        for layer in self._layers():
+            # What is left of identical items is rounding: not a scale to measure distances by.
+            relative = alpha / float(torch.maximum(_mean_square(seen), _ROUNDING * square))
+            pseudo, mean = NodeAttention.apply(seen, self.nodes[layer], relative, self.precision)
+            balance = balance + self.balance[layer](mean, len(vectors))
+            if self.direction == "top_down":
+                total = total + pseudo
+                at_depth[layer], seen = total, vectors - total
+            else:
+                at_depth[layer] = seen = pseudo
+        if self.training:
+            self.step += 1
+        reconstruction = sum((q - vectors).square().sum(1).mean() for q in at_depth) / square
+        return PseudoItems(tuple(at_depth), reconstruction / self.depth, balance / self.depth)
+
+    def fit(
+        self,
+        vectors: Tensor,
+        *,
+        epochs: int,
+        batch_size: int = 2048,
+        learning_rate: float = 0.01,
+        balance_weight: float = 0.01,
+        seed: int = 0,
+        progress: bool = False,
+    ) -> "LearnedIndex":
+        """Learns an index of given item vectors alone, by reconstruction and balance.
+
+        The schedule is set to end with the last step. Nodes start from the data.
+
+        Args:
+            vectors: Shape (I, D).
+            epochs: Passes over the items.
+            batch_size: Items per step.
+            learning_rate: Of Adam, relative to the vectors' root mean square.
+            balance_weight: Of the FLOPs regulariser.
+            seed: Of the starting nodes and of the order of items.
+            progress: Whether to show a bar.
+        """
+        steps = epochs * -(-len(vectors) // batch_size)
+        self.schedule = replace(self.schedule, steps=steps)
+        self.start(vectors, seed=seed)
+        return self.partial_fit(
+            vectors,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            balance_weight=balance_weight,
+            seed=seed,
+            progress=progress,
+        )
+
+    def partial_fit(
+        self,
+        vectors: Tensor,
+        *,
+        epochs: int = 1,
+        batch_size: int = 2048,
+        learning_rate: float = 0.01,
+        balance_weight: float = 0.01,
+        seed: int = 0,
+        progress: bool = False,
+    ) -> "LearnedIndex":
+        """Goes on learning from where the nodes and the schedule stand, on other or more items.
+
+        Args: see :meth:`fit`.
+        """
+        vectors = _usable(vectors)
+        generator = torch.Generator().manual_seed(seed)
+        rate = learning_rate * float(vectors.square().mean().sqrt())
+        optimizer = torch.optim.Adam(self.nodes.parameters(), lr=rate)
+        self.train()
+        for _ in tqdm(range(epochs), desc="learning the index", disable=not progress, leave=False):
+            for rows in torch.randperm(len(vectors), generator=generator).split(batch_size):
+                weight = self.weight()
+                _, reconstruction, balance = self(vectors[rows])
+                loss = weight * (reconstruction + balance_weight * balance)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            self.revive(vectors, generator)
+        return self.eval()
+
+    # -- publishing -----------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def codes(self, vectors: Tensor) -> np.ndarray:
+        """Returns the hard assignment of items at depths 1..L, shape (L, N).
+
+        In a ``bottom_up`` index an item's node at depth d + 1 is the parent of its node at d.
+
+        Args:
+            vectors: Item vectors, shape (N, D).
+        """
+        found = np.empty((self.depth, len(vectors)), dtype=np.int64)
+        above = None
+        for layer, _, code in self._walk(vectors):
+            if self.direction == "bottom_up" and above is not None:
+                code = code[above]
+            found[layer], above = code.cpu().numpy(), code
+        return found
+
+    def loads(self, vectors: Tensor) -> list[Load]:
+        """Returns the nodes' loads at depths 1..L."""
+        return [Load.of(*pair) for pair in zip(self.codes(vectors), self.sizes, strict=True)]
+
+    def publish(self, items: Sequence[str], vectors: Tensor) -> HierarchicalIndex:
+        """Returns the index: every item under its nodes, nodes without items left out.
+
+        Args:
+            items: External item ids, (I,).
+            vectors: Item vectors, shape (I, D).
+
+        Raises:
+            ValueError: If a vector is not finite.
+        """
+        vectors = _usable(vectors)
+        points, codes = vectors.cpu().numpy(), self.codes(vectors)
+        books = [nodes.detach().cpu().numpy() for nodes in self.nodes]
+        if self.direction == "top_down":
+            return tree_of_codes(items, codes[::-1], books[::-1], points)
+        parents, nodes, below = [], [], np.arange(len(points))
+        for code, book in zip(codes, books, strict=True):
+            used, renumbered = np.unique(code, return_inverse=True)
+            _, of_below = np.unique(below, return_index=True)
+            parents.append(renumbered[of_below])
+            nodes.append(book[used])
+            below = renumbered
+        return HierarchicalIndex.build(items, parents, points, "bottom_up", nodes)
+
+    # -- layers ---------------------------------------------------------------------------------
+
+    def _layers(self) -> list[int]:
+        """Returns the layers in the order in which they learn; layer n is of depth n + 1."""
+        order = range(self.depth)
+        return list(order if self.direction == "bottom_up" else reversed(order))
+
+    def _walk(self, vectors: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Yields each layer with what it sees, (N, D), and the nodes it assigns, (N,)."""
+        seen = vectors.detach().float()
+        for layer in self._layers():
+            nodes = self.nodes[layer].data
+            code = nearest_nodes(seen, nodes)
+            yield layer, seen, code
+            nodes = self.nodes[layer].data  # as the caller left them
+            seen = seen - nodes[code] if self.direction == "top_down" else nodes
+
+
+def _usable(vectors: Tensor) -> Tensor:
+    """Returns item vectors as float32 without a gradient; refuses NaN and infinity."""
+    require_finite("item vectors", vectors)
+    return vectors.detach().float()
+
+
+def _mean_square(vectors: Tensor) -> Tensor:
+    """Returns the mean of |v|^2, detached, and not 0 for vectors that are."""
+    return vectors.detach().square().sum(1).mean().clamp_min(1e-12)
