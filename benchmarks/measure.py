@@ -184,9 +184,9 @@ class Meter:
 
 
 def best(points: list[Point], target: float) -> Point | None:
-    """Returns the fastest point that reaches the recall, if any."""
+    """Returns the point of the least width that reaches the recall, if any."""
     enough = [point for point in points if point.recall >= target]
-    return max(enough, key=lambda point: point.rate, default=None)
+    return min(enough, key=lambda point: point.width, default=None)
 
 
 def _seconds(searcher: Searcher, arguments: tuple) -> float:

@@ -4,8 +4,8 @@
     python benchmarks/retrieval.py --checkpoint=saved/HILL-gowalla-... --nodes=640,32
     python benchmarks/retrieval.py --grow=10000,100000,1000000 --output=results/retrieval
 
-Prints a Markdown table: for every searcher, the fastest point of its sweep at which it finds at
-least --target of what exact search finds. --output adds every point as JSON and the curves.
+Prints a Markdown table: every searcher at the least width at which it finds at least --target of
+what exact search finds. --output adds every point as JSON and the curves.
 """
 
 import argparse
@@ -47,15 +47,18 @@ def trained(options: argparse.Namespace) -> tuple[Setting, Queries]:
     from recbole_hill.serving import Served
 
     served = Served.load(options.checkpoint)
-    with torch.no_grad():
-        users, items = (part.float().cpu() for part in served.model.vectors())
+    if served.vectors is None:
+        raise ValueError(
+            f"--checkpoint={options.checkpoint}: its model has no embeddings to search"
+        )
+    users, items = (part.float().cpu() for part in served.vectors)
     items = items[1:].contiguous()  # row 0 is padding
     rng = np.random.default_rng(options.seed)
     asked = torch.from_numpy(rng.permutation(len(users) - 1)[: options.queries] + 1)
     rows, ids = served._seen(asked)
     order = torch.argsort(rows, stable=True)
     seen = (rows[order], ids[order] - 1)
-    index = getattr(served.model, "index", None)
+    index = served.index
     if index is not None:
         index = index.refreshed(items.numpy())
     setting = _setting(items.numpy(), options, index)
@@ -147,7 +150,7 @@ def table(found: dict, setting: Setting, options: argparse.Namespace) -> str:
             *ratios,
             f"{point.median:.3g} ({point.p99:.3g})",
             "-" if math.isnan(fact["seconds"]) else f"{fact['seconds']:,.1f}",
-            f"{fact['mib']:,.0f}",
+            f"{fact['mib']:,.1f}",
         ]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
