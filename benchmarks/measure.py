@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from searchers import Searcher
 
-#: Users searched for at once when rates are taken, at least. FAISS 1.15.1 scans query by query below
-#: 128,000 / D users (distance_compute_blas_threshold), at a sixth of the rate of FAISS Flat's matrix
-#: products: fewer users would flatter everyone else.
+#: Users searched for at once when rates are taken, at least. FAISS 1.15.1 scans query by query
+#: below 128,000 / D users (distance_compute_blas_threshold), at a sixth of the rate of its Flat's
+#: matrix products: fewer users would flatter everyone else.
 BATCH = 4096
 
 

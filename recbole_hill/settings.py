@@ -31,6 +31,7 @@ _AT_LEAST = {
     "index_reconstruction": 0,
     "index_balance": 0,
     "index_balance_batches": 1,
+    "index_batch": 1,
     "index_alpha": 0,
     "index_alpha_power": 0,
     "index_epochs": 0,
@@ -62,6 +63,7 @@ class HillSettings:
     index_reconstruction: float
     index_balance: float
     index_balance_batches: int
+    index_batch: int
     index_alpha: float
     index_alpha_power: float
     index_epochs: float

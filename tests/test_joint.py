@@ -127,13 +127,15 @@ def test_index_loss_by_hand(tiny_path, tmp_path, backbone, direction):
         index_reconstruction=3.0,
         index_balance=5.0,
         index_warmup_epochs=2,
+        index_batch=100,
     )
     users, items = model.user_item_embeddings()
     torch.manual_seed(3)
     found = model.index_loss(users, items, batch)
     # The same draws; pseudo items of the batch's and the drawn items, at the same temperature.
     torch.manual_seed(3)
-    user, item = batch["user_id"], batch["item_id"]
+    user, item = batch["user_id"][:100], batch["item_id"][:100]
+    assert len(batch["user_id"]) > 100
     drawn = torch.randint(1, model.n_items, (128,))
     negative = drawn[torch.randint_like(item, 128)]
     present = sorted(set(item.tolist()) | set(drawn.tolist()))
@@ -268,6 +270,10 @@ def test_corrected_rivals_stand_for_all_items(build):
     expected = (log_sums - logits.diagonal()).mean()
     found = model.ranking_loss(users, items, user, item, item[:0])
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    # The same of a table that holds these items alone.
+    some, rows = torch.tensor([9, 7]), torch.tensor([1, 1, 0])
+    compact = model.ranking_loss(users, items[some], user, rows, rows[:0], some)
+    torch.testing.assert_close(compact, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_bilateral_loss_refuses_corrected_rivals(tiny_config):

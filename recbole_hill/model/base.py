@@ -44,18 +44,25 @@ class EmbeddingModel(GeneralRecommender):
         raise NotImplementedError
 
     def ranking_loss(
-        self, users: Tensor, items: Tensor, user: Tensor, positive: Tensor, negative: Tensor
+        self,
+        users: Tensor,
+        items: Tensor,
+        user: Tensor,
+        positive: Tensor,
+        negative: Tensor,
+        ids: Tensor | None = None,
     ) -> Tensor:
         """What the model's loss asks of the scores alone; BPR unless a subclass says otherwise.
 
-        An index asks the same of what stands for the items (``items`` are then pseudo items).
+        An index asks the same of what stands for some of the items.
 
         Args:
-            users: User vectors, shape (U, D).
-            items: Item vectors, shape (I, D).
-            user: User ids, shape (B,).
-            positive: Item ids, shape (B,).
-            negative: Item ids, shape (B, n).
+            users: User vectors, shape (U, D), or those of some users.
+            items: Item vectors, shape (I, D), or pseudo items of some items.
+            user: Rows of ``users``, shape (B,).
+            positive: Rows of ``items``, shape (B,).
+            negative: Rows of ``items``, shape (B, n).
+            ids: The item id of each row of ``items``; the row itself if None.
 
         Returns:
             Scalar loss.

@@ -78,7 +78,13 @@ class MatrixFactorization(SampledModel):
         return loss + self.reg_weight * self.batch_l2(user, positive, negative)
 
     def ranking_loss(
-        self, users: Tensor, items: Tensor, user: Tensor, positive: Tensor, negative: Tensor
+        self,
+        users: Tensor,
+        items: Tensor,
+        user: Tensor,
+        positive: Tensor,
+        negative: Tensor,
+        ids: Tensor | None = None,
     ) -> Tensor:
         """BPR of a draw, without the L2 term."""
         query = users[user]

@@ -144,8 +144,8 @@ class HILL(EmbeddingModel):
         """What learning the index adds, by its current weight (sections 3.2 to 3.4).
 
         The backbone's ranking loss with pseudo items in the items' place, at every depth; the
-        reconstruction; the balance. Pseudo items are made of the batch's items and of a few drawn
-        ones that serve as negatives, never of all.
+        reconstruction; the balance. Pseudo items are made of the items of at most ``index_batch``
+        rows and of a few drawn ones that serve as negatives, never of all.
 
         Args:
             users: User vectors, shape (U, D).
@@ -153,16 +153,19 @@ class HILL(EmbeddingModel):
             interaction: RecBole batch.
         """
         s = self.settings
-        user, item = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        # The loader has shuffled: the first rows are as good as any.
+        user, item = (interaction[key][: s.index_batch] for key in (self.USER_ID, self.ITEM_ID))
         drawn = torch.randint(1, self.n_items, (_SHARED_NEGATIVES,), device=item.device)
+        present, row = torch.unique(torch.cat((item, drawn)), return_inverse=True)
+        positive, drawn = row.split((len(item), len(drawn)))
         negative = drawn[torch.randint_like(item, len(drawn))].unsqueeze(1)
-        present = torch.unique(torch.cat((item, drawn)))
-        weight = s.index_weight * self.learner.weight()
+        present_users, user = torch.unique(user, return_inverse=True)
+        users, weight = users[present_users], s.index_weight * self.learner.weight()
         learnt = self.learner(items[present])
         # BPR where a model has no loss of pairs' scores (ENMF, NESCL's contrast, RecBole's own).
         ranking_loss = getattr(self.backbone, "ranking_loss", super().ranking_loss)
-        tables = (torch.zeros_like(items).index_copy(0, present, x) for x in learnt.at_depth)
-        ranking = [ranking_loss(users, table, user, item, negative) for table in tables]
+        rows = user, positive, negative, present
+        ranking = [ranking_loss(users, pseudo, *rows) for pseudo in learnt.at_depth]
         return weight * (
             s.index_supervision * torch.stack(ranking).mean()
             + s.index_reconstruction * learnt.reconstruction

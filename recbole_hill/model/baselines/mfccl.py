@@ -37,7 +37,13 @@ class MFCCL(MatrixFactorization):
         return self.ranking_loss(users, items, *self.draw(interaction)) + self.tables_l2()
 
     def ranking_loss(
-        self, users: Tensor, items: Tensor, user: Tensor, positive: Tensor, negative: Tensor
+        self,
+        users: Tensor,
+        items: Tensor,
+        user: Tensor,
+        positive: Tensor,
+        negative: Tensor,
+        ids: Tensor | None = None,
     ) -> Tensor:
         """The cosine contrastive loss of a draw; vectors are of length 1."""
         query = F.dropout(users[user], self.dropout_rate, self.training)

@@ -66,7 +66,13 @@ class SoftmaxLoss:
         return self.bpr_loss(users, items, user, item, negative)
 
     def ranking_loss(
-        self, users: Tensor, items: Tensor, user: Tensor, positive: Tensor, negative: Tensor
+        self,
+        users: Tensor,
+        items: Tensor,
+        user: Tensor,
+        positive: Tensor,
+        negative: Tensor,
+        ids: Tensor | None = None,
     ) -> Tensor:
         """The softmax loss of a draw; ``negative`` counts only where rivals are drawn."""
         query = self.query(users[user])
@@ -76,7 +82,7 @@ class SoftmaxLoss:
             rivals, weights = torch.unique(positive, return_counts=True)
             weights = weights.float()
             if self.popularity is not None:
-                weights = weights / self.popularity[rivals]
+                weights = weights / self.popularity[rivals if ids is None else ids[rivals]]
             log_sums = CosineLogSumExp.apply(
                 query, items[rivals], weights, self.tau, self.precision
             )
