@@ -83,7 +83,7 @@ class FaissRetriever(Retriever):
         to_do = list(_fetches(counts, k, n_items))
         while to_do:
             rows, length = to_do.pop()
-            scores, items = self._scan(users[rows], lists[rows], length)
+            scores, items = self._scan(users[rows], None if lists is None else lists[rows], length)
             last = scores[:, -1].clone()
             best = top_k(self._mask(scores, items, _of_rows(seen, rows, len(users))), k, items)
             for whole, part in zip(found, best, strict=True):
@@ -94,41 +94,47 @@ class FaissRetriever(Retriever):
                 to_do.append((cut, min(4 * length, n_items)))
         return found[0].to(device), found[1].to(device)
 
-    def _lists(self, users: Tensor) -> Tensor:
-        """Returns the depth-1 nodes whose items are to be scored, (B, nprobe), -1 for none."""
+    def _lists(self, users: Tensor) -> Tensor | None:
+        """Returns the depth-1 nodes whose items are to be scored, (B, nprobe), -1 for none.
+
+        None where FAISS is to pick them itself, which it does for several users at a time.
+        """
         width, n_nodes = self.faiss_index.nprobe, len(self._sizes)
         beam = None
         if self._descent is not None:
             beam, scored = self._descent.nodes(users)
             self.scored += scored
         elif width < n_nodes:
-            beam = torch.from_numpy(self._quantizer_search(users, width))
-            self.scored += len(users) * n_nodes
+            return None
         if beam is None:  # all of them: there is nothing to choose
             return torch.arange(n_nodes).expand(len(users), -1)
         # A path of small nodes may hold fewer than the width.
         return torch.nn.functional.pad(beam.cpu(), (0, width - beam.shape[1]), value=_NONE)
 
-    def _quantizer_search(self, users: Tensor, width: int) -> np.ndarray:
-        return self.faiss_index.quantizer.search(users.cpu().numpy(), width)[1]
-
-    def _scan(self, users: Tensor, lists: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    def _scan(self, users: Tensor, lists: Tensor | None, length: int) -> tuple[Tensor, Tensor]:
         """Lets FAISS search the users' lists.
 
         Args:
             users: Shape (B, D).
-            lists: Shape (B, nprobe), -1 for none.
+            lists: Shape (B, nprobe), -1 for none; FAISS's own choice if None.
             length: How many items to fetch per user.
 
         Returns:
             Scores, descending, and item rows, each (B, length), filled up with -inf and -1.
         """
-        from faiss.contrib.ivf_tools import search_preassigned
+        users = np.ascontiguousarray(users.numpy())
+        if lists is None:
+            statistics = require_faiss("retrieval: faiss").cvar.indexIVF_stats
+            before = statistics.ndis
+            found = self.faiss_index.search(users, length)
+            self.scored += len(users) * len(self._sizes) + statistics.ndis - before
+        else:
+            from faiss.contrib.ivf_tools import search_preassigned
 
-        users, lists_ = np.ascontiguousarray(users.numpy()), np.ascontiguousarray(lists.numpy())
-        found = search_preassigned(self.faiss_index, users, length, lists_)
+            lists_ = np.ascontiguousarray(lists.numpy())
+            found = search_preassigned(self.faiss_index, users, length, lists_)
+            self.scored += int((self._sizes[lists.clamp_min(0)] * (lists != _NONE)).sum())
         scores, items = (torch.from_numpy(part) for part in found)
-        self.scored += int((self._sizes[lists.clamp_min(0)] * (lists != _NONE)).sum())
         return scores.masked_fill_(items == _NONE, -torch.inf), items
 
 
