@@ -114,6 +114,28 @@ class HILLTrainer(RunTrainer):
         """HILL's settings."""
         return self.model.settings
 
+    def _build_optimizer(self, **kwargs):
+        """RecBole's optimiser, with a learning rate of their own for the index's nodes.
+
+        It is relative to the vectors' scale: at a step of the embeddings' size, nodes that few of
+        a batch's items attend to drift away from all of them.
+        """
+        optimizer = super()._build_optimizer(**kwargs)
+        if self.model.learner is None:
+            return optimizer
+        was_training = self.model.training
+        self.model.eval()
+        items = self.model.vectors()[1][1:]
+        self.model.train(was_training)
+        rate = self.settings.index_learning_rate * float(items.detach().square().mean().sqrt())
+        nodes = list(self.model.learner.nodes)
+        ours = {id(node) for node in nodes}
+        (group,) = optimizer.param_groups
+        group["params"] = [x for x in group["params"] if id(x) not in ours]
+        options = {key: value for key, value in group.items() if key != "params"}
+        optimizer.add_param_group({**options, "params": nodes, "lr": rate})
+        return optimizer
+
     # -- index ----------------------------------------------------------------------------------
 
     def needs_old_run(self) -> bool:

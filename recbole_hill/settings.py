@@ -32,6 +32,7 @@ _AT_LEAST = {
     "index_balance": 0,
     "index_balance_batches": 1,
     "index_batch": 1,
+    "index_learning_rate": 0,
     "index_alpha": 0,
     "index_alpha_power": 0,
     "index_epochs": 0,
@@ -64,6 +65,7 @@ class HillSettings:
     index_balance: float
     index_balance_batches: int
     index_batch: int
+    index_learning_rate: float
     index_alpha: float
     index_alpha_power: float
     index_epochs: float
