@@ -179,6 +179,24 @@ def test_the_whole_loss_is_the_backbones_and_the_index(tiny_path, tmp_path):
     torch.testing.assert_close(model.calculate_loss(batch), loss)
 
 
+@pytest.mark.parametrize("backbone", ["LightGCN", "recbole.BPR", "MF-SSM"])
+def test_loss_and_vectors_are_the_backbones_own(tiny_path, tmp_path, backbone, monkeypatch):
+    model, batch, _ = model_and_batch(tiny_path, tmp_path, backbone=backbone)
+    kind, passes = type(model.backbone), []
+    if backbone == "LightGCN":
+        forward = kind.forward
+        monkeypatch.setattr(kind, "forward", lambda self: passes.append(1) or forward(self))
+    torch.manual_seed(0)
+    loss, users, items = model.loss_and_vectors(batch)
+    assert len(passes) == (backbone == "LightGCN")  # one propagation serves both
+    torch.manual_seed(0)
+    expected = model.backbone.calculate_loss(batch)
+    torch.testing.assert_close(loss, sum(expected) if isinstance(expected, tuple) else expected)
+    for pair in zip((users, items), model.user_item_embeddings(), strict=True):
+        torch.testing.assert_close(*pair)
+    assert "forward" not in vars(model.backbone)
+
+
 def test_gradients_reach_the_item_embeddings_through_the_nodes(tiny_path, tmp_path):
     model, batch, _ = model_and_batch(tiny_path, tmp_path, backbone="LightGCN")
     users, items = model.user_item_embeddings()

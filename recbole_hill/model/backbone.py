@@ -16,6 +16,27 @@ def has_embeddings(model: nn.Module) -> bool:
     return isinstance(model, EmbeddingModel) or type(model).__name__ in _ADAPTED
 
 
+def loss_and_embeddings(model: nn.Module, interaction) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns a backbone's loss on a batch with the vectors that it is of, (U, D) and (I, D).
+
+    One forward pass; of RecBole's models whose vectors ``forward()`` does not return, two.
+    """
+    if isinstance(model, EmbeddingModel):
+        users, items = model.user_item_embeddings()
+        return model.embedding_loss(users, items, interaction), users, items
+    if type(model).__name__ not in _FORWARD_GIVES_VECTORS:
+        vectors, loss = user_item_embeddings(model), model.calculate_loss(interaction)
+    else:
+        passes = []
+        model.forward = lambda: passes.append(type(model).forward(model)) or passes[-1]
+        try:
+            loss = model.calculate_loss(interaction)
+        finally:
+            del model.forward
+        (vectors,) = passes
+    return (sum(loss) if isinstance(loss, tuple) else loss), *vectors
+
+
 def user_item_embeddings(model: nn.Module) -> tuple[Tensor, Tensor]:
     """Returns a backbone's differentiable vectors, (U, D) and (I, D), padding row first.
 

@@ -15,7 +15,7 @@ from recbole_hill.adapt.node_vectors import NodeVectors
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.index.lti import LearnedIndex
 from recbole_hill.index.schedules import Schedule
-from recbole_hill.model.backbone import user_item_embeddings
+from recbole_hill.model.backbone import loss_and_embeddings, user_item_embeddings
 from recbole_hill.model.base import EmbeddingModel
 from recbole_hill.model.losses import bpr
 from recbole_hill.settings import HillSettings
@@ -173,15 +173,8 @@ class HILL(EmbeddingModel):
         )
 
     def loss_and_vectors(self, interaction) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the backbone's loss with this step's user and item vectors, in one forward pass.
-
-        RecBole's own models do not give their vectors away, so for them it takes a second pass.
-        """
-        users, items = self.user_item_embeddings()
-        if isinstance(self.backbone, EmbeddingModel):
-            return self.backbone.embedding_loss(users, items, interaction), users, items
-        loss = self.backbone.calculate_loss(interaction)
-        return (sum(loss) if isinstance(loss, tuple) else loss), users, items
+        """Returns the backbone's loss with this step's user and item vectors."""
+        return loss_and_embeddings(self.backbone, interaction)
 
     def em_loss(self, interaction) -> Tensor:
         """The M-step: the backbone's loss plus BPR with nodes in the items' place, at every depth.
