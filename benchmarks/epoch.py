@@ -51,14 +51,19 @@ def cost(model: str, dataset: str, data_path: str, n_steps: int) -> dict:
     batches = itertools.islice(itertools.cycle(data.train), n_steps + 2)
     spent = []
     for batch in batches:
-        started = time.process_time()
-        trainer.optimizer.zero_grad()
-        loss = network.calculate_loss(batch.to(config["device"]))
-        (sum(loss) if isinstance(loss, tuple) else loss).backward()
-        trainer.optimizer.step()
-        spent.append(time.process_time() - started)
+        spent.append(step_seconds(trainer, batch))
     step = sorted(spent[2:])[n_steps // 2]
     return {"step": step, "steps": len(data.train), "epochs": config["epochs"]}
+
+
+def step_seconds(trainer, batch) -> float:
+    """Takes a training step, the optimiser's part included, and returns its processor seconds."""
+    started = time.process_time()
+    trainer.optimizer.zero_grad()
+    loss = trainer.model.calculate_loss(batch.to(trainer.device))
+    (sum(loss) if isinstance(loss, tuple) else loss).backward()
+    trainer.optimizer.step()
+    return time.process_time() - started
 
 
 def trainable() -> list[str]:

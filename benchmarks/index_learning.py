@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
+from epoch import step_seconds
 from tqdm import tqdm
 
 from recbole_hill.config import HillConfig
@@ -29,7 +30,7 @@ from recbole_hill.quick_start import build_model
 from recbole_hill.trainer import trainer_for
 
 
-def step_seconds(backbone: str, options, progress) -> np.ndarray:
+def pairs_of_steps(backbone: str, options, progress) -> np.ndarray:
     """Times pairs of steps.
 
     Returns:
@@ -59,12 +60,7 @@ def step_seconds(backbone: str, options, progress) -> np.ndarray:
     batches = itertools.islice(itertools.cycle(data.train), 2 * options.steps + 2)
     for step, batch in enumerate(batches):
         model.learning_index = step % 2 == 1
-        started = time.process_time()
-        trainer.optimizer.zero_grad()
-        loss = model.calculate_loss(batch.to(config["device"]))
-        (sum(loss) if isinstance(loss, tuple) else loss).backward()
-        trainer.optimizer.step()
-        spent.append(time.process_time() - started)
+        spent.append(step_seconds(trainer, batch))
         progress.update()
     return np.array(spent[2:]).reshape(-1, 2)
 
@@ -107,7 +103,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     names = options.backbones.split(",")
     with tqdm(total=len(names) * (2 * options.steps + 2), unit="step") as progress:
-        found = {name: step_seconds(name, options, progress) for name in names}
+        found = {name: pairs_of_steps(name, options, progress) for name in names}
     print(f"{options.dataset}, batch {options.batch:,}, nodes {options.nodes}, {options.precision}")
     print("\n| backbone | s / step | s / step with the index | ratio | of pairs |")
     print("|---|---|---|---|---|")

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from searchers import Searcher
 
+from recbole_hill.evaluation.retrieval import index_recall
+
 #: Users searched for at once when rates are taken, at least. FAISS 1.15.1 scans query by query
 #: below 128,000 / D users (distance_compute_blas_threshold), at a sixth of the rate of its Flat's
 #: matrix products: fewer users would flatter everyone else.
@@ -73,9 +75,7 @@ def seen_part(seen, start: int, stop: int):
 
 def recall(truth: np.ndarray, found: np.ndarray) -> float:
     """Returns the share of the exact lists' items (B, k) that the other lists hold."""
-    base = int(max(truth.max(), found.max())) + 1
-    own = np.arange(len(truth))[:, None] * base
-    return float(np.isin((own + truth)[truth >= 0], (own + found)[found >= 0]).mean())
+    return index_recall(torch.from_numpy(truth), torch.from_numpy(found))
 
 
 class Meter:

@@ -19,6 +19,7 @@ from recbole_hill.adapt.interest import interest_from_lists, union
 from recbole_hill.adapt.pairs import Pairs, extract_pairs, random_nodes, random_users
 from recbole_hill.checkpoint import load_weights, set_model_weights
 from recbole_hill.continuous import OldRun
+from recbole_hill.data.ids import Ids
 from recbole_hill.data.splits import known_data, require_same_data
 from recbole_hill.evaluation.retrieval import compare_retrievers
 from recbole_hill.index.carried import OldIndex
@@ -460,7 +461,7 @@ class HILLTrainer(RunTrainer):
 
 def item_tokens(dataset) -> np.ndarray:
     """Returns the external ids of all items in RecBole's order, padding left out, shape (I,)."""
-    return dataset.field2id_token[dataset.iid_field][1:].astype(str)
+    return Ids.of(dataset).items
 
 
 def train_history(dataset) -> sp.csr_matrix:

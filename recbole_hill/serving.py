@@ -13,6 +13,7 @@ from torch import Tensor
 from recbole_hill import runs
 from recbole_hill.checkpoint import load_weights, set_model_weights
 from recbole_hill.config import HillConfig
+from recbole_hill.data.ids import Ids
 from recbole_hill.data.splits import Data, load_data, require_same_data
 from recbole_hill.finite import require_finite
 from recbole_hill.index.hierarchy import HierarchicalIndex
@@ -65,8 +66,8 @@ class Served:
         set_model_weights(model, load_weights(weights))
         model.eval()
         if (folder / "index.npz").is_file() and hasattr(model, "set_index"):
-            tokens = _tokens(data.dataset, data.dataset.iid_field)
-            model.set_index(HierarchicalIndex.load(folder / "index.npz", items=tokens))
+            items = Ids.of(data.dataset).items
+            model.set_index(HierarchicalIndex.load(folder / "index.npz", items=items))
         return cls(config, data, model)
 
     def recommend(
@@ -192,12 +193,12 @@ class Served:
     @cached_property
     def user_tokens(self) -> np.ndarray:
         """External user ids in RecBole's order, padding left out, shape (U,)."""
-        return _tokens(self.data.dataset, self.data.dataset.uid_field)
+        return Ids.of(self.data.dataset).users
 
     @cached_property
     def item_tokens(self) -> np.ndarray:
         """External item ids in RecBole's order, padding left out, shape (I,)."""
-        return _tokens(self.data.dataset, self.data.dataset.iid_field)
+        return Ids.of(self.data.dataset).items
 
     def user_ids(self, users: Sequence[str]) -> Tensor:
         """Returns RecBole's ids of external user ids, shape (N,).
@@ -279,8 +280,3 @@ class Served:
         matrices = [loader._dataset.inter_matrix(form="csr")[users.numpy()] for loader in loaders]
         seen = sum(matrices[1:], matrices[0]).tocoo()
         return torch.from_numpy(seen.row).long(), torch.from_numpy(seen.col).long()
-
-
-def _tokens(dataset, field: str) -> np.ndarray:
-    """Returns the external ids of a field in RecBole's order, padding left out."""
-    return dataset.field2id_token[field][1:].astype(str)

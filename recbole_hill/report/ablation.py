@@ -1,6 +1,12 @@
 """Rows of one model under several settings as one Markdown table: mean and spread of each."""
 
-from recbole_hill.report.seeds import how_made, identity, require_comparable, spread
+from recbole_hill.report.seeds import (
+    how_made,
+    identity,
+    require_comparable,
+    require_one_experiment,
+    spread,
+)
 
 #: What all rows must share; what else differs tells the variants apart.
 _SHARED = ("model", "dataset", "data_sha256", "protocol", "split_seed", "versions")
@@ -20,18 +26,13 @@ def ablation_table(rows: list[dict], metrics: tuple[str, ...] = ("recall@20", "n
     Raises:
         ValueError: If rows differ in what they must share, or in nothing.
     """
-    if not rows:
-        raise ValueError("there are no rows to report")
-    for key in _SHARED:
-        found = {str(row[key]) for row in rows}
-        if len(found) > 1:
-            raise ValueError(f"rows of different {key} do not compare: {', '.join(sorted(found))}")
-    differing = [
+    require_one_experiment(rows, _SHARED)
+    made = [identity(row) for row in rows]
+    settings = [
         key
-        for key in identity(rows[0])
-        if key not in _SHARED and len({str(identity(row).get(key)) for row in rows}) > 1
+        for key in made[0]
+        if key not in (*_SHARED, "commit") and len({str(one.get(key)) for one in made}) > 1
     ]
-    settings = [key for key in differing if key != "commit"]
     if not settings:
         raise ValueError("the runs differ in their seed alone; report without --ablation")
     groups: dict[tuple, list[dict]] = {}

@@ -1,7 +1,7 @@
 """Rows of many models as one Markdown table beside the numbers that a paper printed."""
 
 from recbole_hill.config import read_properties
-from recbole_hill.report.seeds import require_comparable, spread
+from recbole_hill.report.seeds import require_comparable, require_one_experiment, spread
 
 #: What all rows of a table must share: numbers made otherwise do not compare.
 _SHARED = ("dataset", "data_sha256", "protocol", "split_seed")
@@ -21,7 +21,7 @@ def comparison_table(rows: list[dict], table: str) -> str:
     published = read_properties("table", f"{table}.yaml")
     if not published:
         raise ValueError(f"table must be the number of a file in properties/table, got {table!r}")
-    _require_one_experiment(rows)
+    require_one_experiment(rows, _SHARED)
     groups = _by_model(rows)
     dataset, metrics = rows[0]["dataset"], published["metrics"]
     everything = {**published["rows"], **published["beyond"]}
@@ -46,15 +46,6 @@ def comparison_table(rows: list[dict], table: str) -> str:
     if missing:
         foot.append(f"Rows of Table {table} that are not here: {', '.join(missing)}.")
     return "\n".join([*lines, "", *_how(rows), *(f"- {line}" for line in foot)])
-
-
-def _require_one_experiment(rows: list[dict]) -> None:
-    if not rows:
-        raise ValueError("there are no rows to report")
-    for key in _SHARED:
-        found = {str(row[key]) for row in rows}
-        if len(found) > 1:
-            raise ValueError(f"rows of different {key} do not compare: {', '.join(sorted(found))}")
 
 
 def _by_model(rows: list[dict]) -> dict[str, list[dict]]:

@@ -1,6 +1,7 @@
 """Several seeds' rows as one Markdown table: mean and spread per arm."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -56,6 +57,24 @@ def seeds_table(rows: list[dict]) -> str:
         cells = [spread([r["metrics"][n] for r in rows if r["arm"] == arm]) for n in names]
         lines.append(f"| {arm} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", *_notes(rows)])
+
+
+def require_one_experiment(rows: list[dict], shared: Sequence[str]) -> None:
+    """Refuses rows that do not stand in one table.
+
+    Args:
+        rows: The rows.
+        shared: What they must agree on.
+
+    Raises:
+        ValueError: If there are none, or naming what they differ in.
+    """
+    if not rows:
+        raise ValueError("there are no rows to report")
+    for key in shared:
+        found = {str(row[key]) for row in rows}
+        if len(found) > 1:
+            raise ValueError(f"rows of different {key} do not compare: {', '.join(sorted(found))}")
 
 
 def require_comparable(rows: list[dict]) -> None:
