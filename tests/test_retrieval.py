@@ -118,7 +118,8 @@ def test_blocks_of_users_keep_the_memory_bounded(monkeypatch):
     assert ExactRetriever(items).block == 10
     parents = (np.r_[np.repeat(0, 30), np.repeat(1, 20), np.repeat(2, 10)],)
     index = HierarchicalIndex.build([str(i) for i in range(60)], parents, items.numpy())
-    assert BeamRetriever(index, items, beam_width=2).block == 600 // ((30 + 20) * 4)
+    assert BeamRetriever(index, items, beam_width=1).block == 600 // (30 * 4)  # gathered
+    assert BeamRetriever(index, items, beam_width=2).block == 600 // 60  # all scored
     assert BeamRetriever(index, items, beam_width="full").block == 10
 
 
@@ -173,18 +174,23 @@ def test_narrow_beam_finds_planted_items_cheaply():
     assert len(set(fine[found[0]].tolist())) <= 2
 
 
-def test_scored_counts_inner_products():
+@pytest.mark.parametrize("share", [0.5, 1])
+def test_scored_counts_inner_products(share, monkeypatch):
+    monkeypatch.setattr("recbole_hill.retrieval.descent.GATHERED_SHARE", share)
     items = torch.arange(12.0).reshape(6, 2)
     # Nodes 0, 1, 2 have 3, 2 and 1 items; nodes 0 and 1 are in the first node of depth 2.
     parents = (np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 1]))
     index = HierarchicalIndex.build(list("abcdef"), parents, items.numpy())
     users = torch.tensor([[1.0, 1], [-1, -1]])  # the first likes large vectors, the second small
-    for width, counts in {
+    expected = {
         "full": (6, 6),  # nothing to choose at any depth
         1: (2 + 1 + 1, 2 + 2 + 3),
         (1, 2): (2 + 1 + 1, 2 + 2 + 5),
         (2, 1): (3 + 1, 3 + 3),  # both nodes of depth 2 are kept, so they are not scored
-    }.items():
+    }
+    if share == 0.5:  # two of three nodes, and five of six items, are more than half of a depth
+        expected |= {1: (2 + 3 + 1, 2 + 3 + 3), (1, 2): (2 + 3 + 6, 2 + 3 + 6)}
+    for width, counts in expected.items():
         for user, count in zip(users, counts, strict=True):
             beam = BeamRetriever(index, items, beam_width=width)
             beam.search(user[None].repeat(4, 1), 2)
@@ -316,8 +322,25 @@ def test_items_of_a_wide_level_under_a_narrow_one_are_scored_in_bounded_memory(m
     items = torch.randn(60, 4)
     parents = (np.arange(60) // 10, np.arange(6) // 3)
     index = HierarchicalIndex.build([str(i) for i in range(60)], parents, items.numpy())
-    # All 6 nodes of depth 1 are kept, but they are those of one node of depth 2: gathered, 60 x 4.
-    assert BeamRetriever(index, items, beam_width=(1, 6)).block == 600 // (60 * 4)
+    # Up to 6 nodes of depth 1 are kept, but one node of depth 2 has only 3: their 30 items.
+    assert BeamRetriever(index, items, beam_width=(1, 6)).block == 600 // (30 * 4)
+
+
+def test_scoring_a_whole_depth_finds_what_gathering_finds(monkeypatch):
+    torch.manual_seed(5)
+    items, users = torch.randn(200, 8), torch.randn(40, 8)
+    index = learn_index(items.numpy(), [str(i) for i in range(200)], [40, 10, 3], seed=0)
+    seen = (torch.arange(40), torch.arange(40) * 5)
+    for width in (1, 3, (1, 10, 2), (2, 3, 40)):
+        found, scored = [], []
+        for share in (0, 1):
+            monkeypatch.setattr("recbole_hill.retrieval.descent.GATHERED_SHARE", share)
+            search = BeamRetriever(index, items, beam_width=width)
+            found.append(search.search(users, 30, seen))
+            scored.append(search.scored)
+        assert torch.equal(found[0][1], found[1][1])
+        torch.testing.assert_close(found[0][0], found[1][0])
+        assert scored[0] > scored[1]
 
 
 def test_retrievers_by_name():

@@ -12,8 +12,8 @@ from recbole_hill.retrieval.descent import Children, Descent
 class BeamRetriever(Retriever):
     """Scores the coarsest nodes, keeps the best, scores their children, and so on to the items.
 
-    Every parent -> child list is the index's own: an item is scored only if all nodes on its path
-    were kept. Depths at which every node is kept are not scored, since there is nothing to choose;
+    Every parent -> child list is the index's own: an item is a candidate only if all nodes on its
+    path were kept. Depths at which every node is kept are not scored, as there is nothing to choose;
     so a search that keeps every node everywhere is exact search, and costs the same.
 
     Args:
@@ -37,7 +37,7 @@ class BeamRetriever(Retriever):
     ):
         super().__init__(item_vectors, item_ids)
         self._descent = Descent(index, self.item_vectors, beam_width)
-        self._items = Children(*index.children(1), self.item_vectors)
+        self._items = Children(*index.children(1), self.item_vectors, self._descent.n_kept)
         # A user's longest list of candidates is the children of the largest nodes of a depth.
         fitting = self._descent.fitting(self._items, level=index.depth - 1)
         self.block = min(self.block, self._descent.block, fitting)
