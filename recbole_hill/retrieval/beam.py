@@ -13,7 +13,7 @@ class BeamRetriever(Retriever):
     """Scores the coarsest nodes, keeps the best, scores their children, and so on to the items.
 
     Every parent -> child list is the index's own: an item is a candidate only if all nodes on its
-    path were kept. Depths at which every node is kept are not scored, as there is nothing to choose;
+    path were kept. Depths at which every node is kept are not scored: there is no choice;
     so a search that keeps every node everywhere is exact search, and costs the same.
 
     Args:
