@@ -2,10 +2,11 @@
 
     python benchmarks/retrieval.py --items=1000000 --output=results/retrieval
     python benchmarks/retrieval.py --checkpoint=saved/HILL-gowalla-... --nodes=640,32
-    python benchmarks/retrieval.py --grow=10000,100000,1000000 --output=results/retrieval
+    python benchmarks/retrieval.py --grow=10000,100000,1000000 --searchers=flat,ivf,hill-faiss
 
 Prints a Markdown table: every searcher at the least width at which it finds at least --target of
-what exact search finds. --output adds every point as JSON and the curves.
+what exact search finds. --output adds every point as JSON and the curves. --grow prints one per
+size, and how HILL-FAISS's cost grows with it; other widths are then not measured.
 """
 
 import argparse
@@ -23,12 +24,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import faiss
 import numpy as np
 import torch
-from measure import Meter, Point, Queries, best, seen_part
+from measure import BATCH, Meter, Point, Queries, best, seen_part
 from searchers import HNSW_MOST_ITEMS, SEARCHERS, Flat, HillFaissBeam, IvfFlat, Setting
 from synthetic_items import Catalogue
 from tqdm import tqdm
 
 from recbole_hill.retrieval.exact import ExactRetriever
+
+#: What a growing catalogue is searched with, whatever else is.
+GROWING = ("flat", "hill-faiss")
 
 
 def made(n_items: int, options: argparse.Namespace) -> tuple[Setting, Queries]:
@@ -37,8 +41,8 @@ def made(n_items: int, options: argparse.Namespace) -> tuple[Setting, Queries]:
     setting = _setting(catalogue.matrix(progress=True), options)
     users = catalogue.users(options.queries)
     flat = Flat(setting)
-    blocks = tqdm(range(0, len(users), 512), desc="exact lists", leave=False)
-    truth = [flat.find(users[start : start + 512], options.k)[0] for start in blocks]
+    blocks = tqdm(range(0, len(users), BATCH), desc="exact lists", leave=False)
+    truth = [flat.find(users[start : start + BATCH], options.k)[0] for start in blocks]
     return setting, Queries(users, np.concatenate(truth))
 
 
@@ -88,8 +92,16 @@ def default_nodes(n_items: int) -> tuple[int, int]:
     return min(lists, n_items), max(2, 2 ** round(math.log2(lists) / 2))
 
 
-def compare(setting: Setting, queries: Queries, options: argparse.Namespace) -> dict:
-    """Sweeps every searcher; builds one at a time and lets it go before the next.
+def compare(
+    setting: Setting, queries: Queries, options: argparse.Namespace, curves: bool = True
+) -> dict:
+    """Measures every searcher; builds one at a time and lets it go before the next.
+
+    Args:
+        setting: What they are built from.
+        queries: The users.
+        options: Of the command line.
+        curves: Whether to measure every width, or only the least that reaches the target.
 
     Returns:
         ``points`` of all searchers, and per searcher ``best``, ``seconds``, ``mib`` and ``unit``.
@@ -105,7 +117,11 @@ def compare(setting: Setting, queries: Queries, options: argparse.Namespace) -> 
         bar.set_postfix_str(f"building {kind.name}")
         searcher = kind(setting)
         bar.set_postfix_str(f"measuring {kind.name}")
-        found = meter.sweep(searcher, options.target)
+        if curves:
+            found = meter.sweep(searcher, options.target)
+        else:
+            least = meter.least(searcher, options.target)
+            found = [] if least is None else [least]
         points += found
         facts[kind.name] = {
             "best": best(found, options.target),
@@ -156,22 +172,26 @@ def table(found: dict, setting: Setting, options: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
-def grow(sizes: list[int], options: argparse.Namespace) -> list[dict]:
-    """Finds what HILL-FAISS scores, and how long it takes, at each size of the catalogue."""
-    rows = []
+def grow(sizes: list[int], options: argparse.Namespace) -> tuple[list[dict], list[str]]:
+    """Compares the searchers at each size of the catalogue.
+
+    Returns:
+        What HILL-FAISS scores and how long it takes, per size, beside Flat; and the sizes' tables.
+    """
+    rows, tables = [], []
     for n_items in sizes:
         setting, queries = made(n_items, options)
-        meter = Meter(queries, options.k, options.seconds, singles=options.singles)
-        flat = meter.sweep(Flat(setting), options.target)[0]
-        searcher = HillFaissBeam(setting)
-        found = meter.least(searcher, options.target)
-        if found is None:
+        found = compare(setting, queries, options, curves=False)
+        tables.append(table(found, setting, options))
+        ours, flat = (found["searchers"][kind.name] for kind in (HillFaissBeam, Flat))
+        if ours["best"] is None:
             raise ValueError(f"--target={options.target:g} is not reached at {n_items} items")
-        facts = {"items": n_items, "nodes": setting.nodes, "build_seconds": searcher.seconds}
-        rows.append({**facts, **asdict(found), "flat_median": flat.median, "flat_rate": flat.rate})
-        del searcher, setting
+        facts = {"items": n_items, "nodes": setting.nodes, "build_seconds": ours["seconds"]}
+        exact = {"flat_median": flat["best"].median, "flat_rate": flat["best"].rate}
+        rows.append({**facts, **asdict(ours["best"]), **exact})
+        del setting
         gc.collect()
-    return rows
+    return rows, tables
 
 
 def growth_table(rows: list[dict]) -> str:
@@ -227,7 +247,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     index.add_argument("--points", type=int, default=256, help="k-means points a node (256)")
     index.add_argument("--iterations", type=int, default=20, help="of every k-means (20)")
     index.add_argument(
-        "--searchers", type=_searchers, default=list(SEARCHERS), help=f"of {','.join(SEARCHERS)}"
+        "--searchers",
+        type=_searchers,
+        help=f"of {','.join(SEARCHERS)} (all; with --grow {','.join(GROWING)}, always measured)",
     )
     clock = parser.add_argument_group("measuring")
     clock.add_argument("--k", type=int, default=20, help="list length (20)")
@@ -271,10 +293,12 @@ def main(arguments: list[str] | None = None) -> None:
     faiss.omp_set_num_threads(options.threads)
     torch.set_num_threads(options.threads)
     if options.grow:
-        rows = grow(sorted(options.grow), options)
-        text = growth_table(rows)
+        options.searchers = [*dict.fromkeys((*(options.searchers or ()), *GROWING))]
+        rows, tables = grow(sorted(options.grow), options)
+        text = "\n\n".join([*tables, growth_table(rows)])
         path = _write(options, f"growth-{rows[-1]['items']}", text, {"rows": rows})
     else:
+        options.searchers = options.searchers or list(SEARCHERS)
         setting, queries = trained(options) if options.checkpoint else made(options.items, options)
         found = compare(setting, queries, options)
         text = table(found, setting, options)

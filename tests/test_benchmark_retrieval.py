@@ -169,6 +169,9 @@ def test_the_script_writes_table_points_and_curves(run, tmp_path):
 
 
 def test_growth_says_how_the_cost_grows(run, tmp_path):
-    shown = run("--grow=500,2000", "--iterations=3", f"--output={tmp_path}")
+    more = "--searchers=ivf,hill-nodes"
+    shown = run("--grow=500,2000", "--iterations=3", more, f"--output={tmp_path}")
+    for name in ("FAISS Flat", "FAISS IVFFlat, L2 lists", "HILL-FAISS, nodes", "HILL-FAISS, beam"):
+        assert shown.count(f"| {name} |") == 2
     assert "scored items grow with items^" in shown
     assert {file.suffix for file in tmp_path.iterdir()} == {".md", ".json", ".svg", ".png"}
