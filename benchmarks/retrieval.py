@@ -129,6 +129,7 @@ def compare(
             "mib": searcher.mib,
             "unit": searcher.unit,
         }
+        tqdm.write(f"{kind.name}: {facts[kind.name]['best']}", file=sys.stderr)  # if it is stopped
         del searcher
         gc.collect()
     return {"points": points, "searchers": facts}

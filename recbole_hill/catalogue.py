@@ -9,6 +9,10 @@ runs as ``recbole.NAME``; the docstring of ours says how the two differ.
 _BASELINES = "recbole_hill.model.baselines"
 _MENDED = "recbole_hill.model.mended"
 _RECBOLE = "recbole.model.general_recommender"
+_HSNN = (
+    'Kaushik Rangadurai et al. "Hierarchical Structured Neural Network: Efficient Retrieval Scaling '
+    'for Large Scale Recommendation." arXiv 2408.06653, 2024.'
+)
 
 CATALOGUE = (
     (
@@ -25,6 +29,19 @@ CATALOGUE = (
         'Peijie Sun et al. "Neighborhood-Enhanced Supervised Contrastive Learning for '
         'Collaborative Filtering." in TKDE 2024.',
         "SUPCCL",
+    ),
+    # -- impressions with labels and features
+    (
+        "MoNN",
+        "recbole_hill.model.monn.model:MoNN",
+        "own",
+        _HSNN,
+    ),
+    (
+        "TTSN",
+        "recbole_hill.model.monn.model:TTSN",
+        "own",
+        _HSNN,
     ),
     # -- RecBole's graph models on today's SciPy
     (

@@ -17,6 +17,7 @@ from recbole.utils import argument_list
 
 from recbole_hill import registry
 from recbole_hill.compatibility import numpy_aliases
+from recbole_hill.evaluation.metrics import register_metrics
 from recbole_hill.properties_path import properties
 
 PROTOCOLS = ("holdout", "refit", "published")
@@ -85,6 +86,7 @@ class HillConfig(Config):
 
     def __init__(self, model=None, dataset=None, config_file_list=None, config_dict=None):
         self._wanted_model = model
+        register_metrics()
         super().__init__(None, dataset, config_file_list, config_dict)
         if self["protocol"] not in PROTOCOLS:
             raise ValueError(
@@ -202,6 +204,8 @@ def internal_defaults(model: str, dataset: str, backbone: str | None = None) -> 
     """
     own = read_properties("model", f"{model}.yaml")
     merged = {**read_properties("overall.yaml"), **read_properties("dataset", f"{dataset}.yaml")}
+    if own.get("reads_features"):
+        merged.update(read_properties("features", f"{dataset}.yaml"))
     chain = [model]
     if "backbone" in own:
         chain.insert(0, registry.find(backbone or own["backbone"]).name)

@@ -120,6 +120,8 @@ def evaluate(config, data, trainer) -> list[dict]:
         metrics = trainer.evaluate(
             data.test, load_best_model=False, show_progress=bool(config["show_progress"])
         )
+        if hasattr(trainer, "rank"):
+            metrics.update(trainer.rank(data, show_progress=bool(config["show_progress"])))
         row = {
             **common,
             "arm": arm,

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from recbole.utils import ModelType
 
+from recbole_hill.data.tasks import tasks_of
+
 
 def require_features(config) -> None:
     """Refuses a model whose features the dataset lacks, before anything is loaded.
@@ -27,16 +29,26 @@ def require_features(config) -> None:
             if part not in (config["load_col"] or {part: None}):
                 raise ValueError(f"{model} needs a knowledge graph, which load_col leaves out")
     elif kind == ModelType.SEQUENTIAL:
-        _require_column(config, "TIME_FIELD", "the time of every interaction")
-    elif kind in (ModelType.CONTEXT, ModelType.DECISIONTREE) and not config["threshold"]:
-        _require_column(config, "LABEL_FIELD", "a label of every interaction")
-
-
-def _require_column(config, key: str, what: str) -> None:
-    columns = _columns(config)
-    if config[key] not in columns:
+        _require_column(config, "TIME_FIELD", config["TIME_FIELD"], "the time of every interaction")
+    elif tasks := tasks_of(config):
+        for task in tasks:
+            _require_column(config, f"tasks: {task.name}: field", task.field, "the labels' columns")
+    elif config["reads_features"]:
         raise ValueError(
-            f"{config['model']} needs {what}: {key} {config[key]!r} is not among the columns that "
+            f"{model} needs labels, and properties/features/ has no {dataset}.yaml: set tasks, such "
+            f"as --tasks=\"{{'click': {{'field': 'rating', 'at_least': 4}}}}\", and load_col"
+        )
+    elif kind in (ModelType.CONTEXT, ModelType.DECISIONTREE) and not config["threshold"]:
+        _require_column(
+            config, "LABEL_FIELD", config["LABEL_FIELD"], "a label of every interaction"
+        )
+
+
+def _require_column(config, key: str, column: str, what: str) -> None:
+    columns = _columns(config)
+    if column not in columns:
+        raise ValueError(
+            f"{config['model']} needs {what}: {key} {column!r} is not among the columns that "
             f"are read of {config['dataset']}.inter, {', '.join(columns)} (see load_col)"
         )
 

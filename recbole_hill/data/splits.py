@@ -26,9 +26,10 @@ from recbole.data import data_preparation
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import cat_interactions
 from recbole.data.utils import create_dataset as recbole_create_dataset
-from recbole.utils import ModelType, init_seed
+from recbole.utils import FeatureSource, FeatureType, ModelType, init_seed
 
 from recbole_hill.data.features import require_features
+from recbole_hill.data.tasks import require_complete, tasks_of
 from recbole_hill.files import atomic_path
 
 _DATA = "data.json"
@@ -59,6 +60,22 @@ class SplitDataset(Dataset):
             return [train, valid, test]
         whole = self.copy(cat_interactions([train.inter_feat, valid.inter_feat]))
         return [whole, test, self.copy(test.inter_feat)]
+
+    def _fill_nan(self):
+        """Refuses missing labels before RecBole fills what is missing."""
+        require_complete(self.inter_feat, tasks_of(self.config))
+        super()._fill_nan()
+
+    def _set_label_by_threshold(self):
+        """Makes a 0/1 column of each task, and drops what they are made of."""
+        super()._set_label_by_threshold()
+        tasks = tasks_of(self.config)
+        columns = {task.name: task.labels(self.inter_feat[task.field].to_numpy()) for task in tasks}
+        for field in {task.field for task in tasks} - set(columns):
+            self._del_col(self.inter_feat, field)
+        for name, labels in columns.items():
+            self.set_field_property(name, FeatureType.FLOAT, FeatureSource.INTERACTION, 1)
+            self.inter_feat[name] = labels
 
     def _carve_validation(self, train: Dataset) -> tuple[Dataset, Dataset]:
         """Moves a seeded share of the interactions to validation; every user keeps one."""
@@ -124,6 +141,8 @@ def load_data(config) -> Data:
     """
     _require_files(config)
     require_features(config)
+    if tasks := tasks_of(config):
+        config["LABEL_FIELD"] = tasks[0].name
     dataset = create_dataset(config)
     if max(config["topk"]) >= dataset.item_num:
         raise ValueError(

@@ -1,0 +1,157 @@
+"""Labels of impressions: which columns a model predicts, and features that give them away."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from recbole.utils import FeatureType
+from torch import Tensor
+
+#: A column that orders the rows as well as this (area under the ROC curve) is the label itself.
+_LEAK_AUC = 0.999
+_TASK_KEYS = {"field", "at_least", "weight"}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One label.
+
+    Attributes:
+        name: The label column's name; metrics of all but the first task end in it.
+        field: Column of the interaction file that it is made of.
+        at_least: The least value that counts as 1.
+        weight: w_t of the loss (HSNN, Eq. 1).
+    """
+
+    name: str
+    field: str
+    at_least: float
+    weight: float
+
+    def labels(self, values: np.ndarray) -> np.ndarray:
+        """Returns 0/1 labels of the column's values, float32."""
+        return (values >= self.at_least).astype(np.float32)
+
+
+def tasks_of(config) -> tuple[Task, ...]:
+    """Reads the setting ``tasks``, in its order; empty if it is not set.
+
+    Raises:
+        ValueError: If it is not a mapping of names to ``{field, at_least, weight}``.
+    """
+    given = config["tasks"]
+    if not given:
+        return ()
+    if not isinstance(given, Mapping):
+        raise ValueError(f"tasks must map names to {{field, at_least, weight}}, got {given!r}")
+    tasks = []
+    for name, facts in given.items():
+        facts = {"field": name, "at_least": 1.0, "weight": 1.0, **(facts or {})}
+        if unknown := set(facts) - _TASK_KEYS:
+            raise ValueError(
+                f"task {name}: unknown key {min(unknown)!r}; accepted are {sorted(_TASK_KEYS)}"
+            )
+        for key in ("at_least", "weight"):
+            if isinstance(facts[key], bool) or not isinstance(facts[key], (int, float)):
+                raise ValueError(f"task {name}: {key} must be a number, got {facts[key]!r}")
+        if facts["weight"] < 0:
+            raise ValueError(f"task {name}: weight must not be negative, got {facts['weight']}")
+        tasks.append(Task(name, **facts))
+    return tuple(tasks)
+
+
+def require_complete(interactions, tasks: tuple[Task, ...]) -> None:
+    """Refuses interactions without a value that a label is made of, before anything fills it.
+
+    Args:
+        interactions: The interaction file as a data frame.
+        tasks: The labels.
+
+    Raises:
+        ValueError: Naming the column, how many rows lack it, and the first.
+    """
+    for task in tasks:
+        missing = interactions[task.field].isna().to_numpy()
+        if missing.any():
+            row = int(missing.argmax())
+            raise ValueError(
+                f"task {task.name}: {task.field} is missing in {missing.sum()} of {len(missing)} "
+                f"interactions, first in row {row + 1} of those read; drop these rows"
+            )
+
+
+def require_two_classes(labels: Tensor, tasks: tuple[Task, ...]) -> None:
+    """Refuses a task whose training rows all have one label.
+
+    Args:
+        labels: Shape (N, T).
+        tasks: The labels, T of them.
+    """
+    for task, rate in zip(tasks, labels.double().mean(0).tolist(), strict=True):
+        if rate in (0.0, 1.0):
+            raise ValueError(
+                f"task {task.name} ({task.field} >= {task.at_least:g}): all {len(labels)} training "
+                f"rows are {rate:.0f}; there is nothing to learn"
+            )
+
+
+def require_no_leak(dataset, features: list[str], tasks: tuple[Task, ...]) -> None:
+    """Refuses a feature from whose value alone a training row's label follows.
+
+    A number that orders the rows by their label, or a token each of whose values goes with one
+    label, was made of the label or after it.
+
+    Args:
+        dataset: RecBole's train dataset.
+        features: Columns of the interaction, user and item files to look at.
+        tasks: The labels.
+
+    Raises:
+        ValueError: Naming the column and the task.
+    """
+    rows = dataset[torch.arange(len(dataset))]
+    for field in features:
+        if dataset.field2type[field] not in (FeatureType.TOKEN, FeatureType.FLOAT):
+            continue
+        values = rows[field].numpy()
+        for task in tasks:
+            if _gives_away(values, rows[task.name].numpy(), dataset.field2type[field]):
+                raise ValueError(
+                    f"feature {field!r} gives the label of task {task.name} away: alone it tells "
+                    f"the {len(values)} training rows apart. Leave it out (unload_col), or make it "
+                    f"a task"
+                )
+
+
+def _gives_away(values: np.ndarray, labels: np.ndarray, kind: FeatureType) -> bool:
+    if kind == FeatureType.FLOAT:
+        area = _area_under_curve(values, labels)
+        return max(area, 1 - area) >= _LEAK_AUC
+    _, value, counts = np.unique(values, return_inverse=True, return_counts=True)
+    rates = np.bincount(value, weights=labels) / counts
+    # A value of few rows goes with one label by chance.
+    often = counts >= 10
+    pure = often & ((rates == 0) | (rates == 1))
+    return counts[pure].sum() >= _LEAK_AUC * len(values)
+
+
+def _area_under_curve(values: np.ndarray, labels: np.ndarray) -> float:
+    """Returns the chance that a row of label 1 has the larger value; ties count half."""
+    from scipy.stats import rankdata
+
+    positives = labels.sum()
+    ranks = rankdata(values)[labels > 0].sum()
+    return (ranks - positives * (positives + 1) / 2) / (positives * (len(labels) - positives))
+
+
+def label_matrix(rows, tasks: tuple[Task, ...]) -> Tensor:
+    """Returns the labels of a RecBole batch, shape (B, T), float32."""
+    return torch.stack([rows[task.name].float() for task in tasks], 1)
+
+
+def feature_names(dataset, tasks: tuple[Task, ...], source: tuple) -> Iterator[str]:
+    """Yields a source's columns that may be features: neither ids' twins, labels nor the time."""
+    left_out = {task.name for task in tasks} | {task.field for task in tasks}
+    left_out |= {dataset.label_field, dataset.time_field}
+    yield from (field for field in dataset.fields(source=list(source)) if field not in left_out)

@@ -1,0 +1,115 @@
+"""Evaluation of models of labelled impressions: by every task's labels, and by rank."""
+
+from collections import OrderedDict
+
+import numpy as np
+import torch
+from recbole.evaluator import Evaluator
+from recbole.evaluator.collector import DataStruct
+from recbole.trainer import Trainer
+from torch import Tensor
+from tqdm import tqdm
+
+from recbole_hill.data.tasks import label_matrix
+from recbole_hill.evaluation.metrics import TRAIN_RATE
+
+
+class LabelledTrainer(Trainer):
+    """RecBole's trainer for :class:`~recbole_hill.model.labelled.LabelledModel`.
+
+    Metrics of the first task carry their plain names, those of another end in ``_<task>``.
+
+    Settings: ``ranking_metrics`` (of RecBole's ranking metrics, at ``topk``).
+    """
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        ranking = {key: config[key] for key in ("topk", "metric_decimal_place")}
+        self.ranking = Evaluator({**ranking, "metrics": config["ranking_metrics"]})
+
+    def evaluate(self, eval_data, load_best_model=False, model_file=None, show_progress=False):
+        """Returns the value metrics of every task over the loader's labelled rows."""
+        self.model.eval()
+        rows = eval_data._dataset.inter_feat
+        labels = label_matrix(rows, self.model.tasks)
+        found = self.model.probabilities(rows).cpu()
+        rates = self.model.data.base_rates.tolist()
+        result: OrderedDict = OrderedDict()
+        for column, task in enumerate(self.model.tasks):
+            struct = DataStruct()
+            struct.set("rec.score", found[:, column])
+            struct.set("data.label", labels[:, column])
+            struct.set(TRAIN_RATE, rates[column])
+            suffix = f"_{task.name}" if column else ""
+            for name, value in self.evaluator.evaluate(struct).items():
+                result[name + suffix] = value
+        return result
+
+    def rank(self, data, show_progress: bool = False) -> dict[str, float]:
+        """Ranks every item for the test users who liked one, and returns the ranking metrics.
+
+        What a user was shown in train, or under ``holdout`` in validation, is left out. Relevant
+        are the test rows whose first label is 1.
+
+        Args:
+            data: The run's data.
+            show_progress: Whether to show a bar.
+        """
+        truth, seen = self.relevant(data), self.shown(data)
+        users = truth[0].unique()
+        depth = max(self.config["topk"])
+        hits = []
+        for part in tqdm(users.split(256), desc="ranking", disable=not show_progress, leave=False):
+            lists = self.lists(part, depth, _of(seen, part))
+            hits.append(_hits(lists, _of(truth, part), self.model.n_items))
+        struct = DataStruct()
+        struct.set("rec.topk", torch.cat(hits))
+        return dict(self.ranking.evaluate(struct))
+
+    @torch.no_grad()
+    def lists(self, users: Tensor, k: int, seen: tuple[Tensor, Tensor]) -> Tensor:
+        """Returns each user's k best unseen items, (B, k); by scoring every item.
+
+        Args:
+            users: Shape (B,).
+            k: List length.
+            seen: Pairs (row of ``users``, item) to leave out.
+        """
+        self.model.eval()
+        scores = self.model.full_sort_predict({self.model.USER_ID: users}).view(len(users), -1)
+        scores = scores.cpu()
+        scores[:, 0] = -torch.inf
+        scores[seen] = -torch.inf
+        return scores.topk(k).indices
+
+    def relevant(self, data) -> tuple[Tensor, Tensor]:
+        """Returns users and items of the test rows whose first label is 1."""
+        rows = data.test._dataset.inter_feat
+        liked = rows[self.model.tasks[0].name] > 0
+        return rows[self.model.USER_ID][liked], rows[self.model.ITEM_ID][liked]
+
+    def shown(self, data) -> tuple[Tensor, Tensor]:
+        """Returns users and items of the rows before the test."""
+        loaders = [data.train] + ([data.valid] if self.config["protocol"] == "holdout" else [])
+        rows = [loader._dataset.inter_feat for loader in loaders]
+        fields = self.model.USER_ID, self.model.ITEM_ID
+        return tuple(torch.cat([part[field] for part in rows]) for field in fields)
+
+
+def _of(pairs: tuple[Tensor, Tensor], users: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the pairs of some users, ascending, with rows of ``users`` in place of their ids."""
+    places = torch.searchsorted(users, pairs[0]).clamp_max(len(users) - 1)
+    theirs = users[places] == pairs[0]
+    return places[theirs], pairs[1][theirs]
+
+
+def _hits(lists: Tensor, truth: tuple[Tensor, Tensor], n_items: int) -> Tensor:
+    """Returns, per user, which places of the list are relevant, and how many items are.
+
+    As RecBole's ``rec.topk``: shape (B, k + 1), int.
+    """
+    keys = np.unique((truth[0] * n_items + truth[1]).numpy())
+    own = np.arange(len(lists))[:, None] * n_items + lists.numpy()
+    hit = np.isin(own, keys) & (lists.numpy() >= 0)
+    relevant = np.bincount(keys // n_items, minlength=len(lists))
+    return torch.from_numpy(np.concatenate((hit, relevant[:, None]), 1).astype(np.int64))

@@ -1,0 +1,151 @@
+"""Models of labelled impressions: probabilities per task, and a ranking of all items by them."""
+
+import torch
+from recbole.model.abstract_recommender import AbstractRecommender
+from recbole.utils import InputType, ModelType
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from recbole_hill.data.fields import Encoded
+from recbole_hill.data.impressions import Impressions
+from recbole_hill.data.tasks import label_matrix, tasks_of
+from recbole_hill.model.monn.block import MoNNBlock
+from recbole_hill.model.monn.teacher import Teacher
+
+#: Most <user, item> pairs that a network looks at in one go.
+BLOCK_PAIRS = 1 << 15
+
+
+class LabelledModel(AbstractRecommender):
+    """A context-aware recommender for several labels, which retrieves as well.
+
+    A subclass says how pairs get their logits (``pair_logits``) and users theirs of every item
+    (``all_logits``), and may add to the loss (``loss_of``).
+
+    Loss: cross-entropy over tasks, weighted (HSNN, Eq. 1), and on unlabelled pairs that to a
+    teacher's soft labels (Eq. 2).
+
+    Settings: ``tasks``, ``embedding_size`` (of a field), ``monn_scale``, ``overarch``,
+    ``distill_from`` (folder of a finished run), ``distill_pairs`` (unlabelled pairs per labelled
+    one), ``distill_weight``.
+    """
+
+    type = ModelType.CONTEXT
+    input_type = InputType.POINTWISE
+
+    def __init__(self, config, dataset):
+        super().__init__()
+        self.USER_ID, self.ITEM_ID = config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]
+        self.device = config["device"]
+        self.n_users, self.n_items = dataset.user_num, dataset.item_num
+        self.tasks = tasks_of(config)
+        if not self.tasks:
+            raise ValueError(
+                f"{config['model']} needs labels: set tasks, such as "
+                f"{{click: {{field: rating, at_least: 4}}}}"
+            )
+        self.data = Impressions(dataset, self.tasks)
+        weights = torch.tensor([task.weight for task in self.tasks])
+        self.register_buffer("task_weights", weights, persistent=False)
+        self.teacher = Teacher.from_config(config, self.tasks, dataset)
+
+    @property
+    def trainer_class(self) -> type:
+        """Evaluates by label and by rank."""
+        from recbole_hill.labelled_trainer import LabelledTrainer
+
+        return LabelledTrainer
+
+    # -- what a subclass says -------------------------------------------------------------------
+
+    def pair_logits(
+        self, users: Tensor, items: Tensor, context: Encoded, left_out: Tensor | None
+    ) -> Tensor:
+        """Returns one logit per task of pairs.
+
+        Args:
+            users: Shape (B,).
+            items: Shape (B,).
+            context: Features of the B impressions.
+            left_out: Items whose engagement by their user does not count, (B,), or None.
+
+        Returns:
+            Shape (B, T).
+        """
+        raise NotImplementedError
+
+    def all_logits(self, users: Tensor) -> Tensor:
+        """Returns the first task's logits of every item, without context, (b, I)."""
+        raise NotImplementedError
+
+    def loss_of(self, users: Tensor, items: Tensor, context: Encoded, labels: Tensor) -> Tensor:
+        """Returns the supervised loss of labelled rows."""
+        return self.cross_entropy(self.pair_logits(users, items, context, items), labels)
+
+    # -- what all share -------------------------------------------------------------------------
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Returns the weighted cross-entropy, a sum over tasks and a mean over rows (Eq. 1)."""
+        losses = binary_cross_entropy_with_logits(logits, labels, reduction="none")
+        return (losses * self.task_weights).sum(1).mean()
+
+    def calculate_loss(self, interaction) -> Tensor:
+        """RecBole's hook: supervised loss, and distillation if there is a teacher (Eq. 3)."""
+        users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        context = self.data.context_of(interaction, len(users))
+        labels = label_matrix(interaction, self.tasks).to(self.device)
+        loss = self.loss_of(users, items, context, labels)
+        if self.teacher is not None:
+            users, items, soft = self.teacher.draw(len(users), self.n_users, self.n_items)
+            context = self.data.context_of({}, len(users))
+            logits = self.pair_logits(users, items, context, items)
+            loss = loss + self.teacher.weight * self.cross_entropy(logits, soft.to(self.device))
+        return loss
+
+    @torch.no_grad()
+    def probabilities(self, interaction) -> Tensor:
+        """Returns the tasks' probabilities of a batch, shape (B, T), in bounded memory."""
+        users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        context = self.data.context_of(interaction, len(users))
+        found = [
+            self.pair_logits(users[rows], items[rows], context[rows], None).sigmoid()
+            for rows in torch.arange(len(users)).split(BLOCK_PAIRS)
+        ]
+        return torch.cat(found)
+
+    def predict(self, interaction) -> Tensor:
+        """Returns the first task's probability of the batch's pairs, shape (B,)."""
+        return self.probabilities(interaction)[:, 0]
+
+    @torch.no_grad()
+    def full_sort_predict(self, interaction) -> Tensor:
+        """Returns the first task's logits of every item for the users, flattened, (B * I,)."""
+        users = interaction[self.USER_ID].cpu()
+        step = max(1, BLOCK_PAIRS // self.n_items)
+        return torch.cat([self.all_logits(part) for part in users.split(step)]).view(-1)
+
+
+def grid_logits(
+    block: MoNNBlock, users: Tensor, user_vectors: Tensor, items: Tensor, item_vectors: Tensor
+) -> Tensor:
+    """Returns a block's logits of every user with items of his own, without context.
+
+    Args:
+        block: The network.
+        users: User ids, shape (b,), on the CPU.
+        user_vectors: Their embeddings, shape (b, num_embed, dim).
+        items: Item ids, shape (b, C), on the CPU.
+        item_vectors: Their embeddings, shape (b, C, num_embed, dim).
+
+    Returns:
+        Shape (b, C, T).
+    """
+    n_users, n_items = items.shape
+    shared, context = [], block.data.context_of({}, 0)
+    if not block.size.is_dot_product:
+        shared = [index.block(users, items).flat() for index in block.data.indices]
+        context = block.data.context_of({}, n_users * n_items)
+    of_users = user_vectors.unsqueeze(1).expand(-1, n_items, -1, -1).flatten(0, 1)
+    of_items = item_vectors.flatten(0, 1)
+    interactions = block.interact(of_users, of_items, shared, context)
+    return block.logits(of_users, of_items, interactions).view(n_users, n_items, -1)

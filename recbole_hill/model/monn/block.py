@@ -1,0 +1,218 @@
+"""One Modular Neural Network: three towers under an over-arch, each callable alone."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from recbole_hill.data.fields import Encoded
+from recbole_hill.data.impressions import Impressions
+from recbole_hill.data.inverted_index import DENSE, Shared
+from recbole_hill.model.monn.overarch import OverArch
+from recbole_hill.model.monn.sizes import Size
+from recbole_hill.model.monn.tower import FieldEmbedding, Tower
+
+
+class UserTower(nn.Module):
+    """A user's features, and the items that he engaged with, to the user's embeddings.
+
+    Args:
+        data: Features and history.
+        size: Of the network.
+        dim: E.
+    """
+
+    def __init__(self, data: Impressions, size: Size, dim: int):
+        super().__init__()
+        self.data = data
+        self.fields = FieldEmbedding(data.users, dim)
+        self.engaged = nn.Embedding(data.history.n_items, dim, padding_idx=0)
+        nn.init.normal_(self.engaged.weight, std=0.1)
+        with torch.no_grad():
+            self.engaged.weight[0] = 0
+        self.tower = Tower(data.users.n_fields + 1, dim, size.user, size.layers, size.fields)
+
+    def forward(self, users: Tensor, left_out: Tensor | None = None) -> Tensor:
+        """Returns embeddings of users (B,), the target of each row left out of the history.
+
+        Returns:
+            Shape (B, num_embed, dim).
+        """
+        users, left_out = users.cpu(), None if left_out is None else left_out.cpu()
+        fields = self.fields(self.data.user_features[users])
+        return self.tower(torch.cat((fields, self._history(users, left_out)), 1))
+
+    def _history(self, users: Tensor, left_out: Tensor | None) -> Tensor:
+        """Returns the sum of the engaged items' vectors over the root of their number, (B, 1, E)."""
+        history = self.data.history
+        unique, place = users.unique(return_inverse=True)
+        items, starts = history.of(unique)
+        table = self.engaged.weight
+        items, starts, place = (part.to(table.device) for part in (items, starts, place))
+        sums = nn.functional.embedding_bag(items, table, starts, mode="sum")[place]
+        lengths = history.lengths[users]
+        if left_out is not None:
+            was_engaged = history.holds(users, left_out)
+            own = self.engaged(left_out.to(table.device))
+            sums = sums - own * was_engaged.to(table.device).unsqueeze(1)
+            lengths = lengths - was_engaged.long()
+        roots = lengths.clamp_min(1).sqrt().to(table.device)
+        return (sums / roots.unsqueeze(1)).unsqueeze(1)
+
+
+class ItemTower(nn.Module):
+    """An item's features to its embeddings.
+
+    Args:
+        data: Features.
+        size: Of the network.
+        dim: E.
+    """
+
+    def __init__(self, data: Impressions, size: Size, dim: int):
+        super().__init__()
+        self.data = data
+        self.fields = FieldEmbedding(data.items, dim)
+        self.tower = Tower(data.items.n_fields, dim, size.item, size.layers, size.fields)
+
+    def forward(self, items: Tensor) -> Tensor:
+        """Returns embeddings of items (B,), shape (B, num_embed, dim)."""
+        return self.tower(self.fields(self.data.item_features[items.cpu()]))
+
+
+class InteractionTower(nn.Module):
+    """What a user and an item have in common, and the impression's context, to embeddings.
+
+    Args:
+        data: Features and inverted indices.
+        size: Of the network.
+        dim: E.
+        beside: Widths of further vectors, each a field of its own.
+    """
+
+    def __init__(self, data: Impressions, size: Size, dim: int, beside: Sequence[int] = ()):
+        super().__init__()
+        n_indices = len(data.indices)
+        self.values = nn.Embedding(data.items.vocabulary, dim, padding_idx=0)
+        nn.init.normal_(self.values.weight, std=0.1)
+        with torch.no_grad():
+            self.values.weight[0] = 0
+        self.dense = nn.ModuleList(nn.Linear(DENSE, dim) for _ in range(n_indices))
+        self.context = FieldEmbedding(data.context, dim)
+        self.beside = nn.ModuleList(nn.Linear(width, dim) for width in beside)
+        n_fields = 2 * n_indices + data.context.n_fields + len(self.beside)
+        #: Whether there is anything to look at.
+        self.has_fields = n_fields > 0
+        if self.has_fields:
+            self.tower = Tower(n_fields, dim, size.interaction, size.layers, size.fields)
+        self.part = size.interaction
+
+    def forward(
+        self, shared: Sequence[Shared], context: Encoded, beside: Sequence[Tensor] = ()
+    ) -> Tensor:
+        """Returns embeddings of N pairs.
+
+        Args:
+            shared: Per inverted index what the pairs have in common, leading shape (N,).
+            context: Features of N impressions.
+            beside: Further vectors, each (N, width).
+
+        Returns:
+            Shape (N, num_embed, dim); zeros where there is nothing to look at.
+        """
+        device = self.values.weight.device
+        if not self.has_fields:
+            return torch.zeros(len(context), self.part.embeddings, self.part.dim, device=device)
+        fields = [self.context(context)]
+        for on_cpu, dense in zip(shared, self.dense, strict=True):
+            one = on_cpu.to(device)
+            weights = one.counts.log1p()
+            total = 1 + weights.sum(1, keepdim=True)
+            sparse = (self.values(one.values) * weights.unsqueeze(2)).sum(1) / total
+            fields += [dense(one.dense()).unsqueeze(1), sparse.unsqueeze(1)]
+        for vectors, map_ in zip(beside, self.beside, strict=True):
+            fields.append(map_(vectors).unsqueeze(1))
+        return self.tower(torch.cat(fields, 1))
+
+
+class MoNNBlock(nn.Module):
+    """User, item and interaction tower under an over-arch; size XS is two towers and a dot product.
+
+    Args:
+        data: Features of the three sources.
+        size: From Table 5, scaled.
+        n_tasks: T.
+        dim: E, width of the field embeddings.
+        overarch: ``dhen`` | ``deepfm`` | ``wukong``.
+        of_nodes: Whether the items are index nodes: the interaction tower then looks at the user's
+            and the node's embeddings too (HSNN, section 3.2.3).
+    """
+
+    def __init__(
+        self,
+        data: Impressions,
+        size: Size,
+        n_tasks: int,
+        dim: int,
+        overarch: str,
+        of_nodes: bool = False,
+    ):
+        super().__init__()
+        self.data, self.size, self.of_nodes = data, size, of_nodes
+        self.user = UserTower(data, size, dim)
+        self.item = ItemTower(data, size, dim)
+        if size.is_dot_product:
+            if size.user.width != size.item.width:
+                raise ValueError(
+                    f"a dot product needs users and items of one width, got {size.user.width} and "
+                    f"{size.item.width}"
+                )
+            self.scale = nn.Parameter(torch.ones(n_tasks))
+            self.bias = nn.Parameter(torch.zeros(n_tasks))
+            return
+        beside = (size.user.width, size.item.width) if of_nodes else ()
+        self.interaction = InteractionTower(data, size, dim, beside)
+        parts = (size.user, size.item, size.interaction)
+        self.arch = OverArch(parts, n_tasks, overarch, size.layers, size.tokens)
+
+    def interact(
+        self, users: Tensor, items: Tensor, shared: Sequence[Shared], context: Encoded
+    ) -> Tensor | None:
+        """Returns the interaction tower's embeddings of N pairs; None for a dot product.
+
+        Args:
+            users: User embeddings of the pairs, shape (N, num_embed, dim).
+            items: Item embeddings of the pairs, shape (N, num_embed, dim).
+            shared: Per inverted index what the pairs have in common.
+            context: Features of the N impressions.
+        """
+        if self.size.is_dot_product:
+            return None
+        beside = (users.flatten(1), items.flatten(1)) if self.of_nodes else ()
+        return self.interaction(shared, context, beside)
+
+    def logits(self, users: Tensor, items: Tensor, interactions: Tensor | None) -> Tensor:
+        """Returns one logit per task of N pairs.
+
+        Args:
+            users: Shape (N, num_embed, dim).
+            items: Shape (N, num_embed, dim).
+            interactions: What :meth:`interact` returned.
+
+        Returns:
+            Shape (N, T).
+        """
+        if self.size.is_dot_product:
+            dots = (users.flatten(1) * items.flatten(1)).sum(1, keepdim=True)
+            return dots / self.size.user.width**0.5 * self.scale + self.bias
+        return self.arch((users, items, interactions))
+
+    @torch.no_grad()
+    def start_at(self, base_rates: Tensor) -> None:
+        """Sets the last bias so that the first predictions are the base rates."""
+        log_odds = torch.logit(base_rates.double()).float()
+        if self.size.is_dot_product:
+            self.bias.copy_(log_odds)
+        else:
+            network = self.arch.network
+            (network.first if hasattr(network, "first") else network.head).bias.copy_(log_odds)

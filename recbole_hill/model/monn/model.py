@@ -1,0 +1,99 @@
+"""MoNN, and the two-tower model that it grows out of.
+
+References:
+    "Hierarchical Structured Neural Network: Efficient Retrieval Scaling for Large Scale
+    Recommendation." arXiv 2408.06653, 2024, section 2.
+"""
+
+import torch
+from torch import Tensor
+
+from recbole_hill.data.fields import Encoded
+from recbole_hill.model.labelled import BLOCK_PAIRS, LabelledModel, grid_logits
+from recbole_hill.model.monn.block import MoNNBlock
+from recbole_hill.model.monn.sizes import size_of
+
+
+class MoNN(LabelledModel):
+    """User, item and interaction tower under an over-arch, for every <user, item> pair.
+
+    Settings: ``monn_size`` (XS, S, M, L, XL) and those of
+    :class:`~recbole_hill.model.labelled.LabelledModel`.
+    """
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.block = MoNNBlock(
+            self.data,
+            size_of(config["monn_size"], config["monn_scale"]),
+            len(self.tasks),
+            config["embedding_size"],
+            config["overarch"],
+        )
+        self.block.start_at(self.data.base_rates)
+        self._item_vectors: Tensor | None = None
+
+    def pair_logits(
+        self, users: Tensor, items: Tensor, context: Encoded, left_out: Tensor | None
+    ) -> Tensor:
+        """Runs the four modules on B pairs, (B, T)."""
+        users, items = users.cpu(), items.cpu()
+        left_out = None if left_out is None else left_out.cpu()
+        user_vectors, item_vectors = self.block.user(users, left_out), self.block.item(items)
+        shared = []
+        if not self.block.size.is_dot_product:
+            shared = [index.pairs(users, items, left_out) for index in self.data.indices]
+        interactions = self.block.interact(user_vectors, item_vectors, shared, context)
+        return self.block.logits(user_vectors, item_vectors, interactions)
+
+    def all_logits(self, users: Tensor) -> Tensor:
+        """Computes user embeddings once; item embeddings are kept between calls, (b, I)."""
+        user_vectors = self.block.user(users)
+        parts = []
+        step = max(1, BLOCK_PAIRS // len(users))
+        for items in torch.arange(self.n_items).split(step):
+            items = items.expand(len(users), -1)
+            vectors = self.item_vectors()[items]
+            parts.append(grid_logits(self.block, users, user_vectors, items, vectors)[:, :, 0])
+        return torch.cat(parts, 1)
+
+    @torch.no_grad()
+    def item_vectors(self) -> Tensor:
+        """Returns every item's embeddings, computed once after training stops."""
+        if self._item_vectors is None or self.training:
+            self._item_vectors = self.block.item(torch.arange(self.n_items))
+        return self._item_vectors
+
+    def train(self, mode: bool = True):
+        """Switches mode and forgets kept vectors: the weights are about to change."""
+        self._item_vectors = None
+        return super().train(mode)
+
+    def load_state_dict(self, *args, **kwargs):
+        """Loads weights and forgets kept vectors."""
+        self._item_vectors = None
+        return super().load_state_dict(*args, **kwargs)
+
+
+class TTSN(MoNN):
+    """Two towers that meet in one inner product: MoNN of size XS (Two Tower, HSNN, Table 1).
+
+    Its vectors can be searched, so that ``recommend`` and ``export`` serve it as any embedding
+    model.
+    """
+
+    def __init__(self, config, dataset):
+        if config["monn_size"] != "XS":
+            raise ValueError(
+                f"TTSN is MoNN of size XS; monn_size={config['monn_size']} is --model=MoNN"
+            )
+        super().__init__(config, dataset)
+
+    def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
+        """Returns vectors whose inner product orders items as the first task does.
+
+        Shapes (U, D) and (I, D), padding row first.
+        """
+        users = self.block.user(torch.arange(self.n_users)).flatten(1)
+        items = self.block.item(torch.arange(self.n_items)).flatten(1)
+        return users * self.block.scale[0] / users.shape[1] ** 0.5, items

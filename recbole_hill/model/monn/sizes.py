@@ -1,0 +1,84 @@
+"""Sizes of a Modular Neural Network (HSNN, Table 5), and their scaling to small data."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one tower gives.
+
+    Attributes:
+        embeddings: num_embed, how many vectors.
+        dim: How wide each is.
+    """
+
+    embeddings: int
+    dim: int
+
+    @property
+    def width(self) -> int:
+        """All vectors one after the other."""
+        return self.embeddings * self.dim
+
+    def scaled(self, factor: float) -> "Part":
+        """Returns the part with ``factor`` times the width: root of it of each number."""
+        if not self.embeddings:
+            return self
+        root = factor**0.5
+        return Part(max(1, round(self.embeddings * root)), max(4, round(self.dim * root)))
+
+
+@dataclass(frozen=True)
+class Size:
+    """One column of Table 5, and what the paper leaves open.
+
+    Attributes:
+        user, item, interaction: The towers' parts; an interaction part without embeddings is a
+            model without the tower: a dot product.
+        layers: Layers of every tower, and of the over-arch.
+        fields: Fields that a tower layer passes on, as a multiple of those that come in.
+        tokens: Vectors that an over-arch layer passes on.
+    """
+
+    user: Part
+    item: Part
+    interaction: Part
+    layers: int
+    fields: int
+    tokens: int
+
+    def scaled(self, factor: float) -> "Size":
+        """Returns the size with parts of ``factor`` times the width; depths stay."""
+        parts = (part.scaled(factor) for part in (self.user, self.item, self.interaction))
+        return Size(*parts, self.layers, self.fields, self.tokens)
+
+    @property
+    def is_dot_product(self) -> bool:
+        """Whether users and items meet in one inner product alone."""
+        return not self.interaction.embeddings
+
+
+SIZES = {
+    "XS": Size(Part(1, 40), Part(1, 40), Part(0, 40), layers=1, fields=1, tokens=0),
+    "S": Size(Part(8, 40), Part(1, 40), Part(1, 40), layers=1, fields=1, tokens=2),
+    "M": Size(Part(10, 48), Part(4, 48), Part(1, 48), layers=2, fields=1, tokens=4),
+    "L": Size(Part(30, 48), Part(8, 48), Part(1, 48), layers=2, fields=2, tokens=8),
+    "XL": Size(Part(80, 96), Part(4, 96), Part(1, 96), layers=3, fields=2, tokens=16),
+}
+
+
+def size_of(name: str, scale: float) -> Size:
+    """Returns a size by name.
+
+    Args:
+        name: ``XS`` | ``S`` | ``M`` | ``L`` | ``XL``.
+        scale: Of the towers' widths, positive; 1 is the paper's.
+
+    Raises:
+        ValueError: If there is no such size, or the scale is not positive.
+    """
+    if name not in SIZES:
+        raise ValueError(f"a MoNN's size must be one of {', '.join(SIZES)}, got {name!r}")
+    if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not scale > 0:
+        raise ValueError(f"monn_scale must be a positive number, got {scale!r}")
+    return SIZES[name].scaled(scale)

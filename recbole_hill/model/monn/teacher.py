@@ -1,0 +1,67 @@
+"""Soft labels of a stronger model on pairs that nobody labelled (HSNN, Eq. 2)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recbole_hill.data.ids import Ids
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A finished run's model, asked about drawn pairs.
+
+    Attributes:
+        model: It; kept out of the student's weights.
+        pairs: Unlabelled pairs per labelled one.
+        weight: Of the distillation loss.
+    """
+
+    model: tuple
+    pairs: float
+    weight: float
+
+    @classmethod
+    def from_config(cls, config, tasks: tuple, dataset) -> "Teacher | None":
+        """Loads the run of ``distill_from``; None if there is none.
+
+        Raises:
+            ValueError: If the run's model has other tasks, users or items, or a number is negative.
+        """
+        folder = config["distill_from"]
+        if not folder:
+            return None
+        from recbole_hill.model.labelled import LabelledModel
+        from recbole_hill.serving import Served
+
+        for key in ("distill_pairs", "distill_weight"):
+            if not isinstance(config[key], (int, float)) or config[key] < 0:
+                raise ValueError(f"{key} must be a number of at least 0, got {config[key]!r}")
+        served = Served.load(folder)
+        if not isinstance(served.model, LabelledModel) or served.model.tasks != tasks:
+            raise ValueError(
+                f"distill_from={folder}: its model {served.config['model']} does not predict the "
+                f"tasks {', '.join(task.name for task in tasks)} as they are set here"
+            )
+        theirs, ours = Ids.of(served.data.dataset), Ids.of(dataset)
+        if not (
+            np.array_equal(theirs.users, ours.users) and np.array_equal(theirs.items, ours.items)
+        ):
+            raise ValueError(f"distill_from={folder}: its users or items are not those here")
+        return cls((served.model,), config["distill_pairs"], config["distill_weight"])
+
+    @torch.no_grad()
+    def draw(self, n_labelled: int, n_users: int, n_items: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Draws users and items uniformly and labels them.
+
+        Returns:
+            Users (B,), items (B,) and soft labels (B, T).
+        """
+        (model,) = self.model
+        size = max(1, round(self.pairs * n_labelled))
+        users = torch.randint(1, n_users, (size,))
+        items = torch.randint(1, n_items, (size,))
+        batch = {model.USER_ID: users, model.ITEM_ID: items}
+        return users, items, model.probabilities(batch)

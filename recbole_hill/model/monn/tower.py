@@ -1,0 +1,93 @@
+"""The tower network: field embeddings through layers of an MLP beside an attentional FM."""
+
+import torch
+from torch import Tensor, nn
+
+from recbole_hill.data.fields import Encoded, FieldEncoder
+from recbole_hill.model.monn.sizes import Part
+
+
+class FieldEmbedding(nn.Module):
+    """One vector per field: a table's row, the mean of several, or a scaled direction.
+
+    Args:
+        encoder: Whose fields; tokens train never saw are zero vectors.
+        dim: E.
+    """
+
+    def __init__(self, encoder: FieldEncoder, dim: int):
+        super().__init__()
+        self.table = nn.Embedding(encoder.vocabulary, dim, padding_idx=0)
+        n_floats = len(encoder.float_fields)
+        self.directions = nn.Parameter(torch.randn(n_floats, dim) * 0.1)
+        self.offsets = nn.Parameter(torch.zeros(n_floats, dim))
+        nn.init.normal_(self.table.weight, std=0.1)
+        with torch.no_grad():
+            self.table.weight[0] = 0
+
+    def forward(self, features: Encoded) -> Tensor:
+        """Returns the fields' vectors, (N, F, E): tokens, bags, floats."""
+        features = features.to(self.table.weight.device)
+        fields = [self.table(features.tokens)]
+        for bag in features.bags:
+            held = (bag > 0).sum(1, keepdim=True).clamp_min(1)
+            fields.append((self.table(bag).sum(1) / held).unsqueeze(1))
+        fields.append(features.floats.unsqueeze(2) * self.directions + self.offsets)
+        return torch.cat(fields, 1)
+
+
+class TowerLayer(nn.Module):
+    """F fields to F' fields: what an MLP makes of all, what attention picks of their products.
+
+    The MLP is the implicit part, the attentional FM (Xiao et al., IJCAI 2017) over pairwise
+    products the explicit one, added as EDCN's bridge does (Chen et al., CIKM 2021), with a shortcut.
+
+    Args:
+        n_in: F.
+        n_out: F'.
+        dim: E.
+    """
+
+    def __init__(self, n_in: int, n_out: int, dim: int):
+        super().__init__()
+        self.register_buffer("pairs", torch.triu_indices(n_in, n_in, 1), persistent=False)
+        self.deep = nn.Sequential(nn.Linear(n_in * dim, n_out * dim), nn.ReLU())
+        self.attention = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, n_out))
+        self.shortcut = nn.Linear(n_in, n_out, bias=False)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, fields: Tensor) -> Tensor:
+        """Maps (N, F, E) to (N, F', E)."""
+        kept = self.shortcut(fields.transpose(1, 2)).transpose(1, 2)
+        found = kept + self.deep(fields.flatten(1)).view_as(kept)
+        if self.pairs.shape[1]:
+            products = fields[:, self.pairs[0]] * fields[:, self.pairs[1]]  # (N, P, E)
+            weights = self.attention(products).softmax(1)  # (N, P, F')
+            found = found + weights.transpose(1, 2) @ products
+        return self.norm(found)
+
+
+class Tower(nn.Module):
+    """Layers over F field vectors, and a linear map to the tower's embeddings.
+
+    Args:
+        n_fields: F, at least 1.
+        dim: E.
+        part: What comes out.
+        layers: How many.
+        widen: Fields that a layer passes on, as a multiple of F.
+    """
+
+    def __init__(self, n_fields: int, dim: int, part: Part, layers: int, widen: int = 1):
+        super().__init__()
+        widths = [n_fields] + [n_fields * widen] * layers
+        self.layers = nn.Sequential(
+            *(TowerLayer(*pair, dim) for pair in zip(widths, widths[1:], strict=False))
+        )
+        self.out = nn.Linear(widths[-1] * dim, part.width)
+        self.part = part
+
+    def forward(self, fields: Tensor) -> Tensor:
+        """Maps (N, F, E) to (N, num_embed, dim)."""
+        found = self.out(self.layers(fields).flatten(1))
+        return found.view(len(fields), self.part.embeddings, self.part.dim)
