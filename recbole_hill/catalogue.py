@@ -10,8 +10,8 @@ _BASELINES = "recbole_hill.model.baselines"
 _MENDED = "recbole_hill.model.mended"
 _RECBOLE = "recbole.model.general_recommender"
 _HSNN = (
-    'Kaushik Rangadurai et al. "Hierarchical Structured Neural Network: Efficient Retrieval Scaling '
-    'for Large Scale Recommendation." arXiv 2408.06653, 2024.'
+    'Kaushik Rangadurai et al. "Hierarchical Structured Neural Network: Efficient Retrieval '
+    'Scaling for Large Scale Recommendation." arXiv 2408.06653, 2024.'
 )
 
 CATALOGUE = (
@@ -40,6 +40,18 @@ CATALOGUE = (
     (
         "TTSN",
         "recbole_hill.model.monn.model:TTSN",
+        "own",
+        _HSNN,
+    ),
+    (
+        "EBR",
+        "recbole_hill.model.monn.model:EBR",
+        "own",
+        _HSNN,
+    ),
+    (
+        "HSNN",
+        "recbole_hill.model.hsnn:HSNN",
         "own",
         _HSNN,
     ),

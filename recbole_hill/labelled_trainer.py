@@ -11,7 +11,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from recbole_hill.data.tasks import label_matrix
+from recbole_hill.evaluation.cost import serving_cost
 from recbole_hill.evaluation.metrics import TRAIN_RATE
+from recbole_hill.evaluation.retrieval import index_recall
 
 
 class LabelledTrainer(Trainer):
@@ -55,32 +57,32 @@ class LabelledTrainer(Trainer):
             data: The run's data.
             show_progress: Whether to show a bar.
         """
+        self.model.eval()
         truth, seen = self.relevant(data), self.shown(data)
-        users = truth[0].unique()
-        depth = max(self.config["topk"])
+        users, searcher = truth[0].unique(), self.model.searcher()
         hits = []
         for part in tqdm(users.split(256), desc="ranking", disable=not show_progress, leave=False):
-            lists = self.lists(part, depth, _of(seen, part))
+            lists = searcher.search(part, max(self.config["topk"]), _of(seen, part))[1]
             hits.append(_hits(lists, _of(truth, part), self.model.n_items))
         struct = DataStruct()
         struct.set("rec.topk", torch.cat(hits))
         return dict(self.ranking.evaluate(struct))
 
-    @torch.no_grad()
-    def lists(self, users: Tensor, k: int, seen: tuple[Tensor, Tensor]) -> Tensor:
-        """Returns each user's k best unseen items, (B, k); by scoring every item.
+    def serving_cost(self, data) -> dict:
+        """Returns what a request costs, and what the search finds of what scoring all would.
 
-        Args:
-            users: Shape (B,).
-            k: List length.
-            seen: Pairs (row of ``users``, item) to leave out.
+        See :func:`~recbole_hill.evaluation.cost.serving_cost`; ``index_recall@k`` beside it.
         """
         self.model.eval()
-        scores = self.model.full_sort_predict({self.model.USER_ID: users}).view(len(users), -1)
-        scores = scores.cpu()
-        scores[:, 0] = -torch.inf
-        scores[seen] = -torch.inf
-        return scores.topk(k).indices
+        truth, (seen_by, seen) = self.relevant(data), self.shown(data)
+        users, topk = truth[0].unique(), self.config["topk"]
+        cost = serving_cost(self.model, users, max(topk), lambda user: seen[seen_by == user])
+        some, found = users[:512], []
+        for full in (True, False):
+            searcher = self.model.searcher(full)
+            found.append(searcher.search(some, max(topk), _of((seen_by, seen), some))[1].cpu())
+        recalls = {f"index_recall@{k}": index_recall(*(ids[:, :k] for ids in found)) for k in topk}
+        return {**cost, **recalls}
 
     def relevant(self, data) -> tuple[Tensor, Tensor]:
         """Returns users and items of the test rows whose first label is 1."""

@@ -129,6 +129,8 @@ def evaluate(config, data, trainer) -> list[dict]:
             "test_seconds": round(time.perf_counter() - started, 2),
             "stages": trainer.stages,
         }
+        if hasattr(trainer, "serving_cost"):
+            row["serving"] = trainer.serving_cost(data)
         if arm == "HILL":
             row["retrieval"] = trainer.retrieval_cost(data.test)
         rows.append(row)

@@ -35,8 +35,8 @@ def require_features(config) -> None:
             _require_column(config, f"tasks: {task.name}: field", task.field, "the labels' columns")
     elif config["reads_features"]:
         raise ValueError(
-            f"{model} needs labels, and properties/features/ has no {dataset}.yaml: set tasks, such "
-            f"as --tasks=\"{{'click': {{'field': 'rating', 'at_least': 4}}}}\", and load_col"
+            f"{model} needs labels, and properties/features/ has no {dataset}.yaml: set tasks, "
+            f"such as --tasks=\"{{'click': {{'field': 'rating', 'at_least': 4}}}}\", and load_col"
         )
     elif kind in (ModelType.CONTEXT, ModelType.DECISIONTREE) and not config["threshold"]:
         _require_column(

@@ -34,7 +34,7 @@ class Encoded:
         return Encoded(self.tokens.to(device), bags, self.floats.to(device))
 
     def value_lists(self) -> tuple[Tensor, ...]:
-        """Returns every token field as a list of values per row, each (N, M), token fields first."""
+        """Returns the token fields, then the bags, as lists of values per row, each (N, M)."""
         return (*self.tokens.unsqueeze(2).unbind(1), *self.bags)
 
 

@@ -11,9 +11,7 @@ from recbole_hill.data.impressions import Impressions
 from recbole_hill.data.tasks import label_matrix, tasks_of
 from recbole_hill.model.monn.block import MoNNBlock
 from recbole_hill.model.monn.teacher import Teacher
-
-#: Most <user, item> pairs that a network looks at in one go.
-BLOCK_PAIRS = 1 << 15
+from recbole_hill.retrieval.network import BLOCK_PAIRS, ExhaustiveSearch, NetworkSearch
 
 
 class LabelledModel(AbstractRecommender):
@@ -81,6 +79,18 @@ class LabelledModel(AbstractRecommender):
     def loss_of(self, users: Tensor, items: Tensor, context: Encoded, labels: Tensor) -> Tensor:
         """Returns the supervised loss of labelled rows."""
         return self.cross_entropy(self.pair_logits(users, items, context, items), labels)
+
+    def networks(self) -> list[MoNNBlock]:
+        """Returns the networks by layer, coarsest first."""
+        raise NotImplementedError
+
+    def kept(self) -> list[Tensor]:
+        """Returns the embeddings of nodes and items that serving keeps."""
+        raise NotImplementedError
+
+    def searcher(self, full: bool = False) -> NetworkSearch:
+        """Returns the search that serves the model; one that is exact if ``full``."""
+        return ExhaustiveSearch(self)
 
     # -- what all share -------------------------------------------------------------------------
 

@@ -65,24 +65,41 @@ class Children:
         return scores, self.members.expand(len(users), -1), scores.numel()
 
     def _gather(self, users: Tensor, beam: Tensor) -> tuple[Tensor, Tensor, int]:
-        nodes = beam.clamp_min(0)
-        first = self.starts[nodes]
-        sizes = (self.starts[nodes + 1] - first) * (beam >= 0)  # (B, W)
-        lengths = sizes.sum(1)
-        sizes = sizes.flatten()
-        # All children one after the other: the n-th child of a list is n places after its start.
-        ends = sizes.cumsum(0)
-        shift = (first.flatten() - (ends - sizes)).repeat_interleave(sizes)
-        places = shift + torch.arange(len(shift), device=beam.device)
-        filled = torch.arange(int(lengths.max()), device=beam.device) < lengths.unsqueeze(1)
-        padded = torch.zeros(filled.shape, dtype=torch.int64, device=beam.device)
-        padded.masked_scatter_(filled, places)
-        vectors = self.vectors.index_select(0, padded.flatten()).view(*padded.shape, -1)
+        places, filled, _ = places_of_children(self.starts, beam)
+        vectors = self.vectors.index_select(0, places.flatten()).view(*places.shape, -1)
         # The user on the left: PyTorch's batched product of a matrix and a column is many times
         # slower on a CPU.
         scores = torch.bmm(users.unsqueeze(1), vectors.transpose(1, 2)).squeeze(1)
-        ids = self.members[padded].masked_fill_(~filled, -1)
-        return scores.masked_fill_(~filled, -torch.inf), ids, len(places)
+        ids = self.members[places].masked_fill_(~filled, -1)
+        return scores.masked_fill_(~filled, -torch.inf), ids, int(filled.sum())
+
+
+def places_of_children(starts: Tensor, beam: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns where the children of each user's nodes stand in the lists.
+
+    Args:
+        starts: Node n's children stand at ``starts[n]`` to ``starts[n + 1]``, shape (K + 1,).
+        beam: Node ids, shape (B, W), -1 where there is none.
+
+    Returns:
+        Places (B, N), N the most children that a user's nodes have; which of them are filled; and
+        the place in the beam of each child's node. The last is 0 where nothing is filled.
+    """
+    nodes = beam.clamp_min(0)
+    first = starts[nodes]
+    sizes = (starts[nodes + 1] - first) * (beam >= 0)  # (B, W)
+    lengths = sizes.sum(1)
+    flat = sizes.flatten()
+    # All children one after the other: the n-th child of a list is n places after its start.
+    ends = flat.cumsum(0)
+    shift = (first.flatten() - (ends - flat)).repeat_interleave(flat)
+    places = shift + torch.arange(len(shift), device=beam.device)
+    of_beam = torch.arange(beam.shape[1], device=beam.device).repeat(len(beam))
+    filled = torch.arange(int(lengths.max()), device=beam.device) < lengths.unsqueeze(1)
+    padded = torch.zeros(2, *filled.shape, dtype=torch.int64, device=beam.device)
+    padded[0].masked_scatter_(filled, places)
+    padded[1].masked_scatter_(filled, of_beam.repeat_interleave(flat))
+    return padded[0], filled, padded[1]
 
 
 class Descent:

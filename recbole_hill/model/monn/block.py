@@ -43,7 +43,7 @@ class UserTower(nn.Module):
         return self.tower(torch.cat((fields, self._history(users, left_out)), 1))
 
     def _history(self, users: Tensor, left_out: Tensor | None) -> Tensor:
-        """Returns the sum of the engaged items' vectors over the root of their number, (B, 1, E)."""
+        """Returns the engaged items' sum over the root of their number, shape (B, 1, E)."""
         history = self.data.history
         unique, place = users.unique(return_inverse=True)
         items, starts = history.of(unique)

@@ -9,9 +9,13 @@ import torch
 from torch import Tensor
 
 from recbole_hill.data.fields import Encoded
-from recbole_hill.model.labelled import BLOCK_PAIRS, LabelledModel, grid_logits
+from recbole_hill.data.ids import Ids
+from recbole_hill.index.em import learn_index
+from recbole_hill.model.labelled import LabelledModel, grid_logits
 from recbole_hill.model.monn.block import MoNNBlock
 from recbole_hill.model.monn.sizes import size_of
+from recbole_hill.retrieval.beam import BeamRetriever
+from recbole_hill.retrieval.network import BLOCK_PAIRS, NetworkSearch, VectorSearch
 
 
 class MoNN(LabelledModel):
@@ -64,6 +68,14 @@ class MoNN(LabelledModel):
             self._item_vectors = self.block.item(torch.arange(self.n_items))
         return self._item_vectors
 
+    def networks(self) -> list[MoNNBlock]:
+        """Returns the one network."""
+        return [self.block]
+
+    def kept(self) -> list[Tensor]:
+        """Returns the items' embeddings."""
+        return [self.item_vectors()]
+
     def train(self, mode: bool = True):
         """Switches mode and forgets kept vectors: the weights are about to change."""
         self._item_vectors = None
@@ -97,3 +109,25 @@ class TTSN(MoNN):
         users = self.block.user(torch.arange(self.n_users)).flatten(1)
         items = self.block.item(torch.arange(self.n_items)).flatten(1)
         return users * self.block.scale[0] / users.shape[1] ** 0.5, items
+
+
+class EBR(TTSN):
+    """TTSN served through an approximate index (EBR, HSNN, Table 1): k-means nodes, a beam of them.
+
+    Settings: ``nodes_per_depth``, ``beam_width``, and those of :class:`TTSN`.
+    """
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.nodes, self.width = config["nodes_per_depth"], config["beam_width"]
+        self.seed, self.tokens = config["seed"], Ids.of(dataset).items
+
+    @torch.no_grad()
+    def searcher(self, full: bool = False) -> NetworkSearch:
+        """Clusters the items as they are and returns a beam search over the nodes."""
+        users, items = self.user_item_embeddings()
+        vectors = items[1:].cpu()
+        index = learn_index(vectors.numpy(), self.tokens, self.nodes, seed=self.seed)
+        ids = torch.arange(1, len(items))
+        width = "full" if full else self.width
+        return VectorSearch(users.cpu(), BeamRetriever(index, vectors, ids, beam_width=width))

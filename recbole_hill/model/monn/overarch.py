@@ -1,6 +1,7 @@
 """The over-arch: the towers' embeddings to one logit per task."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -49,9 +50,7 @@ class DHEN(nn.Module):
     def __init__(self, n_tokens: int, dim: int, n_tasks: int, layers: int, tokens: int):
         super().__init__()
         widths = [n_tokens] + [tokens] * layers
-        self.layers = nn.Sequential(
-            *(_Ensemble(*pair, dim) for pair in zip(widths, widths[1:], strict=False))
-        )
+        self.layers = nn.Sequential(*(_Ensemble(*pair, dim) for pair in pairwise(widths)))
         self.head = nn.Linear(widths[-1] * dim, n_tasks)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -83,11 +82,7 @@ class DeepFM(nn.Module):
         self.first = nn.Linear(n_tokens * dim, n_tasks)
         self.second = nn.Linear(dim, n_tasks, bias=False)
         widths = [n_tokens * dim] + [max(1, tokens) * dim] * layers
-        hidden = [
-            part
-            for pair in zip(widths, widths[1:], strict=False)
-            for part in (nn.Linear(*pair), nn.ReLU())
-        ]
+        hidden = [part for pair in pairwise(widths) for part in (nn.Linear(*pair), nn.ReLU())]
         self.deep = nn.Sequential(*hidden, nn.Linear(widths[-1], n_tasks))
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -103,9 +98,7 @@ class Wukong(nn.Module):
     def __init__(self, n_tokens: int, dim: int, n_tasks: int, layers: int, tokens: int):
         super().__init__()
         widths = [n_tokens] + [max(2, tokens)] * layers
-        self.layers = nn.Sequential(
-            *(_WukongLayer(*pair, dim) for pair in zip(widths, widths[1:], strict=False))
-        )
+        self.layers = nn.Sequential(*(_WukongLayer(*pair, dim) for pair in pairwise(widths)))
         self.head = nn.Linear(widths[-1] * dim, n_tasks)
 
     def forward(self, tokens: Tensor) -> Tensor:

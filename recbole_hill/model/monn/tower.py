@@ -1,5 +1,7 @@
 """The tower network: field embeddings through layers of an MLP beside an attentional FM."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -40,7 +42,7 @@ class TowerLayer(nn.Module):
     """F fields to F' fields: what an MLP makes of all, what attention picks of their products.
 
     The MLP is the implicit part, the attentional FM (Xiao et al., IJCAI 2017) over pairwise
-    products the explicit one, added as EDCN's bridge does (Chen et al., CIKM 2021), with a shortcut.
+    products the explicit one, added as EDCN's bridge does (Chen et al., CIKM 2021), and a shortcut.
 
     Args:
         n_in: F.
@@ -81,9 +83,7 @@ class Tower(nn.Module):
     def __init__(self, n_fields: int, dim: int, part: Part, layers: int, widen: int = 1):
         super().__init__()
         widths = [n_fields] + [n_fields * widen] * layers
-        self.layers = nn.Sequential(
-            *(TowerLayer(*pair, dim) for pair in zip(widths, widths[1:], strict=False))
-        )
+        self.layers = nn.Sequential(*(TowerLayer(*pair, dim) for pair in pairwise(widths)))
         self.out = nn.Linear(widths[-1] * dim, part.width)
         self.part = part
 

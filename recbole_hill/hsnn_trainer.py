@@ -1,0 +1,36 @@
+"""HSNN's training: the item layer alone first, then all layers with the index."""
+
+from recbole_hill.labelled_trainer import LabelledTrainer
+from recbole_hill.trainer import RunTrainer
+
+_STAGE, _FILE = "item_layer", "item_layer.safetensors"
+
+
+class HSNNTrainer(RunTrainer, LabelledTrainer):
+    """Runs the stage ``item_layer`` before RecBole's loop, so that the index begins from something.
+
+    Settings: ``item_epochs`` (of that stage; an index that is learnt separately is of its items).
+    """
+
+    def fit(self, train_data, valid_data=None, **kwargs):
+        """Trains the item layer, begins the index, and trains everything; resumes or skips."""
+        if "backbone" not in self.stages:
+            self._train_item_layer(train_data, bool(kwargs.get("show_progress")))
+            self.seed_stage("backbone", train_data)
+            self.model.start_index(len(train_data))
+            self.optimizer = self._build_optimizer()
+        return super().fit(train_data, valid_data, **kwargs)
+
+    def _train_item_layer(self, train_data, show_progress: bool) -> None:
+        if _STAGE in self.stages:
+            self.load_stage(_FILE)
+            return
+        self.run_stage(
+            _STAGE,
+            self.config["item_epochs"],
+            train_data,
+            self.model.item_layer_loss,
+            learning_rate=self.learning_rate,
+            show_progress=show_progress,
+        )
+        self.finish_stage(_STAGE, save_as=_FILE)

@@ -1,0 +1,425 @@
+"""HSNN: networks of falling size on the layers of a hierarchical index learnt with them.
+
+References:
+    "Hierarchical Structured Neural Network: Efficient Retrieval Scaling for Large Scale
+    Recommendation." arXiv 2408.06653, 2024, section 3.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from recbole_hill.data.fields import Encoded
+from recbole_hill.data.ids import Ids
+from recbole_hill.index.em import learn_index
+from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.index.lti import LearnedIndex
+from recbole_hill.index.schedules import Schedule
+from recbole_hill.model.labelled import LabelledModel, grid_logits
+from recbole_hill.model.monn.block import MoNNBlock
+from recbole_hill.model.monn.sizes import Size, size_of
+from recbole_hill.retrieval.network import BLOCK_PAIRS, LayeredSearch
+
+INDEX_LEARNING = ("joint", "em", "separate")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What serving keeps of a model at rest.
+
+    Attributes:
+        index: The tree over the items; its row r is RecBole's item r + 1.
+        representatives: Item id that stands for each node, coarsest layer first, each (K,).
+        node_of_item: Each item's node, coarsest layer first, each (I,), without padding.
+        vectors: Node embeddings per layer, coarsest first, then the items', padding left out.
+    """
+
+    index: HierarchicalIndex
+    representatives: list[Tensor]
+    node_of_item: list[Tensor]
+    vectors: list[Tensor]
+
+
+class HSNN(LabelledModel):
+    """N networks, coarse to fine: all but the last on index nodes, the last on items.
+
+    A node layer sees a node as the features of the item that represents it and the node's
+    embedding: while training the pseudo item that the item's attention makes of the nodes (LTI,
+    Algorithm 1), in serving the node's own. Its interaction tower looks at the user's and the
+    node's embeddings beside the features in common, and is drawn to the item layer's (section
+    3.2.3). A linear ensemble adds a layer's logits to those of the layers above; each layer's
+    ensemble has a loss of its own (Eq. 4), whose bias calibrates it.
+
+    Settings: ``hsnn_layers`` (sizes and numbers of nodes, coarsest first; the last is the items'),
+    ``index_learning`` (``joint`` | ``em`` | ``separate``), ``index_direction``, ``index_alpha``,
+    ``index_alpha_power``, ``index_epochs``, ``index_warmup_epochs``, ``index_weight``,
+    ``index_balance``, ``index_balance_batches``, ``em_epochs``, ``item_epochs``, ``aux_weight``,
+    ``beam_width``, and those of :class:`~recbole_hill.model.labelled.LabelledModel`.
+    """
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        sizes, nodes = layers_of(config["hsnn_layers"], config["monn_scale"], self.n_items - 1)
+        self.index_learning = config["index_learning"]
+        direction = config["index_direction"]
+        if self.index_learning not in INDEX_LEARNING:
+            raise ValueError(
+                f"index_learning must be one of {', '.join(INDEX_LEARNING)}, got "
+                f"{self.index_learning!r}"
+            )
+        if self.index_learning != "joint" and direction != "bottom_up":
+            raise ValueError(
+                f"index_learning {self.index_learning} builds bottom_up; index_direction "
+                f"{direction} is for joint"
+            )
+        self.settings = config
+        self.tokens = Ids.of(dataset).items
+        n_tasks, dim, arch = len(self.tasks), config["embedding_size"], config["overarch"]
+        self.blocks = nn.ModuleList(
+            MoNNBlock(self.data, size, n_tasks, dim, arch, of_nodes=layer < len(nodes))
+            for layer, size in enumerate(sizes)
+        )
+        for block in self.blocks:
+            block.start_at(self.data.base_rates)
+        self.mixtures = nn.ModuleList(_Mixture(layer + 1, n_tasks) for layer in range(len(sizes)))
+        last = sizes[-1]
+        self.learner = LearnedIndex(
+            nodes[::-1],
+            last.item.width,
+            direction=direction,
+            schedule=Schedule(config["index_alpha"], config["index_alpha_power"], 1, 0),
+            balance_batches=config["index_balance_batches"],
+        )
+        self.adapters = nn.ModuleList(
+            nn.Linear(last.item.width, size.item.width) for size in sizes[:-1]
+        )
+        self.matches = nn.ModuleList(
+            nn.Linear(size.interaction.width, last.interaction.width)
+            if size.interaction.width and last.interaction.width
+            else None
+            for size in sizes[:-1]
+        )
+        if self.index_learning != "joint":
+            for parameter in self.learner.nodes:
+                parameter.requires_grad_(False)
+        #: Each item's node at depths 1..L where the index is not learnt by gradient.
+        self.register_buffer("codes", torch.zeros(len(nodes), self.n_items - 1, dtype=torch.int64))
+        #: Whether there is an index; before, the item layer is trained alone.
+        self.register_buffer("indexed", torch.zeros((), dtype=torch.bool))
+        self._standing_for: Tensor | None = None
+        self._tables: Tables | None = None
+
+    @property
+    def trainer_class(self) -> type:
+        """Trains the item layer alone for a while before the index is begun."""
+        from recbole_hill.hsnn_trainer import HSNNTrainer
+
+        return HSNNTrainer
+
+    @property
+    def n_node_layers(self) -> int:
+        """N - 1, the depth of the index."""
+        return len(self.blocks) - 1
+
+    # -- training -------------------------------------------------------------------------------
+
+    def item_layer_loss(self, interaction) -> Tensor:
+        """The loss while there is no index: the item layer's own."""
+        self.indexed.fill_(False)
+        return self.calculate_loss(interaction)
+
+    def loss_of(self, users: Tensor, items: Tensor, context: Encoded, labels: Tensor) -> Tensor:
+        """One cross-entropy per layer (Eq. 4), the index's losses and the auxiliary one."""
+        users, items = users.cpu(), items.cpu()
+        if not self.indexed:
+            return self.cross_entropy(self._item_layer(users, items, context, items)[0], labels)
+        of_item, item_interaction, vectors = self._item_layer(users, items, context, items)
+        pseudo, index_loss = self._pseudo_items(items, vectors.flatten(1))
+        loss, said = self.settings["index_weight"] * index_loss, []
+        for layer, block in enumerate(self.blocks[:-1]):
+            depth = self.n_node_layers - layer
+            stand_in = self._standing_for[depth - 1, items]
+            of_users = block.user(users, items)
+            added = self.adapters[layer](pseudo[depth - 1])
+            of_nodes = block.item(stand_in) + added.view(len(items), *_shape(block.size))
+            shared = self._shared(block, users, stand_in, items)
+            interaction = block.interact(of_users, of_nodes, shared, context)
+            said.append(block.logits(of_users, of_nodes, interaction))
+            loss = loss + self.cross_entropy(self.ensemble(layer, said), labels)
+            if self.matches[layer] is not None:
+                matched = self.matches[layer](interaction.flatten(1))
+                target = item_interaction.detach().flatten(1)
+                loss = loss + self.settings["aux_weight"] * mse_loss(matched, target)
+        said.append(of_item)
+        return loss + self.cross_entropy(self.ensemble(self.n_node_layers, said), labels)
+
+    def _item_layer(
+        self, users: Tensor, items: Tensor, context: Encoded, left_out: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Returns the item layer's logits, interaction embeddings and item embeddings."""
+        block = self.blocks[-1]
+        of_users, of_items = block.user(users, left_out), block.item(items)
+        shared = self._shared(block, users, items, left_out)
+        interaction = block.interact(of_users, of_items, shared, context)
+        return block.logits(of_users, of_items, interaction), interaction, of_items
+
+    def _shared(self, block: MoNNBlock, users: Tensor, items: Tensor, left_out) -> list:
+        if block.size.is_dot_product:
+            return []
+        return [index.pairs(users, items, left_out) for index in self.data.indices]
+
+    def _pseudo_items(self, items: Tensor, vectors: Tensor) -> tuple[Sequence[Tensor], Tensor]:
+        """Returns what stands for the items at depths 1..L, and the index's loss."""
+        if self.index_learning != "joint":
+            codes = self.codes[:, (items - 1).to(self.codes.device)]
+            nodes = zip(self.learner.nodes, codes, strict=True)
+            return [book[code] for book, code in nodes], vectors.new_zeros(())
+        weight = self.learner.weight()
+        found = self.learner(vectors)
+        balance = self.settings["index_balance"] * found.balance
+        return found.at_depth, weight * (found.reconstruction + balance)
+
+    def ensemble(self, layer: int, said: Sequence[Tensor]) -> Tensor:
+        """Returns a layer's judgement, given its network's logits and those of the layers above.
+
+        Args:
+            layer: 0 for the coarsest.
+            said: Logits of layers 0..layer, each (..., T).
+        """
+        return self.mixtures[layer](said)
+
+    # -- the index ------------------------------------------------------------------------------
+
+    def start_index(self, steps_per_epoch: int) -> None:
+        """Makes the first index of the items as they are, and sets the schedules."""
+        config = self.settings
+        vectors = self._index_vectors()
+        if self.index_learning == "joint":
+            self.learner.schedule = Schedule(
+                config["index_alpha"],
+                config["index_alpha_power"],
+                round(config["index_epochs"] * steps_per_epoch),
+                round(config["index_warmup_epochs"] * steps_per_epoch),
+            )
+            if not bool(self.learner.started):
+                self.learner.start(vectors, seed=config["seed"])
+        elif not bool(self.indexed):
+            self._cluster(vectors)
+        self.indexed.fill_(True)
+        self.begin_epoch(0)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Moves unused nodes, or clusters anew; then says which item stands for which."""
+        if not self.indexed:
+            return
+        vectors = self._index_vectors()
+        if self.index_learning == "joint":
+            self.learner.revive(vectors)
+        elif self.index_learning == "em" and epoch and epoch % self.settings["em_epochs"] == 0:
+            self._cluster(vectors)
+        index = self._published(vectors)
+        rows = [
+            torch.tensor(index.representatives[depth - 1][index.assignments(depth)]) + 1
+            for depth in range(1, index.depth + 1)
+        ]
+        padding = torch.zeros(len(rows), 1, dtype=torch.int64)
+        self._standing_for = torch.cat((padding, torch.stack(rows)), 1)  # (L, I + 1)
+
+    @torch.no_grad()
+    def _index_vectors(self) -> Tensor:
+        """Returns what the index is over: the item layer's item embeddings, (I, D)."""
+        items = torch.arange(1, self.n_items)
+        parts = [self.blocks[-1].item(part).flatten(1) for part in items.split(BLOCK_PAIRS)]
+        return torch.cat(parts)
+
+    def _cluster(self, vectors: Tensor) -> None:
+        index = learn_index(
+            vectors.cpu().numpy(), self.tokens, self.learner.sizes, seed=self.settings["seed"]
+        )
+        for depth in range(1, index.depth + 1):
+            self.codes[depth - 1] = torch.from_numpy(index.assignments(depth))
+            self.learner.nodes[depth - 1].data.copy_(torch.from_numpy(index.vectors[depth - 1]))
+
+    def _published(self, vectors: Tensor) -> HierarchicalIndex:
+        """Returns the index over items of these vectors, (I, D)."""
+        if self.index_learning == "joint":
+            return self.learner.publish(self.tokens, vectors)
+        codes = self.codes.cpu().numpy()
+        parents = [codes[0]]
+        for below, above in zip(codes, codes[1:], strict=False):
+            first = np.unique(below, return_index=True)[1]
+            parents.append(above[first])
+        books = [book.detach().cpu().numpy() for book in self.learner.nodes]
+        return HierarchicalIndex.build(
+            self.tokens, parents, vectors.cpu().numpy(), "bottom_up", books
+        )
+
+    # -- serving --------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def tables(self) -> Tables:
+        """Returns index and embeddings of nodes and items, made once after training stops."""
+        if self._tables is None or self.training:
+            vectors = self._index_vectors()
+            index = self._published(vectors)
+            depths = range(index.depth, 0, -1)
+            stand_ins = [torch.tensor(index.representatives[d - 1]) + 1 for d in depths]
+            found = []
+            for layer, (depth, stand_in) in enumerate(zip(depths, stand_ins, strict=True)):
+                nodes = torch.from_numpy(index.vectors[depth - 1].copy()).to(vectors.device)
+                block = self.blocks[layer]
+                added = self.adapters[layer](nodes).view(len(nodes), *_shape(block.size))
+                found.append(block.item(stand_in) + added)
+            found.append(vectors.view(len(vectors), *_shape(self.blocks[-1].size)))
+            of_item = [torch.tensor(index.assignments(depth)) for depth in depths]
+            self._tables = Tables(index, stand_ins, of_item, found)
+        return self._tables
+
+    @property
+    def index(self) -> HierarchicalIndex | None:
+        """The index as it is; None before there is one."""
+        return self.tables().index if bool(self.indexed) else None
+
+    def layer_logits(self, layer: int, users: Tensor, vectors: Tensor, nodes: Tensor) -> Tensor:
+        """Returns a layer's network's logits of every user with nodes (or items) of his own.
+
+        Args:
+            layer: 0 for the coarsest.
+            users: User ids, shape (b,).
+            vectors: Their embeddings by the layer's user tower, shape (b, num_embed, dim).
+            nodes: Nodes of the layer, or item rows, shape (b, C).
+
+        Returns:
+            Shape (b, C, T).
+        """
+        tables = self.tables()
+        of_nodes = tables.vectors[layer][nodes.to(tables.vectors[layer].device)]
+        of_layer = layer < self.n_node_layers
+        items = tables.representatives[layer][nodes] if of_layer else nodes + 1
+        return grid_logits(self.blocks[layer], users, vectors, items, of_nodes)
+
+    def all_logits(self, users: Tensor) -> Tensor:
+        """Scores every item: every layer's network on all its nodes, (b, I)."""
+        tables, said = self.tables(), []
+        for layer, block in enumerate(self.blocks):
+            if not self.indexed and layer < self.n_node_layers:
+                continue
+            vectors, n_nodes = block.user(users), len(tables.vectors[layer])
+            nodes = torch.arange(n_nodes).split(max(1, BLOCK_PAIRS // len(users)))
+            parts = [
+                self.layer_logits(layer, users, vectors, part.expand(len(users), -1))
+                for part in nodes
+            ]
+            own = torch.cat(parts, 1)
+            if layer < self.n_node_layers:
+                own = own[:, tables.node_of_item[layer].to(own.device)]
+            said.append(own)
+        scores = self.ensemble(self.n_node_layers, said) if len(said) > 1 else said[0]
+        padding = scores.new_full((len(users), 1), -torch.inf)
+        return torch.cat((padding, scores[..., 0]), 1)
+
+    def pair_logits(
+        self, users: Tensor, items: Tensor, context: Encoded, left_out: Tensor | None
+    ) -> Tensor:
+        """Runs all layers on B pairs as serving does, with the impressions' context, (B, T)."""
+        users, items = users.cpu(), items.cpu()
+        left_out = None if left_out is None else left_out.cpu()
+        of_item = self._item_layer(users, items, context, left_out)[0]
+        if not self.indexed:
+            return of_item
+        tables, said = self.tables(), []
+        for layer, block in enumerate(self.blocks[:-1]):
+            nodes = tables.node_of_item[layer][items - 1]
+            of_users = block.user(users, left_out)
+            of_nodes = tables.vectors[layer][nodes.to(tables.vectors[layer].device)]
+            stand_in = tables.representatives[layer][nodes]
+            shared = self._shared(block, users, stand_in, left_out)
+            interaction = block.interact(of_users, of_nodes, shared, context)
+            said.append(block.logits(of_users, of_nodes, interaction))
+        return self.ensemble(self.n_node_layers, [*said, of_item])
+
+    def networks(self) -> list[MoNNBlock]:
+        """Returns the layers' networks, coarsest first."""
+        return list(self.blocks)
+
+    def kept(self) -> list[Tensor]:
+        """Returns the embeddings of nodes and items."""
+        return self.tables().vectors
+
+    def searcher(self, full: bool = False) -> LayeredSearch:
+        """Returns the search of Algorithm 2; with every node kept if ``full``."""
+        return LayeredSearch(self, "full" if full else self.settings["beam_width"])
+
+    def train(self, mode: bool = True):
+        """Switches mode and forgets kept tables: the weights are about to change."""
+        self._tables = None
+        return super().train(mode)
+
+    def load_state_dict(self, *args, **kwargs):
+        """Loads weights and forgets kept tables."""
+        self._tables = None
+        return super().load_state_dict(*args, **kwargs)
+
+
+class _Mixture(nn.Module):
+    """The linear ensemble: a weight per layer and task, and a bias per task."""
+
+    def __init__(self, n_layers: int, n_tasks: int):
+        super().__init__()
+        self.weights = nn.Parameter(torch.full((n_layers, n_tasks), 1 / n_layers))
+        self.bias = nn.Parameter(torch.zeros(n_tasks))
+
+    def forward(self, said: Sequence[Tensor]) -> Tensor:
+        parts = zip(said, self.weights, strict=True)
+        return sum(logits * weight for logits, weight in parts) + self.bias
+
+
+def layers_of(given, scale: float, n_items: int) -> tuple[list[Size], list[int]]:
+    """Reads ``hsnn_layers``.
+
+    Args:
+        given: Such as ``[{size: L, nodes: 1000}, {size: S}]``, coarsest first; the last is the
+            items' and has no ``nodes``.
+        scale: See :func:`~recbole_hill.model.monn.sizes.size_of`.
+        n_items: I.
+
+    Returns:
+        The layers' sizes and the node layers' numbers of nodes.
+
+    Raises:
+        ValueError: Naming the layer and what is accepted.
+    """
+    if not isinstance(given, Sequence) or isinstance(given, str) or len(given) < 2:
+        raise ValueError(
+            f"hsnn_layers must list at least two layers, such as "
+            f"[{{size: L, nodes: 1000}}, {{size: S}}], got {given!r}"
+        )
+    nodes = []
+    for number, layer in enumerate(given, start=1):
+        last = number == len(given)
+        keys = {"size"} if last else {"size", "nodes"}
+        if not isinstance(layer, Mapping) or set(layer) != keys:
+            raise ValueError(
+                f"hsnn_layers: layer {number} must have {' and '.join(sorted(keys))}, got {layer!r}"
+            )
+        if last:
+            break
+        count = layer["nodes"]
+        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= n_items:
+            raise ValueError(
+                f"hsnn_layers: nodes of layer {number} must be in 1..{n_items}, got {count!r}"
+            )
+        if nodes and count < nodes[-1]:
+            raise ValueError(
+                f"hsnn_layers: layers go from coarse to fine, got {count} nodes below {nodes[-1]}"
+            )
+        nodes.append(count)
+    return [size_of(layer["size"], scale) for layer in given], nodes
+
+
+def _shape(size: Size) -> tuple[int, int]:
+    return size.item.embeddings, size.item.dim
