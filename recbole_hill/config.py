@@ -29,6 +29,7 @@ _EXTRA_KEYS = frozenset(
         "dataset",
         "config_files",
         "reg_weight",
+        "tasks",
         "run_dir",
         "nproc",
         "world_size",

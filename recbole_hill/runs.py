@@ -47,7 +47,9 @@ def claim(folder: Path) -> None:
 def write_config(folder: Path, settings: dict) -> None:
     """Writes the effective settings as YAML."""
     with atomic_path(folder / CONFIG) as temporary:
-        temporary.write_text(yaml.safe_dump(settings, sort_keys=True, allow_unicode=True))
+        # Sorted, but not inside a setting: the order of `tasks` says which is the first.
+        ordered = dict(sorted(settings.items()))
+        temporary.write_text(yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True))
 
 
 def read_config(folder: Path) -> dict:

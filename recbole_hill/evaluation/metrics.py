@@ -34,9 +34,7 @@ class NE(LossMetric):
         rate = None
         if self.base_rate == "train":
             if TRAIN_RATE not in dataobject:
-                raise ValueError(
-                    "ne_base_rate: train is for models of tasks; accepted is evaluated"
-                )
+                raise ValueError("ne_base_rate train is for models of tasks; accepted is evaluated")
             rate = dataobject.get(TRAIN_RATE)
         return {"ne": round(normalised_entropy(scores, labels, rate), self.decimal_place)}
 

@@ -13,7 +13,7 @@ _ADAPTED = _TABLES_ARE_VECTORS | _FORWARD_GIVES_VECTORS | {"NCL", "SGL"}
 
 def has_embeddings(model: nn.Module) -> bool:
     """Returns whether a model's score is one inner product of a user's and an item's vector."""
-    return isinstance(model, EmbeddingModel) or type(model).__name__ in _ADAPTED
+    return hasattr(model, "user_item_embeddings") or type(model).__name__ in _ADAPTED
 
 
 def loss_and_embeddings(model: nn.Module, interaction) -> tuple[Tensor, Tensor, Tensor]:
@@ -44,7 +44,7 @@ def user_item_embeddings(model: nn.Module) -> tuple[Tensor, Tensor]:
         ValueError: If the model's score is not one inner product of such vectors.
     """
     name = type(model).__name__
-    if isinstance(model, EmbeddingModel):
+    if hasattr(model, "user_item_embeddings"):
         return model.user_item_embeddings()
     if name in _TABLES_ARE_VECTORS:
         return model.user_embedding.weight, model.item_embedding.weight

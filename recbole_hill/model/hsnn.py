@@ -7,6 +7,7 @@ References:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -250,7 +251,7 @@ class HSNN(LabelledModel):
             return self.learner.publish(self.tokens, vectors)
         codes = self.codes.cpu().numpy()
         parents = [codes[0]]
-        for below, above in zip(codes, codes[1:], strict=False):
+        for below, above in pairwise(codes):
             first = np.unique(below, return_index=True)[1]
             parents.append(above[first])
         books = [book.detach().cpu().numpy() for book in self.learner.nodes]

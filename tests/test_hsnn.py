@@ -1,0 +1,165 @@
+"""HSNN: its layers, its index, and its search against slow references."""
+
+import impressions
+import pytest
+import torch
+
+from recbole_hill.config import HillConfig
+from recbole_hill.data.splits import load_data
+from recbole_hill.model.hsnn import layers_of
+from recbole_hill.quick_start import build_model, run
+from recbole_hill.retrieval.network import ExhaustiveSearch
+from recbole_hill.serving import Served
+from recbole_hill.trainer import trainer_for
+
+TWO = [{"size": "M", "nodes": 6}, {"size": "S"}]
+THREE = [{"size": "M", "nodes": 3}, {"size": "S", "nodes": 9}, {"size": "XS"}]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return impressions.write(tmp_path_factory.mktemp("log"))
+
+
+def settings(path, **changes):
+    small = {"hsnn_layers": TWO, "beam_width": 3, "item_epochs": 1, "epochs": 2}
+    return impressions.settings(path, **{**small, **changes})
+
+
+@pytest.fixture(scope="module")
+def three(path, tmp_path_factory):
+    """A trained model of three layers."""
+    folder = tmp_path_factory.mktemp("three") / "run"
+    made = settings(path, hsnn_layers=THREE, run_dir=str(folder))
+    run("HSNN", "log", overrides=made)
+    return Served.load(folder).model
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([{"size": "S"}], "at least two layers"),
+        ([{"size": "S"}, {"size": "XS"}], "layer 1 must have nodes and size"),
+        ([{"size": "S", "nodes": 4}, {"size": "XS", "nodes": 9}], "layer 2 must have size"),
+        ([{"size": "S", "nodes": 0}, {"size": "XS"}], "must be in 1..48, got 0"),
+        ([{"size": "S", "nodes": 99}, {"size": "XS"}], "must be in 1..48, got 99"),
+        ([{"size": "Q", "nodes": 4}, {"size": "XS"}], "must be one of XS, S, M, L, XL, got 'Q'"),
+        (
+            [{"size": "S", "nodes": 9}, {"size": "S", "nodes": 4}, {"size": "XS"}],
+            "from coarse to fine, got 4 nodes below 9",
+        ),
+    ],
+)
+def test_bad_layers_are_named(given, message):
+    with pytest.raises(ValueError, match=message):
+        layers_of(given, 1.0, 48)
+
+
+def test_full_beams_find_what_scoring_everything_finds(three):
+    users = torch.arange(1, 61)
+    seen = (torch.arange(60), users.remainder(48) + 1)
+    exact = ExhaustiveSearch(three).search(users, 10, seen)
+    full = three.searcher(full=True).search(users, 10, seen)
+    assert torch.equal(full[1], exact[1])
+    torch.testing.assert_close(full[0], exact[0], rtol=1e-4, atol=1e-5)
+    assert not any(int(i) in row for i, row in zip(seen[1], full[1].tolist(), strict=True))
+
+
+@pytest.mark.parametrize("widths", [(1, 1), (2, 3), (3, 4)])
+@torch.no_grad()
+def test_narrow_beams_follow_algorithm_2(three, widths):
+    """Node by node and user by user, from the layers' logits and the tree alone."""
+    three.settings["beam_width"] = list(widths)
+    searcher = three.searcher()
+    users = torch.tensor([2, 9, 33, 60])
+    found = searcher.search(users, 6)
+    index = three.tables().index
+    parent_of_node, parent_of_item = index.parents[1], index.parents[0]
+
+    def logits(layer, user, nodes):
+        vectors = three.blocks[layer].user(user)
+        return three.layer_logits(layer, user, vectors, torch.tensor([nodes]))[0]
+
+    looked_at = [0, 0, 0]
+    for row, user in enumerate(users):
+        user = user[None]
+        first = list(range(index.nodes_per_depth[1]))
+        said = {n: [part] for n, part in zip(first, logits(0, user, first), strict=True)}
+        looked_at[0] += len(first)
+        for layer, parents, width in (
+            (1, parent_of_node, widths[0]),
+            (2, parent_of_item, widths[1]),
+        ):
+            judged = {n: float(three.ensemble(layer - 1, parts)[0]) for n, parts in said.items()}
+            kept = sorted(judged, key=lambda n: (-judged[n], n))[:width]
+            below = [child for child in range(len(parents)) if parents[child] in kept]
+            own = logits(layer, user, below)
+            looked_at[layer] += len(below)
+            said = {c: [*said[parents[c]], part] for c, part in zip(below, own, strict=True)}
+        judged = {item + 1: float(three.ensemble(2, parts)[0]) for item, parts in said.items()}
+        best = sorted(judged, key=lambda item: (-judged[item], item))[:6]
+        assert found[1][row].tolist()[: len(best)] == best
+        assert (found[1][row][len(best) :] == -1).all()
+        expected = torch.tensor([judged[item] for item in best])
+        torch.testing.assert_close(found[0][row][: len(best)], expected, rtol=1e-4, atol=1e-5)
+    assert searcher.pairs == looked_at
+
+
+@pytest.mark.parametrize("learning", ["joint", "em", "separate"])
+def test_the_index_is_learnt(path, tmp_path, learning):
+    changes = {"index_learning": learning, "em_epochs": 4, "item_epochs": 4, "epochs": 8}
+    made = settings(path, run_dir=str(tmp_path), stopping_step=99, **changes)
+    config = HillConfig("HSNN", "log", None, made)
+    data = load_data(config)
+    model = build_model(config, data)
+    trainer = trainer_for(config, model)
+    codes = []
+    original = model._cluster
+    model._cluster = lambda vectors: (original(vectors), codes.append(model.codes.clone()))
+    trainer.fit(data.train, data.valid)
+    model.eval()
+    index = model.index
+    assert index.n_items == 48 and sum(index.nodes_per_depth) <= 6
+    assert len(codes) == {"joint": 0, "separate": 1, "em": 2}[learning]
+    nodes = [parameter.requires_grad for parameter in model.learner.nodes]
+    assert nodes == [learning == "joint"]
+    # The planted tastes are categories: items of a node mostly share theirs.
+    rows = model.data.item_features.tokens[1:, 1]
+    node = torch.tensor(index.assignments(1))
+    together = sum(int(rows[node == n].bincount().max()) for n in node.unique())
+    assert together > 0.6 * 48  # .45 if drawn
+
+
+def test_gradients_reach_items_and_nodes_through_the_index(path, tmp_path):
+    config = HillConfig("HSNN", "log", None, settings(path, run_dir=str(tmp_path)))
+    data = load_data(config)
+    model = build_model(config, data)
+    model.start_index(10)
+    model.calculate_loss(next(iter(data.train))).backward()
+    assert model.learner.nodes[0].grad.abs().sum() > 0
+    assert model.matches[0].weight.grad.abs().sum() > 0
+    assert all(block.item.fields.table.weight.grad.abs().sum() > 0 for block in model.blocks)
+
+
+def test_top_down_codes_make_a_tree(path, tmp_path):
+    made = settings(path, hsnn_layers=THREE, index_direction="top_down", run_dir=str(tmp_path))
+    result = run("HSNN", "log", overrides=made)
+    model = Served.load(result.folder).model
+    users = torch.arange(1, 20)
+    exact = ExhaustiveSearch(model).search(users, 5)[1]
+    assert torch.equal(model.searcher(full=True).search(users, 5)[1], exact)
+    with pytest.raises(ValueError, match="index_learning em builds bottom_up"):
+        made = settings(path, index_direction="top_down", index_learning="em")
+        config = HillConfig("HSNN", "log", None, made)
+        build_model(config, load_data(config))
+
+
+def test_before_the_index_the_item_layer_predicts(path):
+    config = HillConfig("HSNN", "log", None, settings(path))
+    data = load_data(config)
+    model = build_model(config, data).eval()
+    assert model.index is None
+    batch = next(iter(data.train))
+    context = model.data.context_of(batch, len(batch))
+    alone = model._item_layer(batch["user_id"], batch["item_id"], context, None)[0]
+    torch.testing.assert_close(model.probabilities(batch), alone.sigmoid())

@@ -1,0 +1,293 @@
+"""MoNN: its modules by hand, and what every model of labelled impressions must do."""
+
+import json
+
+import impressions
+import numpy as np
+import pytest
+import torch
+from recbole.data.interaction import Interaction
+
+from recbole_hill.config import HillConfig
+from recbole_hill.data.splits import load_data
+from recbole_hill.evaluation.cost import pair_flops
+from recbole_hill.model.monn.overarch import OVERARCHES, OverArch
+from recbole_hill.model.monn.sizes import SIZES, Part, size_of
+from recbole_hill.model.monn.tower import TowerLayer
+from recbole_hill.quick_start import build_model, run
+from recbole_hill.serving import Served
+
+NAMES = ("MoNN", "TTSN", "EBR", "HSNN")
+#: What makes each of them small.
+SMALL = {
+    "EBR": {"nodes_per_depth": [12], "beam_width": 3},
+    "HSNN": {
+        "hsnn_layers": [{"size": "M", "nodes": 6}, {"size": "S"}],
+        "beam_width": 3,
+        "item_epochs": 1,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return impressions.write(tmp_path_factory.mktemp("log"))
+
+
+@pytest.fixture(scope="module")
+def runs(path, tmp_path_factory):
+    """A finished run of each model."""
+    root = tmp_path_factory.mktemp("runs")
+    found = {}
+    for name in NAMES:
+        changes = {"run_dir": str(root / name), **SMALL.get(name, {})}
+        found[name] = run(name, "log", overrides=impressions.settings(path, **changes))
+    return found
+
+
+def built(name, path, **changes):
+    settings = impressions.settings(path, **{**SMALL.get(name, {}), **changes})
+    config = HillConfig(name, "log", None, settings)
+    data = load_data(config)
+    return build_model(config, data), data
+
+
+# -- modules ---------------------------------------------------------------------------------------
+
+
+def test_table_5():
+    assert [(s.user, s.item, s.interaction) for s in SIZES.values()] == [
+        (Part(1, 40), Part(1, 40), Part(0, 40)),
+        (Part(8, 40), Part(1, 40), Part(1, 40)),
+        (Part(10, 48), Part(4, 48), Part(1, 48)),
+        (Part(30, 48), Part(8, 48), Part(1, 48)),
+        (Part(80, 96), Part(4, 96), Part(1, 96)),
+    ]
+    half = size_of("XL", 0.25)
+    assert half.user == Part(40, 48) and half.layers == SIZES["XL"].layers
+    for name, scale in (("XXL", 1), ("S", 0), ("S", "big")):
+        with pytest.raises(ValueError, match="must be"):
+            size_of(name, scale)
+
+
+def test_tower_layer_by_hand():
+    torch.manual_seed(0)
+    layer, fields = TowerLayer(3, 2, 4), torch.randn(5, 3, 4)
+    deep = torch.relu(layer.deep[0](fields.flatten(1))).view(5, 2, 4)
+    expected = torch.zeros(5, 2, 4)
+    for row in range(5):
+        pairs = [fields[row, i] * fields[row, j] for i, j in ((0, 1), (0, 2), (1, 2))]
+        scores = torch.stack([layer.attention(pair) for pair in pairs])  # (3, 2)
+        for out in range(2):
+            weights = scores[:, out].softmax(0)
+            picked = sum(w * pair for w, pair in zip(weights, pairs, strict=True))
+            kept = sum(layer.shortcut.weight[out, f] * fields[row, f] for f in range(3))
+            expected[row, out] = picked + kept + deep[row, out]
+    torch.testing.assert_close(layer(fields), layer.norm(expected))
+
+
+@pytest.mark.parametrize("kind", OVERARCHES)
+def test_over_arches_tell_what_no_sum_of_sides_can(kind):
+    """Learns the sign of a product of a user's and an item's number: a pure interaction."""
+    torch.manual_seed(0)
+    arch = OverArch((Part(2, 4), Part(1, 6)), 1, kind, 1, 4)
+    users, items = torch.randn(512, 2, 4), torch.randn(512, 1, 6)
+    labels = (users[:, 0, 0] * items[:, 0, 0] > 0).float()
+    optimizer = torch.optim.Adam(arch.parameters(), lr=0.02)
+    for _ in range(150):
+        logits = arch((users, items))
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits[:, 0], labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert logits.shape == (512, 1)
+    assert loss < 0.35  # .69 without the interaction
+
+
+def test_deepfm_second_order_by_hand():
+    network = OVERARCHES["deepfm"](3, 4, 1, 1, 2)
+    tokens = torch.randn(2, 3, 4)
+    products = sum(tokens[:, i] * tokens[:, j] for i, j in ((0, 1), (0, 2), (1, 2)))
+    expected = network.first(tokens.flatten(1)) + network.second(products)
+    torch.testing.assert_close(network(tokens), expected + network.deep(tokens.flatten(1)))
+
+
+def test_an_unknown_over_arch_is_named(path):
+    with pytest.raises(ValueError, match="overarch must be one of dhen, deepfm, wukong, got 'mlp'"):
+        built("MoNN", path, overarch="mlp")
+
+
+# -- loss ------------------------------------------------------------------------------------------
+
+
+def test_loss_is_weighted_cross_entropy_and_starts_at_the_base_rates(path):
+    model, data = built("MoNN", path)
+    batch = next(iter(data.train))
+    logits, labels = torch.randn(7, 2), (torch.rand(7, 2) > 0.5).float()
+    p = logits.sigmoid()
+    each = -(labels * p.log() + (1 - labels) * (1 - p).log())
+    expected = (each[:, 0] + 0.5 * each[:, 1]).mean()  # the tasks' weights
+    torch.testing.assert_close(model.cross_entropy(logits, labels), expected)
+    rates = model.data.base_rates
+    everything = data.train._dataset.inter_feat
+    torch.testing.assert_close(rates[0], everything["click"].mean())
+    assert abs(float(model.probabilities(batch)[:, 0].mean()) - float(rates[0])) < 0.15
+
+
+def test_the_target_is_left_out_of_the_history(path):
+    """Otherwise a training row would be recognised by its own label."""
+    model, data = built("MoNN", path)
+    rows = data.train._dataset.inter_feat
+    engaged = rows["click"] > 0
+    user = rows["user_id"][engaged][:1]
+    items = rows["item_id"][(rows["user_id"] == user) & engaged]
+    target = items[:1]
+    with torch.no_grad():
+        found = model.block.user(user, target)
+        kept = items[1:]
+        table = model.block.user.engaged.weight
+        fields = model.block.user.fields(model.data.user_features[user])
+        mean = table[kept].sum(0) / len(kept) ** 0.5
+        expected = model.block.user.tower(torch.cat((fields, mean.view(1, 1, -1)), 1))
+    torch.testing.assert_close(found, expected)
+
+
+def test_distillation_follows_the_teacher(path, runs):
+    settings = {"distill_from": str(runs["MoNN"].folder), "distill_weight": 50.0, "epochs": 1}
+    model, data = built("TTSN", path, **settings)
+    users, items, soft = model.teacher.draw(100, model.n_users, model.n_items)
+    (teacher,) = model.teacher.model
+    batch = Interaction({"user_id": users, "item_id": items})
+    torch.testing.assert_close(soft, teacher.probabilities(batch))
+    assert not any(name.startswith("teacher") for name, _ in model.named_parameters())
+    before = model.cross_entropy(
+        model.pair_logits(users, items, model.data.context_of({}, 100), None), soft
+    )
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(3):
+        for batch in data.train:
+            optimizer.zero_grad()
+            model.calculate_loss(batch).backward()
+            optimizer.step()
+    after = model.cross_entropy(
+        model.pair_logits(users, items, model.data.context_of({}, 100), None), soft
+    )
+    assert after < before
+    other = {**impressions.TASKS, "buy": {"field": "stars", "at_least": 4}}
+    with pytest.raises(ValueError, match="does not predict the tasks click, buy as they are set"):
+        built("TTSN", path, **settings, tasks=other)
+
+
+# -- what every one must do ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_learns_the_planted_taste(runs, name):
+    row = runs[name].rows[0]
+    assert row["metrics"]["ne"] < 0.85, row["metrics"]  # 1 is the base rate
+    assert set(row["metrics"]) >= {"auc", "ne_buy", "logloss_buy", "recall@5", "ndcg@3"}
+    assert row["metrics"]["recall@5"] > 0.25  # five of some thirty unseen items
+    assert row["serving"]["latency_ms"] > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ranking_agrees_with_pairs(runs, name):
+    served = Served.load(runs[name].folder)
+    model = served.model
+    users = torch.tensor([1, 7, 60])
+    everything = model.full_sort_predict({"user_id": users}).view(3, -1)
+    for item in (1, 20, 48):
+        batch = Interaction({"user_id": users, "item_id": torch.full((3,), item)})
+        torch.testing.assert_close(
+            everything[:, item].sigmoid(), model.predict(batch), rtol=1e-4, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_seed_same_numbers_and_reload(path, runs, name, tmp_path):
+    changes = {"run_dir": str(tmp_path / "again"), **SMALL.get(name, {})}
+    again = run(name, "log", overrides=impressions.settings(path, **changes))
+    assert again.rows[0]["metrics"] == runs[name].rows[0]["metrics"]
+    lists = [Served.load(r.folder).recommend(["u3", "u7"], 4) for r in (again, runs[name])]
+    assert lists[0] == lists[1] and len(lists[0][0]) == 4
+    assert all(item != "[PAD]" for one in lists[0] for item, _ in one)
+
+
+@pytest.mark.parametrize("name", ["MoNN", "HSNN"])
+def test_a_killed_run_resumes_to_the_same_numbers(path, runs, name, tmp_path, monkeypatch):
+    from recbole_hill.trainer import RunTrainer
+
+    original, calls = RunTrainer._train_epoch, []
+
+    def dies(self, *args, **kwargs):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return original(self, *args, **kwargs)
+
+    folder = tmp_path / "killed"
+    monkeypatch.setattr(RunTrainer, "_train_epoch", dies)
+    changes = {"run_dir": str(folder), **SMALL.get(name, {})}
+    with pytest.raises(KeyboardInterrupt):
+        run(name, "log", overrides=impressions.settings(path, **changes))
+    resumed = run(resume=str(folder))
+    assert resumed.rows[0]["metrics"] == runs[name].rows[0]["metrics"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_user_without_history_and_an_item_without_rows(path, name, tmp_path):
+    folder = tmp_path / "log"
+    folder.mkdir()
+    for kind in ("user", "item", "inter"):
+        text = (path / "log" / f"log.{kind}").read_text()
+        (folder / f"log.{kind}").write_text(text)
+    with open(folder / "log.user", "a") as file:
+        file.write("stranger\tk9\t\n")
+    with open(folder / "log.item", "a") as file:
+        file.write("new\tc1\tt99\t3\t1\n")
+    with open(folder / "log.inter", "a") as file:
+        file.write("stranger\tnew\t1\tp1\t5\n")
+    settings = {"run_dir": str(tmp_path / "run"), **SMALL.get(name, {}), "epochs": 1}
+    model, _ = built(name, tmp_path, **settings)
+    if name == "HSNN":
+        model.start_index(10)
+    model.eval()
+    scores = model.full_sort_predict({"user_id": torch.arange(1, model.n_users)})
+    assert torch.isfinite(scores.view(-1, model.n_items)[:, 1:]).all()
+
+
+# -- serving ---------------------------------------------------------------------------------------
+
+
+def test_two_towers_are_served_by_their_vectors(runs):
+    served = Served.load(runs["TTSN"].folder)
+    users, items = served.vectors
+    expected = served.model.full_sort_predict({"user_id": torch.arange(61)}).view(61, -1)
+    dots = users @ items.T + served.model.block.bias[0]
+    torch.testing.assert_close(dots[:, 1:], expected[:, 1:], rtol=1e-4, atol=1e-5)
+    everything = Served.load(runs["MoNN"].folder)
+    assert everything.vectors is None
+
+
+def test_cost_of_a_request(runs):
+    costs = {name: result.rows[0]["serving"] for name, result in runs.items()}
+    for name, cost in costs.items():
+        work = sum(m * n for m, n in zip(cost["pair_flops"], cost["pairs"], strict=True))
+        assert cost["flops"] == pytest.approx(work + cost["user_flops"]), name
+    assert costs["MoNN"]["pairs"] == [48] and costs["TTSN"]["pairs"] == [48]
+    # Of 48 items, and the padding item.
+    assert costs["MoNN"]["flops_measured"] == pytest.approx(costs["MoNN"]["flops"], rel=1 / 40)
+    assert costs["EBR"]["pairs"][0] < 48  # twelve nodes and the items of three
+    assert costs["HSNN"]["pairs"][0] == 6 and costs["HSNN"]["pairs"][1] < 48
+    assert costs["MoNN"]["index_recall@5"] == costs["TTSN"]["index_recall@5"] == 1
+
+
+def test_pair_flops_of_a_dot_product_by_hand(path):
+    model, _ = built("TTSN", path)
+    assert pair_flops(model.block) == 2 * model.block.size.user.width
+
+
+def test_rows_are_plain_json(runs):
+    for result in runs.values():
+        text = (result.folder / "rows.jsonl").read_text()
+        assert np.isfinite(json.loads(text)["metrics"]["ne"])
