@@ -1,4 +1,4 @@
-"""What every prepared folder has in common: a sane name, published facts, files and their hashes."""
+"""What every prepared folder has in common: a sane name, published facts, files, their hashes."""
 
 import hashlib
 import re
