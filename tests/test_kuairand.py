@@ -4,6 +4,7 @@ import csv
 import json
 
 import pytest
+from features_yaml import columns_of, load_features, read_features
 
 from recbole_hill.cli import main
 from recbole_hill.config import HillConfig
@@ -367,3 +368,28 @@ def test_general_recommenders_learn_from_what_was_clicked(source, out):
     ids = [train.id2token(name, rows[name].numpy()) for name in ("user_id", "item_id")]
     assert set(zip(*ids, strict=True)) == {("7", "30"), ("3", "31")}
     assert train.user_feat is None and train.item_feat is None
+
+
+def test_labelled_models_read_every_impression_with_its_features(source, out):
+    """By properties/features/, over the dataset's own settings that keep the clicks alone."""
+    settings = prepared.dataset_settings("kuairand-pure")
+    del settings["kuairand"]
+    prepare("kuai", source, out)
+    settings |= {
+        key: value for key, value in read_features("kuairand-pure").items() if key != "tasks"
+    }
+    dataset = load_features("kuairand-pure", "kuai", data_path=str(out), **settings)
+    columns = settings["load_col"]
+    assert columns_of(dataset) == {file: set(names) for file, names in columns.items()}
+    rows = dataset.inter_feat
+    assert rows["is_click"].tolist() == [0, 1, 1, 0] and rows["long_view"].tolist() == [0, 0, 1, 0]
+    assert rows["timestamp"].tolist() == pytest.approx([86400.001, 172800, 1728000, 1728000])
+    assert dataset.id2token("tab", rows["tab"].to_numpy()).tolist() == ["4", "1", "1", "1"]
+    assert (dataset.user_num, dataset.item_num) == (1 + 2, 1 + 3)
+    tags = {dataset.id2token("tag", tag) for tags in dataset.item_feat["tag"] for tag in tags}
+    assert tags >= {"39", "68", "12"}
+    # A missing token is RecBole's padding.
+    streamer = dataset.user_feat["is_live_streamer"]
+    known = dict(zip(dataset.user_feat["user_id"].tolist(), streamer.tolist(), strict=True))
+    assert known[dataset.token2id("user_id", "7")] == 0
+    assert known[dataset.token2id("user_id", "3")] == dataset.token2id("is_live_streamer", "1")
