@@ -16,6 +16,7 @@ Hierarchical-index retrieval (HILL) for RecBole.
   run_recbole_hill.py --model=BPR --dataset=ml-100k --learning_rate=0.005
   run_recbole_hill.py --resume=saved/HILL-ml-100k-20261124-120000-abc123
   run_recbole_hill.py prepare gowalla --source=DIR
+  run_recbole_hill.py prepare kuairand-pure --source=KuaiRand-Pure/data
   run_recbole_hill.py report saved/HILL-ml-100k-*
   run_recbole_hill.py recommend --checkpoint=saved/RUN --users=42,17
   run_recbole_hill.py export --checkpoint=saved/RUN --output=DIR
@@ -134,9 +135,15 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--protocol", help="holdout | refit | published")
     run.add_argument("--resume", metavar="DIR", help="continue the killed run in this folder")
 
-    prepare = command("prepare", _prepare, "convert LightGCN train.txt/test.txt for RecBole")
-    prepare.add_argument("name", help="gowalla, yelp2018, amazon-book, or a name of your own")
-    prepare.add_argument("--source", required=True, help="folder of train.txt and test.txt (.gz)")
+    prepare = command("prepare", _prepare, "convert a dataset's own files for RecBole")
+    prepare.add_argument(
+        "name", help="gowalla, yelp2018, amazon-book, kuairand-pure, or a name of your own"
+    )
+    prepare.add_argument(
+        "--source",
+        required=True,
+        help="folder of LightGCN's train.txt and test.txt (.gz), or of KuaiRand's CSV files",
+    )
     prepare.add_argument("--output", default="dataset", help="where to write (default: dataset)")
     prepare.add_argument("--force", action="store_true", help="write even if nothing has changed")
 
@@ -234,7 +241,7 @@ def _hush_libraries() -> None:
 
 
 def _prepare(arguments) -> None:
-    from recbole_hill.data.lightgcn import prepare
+    from recbole_hill.data.prepare import prepare
 
     print(prepare(arguments.name, arguments.source, arguments.output, force=arguments.force))
 

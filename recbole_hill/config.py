@@ -151,7 +151,8 @@ class HillConfig(Config):
         final = self.final_config_dict
         if not final.get("benchmark_filename"):
             manifest = Path(final["data_path"], f"{final['dataset']}.manifest.json")
-            if manifest.is_file():  # written by `prepare`
+            whole = Path(final["data_path"], f"{final['dataset']}.inter")
+            if manifest.is_file() and not whole.is_file():  # `prepare` wrote a split
                 final["benchmark_filename"] = ["train", "test"]
 
     def _init_device(self):

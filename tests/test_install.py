@@ -108,6 +108,7 @@ def test_there_is_something_to_ship():
     assert "properties/overall.yaml" in SHIPPED
     assert "properties/model/HILL.yaml" in SHIPPED
     assert "properties/dataset/ml-100k.yaml" in SHIPPED
+    assert "properties/features/ml-100k.yaml" in SHIPPED
 
 
 def test_wheel_from_the_source_archive_holds_the_package_and_nothing_else(archives):

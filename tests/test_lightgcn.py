@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from recbole_hill import properties_path
-from recbole_hill.data import lightgcn
+from recbole_hill.data import lightgcn, prepared
 from recbole_hill.data.lightgcn import prepare, verify
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -45,7 +45,7 @@ def publish(monkeypatch, tmp_path, **block):
     """Makes ``toy`` a dataset with a YAML of its own."""
     file = tmp_path / "toy.yaml"
     file.write_text(yaml.safe_dump({"lightgcn": block}))
-    monkeypatch.setattr(lightgcn, "properties", lambda *parts: file)
+    monkeypatch.setattr(prepared, "properties", lambda *parts: file)
 
 
 # --- what is written -----------------------------------------------------------------------------

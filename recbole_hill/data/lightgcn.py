@@ -14,10 +14,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import yaml
 
-from recbole_hill.files import atomic_path, sha256_of
-from recbole_hill.properties_path import properties
+from recbole_hill.data.prepared import combined, dataset_settings, described, require_unchanged
+from recbole_hill.files import atomic_path
 
 FORMAT = 1
 SPLITS = ("train", "test")
@@ -153,8 +152,8 @@ def prepare(
         path = folder / f"{name}.{split}.inter"
         with atomic_path(path) as temporary:
             temporary.write_bytes(_atomic(splits[split]))
-        files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-    manifest = replace(manifest, files=files, data_sha256=_combined(files))
+        files[path.name] = described(path)
+    manifest = replace(manifest, files=files, data_sha256=combined(files))
     stored = asdict(manifest)
     del stored["unchanged"]
     with atomic_path(folder / f"{name}.manifest.json") as temporary:
@@ -186,20 +185,7 @@ def verify(folder_or_name: str | Path, output: str | Path = "dataset") -> Manife
             f"nor {folder} has a manifest; run: run_recbole_hill.py prepare NAME --source=DIR"
         )
     manifest = _load(path)
-    for file, expected in manifest.files.items():
-        target = folder / file
-        if not target.is_file():
-            raise ValueError(f"{target} is missing; prepare the dataset again")
-        if target.stat().st_size != expected["bytes"]:
-            raise ValueError(
-                f"{target} has changed since it was prepared: "
-                f"{target.stat().st_size:,} bytes, expected {expected['bytes']:,}"
-            )
-        if (found := sha256_of(target)) != expected["sha256"]:
-            raise ValueError(
-                f"{target} has changed since it was prepared: "
-                f"SHA-256 {found}, expected {expected['sha256']}"
-            )
+    require_unchanged(folder, manifest.files)
     return manifest
 
 
@@ -342,21 +328,13 @@ def _join(name: str, sources: dict, train: _Split, test: _Split) -> Manifest:
 
 def _published(name: str) -> dict:
     """Returns what ``properties/dataset/name.yaml`` publishes about a split; unknown names: {}."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise ValueError(
-            f"dataset name must be letters, digits, '.', '_' and '-', starting with a letter or "
-            f"digit, got {name!r}"
-        )
-    file = properties("dataset", f"{name}.yaml")
-    if not file.is_file():
-        return {}
-    settings = yaml.safe_load(file.read_text(encoding="utf-8"))
-    if "lightgcn" not in settings:
+    settings = dataset_settings(name)
+    if settings and "lightgcn" not in settings:
         raise ValueError(
             f"dataset {name!r} has no LightGCN-format files to prepare: RecBole reads it from "
             "elsewhere; give the prepared data another name"
         )
-    return settings["lightgcn"]
+    return settings.get("lightgcn", {})
 
 
 def _check_published(manifest: Manifest, published: dict, source: Path) -> None:
@@ -386,11 +364,6 @@ def _atomic(split: _Split) -> bytes:
     return b"user_id:token\titem_id:token\n" + body.encode("ascii")
 
 
-def _combined(files: dict[str, dict]) -> str:
-    hashes = "\n".join(entry["sha256"] for entry in files.values())
-    return hashlib.sha256(hashes.encode("ascii")).hexdigest()
-
-
 def _intact(folder: Path) -> Manifest | None:
     """Returns the manifest of a complete preparation, or None."""
     try:
@@ -415,7 +388,7 @@ def _load(path: Path) -> Manifest:
             "sha256" not in manifest.sources[split] for split in SPLITS
         ):
             raise ValueError("a size or hash is missing")
-        if _combined(manifest.files) != manifest.data_sha256:
+        if combined(manifest.files) != manifest.data_sha256:
             raise ValueError("data_sha256 is not that of the files it lists")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(
