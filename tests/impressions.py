@@ -21,8 +21,8 @@ def write(root: Path, seed: int = 0) -> Path:
     rng = np.random.default_rng(seed)
     folder = root / "log"
     folder.mkdir(parents=True)
-    users = ["user_id:token\tkind:token\theight:float"]
-    users += [f"u{u}\tk{u % 4}\t{150 + u % 7}" for u in range(N_USERS)]
+    users = ["user_id:token\tkind:token\theight:float\tlikes:token_seq"]
+    users += [f"u{u}\tk{u % 4}\t{150 + u % 7}\tc{u % 4} elsewhere" for u in range(N_USERS)]
     items = ["item_id:token\tcategory:token\ttags:token_seq\tprice:float\tconstant:float"]
     for i in range(N_ITEMS):
         tags = f"t{i % 4} t{i % 5 + 4}" if i % 6 else ""

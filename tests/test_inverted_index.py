@@ -39,7 +39,7 @@ def by_loop(matrix, values, user, item, left_out=None):
 @pytest.mark.parametrize("leave_out", [False, True])
 def test_pairs_equal_a_loop(made, leave_out):
     matrix, values = made
-    index = InvertedIndex(values, N_VALUES, History(matrix))
+    index = InvertedIndex.of_history(values, N_VALUES, History(matrix))
     pairs = [(u, i, t) for u in range(N_USERS) for i in range(N_ITEMS) for t in (i, (i + 5) % 14)]
     users, items, targets = (torch.tensor(part) for part in zip(*pairs, strict=True))
     found = index.pairs(users, items, targets if leave_out else None)
@@ -58,7 +58,7 @@ def test_pairs_equal_a_loop(made, leave_out):
 
 def test_blocks_equal_pairs(made):
     matrix, values = made
-    index = InvertedIndex(values, N_VALUES, History(matrix))
+    index = InvertedIndex.of_history(values, N_VALUES, History(matrix))
     users = torch.tensor([3, 4, 8])
     everything = index.block(users)
     some = torch.tensor([[1, 5], [0, 2], [13, 13]])
@@ -72,10 +72,24 @@ def test_blocks_equal_pairs(made):
 
 def test_a_user_without_history_shares_nothing(made):
     _, values = made
-    index = InvertedIndex(values, N_VALUES, History(sp.csr_matrix((N_USERS, N_ITEMS))))
+    index = InvertedIndex.of_history(values, N_VALUES, History(sp.csr_matrix((N_USERS, N_ITEMS))))
     found = index.pairs(torch.arange(N_USERS), torch.arange(N_USERS), torch.arange(N_USERS))
     assert not found.counts.any() and not found.dense().any()
     assert not index.block(torch.arange(3)).counts.any()
+
+
+def test_stated_interests_equal_a_loop(made):
+    _, values = made
+    rng = np.random.default_rng(1)
+    stated = torch.from_numpy(rng.integers(0, N_VALUES, (N_USERS, 2)))
+    stated[0] = 0
+    index = InvertedIndex.of_interests(values, N_VALUES, stated)
+    users, items = torch.arange(N_USERS).repeat_interleave(N_ITEMS), torch.arange(N_ITEMS).repeat(9)
+    found = index.pairs(users, items, items)  # nothing that a target could be left out of
+    for row, (user, item) in enumerate(zip(users.tolist(), items.tolist(), strict=True)):
+        wants, own = ({int(v) for v in part} - {0} for part in (stated[user], values[item]))
+        assert found.counts[row].sum() == len(wants & own)
+        assert found.engaged[row] == len(wants)
 
 
 def test_history_by_user(made):

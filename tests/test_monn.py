@@ -152,6 +152,21 @@ def test_the_target_is_left_out_of_the_history(path):
     torch.testing.assert_close(found, expected)
 
 
+def test_stated_interests_are_queries(path):
+    load = {**impressions.LOAD, "user": [*impressions.LOAD["user"], "likes"]}
+    model, data = built("MoNN", path, load_col=load, interest_fields={"likes": "category"})
+    index, dataset = model.data.indices[0], data.dataset
+    users, items = torch.arange(1, 61), torch.arange(1, 49)
+    shared = index.block(users).counts[:, 1:, 0]
+    names = [dataset.field2id_token[f] for f in ("user_id", "item_id")]
+    for u, i in ((1, 1), (5, 30), (44, 3), (60, 48)):
+        user, item = (int(tokens[n][1:]) for tokens, n in zip(names, (u, i), strict=True))
+        assert shared[u - 1, i - 1] == (user % 4 == item % 4)
+    assert shared.sum() == 60 * 12 and len(items) == 48
+    with pytest.raises(ValueError, match="'loves' is not a token column"):
+        built("MoNN", path, interest_fields={"loves": "category"})
+
+
 def test_distillation_follows_the_teacher(path, runs):
     settings = {"distill_from": str(runs["MoNN"].folder), "distill_weight": 50.0, "epochs": 1}
     model, data = built("TTSN", path, **settings)
@@ -242,7 +257,7 @@ def test_a_user_without_history_and_an_item_without_rows(path, name, tmp_path):
         text = (path / "log" / f"log.{kind}").read_text()
         (folder / f"log.{kind}").write_text(text)
     with open(folder / "log.user", "a") as file:
-        file.write("stranger\tk9\t\n")
+        file.write("stranger\tk9\t\t\n")
     with open(folder / "log.item", "a") as file:
         file.write("new\tc1\tt99\t3\t1\n")
     with open(folder / "log.inter", "a") as file:

@@ -94,6 +94,10 @@ class FieldEncoder:
         """Number of fields that are left."""
         return len(self.token_fields) + len(self.bag_fields) + len(self.float_fields)
 
+    def ids_of(self, name: str) -> Tensor:
+        """Returns the id of each of RecBole's values of a token field, 0 for unknown, (V,)."""
+        return self._ids[name]
+
     def encode(self, rows, n_rows: int) -> Encoded:
         """Returns the features of some rows; a column that they lack is missing in all of them."""
 

@@ -1,5 +1,7 @@
 """What a model of labelled impressions knows besides the labels: three sources of features."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -26,6 +28,9 @@ class Impressions:
     Args:
         dataset: RecBole's train dataset, whose labels are columns named as the tasks.
         tasks: The labels; a user is engaged with the items of rows where the first is 1.
+        interests: User fields that name values of an item field, and which: queries too.
+        vocabulary: Whose ids and values get vectors of their own: those that ``train`` has seen, or
+            all of the ``catalogue`` (whose items a stream shows later).
 
     Attributes:
         users, items: Encoders of the side features, ids among them.
@@ -39,7 +44,9 @@ class Impressions:
         ValueError: If a label is the same in all rows, or a feature gives one away.
     """
 
-    def __init__(self, dataset, tasks: tuple[Task, ...]):
+    def __init__(
+        self, dataset, tasks: tuple[Task, ...], interests: Mapping[str, str] | None = None
+    ):
         rows = dataset.inter_feat
         labels = label_matrix(rows, tasks)
         require_two_classes(labels, tasks)
@@ -54,7 +61,13 @@ class Impressions:
 
         users, items = rows[ids[0]], rows[ids[1]]
         sides = dataset.get_user_feature(), dataset.get_item_feature()
+        if vocabulary not in VOCABULARIES:
+            raise ValueError(
+                f"vocabulary must be one of {', '.join(VOCABULARIES)}, got {vocabulary!r}"
+            )
         known = users.unique(), items.unique()
+        if vocabulary == "catalogue":
+            known = torch.arange(1, dataset.user_num), torch.arange(1, dataset.item_num)
         self.users = FieldEncoder(sides[0], names[_USER], dataset, known[0])
         self.items = FieldEncoder(sides[1], names[_ITEM], dataset, known[1])
         self.user_features = self.users.encode(sides[0], dataset.user_num)
@@ -63,6 +76,16 @@ class Impressions:
         context = names[(FeatureSource.INTERACTION,)]
         self.context = FieldEncoder(rows, context, dataset, everything)
 
+        names = (*self.items.token_fields, *self.items.bag_fields)
+        self._lists = dict(zip(names, self.item_features.value_lists(), strict=True))
+        self._stated = [
+            InvertedIndex.of_interests(
+                self._lists[item_field],
+                self.items.vocabulary,
+                self._stated_values(dataset, user_field, item_field),
+            )
+            for user_field, item_field in (interests or {}).items()
+        ]
         engaged = labels[:, 0] > 0
         self.set_history(users[engaged], items[engaged], dataset.user_num, dataset.item_num)
 
@@ -71,15 +94,28 @@ class Impressions:
         ones = np.ones(len(users), dtype=np.float32)
         shape = (n_users, n_items)
         self.history = History(sp.csr_matrix((ones, (users.numpy(), items.numpy())), shape=shape))
-        names = (*self.items.token_fields, *self.items.bag_fields)
-        lists = zip(names, self.item_features.value_lists(), strict=True)
         # Of an item's own id nothing but the target itself could be in common.
-        id_field = self.items.token_fields[0] if self.items.token_fields else None
-        self.indices = [
-            InvertedIndex(values, self.items.vocabulary, self.history)
-            for name, values in lists
-            if name != id_field
+        own_id = self.items.token_fields[0] if self.items.token_fields else None
+        of_history = [
+            InvertedIndex.of_history(values, self.items.vocabulary, self.history)
+            for name, values in self._lists.items()
+            if name != own_id
         ]
+        self.indices = [*self._stated, *of_history]
+
+    def _stated_values(self, dataset, user_field: str, item_field: str) -> Tensor:
+        """Returns the values of an item field that a user field names, by token, (U, N)."""
+        for field, known in ((user_field, dataset.get_user_feature()), (item_field, self._lists)):
+            if field not in known:
+                raise ValueError(
+                    f"interest_fields {user_field}: {item_field}: {field!r} is not a token column "
+                    f"that is read (see load_col)"
+                )
+        ids = dataset.field2token_id[item_field]
+        theirs = [ids.get(token, 0) for token in dataset.field2id_token[user_field]]
+        stated = torch.tensor(theirs)[dataset.get_user_feature()[user_field]]
+        stated = stated if stated.ndim == 2 else stated.unsqueeze(1)
+        return self.items.ids_of(item_field)[stated]
 
     def context_of(self, rows, n_rows: int) -> Encoded:
         """Returns the interaction features of a batch; missing where it has none."""

@@ -74,7 +74,7 @@ class Shared:
     Attributes:
         values: The items' values, 0 for none, (..., M).
         counts: How many engaged items of the user share each value, 0 at no value, (..., M).
-        engaged: Engaged items of the user, (...).
+        engaged: Engaged items of the user, or interests that he states, (...).
     """
 
     values: Tensor
@@ -115,25 +115,46 @@ class InvertedIndex:
     """The lists of one item field's values, and every user's query.
 
     Args:
-        values: The items' values, 0 for none, padding item first, shape (I, M); none twice in a
-            row.
-        n_values: Values that there are, 0 included.
-        history: Whose engaged items make the queries.
+        values: The items' values, 0 for none, padding item first, shape (I, M).
+        queries: How often each user asks for each value, shape (U, V).
+        sizes: Engaged items (or stated interests) of each user, shape (U,).
+        history: What the queries were made of, if they can leave a target out; None otherwise.
     """
 
-    def __init__(self, values: Tensor, n_values: int, history: History):
-        self.values, self.n_values, self.history = distinct(values), n_values, history
-        held = self.values > 0
-        rows = held.nonzero()[:, 0].numpy()
-        columns = self.values[held].numpy()
-        ones = np.ones(len(rows), dtype=np.float32)
-        of_items = sp.csr_matrix((ones, (rows, columns)), shape=(len(values), n_values))
-        #: Engaged items by value, (U, V).
-        self.queries = sp.csr_matrix(history.matrix @ of_items)
+    def __init__(
+        self, values: Tensor, queries: sp.csr_matrix, sizes: Tensor, history: History | None = None
+    ):
+        self.values, self.sizes, self.history = distinct(values), sizes, history
+        self.n_values = queries.shape[1]
+        self.queries = queries
         self.queries.sort_indices()
-        users = np.repeat(np.arange(self.queries.shape[0]), np.diff(self.queries.indptr))
-        self._keys = torch.from_numpy(users.astype(np.int64) * n_values + self.queries.indices)
-        self._counts = torch.from_numpy(self.queries.data)
+        users = np.repeat(np.arange(queries.shape[0]), np.diff(queries.indptr))
+        self._keys = torch.from_numpy(users.astype(np.int64) * self.n_values + queries.indices)
+        self._counts = torch.from_numpy(queries.data)
+
+    @classmethod
+    def of_history(cls, values: Tensor, n_values: int, history: History) -> "InvertedIndex":
+        """Asks for the values of the items that a user engaged with.
+
+        Args:
+            values: The items' values, 0 for none, padding item first, shape (I, M).
+            n_values: V, 0 included.
+            history: Who engaged with what.
+        """
+        queries = history.matrix @ _as_matrix(distinct(values), n_values)
+        return cls(values, sp.csr_matrix(queries), history.lengths, history)
+
+    @classmethod
+    def of_interests(cls, values: Tensor, n_values: int, interests: Tensor) -> "InvertedIndex":
+        """Asks for the values that a user's own features name.
+
+        Args:
+            values: The items' values, 0 for none, padding item first, shape (I, M).
+            n_values: V, 0 included.
+            interests: Values per user, 0 for none, padding user first, shape (U, N).
+        """
+        wanted = distinct(interests)
+        return cls(values, _as_matrix(wanted, n_values), (wanted > 0).sum(1))
 
     def pairs(self, users: Tensor, items: Tensor, left_out: Tensor | None = None) -> Shared:
         """Returns what pairs have in common.
@@ -147,8 +168,8 @@ class InvertedIndex:
         values = self.values[items]
         places, known = find(self._keys, users.unsqueeze(1) * self.n_values + values)
         counts = self._counts[places] * (known & (values > 0)) if len(self._counts) else known * 0.0
-        engaged = self.history.lengths[users]
-        if left_out is not None:
+        engaged = self.sizes[users]
+        if left_out is not None and self.history is not None:
             was_engaged = self.history.holds(users, left_out)
             its_values = self.values[left_out].unsqueeze(1)
             same = (values.unsqueeze(2) == its_values).any(2) & (values > 0)
@@ -165,7 +186,7 @@ class InvertedIndex:
         """
         query = torch.from_numpy(self.queries[users.numpy()].toarray())
         query[:, 0] = 0
-        engaged = self.history.lengths[users].unsqueeze(1)
+        engaged = self.sizes[users].unsqueeze(1)
         if items is None:
             values = self.values.expand(len(users), -1, -1)
             counts = query[:, self.values]
@@ -173,6 +194,14 @@ class InvertedIndex:
             values = self.values[items]
             counts = query.gather(1, values.flatten(1)).view(values.shape)
         return Shared(values, counts, engaged.expand(values.shape[:2]))
+
+
+def _as_matrix(lists: Tensor, n_values: int) -> sp.csr_matrix:
+    """Returns lists of distinct values (N, M), 0 for none, as a binary matrix, (N, V)."""
+    held = lists > 0
+    rows = held.nonzero()[:, 0].numpy()
+    ones = np.ones(len(rows), dtype=np.float32)
+    return sp.csr_matrix((ones, (rows, lists[held].numpy())), shape=(len(lists), n_values))
 
 
 def distinct(values: Tensor) -> Tensor:

@@ -139,7 +139,7 @@ def load_data(config) -> Data:
         FileNotFoundError: If the dataset's files are missing; the message says how to get them.
         ValueError: If the dataset lacks what the model needs; the message says what.
     """
-    _require_files(config)
+    require_files(config)
     require_features(config)
     if tasks := tasks_of(config):
         config["LABEL_FIELD"] = tasks[0].name
@@ -244,7 +244,7 @@ def require_same_data(folder: Path, sha256: str) -> None:
         )
 
 
-def _require_files(config) -> None:
+def require_files(config) -> None:
     folder = Path(config["data_path"])
     parts = config["benchmark_filename"]
     names = [f"{config['dataset']}.{part}.inter" for part in parts or ()]

@@ -1,0 +1,238 @@
+"""Online training (HSNN, section 2): a stream in slices, a snapshot after each, judged on the next.
+
+Progressive validation: what a model predicts of a slice before it has seen it. Everything that it
+knows of labels and histories is older than the slice.
+"""
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from recbole.data.utils import get_dataloader
+from torch import Tensor
+from tqdm import tqdm
+
+from recbole_hill import runs
+from recbole_hill.config import HillConfig, plain_settings
+from recbole_hill.data.features import require_features
+from recbole_hill.data.splits import create_dataset, require_files
+from recbole_hill.data.tasks import tasks_of
+from recbole_hill.files import atomic_path
+from recbole_hill.index.codes import drift, matched
+from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.model.labelled import LabelledModel
+from recbole_hill.quick_start import build_model
+from recbole_hill.trainer import trainer_for
+
+SLICES = "slices.jsonl"
+_INDEX = "index.npz"
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What became of one slice.
+
+    Attributes:
+        number: From 0; the first is only trained on.
+        rows: Impressions.
+        metrics: Of its rows, predicted before training on them; empty for the first.
+        items: Items that the snapshot after it serves.
+        added: Of them, those that the snapshot before did not.
+        deleted: Items that the snapshot before served, and this one does not.
+        drift: Share of the items in both whose node changed, depths 1..L; empty without an index.
+        seconds: Of training on it.
+    """
+
+    number: int
+    rows: int
+    metrics: dict[str, float]
+    items: int
+    added: int
+    deleted: int
+    drift: list[float]
+    seconds: float
+
+
+def run_stream(
+    model: str,
+    dataset: str,
+    *,
+    slices: int,
+    keep: int | None = None,
+    overrides: dict | None = None,
+    config_files: list[str] | None = None,
+) -> list[Slice]:
+    """Trains on a dataset's impressions in the order of time, slice by slice.
+
+    A killed stream continues if it is called again with its ``run_dir``: finished slices are not
+    trained on again. The optimiser starts anew with every slice.
+
+    Args:
+        model: MoNN, TTSN, EBR or HSNN.
+        dataset: A dataset with times and labels.
+        slices: How many, of equally many rows.
+        keep: Slices after which an item that was not shown again is deleted; None keeps all.
+        overrides: Settings; ``epochs`` are those on each slice (1 if not given).
+        config_files: YAML files below the overrides.
+
+    Returns:
+        One record per slice, as written to ``slices.jsonl``.
+
+    Raises:
+        ValueError: If the model is not of labelled impressions, there are no times, or a number
+            does not fit.
+    """
+    given = {"epochs": 1, **(overrides or {})}
+    config = HillConfig(model, dataset, config_files, given)
+    if not issubclass(config.model_class, LabelledModel):
+        raise ValueError(f"a stream trains MoNN, TTSN, EBR or HSNN, got {model}")
+    for key, number, least in (("slices", slices, 2), ("keep", 1 if keep is None else keep, 1)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < least:
+            raise ValueError(f"{key} must be an integer of at least {least}, got {number!r}")
+    folder = _folder(config)
+    runs.start_log(folder, config["state"])
+    parts = _slices(config, slices)
+    trained = build_model(config, _Loaded(parts[0]))
+    trainer = trainer_for(config, trained)
+    bar = tqdm(range(slices), unit="slice", disable=not config["show_progress"])
+    last_shown: dict[int, int] = {}
+    records, before = [], None
+    for number in bar:
+        part = parts[number]
+        rows = part.inter_feat
+        loader = get_dataloader(config, "train")(config, part, None, shuffle=True)
+        last_shown |= dict.fromkeys(rows[trained.ITEM_ID].tolist(), number)
+        stage, file = f"slice_{number}", f"slice_{number}.safetensors"
+        if stage in trainer.stages:
+            trainer.load_stage(file)
+            metrics = trainer.stages[stage]["metrics"]
+        else:
+            metrics = dict(trainer.evaluate(loader)) if number else {}
+            _train(trainer, stage, loader)
+            trainer.finish_stage(stage, save_as=file, metrics=metrics)
+        _remember(trained, parts[: number + 1])
+        alive = sorted(i for i, n in last_shown.items() if keep is None or number - n < keep)
+        served = _publish(folder, number, trained, alive)
+        record = _record(number, len(rows), metrics, served, before, trainer.stages[stage])
+        records.append(record)
+        before = served
+        logging.getLogger().info(f"slice {number}: {record}")
+        bar.set_postfix_str(f"ne {metrics.get('ne', float('nan')):.4f}")
+        with atomic_path(folder / SLICES) as temporary:
+            temporary.write_text("".join(json.dumps(asdict(r)) + "\n" for r in records))
+    return records
+
+
+def _folder(config) -> Path:
+    """Returns the stream's folder; one that holds the same stream is continued."""
+    if not config["run_dir"]:
+        root = config["checkpoint_dir"]
+        config["run_dir"] = str(runs.new_folder(root, config["model"], config["dataset"]))
+    folder = Path(config["run_dir"])
+    settings = plain_settings(config)
+    if (folder / runs.CONFIG).exists():
+        theirs = runs.read_config(folder)
+        changed = sorted(key for key in settings if settings[key] != theirs.get(key))
+        if changed:
+            raise ValueError(
+                f"run_dir {folder} holds a stream of other settings: {changed[0]} is "
+                f"{settings[changed[0]]!r} here and {theirs.get(changed[0])!r} there"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    runs.write_config(folder, settings)
+    return folder
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """What ``build_model`` looks at: a loader's dataset."""
+
+    _dataset: object
+
+    @property
+    def train(self):
+        return self
+
+
+def _slices(config, n_slices: int) -> list:
+    """Returns the dataset's impressions in the order of time, cut into equal parts."""
+    require_files(config)
+    require_features(config)
+    config["LABEL_FIELD"] = tasks_of(config)[0].name
+    config["benchmark_filename"] = None
+    whole = create_dataset(config)
+    if whole.time_field not in whole.inter_feat:
+        raise ValueError(
+            f"a stream needs times: TIME_FIELD {whole.time_field!r} is not among the columns that "
+            f"are read of {config['dataset']}.inter (see load_col)"
+        )
+    if len(whole.inter_feat) < n_slices:
+        raise ValueError(f"slices {n_slices} are more than {len(whole.inter_feat)} impressions")
+    whole._change_feat_format()
+    order = torch.argsort(whole.inter_feat[whole.time_field], stable=True)
+    rows = whole.inter_feat[order]
+    bounds = np.linspace(0, len(rows), n_slices + 1).round().astype(int)
+    return [whole.copy(rows[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+
+
+def _train(trainer, stage: str, loader) -> None:
+    model = trainer.model
+    if hasattr(model, "start_index"):
+        trainer.seed_stage(stage, loader)
+        model.start_index(len(loader))
+    trainer.run_stage(
+        stage,
+        trainer.config["epochs"],
+        loader,
+        model.calculate_loss,
+        learning_rate=trainer.learning_rate,
+    )
+
+
+def _remember(model: LabelledModel, parts: list) -> None:
+    """Tells the model who engaged with what in the slices so far."""
+    task = model.tasks[0].name
+    rows = [part.inter_feat for part in parts]
+    engaged = [part[task] > 0 for part in rows]
+    users, items = (
+        torch.cat([part[field][mask] for part, mask in zip(rows, engaged, strict=True)])
+        for field in (model.USER_ID, model.ITEM_ID)
+    )
+    model.data.set_history(users, items, model.n_users, model.n_items)
+    model.eval()
+
+
+def _publish(folder: Path, number: int, model, alive: list[int]) -> tuple[Tensor, object]:
+    """Writes the index over the items that are alive; returns them and it."""
+    index = getattr(model, "index", None)
+    if index is not None:
+        gone = np.delete(index.items, np.array(alive) - 1)
+        if len(gone):
+            index = index.remove(gone, model.tables().vectors[-1].flatten(1).cpu().numpy())
+        snapshot = folder / "snapshots" / str(number)
+        snapshot.mkdir(parents=True, exist_ok=True)
+        index.save(snapshot / _INDEX)
+    return torch.tensor(alive), index
+
+
+def _record(number, n_rows, metrics, served, before, facts) -> Slice:
+    items, index = served
+    earlier = torch.empty(0, dtype=torch.int64) if before is None else before[0]
+    added = int((~torch.isin(items, earlier)).sum())
+    deleted = int((~torch.isin(earlier, items)).sum())
+    moved = []
+    if index is not None and before is not None:
+        moved = _drift(before[1], index)
+    return Slice(number, n_rows, metrics, len(items), added, deleted, moved, facts["seconds"])
+
+
+def _drift(before: HierarchicalIndex, after: HierarchicalIndex) -> list[float]:
+    _, old, new = np.intersect1d(before.items, after.items, return_indices=True)
+    codes = [
+        np.stack([index.assignments(depth)[rows] for depth in range(1, index.depth + 1)])
+        for index, rows in ((before, old), (after, new))
+    ]
+    return drift(codes[0], matched(*codes))
