@@ -37,6 +37,16 @@ examples
   run_recbole_hill.py --model=NESCL --dataset=gowalla --protocol=published --config_files="my.yaml"
 """
 
+STREAM_EPILOG = """\
+The impressions in the order of time, in slices: what the model predicts of a slice is judged (NE,
+AUC) before it is trained on it, and a snapshot of weights and index is kept after each. Called
+again with the same --run_dir and settings, a stopped stream goes on. Settings: --key=value.
+
+examples
+  run_recbole_hill.py stream --model=HSNN --dataset=ml-100k --slices=10
+  run_recbole_hill.py stream --model=TTSN --dataset=ml-100k --keep=5 --run_dir=saved/online
+"""
+
 REPORT_EPILOG = """\
 Without an option the runs must be of one model and differ in their seed alone: mean and spread.
 With --ablation they may differ in settings too: a line for each variant, named by what differs.
@@ -92,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in argv
     arguments, extra = _parser().parse_known_args([a for a in argv if a != "--debug"])
     try:
-        if extra and arguments.command is not _run:
+        if extra and arguments.command not in (_run, _stream):
             raise ValueError(f"unknown argument {extra[0]!r}; see --help")
         arguments.overrides = _overrides(extra)
         return arguments.command(arguments) or 0
@@ -134,6 +144,18 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--config_files", help='YAML files, separated by spaces: "a.yaml b.yaml"')
     run.add_argument("--protocol", help="holdout | refit | published")
     run.add_argument("--resume", metavar="DIR", help="continue the killed run in this folder")
+
+    stream = command(
+        "stream",
+        _stream,
+        "train online, and judge each slice before learning it",
+        epilog=STREAM_EPILOG,
+    )
+    stream.add_argument("--model", required=True, help="MoNN | TTSN | EBR | HSNN")
+    stream.add_argument("--dataset", required=True, help="a dataset with labels and times")
+    stream.add_argument("--config_files", help='YAML files, separated by spaces: "a.yaml b.yaml"')
+    stream.add_argument("--slices", type=int, default=10, help="parts of equal size (default: 10)")
+    stream.add_argument("--keep", type=int, help="slices until an item not shown again is deleted")
 
     prepare = command("prepare", _prepare, "convert a dataset's own files for RecBole")
     prepare.add_argument(
@@ -229,6 +251,23 @@ def _run(arguments) -> None:
     )
     print(arms_table(result.rows))
     print(f"\nkept in {result.folder}")
+
+
+def _stream(arguments) -> None:
+    _hush_libraries()
+    from recbole_hill.report.tables import stream_table
+    from recbole_hill.streaming import run_stream
+
+    files = arguments.config_files.split() if arguments.config_files else None
+    records = run_stream(
+        arguments.model,
+        arguments.dataset,
+        slices=arguments.slices,
+        keep=arguments.keep,
+        overrides=arguments.overrides,
+        config_files=files,
+    )
+    print(stream_table(records))
 
 
 def _hush_libraries() -> None:

@@ -7,6 +7,7 @@ knows of labels and histories is older than the slice.
 import json
 import logging
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from recbole.data.utils import get_dataloader
 from torch import Tensor
 from tqdm import tqdm
 
-from recbole_hill import runs
+from recbole_hill import registry, runs
 from recbole_hill.config import HillConfig, plain_settings
 from recbole_hill.data.features import require_features
 from recbole_hill.data.splits import create_dataset, require_files
@@ -85,10 +86,10 @@ def run_stream(
         ValueError: If the model is not of labelled impressions, there are no times, or a number
             does not fit.
     """
-    given = {"epochs": 1, **(overrides or {})}
-    config = HillConfig(model, dataset, config_files, given)
-    if not issubclass(config.model_class, LabelledModel):
+    if not issubclass(registry.find(model).load(), LabelledModel):
         raise ValueError(f"a stream trains MoNN, TTSN, EBR or HSNN, got {model}")
+    given = {"epochs": 1, "vocabulary": "catalogue", **(overrides or {})}
+    config = HillConfig(model, dataset, config_files, given)
     for key, number, least in (("slices", slices, 2), ("keep", 1 if keep is None else keep, 1)):
         if isinstance(number, bool) or not isinstance(number, int) or number < least:
             raise ValueError(f"{key} must be an integer of at least {least}, got {number!r}")
@@ -110,7 +111,8 @@ def run_stream(
             trainer.load_stage(file)
             metrics = trainer.stages[stage]["metrics"]
         else:
-            metrics = dict(trainer.evaluate(loader)) if number else {}
+            judged = trainer.evaluate(loader, load_best_model=False) if number else {}
+            metrics = {name: float(value) for name, value in judged.items()}
             _train(trainer, stage, loader)
             trainer.finish_stage(stage, save_as=file, metrics=metrics)
         _remember(trained, parts[: number + 1])
@@ -175,7 +177,7 @@ def _slices(config, n_slices: int) -> list:
     order = torch.argsort(whole.inter_feat[whole.time_field], stable=True)
     rows = whole.inter_feat[order]
     bounds = np.linspace(0, len(rows), n_slices + 1).round().astype(int)
-    return [whole.copy(rows[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [whole.copy(rows[a:b]) for a, b in pairwise(bounds)]
 
 
 def _train(trainer, stage: str, loader) -> None:

@@ -18,6 +18,8 @@ from recbole_hill.data.tasks import (
     require_two_classes,
 )
 
+VOCABULARIES = ("train", "catalogue")
+
 _USER = (FeatureSource.USER, FeatureSource.USER_ID)
 _ITEM = (FeatureSource.ITEM, FeatureSource.ITEM_ID)
 
@@ -45,7 +47,11 @@ class Impressions:
     """
 
     def __init__(
-        self, dataset, tasks: tuple[Task, ...], interests: Mapping[str, str] | None = None
+        self,
+        dataset,
+        tasks: tuple[Task, ...],
+        interests: Mapping[str, str] | None = None,
+        vocabulary: str = "train",
     ):
         rows = dataset.inter_feat
         labels = label_matrix(rows, tasks)

@@ -245,6 +245,11 @@ def require_same_data(folder: Path, sha256: str) -> None:
 
 
 def require_files(config) -> None:
+    """Refuses a dataset whose files are missing.
+
+    Raises:
+        FileNotFoundError: Naming the first, and how to get it.
+    """
     folder = Path(config["data_path"])
     parts = config["benchmark_filename"]
     names = [f"{config['dataset']}.{part}.inter" for part in parts or ()]

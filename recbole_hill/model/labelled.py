@@ -23,9 +23,9 @@ class LabelledModel(AbstractRecommender):
     Loss: cross-entropy over tasks, weighted (HSNN, Eq. 1), and on unlabelled pairs that to a
     teacher's soft labels (Eq. 2).
 
-    Settings: ``tasks``, ``interest_fields``, ``embedding_size`` (of a field), ``monn_scale``,
-    ``overarch``, ``distill_from`` (folder of a finished run), ``distill_pairs`` (unlabelled pairs
-    per labelled one), ``distill_weight``.
+    Settings: ``tasks``, ``interest_fields``, ``vocabulary`` (``train`` | ``catalogue``),
+    ``embedding_size`` (of a field), ``monn_scale``, ``overarch``, ``distill_from`` (folder of a
+    finished run), ``distill_pairs`` (unlabelled pairs per labelled one), ``distill_weight``.
     """
 
     type = ModelType.CONTEXT
@@ -42,7 +42,9 @@ class LabelledModel(AbstractRecommender):
                 f"{config['model']} needs labels: set tasks, such as "
                 f"{{click: {{field: rating, at_least: 4}}}}"
             )
-        self.data = Impressions(dataset, self.tasks, config["interest_fields"])
+        self.data = Impressions(
+            dataset, self.tasks, config["interest_fields"], config["vocabulary"]
+        )
         weights = torch.tensor([task.weight for task in self.tasks])
         self.register_buffer("task_weights", weights, persistent=False)
         self.teacher = Teacher.from_config(config, self.tasks, dataset)

@@ -83,3 +83,22 @@ def retrieval_note(found: dict) -> str:
         if name.startswith("index_recall@")
     )
     return f"{recalls}, for {found['scored_fraction']:.2%} of its inner products"
+
+
+def stream_table(records: list) -> str:
+    """Returns one line per slice of a stream.
+
+    Args:
+        records: What :func:`recbole_hill.streaming.run_stream` returned.
+    """
+    head = f"{'slice':>5} {'rows':>9} {'NE':>8} {'AUC':>8} {'items':>8} {'added':>7} {'deleted':>8}"
+    lines = [f"{head}  moved per depth"]
+    for record in records:
+        judged = [record.metrics.get(name) for name in ("ne", "auc")]
+        shown = " ".join(f"{'-':>8}" if value is None else f"{value:>8.4f}" for value in judged)
+        moved = ", ".join(f"{share:.1%}" for share in record.drift) or "-"
+        lines.append(
+            f"{record.number:>5} {record.rows:>9,} {shown} {record.items:>8,} {record.added:>7,} "
+            f"{record.deleted:>8,}  {moved}"
+        )
+    return "\n".join(lines)
