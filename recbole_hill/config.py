@@ -30,6 +30,7 @@ _EXTRA_KEYS = frozenset(
         "config_files",
         "reg_weight",
         "tasks",
+        "interest_fields",
         "run_dir",
         "nproc",
         "world_size",
