@@ -207,8 +207,14 @@ def internal_defaults(model: str, dataset: str, backbone: str | None = None) -> 
     """
     own = read_properties("model", f"{model}.yaml")
     merged = {**read_properties("overall.yaml"), **read_properties("dataset", f"{dataset}.yaml")}
-    if own.get("reads_features"):
+    theirs = registry.find(model).path.startswith("recbole.model.context_aware")
+    if theirs or own.get("reads_features"):
+        merged.update(read_properties("context.yaml"))
         merged.update(read_properties("features", f"{dataset}.yaml"))
+    if theirs and merged.get(
+        "tasks"
+    ):  # RecBole's know one label, and would take others for features
+        merged["tasks"] = dict([next(iter(merged["tasks"].items()))])
     chain = [model]
     if "backbone" in own:
         chain.insert(0, registry.find(backbone or own["backbone"]).name)

@@ -302,6 +302,21 @@ def test_pair_flops_of_a_dot_product_by_hand(path):
     assert pair_flops(model.block) == 2 * model.block.size.user.width
 
 
+def test_recboles_context_models_learn_the_first_task_and_are_judged_alike(path, tmp_path):
+    made = impressions.settings(path, run_dir=str(tmp_path / "deepfm"), learning_rate=0.02)
+    made = {key: made[key] for key in made if key not in ("monn_scale", "topk")}
+    made["tasks"] = {"click": impressions.TASKS["click"]}
+    row = run("DeepFM", "log", overrides=made).rows[0]
+    assert set(row["metrics"]) == {"ne", "auc", "logloss"} and row["metrics"]["ne"] < 1
+    assert HillConfig("DeepFM", "ml-100k")["tasks"] == {
+        "click": {"field": "rating", "at_least": 4, "weight": 1.0}
+    }
+
+
+def test_a_datasets_interests_reach_the_model():
+    assert HillConfig("MoNN", "impressions")["interest_fields"]["liked_tags"] == "tags"
+
+
 def test_rows_are_plain_json(runs):
     for result in runs.values():
         text = (result.folder / "rows.jsonl").read_text()
