@@ -1,6 +1,9 @@
 """HSNN's training: the item layer alone first, then all layers with the index."""
 
+import torch
+
 from recbole_hill.labelled_trainer import LabelledTrainer
+from recbole_hill.retrieval.network import BLOCK_PAIRS
 from recbole_hill.trainer import RunTrainer
 
 _STAGE, _FILE = "item_layer", "item_layer.safetensors"
@@ -20,6 +23,19 @@ class HSNNTrainer(RunTrainer, LabelledTrainer):
             self.model.start_index(len(train_data))
             self.optimizer = self._build_optimizer()
         return super().fit(train_data, valid_data, **kwargs)
+
+    @torch.no_grad()
+    def serving_cost(self, data) -> dict:
+        """Adds how well the ensemble judges after each layer: ``layers``, metrics on the test."""
+        cost, rows = super().serving_cost(data), data.test._dataset.inter_feat
+        users, items = rows[self.model.USER_ID], rows[self.model.ITEM_ID]
+        context = self.model.data.context_of(rows, len(users))
+        blocks = torch.arange(len(users)).split(BLOCK_PAIRS)
+        parts = [
+            self.model.layer_judgements(users[some], items[some], context[some]) for some in blocks
+        ]
+        layers = [torch.cat(of_layer).sigmoid().cpu() for of_layer in zip(*parts, strict=True)]
+        return {**cost, "layers": [dict(self.judge(layer, rows)) for layer in layers]}
 
     def _train_item_layer(self, train_data, show_progress: bool) -> None:
         if _STAGE in self.stages:

@@ -33,18 +33,26 @@ class LabelledTrainer(Trainer):
         """Returns the value metrics of every task over the loader's labelled rows."""
         self.model.eval()
         rows = eval_data._dataset.inter_feat
+        return self.judge(self.model.probabilities(rows).cpu(), rows)
+
+    def judge(self, probabilities: Tensor, rows) -> OrderedDict:
+        """Returns the value metrics of every task.
+
+        Args:
+            probabilities: Shape (N, T).
+            rows: RecBole Interaction of N labelled impressions.
+        """
         labels = label_matrix(rows, self.model.tasks)
-        found = self.model.probabilities(rows).cpu()
         rates = self.model.data.base_rates.tolist()
         result: OrderedDict = OrderedDict()
         for column, task in enumerate(self.model.tasks):
             struct = DataStruct()
-            struct.set("rec.score", found[:, column])
+            struct.set("rec.score", probabilities[:, column])
             struct.set("data.label", labels[:, column])
             struct.set(TRAIN_RATE, rates[column])
             suffix = f"_{task.name}" if column else ""
             for name, value in self.evaluator.evaluate(struct).items():
-                result[name + suffix] = value
+                result[name + suffix] = float(value)
         return result
 
     def rank(self, data, show_progress: bool = False) -> dict[str, float]:

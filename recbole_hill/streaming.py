@@ -111,8 +111,7 @@ def run_stream(
             trainer.load_stage(file)
             metrics = trainer.stages[stage]["metrics"]
         else:
-            judged = trainer.evaluate(loader, load_best_model=False) if number else {}
-            metrics = {name: float(value) for name, value in judged.items()}
+            metrics = dict(trainer.evaluate(loader, load_best_model=False)) if number else {}
             _train(trainer, stage, loader)
             trainer.finish_stage(stage, save_as=file, metrics=metrics)
         _remember(trained, parts[: number + 1])

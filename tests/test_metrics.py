@@ -32,13 +32,18 @@ def test_predicting_the_base_rate_is_one():
 
 def test_among_recboles_metrics():
     register_metrics()
-    settings = {"metrics": ["NE", "AUC"], "metric_decimal_place": 6, "ne_base_rate": "evaluated"}
+    settings = {
+        "metrics": ["NE", "AUC", "Calibration"],
+        "metric_decimal_place": 6,
+        "ne_base_rate": "evaluated",
+    }
     struct = DataStruct()
     struct.set("rec.score", torch.tensor([0.8, 0.4, 0.1, 0.5]))
     struct.set("data.label", torch.tensor([1.0, 0, 0, 1]))
     found = Evaluator(settings).evaluate(struct)
     expected = normalised_entropy(np.array([0.8, 0.4, 0.1, 0.5]), np.array([1, 0, 0, 1.0]))
     assert found["ne"] == pytest.approx(expected, abs=1e-6) and found["auc"] == 1
+    assert found["calibration"] == pytest.approx(1.8 / 2)
     by_train = Evaluator({**settings, "ne_base_rate": "train"})
     with pytest.raises(ValueError, match="ne_base_rate train"):
         by_train.evaluate(struct)

@@ -297,6 +297,16 @@ def test_cost_of_a_request(runs):
     assert costs["MoNN"]["index_recall@5"] == costs["TTSN"]["index_recall@5"] == 1
 
 
+def test_each_layer_is_judged_and_calibrated(runs):
+    row = runs["HSNN"].rows[0]
+    layers = row["serving"]["layers"]
+    assert len(layers) == 2
+    for name in ("ne", "auc", "calibration_buy"):
+        assert layers[-1][name] == pytest.approx(row["metrics"][name], abs=1e-6)
+    assert layers[0]["ne"] != layers[1]["ne"]
+    assert all(0.5 < layer["calibration"] < 2 for layer in layers)
+
+
 def test_pair_flops_of_a_dot_product_by_hand(path):
     model, _ = built("TTSN", path)
     assert pair_flops(model.block) == 2 * model.block.size.user.width
@@ -304,10 +314,12 @@ def test_pair_flops_of_a_dot_product_by_hand(path):
 
 def test_recboles_context_models_learn_the_first_task_and_are_judged_alike(path, tmp_path):
     made = impressions.settings(path, run_dir=str(tmp_path / "deepfm"), learning_rate=0.02)
-    made = {key: made[key] for key in made if key not in ("monn_scale", "topk")}
+    made = {key: made[key] for key in made if key != "monn_scale"}
     made["tasks"] = {"click": impressions.TASKS["click"]}
     row = run("DeepFM", "log", overrides=made).rows[0]
-    assert set(row["metrics"]) == {"ne", "auc", "logloss"} and row["metrics"]["ne"] < 1
+    assert (
+        set(row["metrics"]) == {"ne", "auc", "logloss", "calibration"} and row["metrics"]["ne"] < 1
+    )
     assert HillConfig("DeepFM", "ml-100k")["tasks"] == {
         "click": {"field": "rating", "at_least": 4, "weight": 1.0}
     }

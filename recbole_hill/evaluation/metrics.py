@@ -39,6 +39,19 @@ class NE(LossMetric):
         return {"ne": round(normalised_entropy(scores, labels, rate), self.decimal_place)}
 
 
+class Calibration(LossMetric):
+    """Mean prediction over mean label: 1 if a model neither over- nor under-predicts."""
+
+    smaller = True
+
+    def calculate_metric(self, dataobject) -> dict[str, float]:
+        """Returns ``{"calibration": value}``; NaN without a positive label."""
+        scores, labels = self.used_info(dataobject)
+        positives = float(np.sum(labels, dtype=np.float64))
+        ratio = float(np.sum(scores, dtype=np.float64)) / positives if positives else float("nan")
+        return {"calibration": round(ratio, self.decimal_place)}
+
+
 def normalised_entropy(
     probabilities: np.ndarray, labels: np.ndarray, base_rate: float | None = None
 ) -> float:
@@ -69,9 +82,10 @@ def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 def register_metrics() -> None:
     """Puts our metrics where RecBole looks them up."""
-    name = NE.__name__.lower()
-    register.metrics_dict[name] = NE
-    register.metric_information[name] = NE.metric_need
-    register.metric_types[name] = NE.metric_type
-    if name not in register.smaller_metrics:
-        register.smaller_metrics.append(name)
+    for metric in (NE, Calibration):
+        name = metric.__name__.lower()
+        register.metrics_dict[name] = metric
+        register.metric_information[name] = metric.metric_need
+        register.metric_types[name] = metric.metric_type
+        if name not in register.smaller_metrics:
+            register.smaller_metrics.append(name)

@@ -327,11 +327,20 @@ class HSNN(LabelledModel):
         self, users: Tensor, items: Tensor, context: Encoded, left_out: Tensor | None
     ) -> Tensor:
         """Runs all layers on B pairs as serving does, with the impressions' context, (B, T)."""
+        return self.layer_judgements(users, items, context, left_out)[-1]
+
+    def layer_judgements(
+        self, users: Tensor, items: Tensor, context: Encoded, left_out: Tensor | None = None
+    ) -> list[Tensor]:
+        """Returns the ensembles' logits of B pairs after each layer, coarsest first, each (B, T).
+
+        Before there is an index, the item layer's alone.
+        """
         users, items = users.cpu(), items.cpu()
         left_out = None if left_out is None else left_out.cpu()
         of_item = self._item_layer(users, items, context, left_out)[0]
         if not self.indexed:
-            return of_item
+            return [of_item]
         tables, said = self.tables(), []
         for layer, block in enumerate(self.blocks[:-1]):
             nodes = tables.node_of_item[layer][items - 1]
@@ -341,7 +350,8 @@ class HSNN(LabelledModel):
             shared = self._shared(block, users, stand_in, left_out)
             interaction = block.interact(of_users, of_nodes, shared, context)
             said.append(block.logits(of_users, of_nodes, interaction))
-        return self.ensemble(self.n_node_layers, [*said, of_item])
+        said.append(of_item)
+        return [self.ensemble(layer, said[: layer + 1]) for layer in range(len(said))]
 
     def networks(self) -> list[MoNNBlock]:
         """Returns the layers' networks, coarsest first."""
