@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from recbole_hill import runs
 from recbole_hill.files import atomic_path, sha256_of
+from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.optional import require, require_faiss
 from recbole_hill.serving import Served
 
@@ -89,7 +90,7 @@ def export(
     files = {name: {"what": f"each user's {k} best items, {text}", "rows": n_rows}}
     manifest = _about(served, folder)
     manifest["lists"] = {"k": k, "retrieval": retrieval or served.retrieval}
-    if manifest["lists"]["retrieval"] != "exact":
+    if manifest["lists"]["retrieval"] in ("beam", "faiss"):
         width = list(served.settings.beam_width) if beam_width is None else beam_width
         manifest["lists"]["beam_width"] = width
     if served.vectors is None:
@@ -99,7 +100,9 @@ def export(
         files |= _write_vectors(served, ids, output)
         manifest["metric"] = "inner product"
         manifest["search"] = f"score = {_USERS}[row in {_USER_IDS}] @ {_ITEMS}[row in {_ITEM_IDS}]"
-    if served.index is not None:
+    if served.index is not None and served.vectors is None:
+        files[_TREE] = _write_tree(served.index, output)
+    elif served.index is not None:
         files |= _write_index(served, beam_width, output)
         manifest["search_faiss"] = (
             f"faiss.read_index('{_FAISS}').search(user_embeddings, k) gives scores and rows of "
@@ -217,20 +220,24 @@ def _write_vectors(served: Served, ids, output: Path) -> dict[str, dict]:
     return files
 
 
+def _write_tree(index: HierarchicalIndex, output: Path) -> dict:
+    index.save(output / _TREE)
+    return {
+        "what": "the tree over the items: recbole_hill.index.hierarchy.HierarchicalIndex.load, "
+        "or numpy.load without pickle",
+        "nodes_per_depth": list(index.nodes_per_depth),
+    }
+
+
 def _write_index(served: Served, beam_width, output: Path) -> dict[str, dict]:
     """Writes the tree with the nodes' vectors of the current items, and FAISS's lists over it."""
     index = served.index.refreshed(served.vectors[1][1:].cpu().numpy())
-    index.save(output / _TREE)
+    tree = _write_tree(index, output)
     lists = served.retriever("faiss", beam_width).faiss_index
     with atomic_path(output / _FAISS) as temporary:
         require_faiss("export of an index").write_index(lists, str(temporary))
-    nodes = list(index.nodes_per_depth)
     return {
-        _TREE: {
-            "what": "the tree over the items: recbole_hill.index.hierarchy.HierarchicalIndex.load, "
-            "or numpy.load without pickle",
-            "nodes_per_depth": nodes,
-        },
+        _TREE: tree,
         _FAISS: {
             "what": f"FAISS IndexIVFFlat by inner product, a list per depth-1 node; its ids are "
             f"rows of {_ITEMS}",

@@ -19,10 +19,14 @@ from recbole_hill.finite import require_finite
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.model.backbone import has_embeddings, user_item_embeddings
 from recbole_hill.model.hill import HILL
+from recbole_hill.model.labelled import LabelledModel
 from recbole_hill.retrieval.base import BLOCK_ENTRIES, Retriever, top_k
 from recbole_hill.retrieval.choose import choose_retriever, require_retrieval
+from recbole_hill.retrieval.network import NetworkSearch, VectorSearch
 from recbole_hill.settings import HillSettings
 
+#: By vectors, or by user ids.
+Search = Retriever | NetworkSearch | VectorSearch
 #: Users whose lists are made at a time.
 _USERS_AT_ONCE = 1024
 
@@ -99,7 +103,7 @@ class Served:
         return lists
 
     def search(
-        self, users: Tensor, k: int, retriever: Retriever | None
+        self, users: Tensor, k: int, retriever: Search | None
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Searches block by block for the users' best unseen items.
 
@@ -124,8 +128,11 @@ class Served:
         self,
         retrieval: str | None = None,
         beam_width: int | Sequence[int] | None = None,
-    ) -> Retriever | None:
+    ) -> Search | None:
         """Returns the search over the model's vectors, or None if its scores are not of vectors.
+
+        A model of labelled impressions brings its own: HSNN's goes down its layers, EBR's through
+        its nodes; ``exact`` keeps every node.
 
         Args:
             retrieval: ``exact`` | ``beam`` | ``faiss``; the run's own setting if None.
@@ -136,6 +143,13 @@ class Served:
                 not one or is not asked for, or the model's vectors are not finite.
         """
         name = retrieval or self.retrieval
+        if isinstance(self.model, LabelledModel):
+            if name not in ("own", "exact") or beam_width is not None:
+                raise ValueError(
+                    f"{self.config['model']} is served by its own search, as wide as its settings "
+                    f"say; accepted is retrieval exact or none"
+                )
+            return self.model.searcher(full=name == "exact")
         require_retrieval(name)
         if name != "exact" and self.index is None:
             raise ValueError(
@@ -165,7 +179,9 @@ class Served:
 
     @property
     def retrieval(self) -> str:
-        """How the run itself makes its lists: ``exact`` | ``beam`` | ``faiss``."""
+        """How the run makes its lists: ``exact`` | ``beam`` | ``faiss`` | the model's ``own``."""
+        if isinstance(self.model, LabelledModel):
+            return "own"
         return "exact" if self.settings is None else self.settings.retrieval
 
     @property
@@ -228,8 +244,8 @@ class Served:
             ValueError: If the run has no index or the user is unknown.
         """
         index = self.index
-        if index is None:
-            raise ValueError(f"{self.config['run_dir']} has no index; explain needs a HILL run")
+        if index is None or self.vectors is None:
+            raise ValueError(f"{self.config['run_dir']} is no HILL run, which explain needs")
         vectors, items = self.vectors
         user_vector = vectors[self.user_ids([user])[0]]
         lines = [f"user {user}"]
@@ -252,11 +268,13 @@ class Served:
         return "\n".join(lines)
 
     def _search_block(
-        self, users: Tensor, k: int, retriever: Retriever | None
+        self, users: Tensor, k: int, retriever: Search | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         seen = self._seen(users)
         if retriever is None:
             return users, *self._score_all(users, k, seen)
+        if isinstance(retriever, NetworkSearch | VectorSearch):
+            return users, *(part.cpu() for part in retriever.search(users, k, seen))
         found = retriever.search(self.vectors[0][users], k, seen)
         return users, *(part.cpu() for part in found)
 

@@ -11,6 +11,7 @@ from recbole.data.interaction import Interaction
 from recbole_hill.config import HillConfig
 from recbole_hill.data.splits import load_data
 from recbole_hill.evaluation.cost import pair_flops
+from recbole_hill.export import export
 from recbole_hill.model.monn.overarch import OVERARCHES, OverArch
 from recbole_hill.model.monn.sizes import SIZES, Part, size_of
 from recbole_hill.model.monn.tower import TowerLayer
@@ -282,6 +283,28 @@ def test_two_towers_are_served_by_their_vectors(runs):
     torch.testing.assert_close(dots[:, 1:], expected[:, 1:], rtol=1e-4, atol=1e-5)
     everything = Served.load(runs["MoNN"].folder)
     assert everything.vectors is None
+
+
+def test_a_layered_model_is_served_and_exported_by_its_own_search(runs, tmp_path):
+    served = Served.load(runs["HSNN"].folder)
+    users = torch.arange(1, 61)
+    mine, exact = (
+        torch.cat([ids for _, _, ids in served.search(users, 5, served.retriever(name))])
+        for name in (None, "exact")
+    )
+    seen = served._seen(users)
+    assert torch.equal(mine, served.model.searcher().search(users, 5, seen)[1])
+    assert torch.equal(exact, served.model.searcher(full=True).search(users, 5, seen)[1])
+    with pytest.raises(ValueError, match="served by its own search"):
+        served.retriever("faiss")
+    with pytest.raises(ValueError, match="is no HILL run"):
+        served.explain("u3", 2)
+    manifest = export(runs["HSNN"].folder, tmp_path / "out", k=5)
+    assert manifest["lists"]["retrieval"] == "own"
+    assert set(manifest["files"]) == {"recommendations.csv", "index.npz"}
+    lines = (tmp_path / "out" / "recommendations.csv").read_text().splitlines()
+    first = [line.split(",")[2] for line in lines[1:6]]
+    assert first == served.item_tokens[mine[0].numpy() - 1].tolist()
 
 
 def test_cost_of_a_request(runs):
