@@ -79,9 +79,10 @@ class HSNN(LabelledModel):
             )
         self.settings = config
         self.tokens = Ids.of(dataset).items
-        n_tasks, dim, arch = len(self.tasks), config["embedding_size"], config["overarch"]
+        n_tasks, dim = len(self.tasks), config["embedding_size"]
+        arch, drop = config["overarch"], config["dropout_prob"]
         self.blocks = nn.ModuleList(
-            MoNNBlock(self.data, size, n_tasks, dim, arch, of_nodes=layer < len(nodes))
+            MoNNBlock(self.data, size, n_tasks, dim, arch, drop, of_nodes=layer < len(nodes))
             for layer, size in enumerate(sizes)
         )
         for block in self.blocks:

@@ -24,8 +24,9 @@ class LabelledModel(AbstractRecommender):
     teacher's soft labels (Eq. 2).
 
     Settings: ``tasks``, ``interest_fields``, ``vocabulary`` (``train`` | ``catalogue``),
-    ``embedding_size`` (of a field), ``monn_scale``, ``overarch``, ``distill_from`` (folder of a
-    finished run), ``distill_pairs`` (unlabelled pairs per labelled one), ``distill_weight``.
+    ``embedding_size`` (of a field), ``monn_scale``, ``overarch``, ``dropout_prob``,
+    ``distill_from`` (folder of a finished run), ``distill_pairs`` (unlabelled pairs per labelled
+    one), ``distill_weight``.
     """
 
     type = ModelType.CONTEXT

@@ -20,9 +20,10 @@ class UserTower(nn.Module):
         data: Features and history.
         size: Of the network.
         dim: E.
+        dropout: Of the tower.
     """
 
-    def __init__(self, data: Impressions, size: Size, dim: int):
+    def __init__(self, data: Impressions, size: Size, dim: int, dropout: float):
         super().__init__()
         self.data = data
         self.fields = FieldEmbedding(data.users, dim)
@@ -30,7 +31,9 @@ class UserTower(nn.Module):
         nn.init.normal_(self.engaged.weight, std=0.1)
         with torch.no_grad():
             self.engaged.weight[0] = 0
-        self.tower = Tower(data.users.n_fields + 1, dim, size.user, size.layers, size.fields)
+        self.tower = Tower(
+            data.users.n_fields + 1, dim, size.user, size.layers, size.fields, dropout
+        )
 
     def forward(self, users: Tensor, left_out: Tensor | None = None) -> Tensor:
         """Returns embeddings of users (B,), the target of each row left out of the history.
@@ -67,13 +70,14 @@ class ItemTower(nn.Module):
         data: Features.
         size: Of the network.
         dim: E.
+        dropout: Of the tower.
     """
 
-    def __init__(self, data: Impressions, size: Size, dim: int):
+    def __init__(self, data: Impressions, size: Size, dim: int, dropout: float):
         super().__init__()
         self.data = data
         self.fields = FieldEmbedding(data.items, dim)
-        self.tower = Tower(data.items.n_fields, dim, size.item, size.layers, size.fields)
+        self.tower = Tower(data.items.n_fields, dim, size.item, size.layers, size.fields, dropout)
 
     def forward(self, items: Tensor) -> Tensor:
         """Returns embeddings of items (B,), shape (B, num_embed, dim)."""
@@ -87,10 +91,18 @@ class InteractionTower(nn.Module):
         data: Features and inverted indices.
         size: Of the network.
         dim: E.
+        dropout: Of the tower.
         beside: Widths of further vectors, each a field of its own.
     """
 
-    def __init__(self, data: Impressions, size: Size, dim: int, beside: Sequence[int] = ()):
+    def __init__(
+        self,
+        data: Impressions,
+        size: Size,
+        dim: int,
+        dropout: float,
+        beside: Sequence[int] = (),
+    ):
         super().__init__()
         n_indices = len(data.indices)
         self.values = nn.Embedding(data.items.vocabulary, dim, padding_idx=0)
@@ -104,7 +116,7 @@ class InteractionTower(nn.Module):
         #: Whether there is anything to look at.
         self.has_fields = n_fields > 0
         if self.has_fields:
-            self.tower = Tower(n_fields, dim, size.interaction, size.layers, size.fields)
+            self.tower = Tower(n_fields, dim, size.interaction, size.layers, size.fields, dropout)
         self.part = size.interaction
 
     def forward(
@@ -144,6 +156,7 @@ class MoNNBlock(nn.Module):
         n_tasks: T.
         dim: E, width of the field embeddings.
         overarch: ``dhen`` | ``deepfm`` | ``wukong``.
+        dropout: Of the towers.
         of_nodes: Whether the items are index nodes: the interaction tower then looks at the user's
             and the node's embeddings too (HSNN, section 3.2.3).
     """
@@ -155,12 +168,13 @@ class MoNNBlock(nn.Module):
         n_tasks: int,
         dim: int,
         overarch: str,
+        dropout: float = 0.0,
         of_nodes: bool = False,
     ):
         super().__init__()
         self.data, self.size, self.of_nodes = data, size, of_nodes
-        self.user = UserTower(data, size, dim)
-        self.item = ItemTower(data, size, dim)
+        self.user = UserTower(data, size, dim, dropout)
+        self.item = ItemTower(data, size, dim, dropout)
         if size.is_dot_product:
             if size.user.width != size.item.width:
                 raise ValueError(
@@ -171,7 +185,7 @@ class MoNNBlock(nn.Module):
             self.bias = nn.Parameter(torch.zeros(n_tasks))
             return
         beside = (size.user.width, size.item.width) if of_nodes else ()
-        self.interaction = InteractionTower(data, size, dim, beside)
+        self.interaction = InteractionTower(data, size, dim, dropout, beside)
         parts = (size.user, size.item, size.interaction)
         self.arch = OverArch(parts, n_tasks, overarch, size.layers, size.tokens)
 

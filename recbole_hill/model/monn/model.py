@@ -33,6 +33,7 @@ class MoNN(LabelledModel):
             len(self.tasks),
             config["embedding_size"],
             config["overarch"],
+            config["dropout_prob"],
         )
         self.block.start_at(self.data.base_rates)
         self._item_vectors: Tensor | None = None

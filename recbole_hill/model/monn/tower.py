@@ -78,10 +78,20 @@ class Tower(nn.Module):
         part: What comes out.
         layers: How many.
         widen: Fields that a layer passes on, as a multiple of F.
+        dropout: Of the entries of the field vectors, and of what the layers make of them.
     """
 
-    def __init__(self, n_fields: int, dim: int, part: Part, layers: int, widen: int = 1):
+    def __init__(
+        self,
+        n_fields: int,
+        dim: int,
+        part: Part,
+        layers: int,
+        widen: int = 1,
+        dropout: float = 0.0,
+    ):
         super().__init__()
+        self.drop = nn.Dropout(dropout)
         widths = [n_fields] + [n_fields * widen] * layers
         self.layers = nn.Sequential(*(TowerLayer(*pair, dim) for pair in pairwise(widths)))
         self.out = nn.Linear(widths[-1] * dim, part.width)
@@ -89,5 +99,5 @@ class Tower(nn.Module):
 
     def forward(self, fields: Tensor) -> Tensor:
         """Maps (N, F, E) to (N, num_embed, dim)."""
-        found = self.out(self.layers(fields).flatten(1))
+        found = self.out(self.drop(self.layers(self.drop(fields))).flatten(1))
         return found.view(len(fields), self.part.embeddings, self.part.dim)
