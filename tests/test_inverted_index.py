@@ -107,3 +107,21 @@ def test_history_by_user(made):
 def test_distinct_values():
     found = distinct(torch.tensor([[3, 3, 1], [0, 2, 0], [0, 0, 0]]))
     assert found.tolist() == [[3, 1], [2, 0], [0, 0]]
+
+
+def test_the_benchmark_checks_that_both_ways_agree(capsys, monkeypatch):
+    import importlib
+    import sys
+    from pathlib import Path
+
+    folder = str(Path(__file__).resolve().parents[1] / "benchmarks")
+    monkeypatch.setattr(sys, "path", [folder, *sys.path])
+    benchmark = importlib.import_module("interaction_features")
+    threads = torch.get_num_threads()
+    small = ["--users=20", "--items=30", "--values=9", "--history=5", "--pairs=40"]
+    benchmark.main(small)
+    assert "| one user, all items | " in capsys.readouterr().out
+    monkeypatch.setattr(benchmark, "loop", lambda *pair: -1.0)
+    with pytest.raises(AssertionError, match="disagree"):
+        benchmark.main(small)
+    torch.set_num_threads(threads)
