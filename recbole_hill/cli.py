@@ -50,6 +50,7 @@ examples
 REPORT_EPILOG = """\
 Without an option the runs must be of one model and differ in their seed alone: mean and spread.
 With --ablation they may differ in settings too: a line for each variant, named by what differs.
+With --serving they may be of TTSN, EBR, MoNN and HSNN: HSNN's Table 1.
 With --table=3 they may be of any models, on one dataset under one protocol.
 
 examples
@@ -199,6 +200,9 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("runs", nargs="+", metavar="RUN", help="runs' folders, or rows.jsonl files")
     kind = report.add_mutually_exclusive_group()
     kind.add_argument("--table", metavar="N", help="compare models beside the paper's table N")
+    kind.add_argument(
+        "--serving", action="store_true", help="MoNN, HSNN ...: what they know and a request costs"
+    )
     kind.add_argument("--ablation", action="store_true", help="compare settings of one model")
 
     command("doctor", _doctor, "check this environment; exit status 1 if the main job cannot run")
@@ -357,6 +361,10 @@ def _report(arguments) -> None:
         from recbole_hill.report.comparison import comparison_table
 
         print(comparison_table(rows, arguments.table))
+    elif arguments.serving:
+        from recbole_hill.report.serving import serving_table
+
+        print(serving_table(rows))
     elif arguments.ablation:
         from recbole_hill.report.ablation import ablation_table
 

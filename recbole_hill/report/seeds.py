@@ -107,11 +107,11 @@ def identity(row: dict) -> dict:
     return {**{key: row[key] for key in _SHARED}, **settings}
 
 
-def spread(values: list[float]) -> str:
-    """Returns mean and sample standard deviation in four digits; of one value, the value."""
+def spread(values: list[float], digits: int = 4) -> str:
+    """Returns mean and sample standard deviation; of one value, the value."""
     if len(values) == 1:
-        return f"{values[0]:.4f}"
-    return f"{mean(values):.4f} ± {stdev(values):.4f}"
+        return f"{values[0]:.{digits}f}"
+    return f"{mean(values):.{digits}f} ± {stdev(values):.{digits}f}"
 
 
 def how_made(row: dict, seeds: list[int]) -> list[str]:

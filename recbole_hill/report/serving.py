@@ -1,0 +1,112 @@
+"""Models of labelled impressions side by side: what they know, and what a request costs.
+
+The columns of HSNN's Table 1 (arXiv 2408.06653), each model relative to two towers.
+"""
+
+from statistics import mean
+
+from recbole_hill.report.seeds import (
+    how_made,
+    identity,
+    require_comparable,
+    require_one_experiment,
+    spread,
+)
+
+#: What all rows must share.
+_SHARED = ("dataset", "data_sha256", "protocol", "split_seed", "versions")
+#: What the others are relative to.
+BASELINE = "TTSN"
+COLUMNS = (
+    "model",
+    "seeds",
+    "NE",
+    "NE against TTSN",
+    "AUC",
+    "recall@20",
+    "index recall@20",
+    "FLOPs a request",
+    "x TTSN",
+    "ms (p99)",
+    "tables, MiB",
+    "training s",
+)
+
+
+def serving_table(rows: list[dict]) -> str:
+    """Returns one line per model and settings, seeds averaged, in the order in which they come.
+
+    Args:
+        rows: Rows of runs on one dataset under one protocol, all with ``serving``.
+
+    Raises:
+        ValueError: If rows do not compare, or one is of another kind of model.
+    """
+    require_one_experiment(rows, _SHARED)
+    for row in rows:
+        if "serving" not in row:
+            raise ValueError(
+                f"--serving is for models of labelled impressions; a row is of {row['model']}"
+            )
+    groups: dict[str, list[dict]] = {}
+    for row in rows:
+        groups.setdefault(_name(row), []).append(row)
+    for group in groups.values():
+        require_comparable(group)
+    towers = {row["seed"]: row for row in groups.get(BASELINE, ())}
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
+    lines += [
+        "| " + " | ".join(_cells(name, group, towers)) + " |" for name, group in groups.items()
+    ]
+    first = {**rows[0], "model": "Models"}
+    return "\n".join([*lines, "", *how_made(first, sorted({row["seed"] for row in rows}))])
+
+
+def _cells(name: str, rows: list[dict], towers: dict[int, dict]) -> list[str]:
+    cost = [row["serving"] for row in rows]
+    flops = mean(one["flops"] for one in cost)
+    gains = [
+        100 * (row["metrics"]["ne"] / towers[row["seed"]]["metrics"]["ne"] - 1)
+        for row in rows
+        if row["seed"] in towers
+    ]
+    base = mean(row["serving"]["flops"] for row in towers.values()) if towers else None
+    return [
+        name,
+        str(len(rows)),
+        spread([row["metrics"]["ne"] for row in rows]),
+        f"{spread(gains, 2)} %" if gains and name != BASELINE else "–",
+        spread([row["metrics"]["auc"] for row in rows]),
+        spread([row["metrics"]["recall@20"] for row in rows]),
+        spread([one["index_recall@20"] for one in cost]),
+        f"{flops:,.0f}",
+        "–" if base is None else f"{flops / base:,.1f}",
+        f"{mean(one['latency_ms'] for one in cost):.2f} "
+        f"({mean(one['latency_p99_ms'] for one in cost):.2f})",
+        f"{mean(one['tables_mib'] for one in cost):.2f}",
+        f"{mean(sum(s['seconds'] for s in row['stages'].values()) for row in rows):,.0f}",
+    ]
+
+
+def _name(row: dict) -> str:
+    """Returns the model with its sizes, and what of its index is not as by default."""
+    settings = row["settings"]
+    if row["model"] == "MoNN":
+        return f"MoNN {settings['monn_size']}"
+    if row["model"] != "HSNN":
+        return row["model"]
+    layers = [
+        f"{layer['size']} on {layer['nodes']} nodes" if "nodes" in layer else layer["size"]
+        for layer in settings["hsnn_layers"]
+    ]
+    name = f"HSNN {', '.join(layers)}"
+    made = identity(row)
+    changes = [f"index {made['index_learning']}"] if made["index_learning"] != "joint" else []
+    for key, what in (
+        ("index_alpha_power", "temperature schedule"),
+        ("index_balance", "balance"),
+        ("index_warmup_epochs", "warm-up"),
+    ):
+        if not settings[key]:
+            changes.append(f"without {what}")
+    return "; ".join([name, *changes])

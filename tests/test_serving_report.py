@@ -1,0 +1,81 @@
+"""The table of models of labelled impressions, by hand."""
+
+import copy
+
+import pytest
+
+from recbole_hill.report.serving import serving_table
+
+COST = {
+    "flops": 1000.0,
+    "index_recall@20": 1.0,
+    "latency_ms": 0.5,
+    "latency_p99_ms": 2.0,
+    "tables_mib": 0.25,
+}
+ROW = {
+    "model": "TTSN",
+    "arm": "TTSN",
+    "dataset": "log",
+    "data_sha256": "abc" * 8,
+    "protocol": "holdout",
+    "test_selected": False,
+    "seed": 1,
+    "split_seed": 7,
+    "commit": "c",
+    "versions": {"python": "3"},
+    "device": "cpu",
+    "settings": {"seed": 1},
+    "metrics": {"ne": 0.8, "auc": 0.7, "recall@20": 0.1},
+    "serving": COST,
+    "stages": {"backbone": {"seconds": 4.0}},
+    "peak_memory_mib": 5,
+}
+
+
+def row(model="TTSN", seed=1, ne=0.8, flops=1000.0, **settings):
+    made = copy.deepcopy(ROW)
+    made |= {"model": model, "arm": model, "seed": seed, "settings": {"seed": seed, **settings}}
+    made["metrics"]["ne"], made["serving"]["flops"] = ne, flops
+    return made
+
+
+LAYERS = {
+    "hsnn_layers": [{"size": "L", "nodes": 30}, {"size": "S"}],
+    "index_learning": "joint",
+    "index_alpha_power": 2.0,
+    "index_balance": 0.1,
+    "index_warmup_epochs": 1,
+}
+
+
+def test_gains_are_paired_by_seed_and_costs_relative():
+    rows = [
+        row(seed=1, ne=0.8),
+        row(seed=2, ne=0.9),
+        row("MoNN", 1, 0.76, 5000.0, monn_size="S"),
+        row("MoNN", 2, 0.873, 5000.0, monn_size="S"),
+        row("HSNN", 1, 0.792, 2000.0, **LAYERS),
+        row("HSNN", 1, 0.8, 2000.0, **LAYERS | {"index_learning": "em", "index_balance": 0}),
+    ]
+    lines = serving_table(rows).splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:6]]
+    assert [line[0] for line in cells] == [
+        "TTSN",
+        "MoNN S",
+        "HSNN L on 30 nodes, S",
+        "HSNN L on 30 nodes, S; index em; without balance",
+    ]
+    assert cells[0][3] == "–" and cells[1][3].startswith("-4.00 ± 1.41")  # -5 % and -3 %
+    assert cells[2][3] == "-1.00 %" and cells[3][3] == "0.00 %"
+    assert [line[8] for line in cells] == ["1.0", "5.0", "2.0", "2.0"]
+    assert [line[1] for line in cells] == ["2", "2", "1", "1"]
+
+
+def test_rows_that_do_not_belong_are_refused():
+    with pytest.raises(ValueError, match="a row is of BPR"):
+        other = row("BPR")
+        del other["serving"]
+        serving_table([row(), other])
+    with pytest.raises(ValueError, match="different protocol"):
+        serving_table([row(), row(seed=2) | {"protocol": "published"}])
