@@ -211,9 +211,8 @@ def internal_defaults(model: str, dataset: str, backbone: str | None = None) -> 
     if theirs or own.get("reads_features"):
         merged.update(read_properties("context.yaml"))
         merged.update(read_properties("features", f"{dataset}.yaml"))
-    if theirs and merged.get(
-        "tasks"
-    ):  # RecBole's know one label, and would take others for features
+    if theirs and merged.get("tasks"):
+        # RecBole's models know one label, and would take others for features.
         merged["tasks"] = dict([next(iter(merged["tasks"].items()))])
     chain = [model]
     if "backbone" in own:

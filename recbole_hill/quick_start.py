@@ -56,10 +56,7 @@ def run(
     if resume:
         overrides = {**runs.read_config(Path(resume)), **(overrides or {}), "run_dir": resume}
     config = HillConfig(model, dataset, config_files, overrides)
-    if not config["run_dir"]:
-        root = config["checkpoint_dir"]
-        config["run_dir"] = str(runs.new_folder(root, config["model"], config["dataset"]))
-    folder = Path(config["run_dir"])
+    folder = runs.folder_of(config)
     if not resume:
         runs.claim(folder)
     runs.start_log(folder, config["state"])

@@ -31,6 +31,14 @@ def new_folder(root: str | Path, model: str, dataset: str) -> Path:
             return folder
 
 
+def folder_of(config) -> Path:
+    """Returns ``run_dir``, which is set to a new folder if it is not."""
+    if not config["run_dir"]:
+        root = config["checkpoint_dir"]
+        config["run_dir"] = str(new_folder(root, config["model"], config["dataset"]))
+    return Path(config["run_dir"])
+
+
 def claim(folder: Path) -> None:
     """Creates the folder that ``run_dir`` names, or takes it if no run is in it.
 

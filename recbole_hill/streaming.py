@@ -129,10 +129,7 @@ def run_stream(
 
 def _folder(config) -> Path:
     """Returns the stream's folder; one that holds the same stream is continued."""
-    if not config["run_dir"]:
-        root = config["checkpoint_dir"]
-        config["run_dir"] = str(runs.new_folder(root, config["model"], config["dataset"]))
-    folder = Path(config["run_dir"])
+    folder = runs.folder_of(config)
     settings = plain_settings(config)
     if (folder / runs.CONFIG).exists():
         theirs = runs.read_config(folder)

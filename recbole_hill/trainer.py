@@ -60,10 +60,9 @@ class RunTrainer(Trainer):
 
     def __init__(self, config, model):
         if not config["run_dir"]:  # started by RecBole's own run_recbole
-            root = config["checkpoint_dir"]
-            config["run_dir"] = str(runs.new_folder(root, config["model"], config["dataset"]))
-            runs.write_config(Path(config["run_dir"]), plain_settings(config))
-            note_data(Path(config["run_dir"]), None)
+            folder = runs.folder_of(config)
+            runs.write_config(folder, plain_settings(config))
+            note_data(folder, None)
         config["checkpoint_dir"] = config["run_dir"]
         with _without_tensorboard():
             super().__init__(config, model)

@@ -31,7 +31,13 @@ from pathlib import Path
 
 import numpy as np
 
-from recbole_hill.data.prepared import combined, dataset_settings, described, require_unchanged
+from recbole_hill.data.prepared import (
+    combined,
+    dataset_settings,
+    described,
+    made_otherwise,
+    require_unchanged,
+)
 from recbole_hill.files import atomic_path, sha256_of
 
 FORMAT = 1
@@ -179,10 +185,7 @@ def prepare(
     if not force and (known := _intact(folder)):
         if known.sources == sources:
             return replace(known, unchanged=True)
-        raise ValueError(
-            f"{folder} holds {name!r} made from other files than those in {source}: "
-            "use force to replace it, or another name or output folder"
-        )
+        raise made_otherwise(folder, name, source)
     users = _Features(paths["users"][0], _USER_FIELDS)
     items = _Features(paths["videos"][0], _ITEM_FIELDS)
     logs = {log: _Log(paths[log], users, items) for log in ("standard", "random") if paths[log]}

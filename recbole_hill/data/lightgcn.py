@@ -15,7 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from recbole_hill.data.prepared import combined, dataset_settings, described, require_unchanged
+from recbole_hill.data.prepared import (
+    combined,
+    dataset_settings,
+    described,
+    made_otherwise,
+    require_unchanged,
+)
 from recbole_hill.files import atomic_path
 
 FORMAT = 1
@@ -140,10 +146,7 @@ def prepare(
     if not force and (known := _intact(folder)):
         if all(known.sources[s]["sha256"] == sources[s]["sha256"] for s in SPLITS):
             return replace(known, unchanged=True)
-        raise ValueError(
-            f"{folder} holds {name!r} made from other files than those in {source}: "
-            "use force to replace it, or another name or output folder"
-        )
+        raise made_otherwise(folder, name, source)
     splits = {split: _Split(data, path) for split, (path, data) in raw.items()}
     manifest = _join(name, sources, splits["train"], splits["test"])
     _check_published(manifest, published, Path(source))

@@ -36,6 +36,14 @@ def combined(files: dict[str, dict]) -> str:
     return hashlib.sha256(hashes.encode("ascii")).hexdigest()
 
 
+def made_otherwise(folder: Path, name: str, source: str | Path) -> ValueError:
+    """Returns the refusal to write over a folder of that name that other files were made into."""
+    return ValueError(
+        f"{folder} holds {name!r} made from other files than those in {source}: "
+        "use force to replace it, or another name or output folder"
+    )
+
+
 def require_unchanged(folder: Path, files: dict[str, dict]) -> None:
     """Compares the files of a folder with their descriptions, byte for byte.
 

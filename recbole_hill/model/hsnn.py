@@ -148,9 +148,8 @@ class HSNN(LabelledModel):
             of_users = block.user(users, items)
             added = self.adapters[layer](pseudo[depth - 1])
             of_nodes = block.item(stand_in) + added.view(len(items), *_shape(block.size))
-            shared = self._shared(block, users, stand_in, items)
-            interaction = block.interact(of_users, of_nodes, shared, context)
-            said.append(block.logits(of_users, of_nodes, interaction))
+            logits, interaction = block.judge(users, stand_in, of_users, of_nodes, context, items)
+            said.append(logits)
             loss = loss + self.cross_entropy(self.ensemble(layer, said), labels)
             if self.matches[layer] is not None:
                 matched = self.matches[layer](interaction.flatten(1))
@@ -165,14 +164,7 @@ class HSNN(LabelledModel):
         """Returns the item layer's logits, interaction embeddings and item embeddings."""
         block = self.blocks[-1]
         of_users, of_items = block.user(users, left_out), block.item(items)
-        shared = self._shared(block, users, items, left_out)
-        interaction = block.interact(of_users, of_items, shared, context)
-        return block.logits(of_users, of_items, interaction), interaction, of_items
-
-    def _shared(self, block: MoNNBlock, users: Tensor, items: Tensor, left_out) -> list:
-        if block.size.is_dot_product:
-            return []
-        return [index.pairs(users, items, left_out) for index in self.data.indices]
+        return *block.judge(users, items, of_users, of_items, context, left_out), of_items
 
     def _pseudo_items(self, items: Tensor, vectors: Tensor) -> tuple[Sequence[Tensor], Tensor]:
         """Returns what stands for the items at depths 1..L, and the index's loss."""
@@ -348,9 +340,7 @@ class HSNN(LabelledModel):
             of_users = block.user(users, left_out)
             of_nodes = tables.vectors[layer][nodes.to(tables.vectors[layer].device)]
             stand_in = tables.representatives[layer][nodes]
-            shared = self._shared(block, users, stand_in, left_out)
-            interaction = block.interact(of_users, of_nodes, shared, context)
-            said.append(block.logits(of_users, of_nodes, interaction))
+            said.append(block.judge(users, stand_in, of_users, of_nodes, context, left_out)[0])
         said.append(of_item)
         return [self.ensemble(layer, said[: layer + 1]) for layer in range(len(said))]
 
@@ -366,15 +356,9 @@ class HSNN(LabelledModel):
         """Returns the search of Algorithm 2; with every node kept if ``full``."""
         return LayeredSearch(self, "full" if full else self.settings["beam_width"])
 
-    def train(self, mode: bool = True):
-        """Switches mode and forgets kept tables: the weights are about to change."""
+    def forget(self) -> None:
+        """Forgets the tables."""
         self._tables = None
-        return super().train(mode)
-
-    def load_state_dict(self, *args, **kwargs):
-        """Loads weights and forgets kept tables."""
-        self._tables = None
-        return super().load_state_dict(*args, **kwargs)
 
 
 class _Mixture(nn.Module):

@@ -95,6 +95,9 @@ class LabelledModel(AbstractRecommender):
         """Returns the search that serves the model; one that is exact if ``full``."""
         return ExhaustiveSearch(self)
 
+    def forget(self) -> None:
+        """Forgets what serving keeps: the weights are about to change, or have."""
+
     # -- what all share -------------------------------------------------------------------------
 
     def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -136,6 +139,16 @@ class LabelledModel(AbstractRecommender):
         users = interaction[self.USER_ID].cpu()
         step = max(1, BLOCK_PAIRS // self.n_items)
         return torch.cat([self.all_logits(part) for part in users.split(step)]).view(-1)
+
+    def train(self, mode: bool = True):
+        """Switches mode and forgets what was kept."""
+        self.forget()
+        return super().train(mode)
+
+    def load_state_dict(self, *args, **kwargs):
+        """Loads weights and forgets what was kept."""
+        self.forget()
+        return super().load_state_dict(*args, **kwargs)
 
 
 def grid_logits(

@@ -112,13 +112,7 @@ class Retriever:
             items: Their item rows, shape (B, N), -1 at unfilled places.
             seen: Pairs (user row, item row).
         """
-        users, rows = seen
-        if not len(users):
-            return scores
-        n_items = len(self.item_vectors)
-        own = torch.arange(len(scores), device=scores.device).unsqueeze(1) * n_items
-        # An unfilled place (-1) may look like the last item of the user before; it is -inf anyway.
-        return scores.masked_fill_(torch.isin(own + items, users * n_items + rows), -torch.inf)
+        return leave_out(scores, items, seen, len(self.item_vectors))
 
     def _seen(self, exclude: tuple[Tensor, Tensor] | None, n_users: int) -> tuple[Tensor, Tensor]:
         """Returns (user row, item row) of the excluded pairs, sorted by user row."""
@@ -139,6 +133,23 @@ class Retriever:
         rows, items = rows[known], items[known]
         order = torch.argsort(rows, stable=True)
         return rows[order], items[order]
+
+
+def leave_out(scores: Tensor, ids: Tensor, pairs: tuple[Tensor, Tensor], n_ids: int) -> Tensor:
+    """Sets the scores of some <user, id> pairs to minus infinity, in place.
+
+    Args:
+        scores: Shape (B, N), -inf at unfilled places.
+        ids: Of each score, below ``n_ids``; anything from -1 on at unfilled places, shape (B, N).
+        pairs: Rows of users and ids, each (E,).
+        n_ids: How many ids there are.
+    """
+    users, gone = pairs
+    if not len(users):
+        return scores
+    own = torch.arange(len(scores), device=scores.device).unsqueeze(1) * n_ids
+    # An unfilled place (-1) may look like the last id of the user before; it is -inf anyway.
+    return scores.masked_fill_(torch.isin(own + ids, users * n_ids + gone), -torch.inf)
 
 
 def top_k(scores: Tensor, k: int, ids: Tensor | None = None) -> tuple[Tensor, Tensor]:

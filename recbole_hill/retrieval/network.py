@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from recbole_hill.retrieval.base import Retriever, top_k
+from recbole_hill.retrieval.base import Retriever, leave_out, top_k
 from recbole_hill.retrieval.descent import beam_widths, places_of_children
 
 #: Most <user, node> pairs that a network looks at in one go.
@@ -57,7 +57,8 @@ class NetworkSearch:
             own = (rows >= start) & (rows < start + self.block)
             found, listed = self._search(users[part])
             found, listed = found.cpu(), listed.cpu()
-            _leave_out(found, listed, rows[own] - start, items[own])
+            n_ids = 1 + int(max(listed.max(), items.max())) if len(items) else 0
+            leave_out(found, listed, (rows[own] - start, items[own]), n_ids)
             found, listed = top_k(found, k, listed)
             width = found.shape[1]
             scores[part, :width] = found
@@ -165,11 +166,3 @@ class LayeredSearch(NetworkSearch):
             said_of = places.gather(1, of_beam).to(own.device).unsqueeze(2)
             above = [part.gather(1, said_of.expand(-1, -1, part.shape[2])) for part in said]
         return scores, nodes + 1  # RecBole's item 0 is padding
-
-
-def _leave_out(scores: Tensor, ids: Tensor, rows: Tensor, items: Tensor) -> None:
-    """Sets the scores of (row, item) pairs to minus infinity, in place."""
-    if len(rows):
-        n_ids = int(max(ids.max(), items.max())) + 1
-        own = torch.arange(len(ids)).unsqueeze(1) * n_ids + ids
-        scores.masked_fill_(torch.isin(own, rows * n_ids + items), -torch.inf)

@@ -10,7 +10,7 @@ from recbole_hill.data.impressions import Impressions
 from recbole_hill.data.inverted_index import DENSE, Shared
 from recbole_hill.model.monn.overarch import OverArch
 from recbole_hill.model.monn.sizes import Size
-from recbole_hill.model.monn.tower import FieldEmbedding, Tower
+from recbole_hill.model.monn.tower import FieldEmbedding, Tower, feature_table
 
 
 class UserTower(nn.Module):
@@ -27,10 +27,7 @@ class UserTower(nn.Module):
         super().__init__()
         self.data = data
         self.fields = FieldEmbedding(data.users, dim)
-        self.engaged = nn.Embedding(data.history.n_items, dim, padding_idx=0)
-        nn.init.normal_(self.engaged.weight, std=0.1)
-        with torch.no_grad():
-            self.engaged.weight[0] = 0
+        self.engaged = feature_table(data.history.n_items, dim)
         self.tower = Tower(
             data.users.n_fields + 1, dim, size.user, size.layers, size.fields, dropout
         )
@@ -105,10 +102,7 @@ class InteractionTower(nn.Module):
     ):
         super().__init__()
         n_indices = len(data.indices)
-        self.values = nn.Embedding(data.items.vocabulary, dim, padding_idx=0)
-        nn.init.normal_(self.values.weight, std=0.1)
-        with torch.no_grad():
-            self.values.weight[0] = 0
+        self.values = feature_table(data.items.vocabulary, dim)
         self.dense = nn.ModuleList(nn.Linear(DENSE, dim) for _ in range(n_indices))
         self.context = FieldEmbedding(data.context, dim)
         self.beside = nn.ModuleList(nn.Linear(width, dim) for width in beside)
@@ -220,6 +214,34 @@ class MoNNBlock(nn.Module):
             dots = (users.flatten(1) * items.flatten(1)).sum(1, keepdim=True)
             return dots / self.size.user.width**0.5 * self.scale + self.bias
         return self.arch((users, items, interactions))
+
+    def judge(
+        self,
+        users: Tensor,
+        items: Tensor,
+        of_users: Tensor,
+        of_items: Tensor,
+        context: Encoded,
+        left_out: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Runs interaction tower and over-arch on B pairs.
+
+        Args:
+            users: User ids, shape (B,), on the CPU.
+            items: Item ids, those that stand for nodes included, shape (B,), on the CPU.
+            of_users: The users' embeddings, shape (B, num_embed, dim).
+            of_items: The items' (or nodes') embeddings, shape (B, num_embed, dim).
+            context: Features of the B impressions.
+            left_out: Items whose engagement by their user does not count, (B,), or None.
+
+        Returns:
+            Logits (B, T), and the interaction tower's embeddings, None for a dot product.
+        """
+        shared = []
+        if not self.size.is_dot_product:
+            shared = [index.pairs(users, items, left_out) for index in self.data.indices]
+        interactions = self.interact(of_users, of_items, shared, context)
+        return self.logits(of_users, of_items, interactions), interactions
 
     @torch.no_grad()
     def start_at(self, base_rates: Tensor) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from recbole_hill.data.fields import Encoded
 from recbole_hill.data.ids import Ids
 from recbole_hill.index.em import learn_index
+from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.model.labelled import LabelledModel, grid_logits
 from recbole_hill.model.monn.block import MoNNBlock
 from recbole_hill.model.monn.sizes import size_of
@@ -45,11 +46,7 @@ class MoNN(LabelledModel):
         users, items = users.cpu(), items.cpu()
         left_out = None if left_out is None else left_out.cpu()
         user_vectors, item_vectors = self.block.user(users, left_out), self.block.item(items)
-        shared = []
-        if not self.block.size.is_dot_product:
-            shared = [index.pairs(users, items, left_out) for index in self.data.indices]
-        interactions = self.block.interact(user_vectors, item_vectors, shared, context)
-        return self.block.logits(user_vectors, item_vectors, interactions)
+        return self.block.judge(users, items, user_vectors, item_vectors, context, left_out)[0]
 
     def all_logits(self, users: Tensor) -> Tensor:
         """Computes user embeddings once; item embeddings are kept between calls, (b, I)."""
@@ -77,15 +74,9 @@ class MoNN(LabelledModel):
         """Returns the items' embeddings."""
         return [self.item_vectors()]
 
-    def train(self, mode: bool = True):
-        """Switches mode and forgets kept vectors: the weights are about to change."""
+    def forget(self) -> None:
+        """Forgets the items' embeddings."""
         self._item_vectors = None
-        return super().train(mode)
-
-    def load_state_dict(self, *args, **kwargs):
-        """Loads weights and forgets kept vectors."""
-        self._item_vectors = None
-        return super().load_state_dict(*args, **kwargs)
 
 
 class TTSN(MoNN):
@@ -122,13 +113,20 @@ class EBR(TTSN):
         super().__init__(config, dataset)
         self.nodes, self.width = config["nodes_per_depth"], config["beam_width"]
         self.seed, self.tokens = config["seed"], Ids.of(dataset).items
+        self._index: HierarchicalIndex | None = None
 
     @torch.no_grad()
     def searcher(self, full: bool = False) -> NetworkSearch:
-        """Clusters the items as they are and returns a beam search over the nodes."""
+        """Returns a beam search over the nodes; the items are clustered once after training."""
         users, items = self.user_item_embeddings()
         vectors = items[1:].cpu()
-        index = learn_index(vectors.numpy(), self.tokens, self.nodes, seed=self.seed)
+        if self._index is None or self.training:
+            self._index = learn_index(vectors.numpy(), self.tokens, self.nodes, seed=self.seed)
         ids = torch.arange(1, len(items))
         width = "full" if full else self.width
-        return VectorSearch(users.cpu(), BeamRetriever(index, vectors, ids, beam_width=width))
+        return VectorSearch(users.cpu(), BeamRetriever(self._index, vectors, ids, beam_width=width))
+
+    def forget(self) -> None:
+        """Forgets the index too."""
+        super().forget()
+        self._index = None

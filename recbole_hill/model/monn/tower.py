@@ -9,6 +9,19 @@ from recbole_hill.data.fields import Encoded, FieldEncoder
 from recbole_hill.model.monn.sizes import Part
 
 
+def feature_table(size: int, dim: int) -> nn.Embedding:
+    """Returns a table of small random vectors; row 0, of what is missing or unknown, stays zero."""
+    return draw_small(nn.Embedding(size, dim, padding_idx=0))
+
+
+@torch.no_grad()
+def draw_small(table: nn.Embedding) -> nn.Embedding:
+    """Draws a table's vectors anew, small, and returns it; row 0 is zero."""
+    nn.init.normal_(table.weight, std=0.1)
+    table.weight[0] = 0
+    return table
+
+
 class FieldEmbedding(nn.Module):
     """One vector per field: a table's row, the mean of several, or a scaled direction.
 
@@ -23,9 +36,7 @@ class FieldEmbedding(nn.Module):
         n_floats = len(encoder.float_fields)
         self.directions = nn.Parameter(torch.randn(n_floats, dim) * 0.1)
         self.offsets = nn.Parameter(torch.zeros(n_floats, dim))
-        nn.init.normal_(self.table.weight, std=0.1)
-        with torch.no_grad():
-            self.table.weight[0] = 0
+        draw_small(self.table)
 
     def forward(self, features: Encoded) -> Tensor:
         """Returns the fields' vectors, (N, F, E): tokens, bags, floats."""
