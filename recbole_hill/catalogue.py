@@ -415,6 +415,13 @@ CATALOGUE = (
         'Harald Steck. "Embarrassingly Shallow Autoencoders for Sparse Data." in WWW 2019.',
     ),
     (
+        "Pop",
+        f"{_BASELINES}.pop:Pop",
+        "own, for RecBole's",
+        'Paolo Cremonesi et al. "Performance of Recommender Algorithms on Top-N Recommendation '
+        'Tasks." in RecSys 2010.',
+    ),
+    (
         "ItemKNN",
         f"{_RECBOLE}.itemknn:ItemKNN",
         "recbole",

@@ -18,6 +18,7 @@ Hierarchical-index retrieval (HILL) for RecBole.
   run_recbole_hill.py prepare gowalla --source=DIR
   run_recbole_hill.py prepare kuairand-pure --source=KuaiRand-Pure/data
   run_recbole_hill.py report saved/HILL-ml-100k-*
+  run_recbole_hill.py table 3 --dataset=ml-100k --seeds=2020,2021,2022 --jobs=2
   run_recbole_hill.py recommend --checkpoint=saved/RUN --users=42,17
   run_recbole_hill.py export --checkpoint=saved/RUN --output=DIR
 """
@@ -52,11 +53,31 @@ Without an option the runs must be of one model and differ in their seed alone: 
 With --ablation they may differ in settings too: a line for each variant, named by what differs.
 With --serving they may be of TTSN, EBR, MoNN and HSNN: HSNN's Table 1.
 With --table=3 they may be of any models, on one dataset under one protocol.
+With --dataset, the reports of all studies (`table`) on it are written again.
 
 examples
   run_recbole_hill.py report saved/HILL-ml-100k-*
   run_recbole_hill.py report --ablation saved/HILL-ml-100k-*
   run_recbole_hill.py report --table=3 results/gowalla/baselines-published.jsonl saved/MINE
+  run_recbole_hill.py report --dataset=gowalla
+"""
+
+TABLE_EPILOG = """\
+Runs the paper's table: a cell for each row and seed, each in a process of its own. A finished cell
+is one line of cells.jsonl in the study's folder and never runs again; a killed one goes on with the
+epoch that it was in when the same command is given once more; a failed one is recorded and the
+rest goes on. First seed first, short cells first. Ends with the report: Markdown here, and
+report/index.html, table.tex and table.csv in the folder. --key=value goes to every cell.
+
+tables: 1 (MoNN and HSNN), 2 (the datasets), 3 (38 baselines and HILL), 4 (without each training
+trick), 5 (joint, EM, separate), 6 (nodes per depth), 7 (interest thresholds); 4-hsnn, 5-hsnn
+
+examples
+  run_recbole_hill.py table 3 --dataset=ml-100k --seeds=2020,2021,2022 --jobs=2
+  run_recbole_hill.py table 3 --dataset=gowalla --models=BPR,LightGCN,HILL --time-budget=2h
+  run_recbole_hill.py table 3 --dataset=gowalla,yelp2018 --protocol=published --dry-run
+  run_recbole_hill.py table 7 --dataset=gowalla --seeds=2020,2021 --backbone-from=saved/NESCL-RUN
+  run_recbole_hill.py table 3 --dataset=ml-100k --ray-address=127.0.0.1:6379
 """
 
 RECOMMEND_EPILOG = """\
@@ -103,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in argv
     arguments, extra = _parser().parse_known_args([a for a in argv if a != "--debug"])
     try:
-        if extra and arguments.command not in (_run, _stream):
+        if extra and arguments.command not in (_run, _stream, _table):
             raise ValueError(f"unknown argument {extra[0]!r}; see --help")
         arguments.overrides = _overrides(extra)
         return arguments.command(arguments) or 0
@@ -158,6 +179,28 @@ def _parser() -> argparse.ArgumentParser:
     stream.add_argument("--slices", type=int, default=10, help="parts of equal size (default: 10)")
     stream.add_argument("--keep", type=int, help="slices until an item not shown again is deleted")
 
+    table = command("table", _table, "run a paper's table, and report it", epilog=TABLE_EPILOG)
+    table.add_argument("number", metavar="N", help="the table")
+    table.add_argument("--dataset", help="one or more: gowalla,yelp2018 (default: ml-100k)")
+    table.add_argument("--models", help="only these rows; with table 3 any model: BPR,MyModel")
+    table.add_argument("--seeds", default="2020", help="2020,2021 (default: 2020)")
+    table.add_argument("--protocol", default="holdout", help="holdout | refit | published")
+    table.add_argument("--jobs", type=int, default=1, help="cells side by side (default: 1)")
+    table.add_argument("--threads", type=int, default=1, help="CPU threads of a cell (default: 1)")
+    table.add_argument(
+        "--memory", help="what cells side by side may need: 16g (default: 9/10 of what is free)"
+    )
+    table.add_argument(
+        "--ray-address", help="run on this Ray cluster; `local` starts one here, on loopback"
+    )
+    table.add_argument("--gpus", type=float, default=0.0, help="GPUs of a cell on Ray: 1, 0.5")
+    table.add_argument("--time-budget", help="stop after 90s, 30m, 2h; the same command goes on")
+    table.add_argument("--dry-run", action="store_true", help="print cells, time, memory; no more")
+    table.add_argument("--retry-failed", action="store_true", help="run failed cells once more")
+    table.add_argument("--backbone-from", metavar="DIR", help="a finished run, for tables 5 to 7")
+    table.add_argument("--reference", metavar="ROW", help="what significance is against")
+    _add_studies_argument(table)
+
     prepare = command("prepare", _prepare, "convert a dataset's own files for RecBole")
     prepare.add_argument(
         "name", help="gowalla, yelp2018, amazon-book, kuairand-pure, or a name of your own"
@@ -197,7 +240,10 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--k", type=int, default=5, help="nodes and items per level (default: 5)")
 
     report = command("report", _report, "print finished runs as a table", epilog=REPORT_EPILOG)
-    report.add_argument("runs", nargs="+", metavar="RUN", help="runs' folders, or rows.jsonl files")
+    report.add_argument("runs", nargs="*", metavar="RUN", help="runs' folders, or rows.jsonl files")
+    report.add_argument("--dataset", help="report all studies on this dataset")
+    report.add_argument("--reference", metavar="ROW", help="what a study's significance is against")
+    _add_studies_argument(report)
     kind = report.add_mutually_exclusive_group()
     kind.add_argument("--table", metavar="N", help="compare models beside the paper's table N")
     kind.add_argument(
@@ -209,6 +255,15 @@ def _parser() -> argparse.ArgumentParser:
     for sub in commands.choices.values():
         sub.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
+
+
+def _add_studies_argument(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--output",
+        default="studies",
+        metavar="DIR",
+        help="folder of all studies (default: studies)",
+    )
 
 
 def _add_search_arguments(command: argparse.ArgumentParser) -> None:
@@ -272,6 +327,31 @@ def _stream(arguments) -> None:
         config_files=files,
     )
     print(stream_table(records))
+
+
+def _table(arguments) -> int:
+    _hush_libraries()
+    from recbole_hill.study.command import run_table
+
+    return run_table(
+        arguments.number,
+        datasets=_names(arguments.dataset or ""),
+        rows=_names(arguments.models) if arguments.models else None,
+        seeds=_names(arguments.seeds),
+        protocol=arguments.protocol,
+        settings=arguments.overrides,
+        root=arguments.output,
+        jobs=arguments.jobs,
+        threads=arguments.threads,
+        memory=arguments.memory,
+        ray_address=arguments.ray_address,
+        gpus=arguments.gpus,
+        time_budget=arguments.time_budget,
+        dry_run=arguments.dry_run,
+        retry_failed=arguments.retry_failed,
+        backbone_from=arguments.backbone_from,
+        reference=arguments.reference,
+    )
 
 
 def _hush_libraries() -> None:
@@ -356,6 +436,13 @@ def _explain(arguments) -> None:
 def _report(arguments) -> None:
     from recbole_hill.report.seeds import read_rows, seeds_table
 
+    if arguments.dataset:
+        from recbole_hill.study.command import report_dataset
+
+        report_dataset(arguments.dataset, arguments.output, reference=arguments.reference)
+        return
+    if not arguments.runs:
+        raise ValueError("report needs runs' folders, or --dataset for the studies on a dataset")
     rows = read_rows(arguments.runs)
     if arguments.table:
         from recbole_hill.report.comparison import comparison_table

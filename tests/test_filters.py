@@ -136,6 +136,11 @@ def test_ease(built):
     close(scores(model), matrix @ expected)
 
 
+def test_pop_counts_users_and_draws_nothing(built):
+    model, matrix = built("Pop")
+    close(scores(model), np.tile(matrix.mean(axis=0), (len(matrix), 1)))
+
+
 def test_gram_in_blocks():
     matrix = sp.random(30, 11, 0.3, format="csr", dtype=np.float32, random_state=0)
     expected = (matrix.T @ matrix).toarray() + 2 * np.eye(11, dtype=np.float32)

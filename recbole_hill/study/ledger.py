@@ -1,0 +1,86 @@
+"""What a study has finished: one line per cell, appended, and never lost to a kill."""
+
+import contextlib
+import fcntl
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+CELLS = "cells.jsonl"
+RUNS = "runs"
+DONE, FAILED = "done", "failed"
+
+
+class Ledger:
+    """The finished cells of a study, in ``cells.jsonl``.
+
+    An entry holds ``cell`` (its id), ``row``, ``seed``, ``status`` (done or failed), ``seconds``,
+    ``run_dir`` and either ``rows`` (as the run left them) or ``error``. Several runners may share a
+    study's folder: lines are appended under a lock, and each cell is claimed before it runs.
+
+    Args:
+        folder: The study's folder.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self.file = self.folder / CELLS
+
+    def entries(self) -> dict[str, dict]:
+        """Returns the last entry of each cell.
+
+        A line cut off by a kill is left out with a warning that names it: its cell runs again from
+        what its run's folder holds.
+        """
+        found = {}
+        if not self.file.exists():
+            return found
+        for number, line in enumerate(self.file.read_text().splitlines(), start=1):
+            if not line.strip():
+                continue
+            try:
+                entry = json.loads(line)
+                found[entry["cell"]] = entry
+            except (json.JSONDecodeError, KeyError, TypeError):
+                warnings.warn(
+                    f"{self.file}, line {number}: not a whole entry; left out", stacklevel=2
+                )
+        return found
+
+    def append(self, entry: dict) -> None:
+        """Adds an entry as one line that is on the disk when this returns."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        line = json.dumps(entry) + "\n"
+        with open(self.file, "ab+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # a kill cut the last line off
+                    line = "\n" + line
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def run_dir(self, cell_id: str) -> Path:
+        """Returns the folder of a cell's run."""
+        return self.folder / RUNS / cell_id
+
+    @contextlib.contextmanager
+    def claim(self, cell_id: str) -> Iterator[int | None]:
+        """Holds a cell, so that no other runner takes it.
+
+        Yields:
+            The lock's file descriptor, which a child process may inherit to hold the cell as long
+            as it lives; None if another process holds the cell.
+        """
+        path = self.folder / RUNS / f"{cell_id}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield None
+                return
+            yield file.fileno()
