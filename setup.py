@@ -10,7 +10,6 @@ INIT = (HERE / "recbole_hill" / "__init__.py").read_text(encoding="utf-8")
 README = HERE / "README.md"
 
 BASELINES = ["gensim"]  # DeepWalk, Node2Vec, Item2Vec
-EXPORT = ["pyarrow"]  # lists as Parquet
 PLOTS = ["matplotlib"]
 TUNE = ["ray[tune]"]
 TEST = ["build", "pytest", "ruff", "torch-geometric"]  # the last: a reference for APPNP and GAT
@@ -40,6 +39,7 @@ setup(
         "kmeans-pytorch",  # RecBole 1.2 imports it with its general models, yet does not require it
         "numpy",
         "pandas<3",  # RecBole fills missing values by chained assignment, a no-op in pandas 3
+        "pyarrow",
         "pyyaml",
         "recbole>=1.2.0,<1.3",
         "safetensors",
@@ -49,11 +49,10 @@ setup(
     ],
     extras_require={
         "baselines": BASELINES,
-        "export": EXPORT,
         "plots": PLOTS,
         "tune": TUNE,
-        "test": [*BASELINES, *EXPORT, *PLOTS, *TEST],
-        "all": sorted({*BASELINES, *EXPORT, *PLOTS, *TUNE, *TEST}),
+        "test": [*BASELINES, *PLOTS, *TEST],
+        "all": sorted({*BASELINES, *PLOTS, *TUNE, *TEST}),
     },
     entry_points={"console_scripts": ["recbole-hill = recbole_hill.cli:main"]},
 )

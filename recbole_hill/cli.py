@@ -97,7 +97,6 @@ Writes, in external ids:
                                               nodes, whose ids are rows of item_embeddings.npy
   manifest.json                               what each file is, and how to search
 A model whose score is not an inner product of two vectors (EASE, NeuMF) has lists only.
-Parquet needs the extra `export`: pip install -c constraints.txt -e ".[export]"
 
 examples
   run_recbole_hill.py export --checkpoint=saved/RUN --output=exported

@@ -198,7 +198,7 @@ def _parquet_writer(path: Path) -> Iterator[Callable[[dict], None]]:
 def _parquet():
     """Returns pyarrow and its Parquet module."""
     names = ("pyarrow", "pyarrow.parquet")
-    return tuple(require(name, "pyarrow", "export to Parquet", extra="export") for name in names)
+    return tuple(require(name, "pyarrow", "export to Parquet", extra=None) for name in names)
 
 
 def _write_vectors(served: Served, ids, output: Path) -> dict[str, dict]:

@@ -67,7 +67,7 @@ class LabelledTrainer(Trainer):
         """
         self.model.eval()
         truth, seen = self.relevant(data), self.shown(data)
-        users, searcher = truth[0].unique(), self.model.searcher()
+        users, searcher = self.ranked_users(data), self.model.searcher()
         hits = []
         for part in tqdm(users.split(256), desc="ranking", disable=not show_progress, leave=False):
             lists = searcher.search(part, max(self.config["topk"]), _of(seen, part))[1]
@@ -91,6 +91,10 @@ class LabelledTrainer(Trainer):
             found.append(searcher.search(some, max(topk), _of((seen_by, seen), some))[1].cpu())
         recalls = {f"index_recall@{k}": index_recall(*(ids[:, :k] for ids in found)) for k in topk}
         return {**cost, **recalls}
+
+    def ranked_users(self, data) -> Tensor:
+        """Returns the test users who liked an item, in the order of :meth:`rank`, shape (U,)."""
+        return self.relevant(data)[0].unique()
 
     def relevant(self, data) -> tuple[Tensor, Tensor]:
         """Returns users and items of the test rows whose first label is 1."""

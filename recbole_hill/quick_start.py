@@ -12,6 +12,12 @@ from recbole_hill import registry, runs
 from recbole_hill.config import HillConfig, plain_settings
 from recbole_hill.continuous import seen_before
 from recbole_hill.data.splits import load_data, note_data
+from recbole_hill.evaluation.per_user import (
+    keep_per_user,
+    ranked_users,
+    user_table,
+    write_per_user,
+)
 from recbole_hill.trainer import trainer_for
 
 
@@ -101,7 +107,7 @@ def build_model(config, data):
 
 
 def evaluate(config, data, trainer) -> list[dict]:
-    """Reads the test set once per arm and makes the rows."""
+    """Reads the test set once per arm, makes the rows, and keeps the ranking metrics per user."""
     common = {
         "model": config["model"],
         "dataset": config["dataset"],
@@ -109,16 +115,19 @@ def evaluate(config, data, trainer) -> list[dict]:
         **runs.provenance(config),
         "settings": plain_settings(config),
     }
-    rows = []
+    ranks = hasattr(trainer, "rank")  # apart from the metrics of labelled rows
+    evaluator = trainer.ranking if ranks else trainer.evaluator
+    rows, tables = [], []
     for arm in getattr(trainer, "arms", [config["model"]]):
         if hasattr(trainer, "load_arm"):
             trainer.load_arm(arm)
         started = time.perf_counter()
-        metrics = trainer.evaluate(
-            data.test, load_best_model=False, show_progress=bool(config["show_progress"])
-        )
-        if hasattr(trainer, "rank"):
-            metrics.update(trainer.rank(data, show_progress=bool(config["show_progress"])))
+        with keep_per_user(evaluator) as values:
+            metrics = trainer.evaluate(
+                data.test, load_best_model=False, show_progress=bool(config["show_progress"])
+            )
+            if ranks:
+                metrics.update(trainer.rank(data, show_progress=bool(config["show_progress"])))
         row = {
             **common,
             "arm": arm,
@@ -131,6 +140,11 @@ def evaluate(config, data, trainer) -> list[dict]:
         if arm == "HILL":
             row["retrieval"] = trainer.retrieval_cost(data.test)
         rows.append(row)
+        if values:
+            users = trainer.ranked_users(data) if ranks else ranked_users(data.test)
+            tables.append(user_table(arm, data.dataset, users, values))
+    if tables:
+        write_per_user(config["run_dir"], tables)
     return rows
 
 

@@ -1,0 +1,111 @@
+"""What every test user contributes to the ranking metrics, kept so that a test needs no rerun."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from recbole.evaluator import Evaluator
+
+from recbole_hill.files import atomic_path
+
+PER_USER = "per_user.parquet"
+
+
+@contextmanager
+def keep_per_user(evaluator: Evaluator) -> Iterator[dict[str, np.ndarray]]:
+    """Keeps the values that RecBole's metrics average over users, while the block evaluates.
+
+    These are the metrics that RecBole makes of a value per user and k: Recall, NDCG, MRR, MAP, Hit,
+    Precision, AveragePopularity and TailPercentage. Others are no means over users, and are left
+    out: ItemCoverage, ShannonEntropy, GiniIndex, GAUC (which weighs users by their test items), and
+    all of labelled rows.
+
+    Args:
+        evaluator: RecBole's, of any metrics.
+
+    Yields:
+        Values under the metrics' names in the row (``recall@20``), each float64 of shape (U,) in
+        the order of evaluation, and without the row's rounding; filled once the block evaluates.
+    """
+    values: dict[str, np.ndarray] = {}
+    with ExitStack() as undo:
+        for metric in evaluator.metric_class.values():
+            if hasattr(metric, "topk_result"):
+                metric.topk_result = _noting(metric.topk_result, metric.topk, values)
+                undo.callback(delattr, metric, "topk_result")  # the class's own shows again
+        yield values
+
+
+def _noting(average, topk: list[int], values: dict[str, np.ndarray]):
+    """Returns RecBole's ``topk_result``, noting what it averages: shape (U, max(topk))."""
+
+    def noting(name: str, matrix: np.ndarray) -> dict[str, float]:
+        values.update({f"{name}@{k}": matrix[:, k - 1].astype(np.float64) for k in topk})
+        return average(name, matrix)
+
+    return noting
+
+
+def ranked_users(loader) -> np.ndarray:
+    """Returns internal ids of the users whom a RecBole loader ranks items for, in its order, (U,).
+
+    A sequential dataset's loader ranks once per row: there a user can stand several times.
+    """
+    if hasattr(loader, "uid_list"):
+        return np.asarray(loader.uid_list)
+    return loader._dataset.inter_feat[loader._dataset.uid_field].numpy()
+
+
+def user_table(arm: str, dataset, users: np.ndarray, values: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Returns the lines of one arm: ``arm``, ``user`` (external id) and a column per metric.
+
+    Args:
+        arm: The row's arm.
+        dataset: A RecBole dataset that knows the users' external ids.
+        users: Internal ids in the order of the values, shape (U,).
+        values: Of every metric, shape (U,).
+    """
+    tokens = dataset.field2id_token[dataset.uid_field][users].astype(str)
+    return pd.DataFrame({"arm": arm, "user": tokens, **values})
+
+
+def write_per_user(folder: str | Path, tables: list[pd.DataFrame]) -> None:
+    """Writes the arms' tables to a run's folder as ``per_user.parquet``."""
+    table = pd.concat(tables, ignore_index=True).astype({"arm": "category"})
+    with atomic_path(Path(folder) / PER_USER) as temporary:
+        table.to_parquet(temporary, engine="pyarrow", index=False)
+
+
+def read_per_user(folder: str | Path, arm: str) -> pd.DataFrame:
+    """Reads what every test user contributed to an arm's metrics.
+
+    Args:
+        folder: A finished run's folder.
+        arm: Of the row; a model without arms has its own name there.
+
+    Returns:
+        A float64 column per metric (``recall@20``), indexed by the external id ``user``. The mean
+        of a column is the row's metric before rounding.
+
+    Raises:
+        FileNotFoundError: If the folder has no such file.
+        ValueError: If the file is not whole, or holds no such arm.
+    """
+    file = Path(folder) / PER_USER
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{file} does not exist: {folder} is no finished run, has no ranking metric that is a "
+            "mean over users, or is of a version that kept none (--resume writes it)"
+        )
+    try:
+        table = pd.read_parquet(file, engine="pyarrow")
+        arms = table.pop("arm").astype(str)
+        table = table.set_index("user")
+    except (ValueError, KeyError, OSError) as error:
+        raise ValueError(f"{file} is not a whole file of values per user: {error}") from error
+    found = (arms == arm).to_numpy()
+    if not found.any():
+        raise ValueError(f"{file} has no arm {arm!r}; it has {', '.join(arms.unique())}")
+    return table[found]
