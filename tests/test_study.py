@@ -1,0 +1,226 @@
+"""A study runs each cell once, in a useful order, whatever stops it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from recbole_hill.study.command import quantity
+from recbole_hill.study.estimate import Estimate, History
+from recbole_hill.study.ledger import Ledger
+from recbole_hill.study.paper_table import PaperTable
+from recbole_hill.study.plan import BACKBONE, Study, plan
+from recbole_hill.study.run_cell import Stopped, run_cell
+from recbole_hill.study.runner import Outcome, open_tasks, plan_table, run_studies
+from recbole_hill.study.workers import LocalWorkers
+
+
+class Known(History):
+    """Estimates by row."""
+
+    def __init__(self, seconds: dict[str, float], memory: int = 100):
+        super().__init__([])
+        self.seconds, self.memory = seconds, memory
+
+    def estimate(self, cell):
+        return Estimate(self.seconds.get(cell.row, 1.0), self.memory, "known")
+
+
+class Recorder:
+    """Workers that run nothing: the test ends what it started."""
+
+    def __init__(self, slots: int, memory: int = 10**6):
+        self.slots, self.memory = slots, memory
+        self.started, self.most, self.open = [], 0, []
+
+    def fits(self, memory, running):
+        return not running or memory + running <= self.memory
+
+    def submit(self, study, cell, memory):
+        future = Future()
+        self.open.append((future, cell))
+        self.started.append(cell)
+        self.most = max(self.most, len(self.open))
+        if len(self.open) == self.slots or memory * (len(self.open) + 1) > self.memory:
+            self.finish(study)
+        return future
+
+    def finish(self, study):
+        for future, cell in self.open:
+            entry = {"cell": cell.id, "row": cell.row, "seed": cell.seed, "status": "done"}
+            entry |= {"seconds": 1, "run_dir": f"runs/{cell.id}"}
+            entry["rows"] = [{"metrics": {"ne": 0.5}, "commit": "x", "peak_memory_mib": 1}]
+            Ledger(study).append(entry)
+            future.set_result(entry)
+        self.open = []
+
+    def stop(self):
+        for future, _ in self.open:
+            future.set_exception(Stopped("stopped"))
+        self.open = []
+
+    def close(self):
+        pass
+
+
+def study_of(number: str, root: Path, **options) -> Study:
+    return plan(PaperTable.read(number), "ml-100k", root=root, **options)
+
+
+def test_first_seed_first_and_short_cells_first(tmp_path):
+    study = study_of("3", tmp_path, rows=["BPR", "Pop", "EASE"], seeds=(9, 3))
+    workers = Recorder(1)
+    done = run_studies([study], workers, Known({"BPR": 30, "EASE": 5}))
+    assert [(c.row, c.seed) for c in workers.started] == [
+        ("Pop", 9), ("EASE", 9), ("BPR", 9), ("Pop", 3), ("EASE", 3), ("BPR", 3),
+    ]  # fmt: skip
+    assert done == Outcome(6, 0, 0)
+    again = Recorder(1)
+    assert run_studies([study], again, Known({})) == Outcome(6, 0, 0)
+    assert not again.started  # the same cell never runs twice
+    more = study_of("3", tmp_path, rows=["BPR", "CML"], seeds=(9,))
+    assert [task.cell.row for task in open_tasks([more], Known({}))] == ["CML"]
+    facts = json.loads((study.folder / "study.json").read_text())
+    assert facts["seeds"] == [3, 9] and facts["rows"] == ["BPR", "Pop", "EASE"]
+
+
+def test_rows_wait_for_their_backbone(tmp_path):
+    study = study_of("7", tmp_path)
+    workers = Recorder(1)
+    run_studies([study], workers, Known({BACKBONE: 1000.0}))
+    assert workers.started[0].row == BACKBONE and len(workers.started) == 8
+
+    alone = Recorder(8)  # eight could run at once, but seven wait for the first
+    study = study_of("7", tmp_path / "other")
+    with pytest.raises(TimeoutError):
+        _run_for(3, lambda: run_studies([study], alone, Known({})))
+    assert [cell.row for cell in alone.started] == [BACKBONE]
+
+
+def _run_for(seconds, function):
+    def stop(*_):
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        function()
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_side_by_side_as_slots_and_memory_allow(tmp_path):
+    rows = ["BPR", "Pop", "EASE", "CML", "GRMF", "ENMF"]
+    wide, narrow = Recorder(3), Recorder(3, memory=250)
+    run_studies([study_of("3", tmp_path / "a", rows=rows)], wide, Known({}))
+    run_studies([study_of("3", tmp_path / "b", rows=rows)], narrow, Known({}))
+    assert wide.most == 3 and narrow.most == 2
+    big = Recorder(1, memory=50)  # each is larger than all there is: one at a time, all the same
+    assert run_studies([study_of("3", tmp_path / "c", rows=rows)], big, Known({})).done == 6
+
+
+def test_the_time_budget_leaves_the_rest_for_another_call(tmp_path):
+    study = study_of("3", tmp_path, rows=["BPR", "Pop"])
+    assert run_studies([study], Recorder(2), Known({}), time_budget=0) == Outcome(0, 0, 2)
+    assert run_studies([study], Recorder(2), Known({})) == Outcome(2, 0, 0)
+
+
+def test_a_dry_run_says_what_a_study_takes(tmp_path):
+    study = study_of("3", tmp_path, rows=["BPR", "Pop"], seeds=(1, 2))
+    text = plan_table([study], Known({"BPR": 3600}), jobs=2)
+    assert "| 3 | ml-100k | BPR | 2 | 0 | 1 h 0 min | 100 | known |" in text
+    assert "4 cells, 0 done; the rest takes about 2 h 0 min, 1 h 0 min with 2 side by side" in text
+    assert not study.folder.exists()
+
+
+# -- real cells -----------------------------------------------------------------------------------
+
+
+def tiny_study(tiny_path, root, rows, **settings) -> Study:
+    shared = {"data_path": str(tiny_path), "topk": [5, 10], "valid_metric": "NDCG@10"}
+    table = PaperTable.read("3")
+    return plan(table, "tiny", root=root, rows=rows, settings={**shared, **settings})
+
+
+def test_a_failed_cell_is_on_record_and_the_rest_goes_on(tiny_path, in_tmp):
+    study = tiny_study(tiny_path, in_tmp, ["Pop", "EASE"], reg_weight=-1.0)
+    outcome = run_studies([study], LocalWorkers(2, threads=1), Known({}))
+    assert outcome == Outcome(1, 1, 0)
+    entries = {entry["row"]: entry for entry in Ledger(study.folder).entries().values()}
+    assert entries["EASE"]["error"] == "reg_weight must be above 0, got -1.0"
+    (row,) = entries["Pop"]["rows"]
+    assert row["settings"]["threads"] == 1 and row["metrics"]["recall@10"] > 0
+    assert row == json.loads((study.folder / entries["Pop"]["run_dir"] / "rows.jsonl").read_text())
+    assert open_tasks([study], Known({})) == []
+    (again,) = open_tasks([study], Known({}), retry_failed=True)
+    assert again.cell.row == "EASE"
+
+
+def test_a_cell_that_waits_in_vain_for_its_backbone(tiny_path, in_tmp):
+    shared = {"data_path": str(tiny_path)}
+    study = plan(PaperTable.read("7"), "tiny", root=in_tmp, rows=[".8, .1"], settings=shared)
+    backbone, cell = study.cells
+    with pytest.raises(Stopped, match="its backbone is not finished"):
+        run_cell(study.folder, cell)
+    failed = {"cell": backbone.id, "status": "failed", "error": "no disk", "run_dir": "runs/x"}
+    Ledger(study.folder).append(failed)
+    assert run_cell(study.folder, cell)["error"] == "its backbone failed: no disk"
+    with Ledger(study.folder).claim(cell.id), pytest.raises(Stopped, match="another process"):
+        run_cell(study.folder, cell)
+
+
+def test_a_killed_study_goes_on_where_it_was(tiny_path, in_tmp):
+    """SIGKILL, which nothing can catch: the cell's own process goes too, its epochs stay."""
+    settings = {"data_path": str(tiny_path), "topk": [5, 10], "valid_metric": "NDCG@10"}
+    settings |= {"epochs": 400, "stopping_step": 400}
+    command = [sys.executable, "-m", "recbole_hill", "table", "3", "--dataset=tiny", "--models=BPR"]
+    command += [f"--{key}={value}" for key, value in settings.items()]
+    study = tiny_study(tiny_path, "studies", ["BPR"], epochs=400, stopping_step=400)
+    run = study.folder / "runs" / study.cells[0].id
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    _wait_for(lambda: (run / "best.safetensors").exists())
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    ledger = Ledger(study.folder)
+    assert not ledger.entries()
+    _wait_for(lambda: _is_free(ledger, study.cells[0].id))  # nobody trains on in secret
+    entry = run_cell(study.folder, study.cells[0])
+    assert entry["status"] == "done", entry
+    assert entry["rows"][0]["stages"]["backbone"]["epochs"] > 0
+    assert "resuming backbone at epoch" in (run / "run.log").read_text()
+
+
+def _is_free(ledger, cell_id):
+    with ledger.claim(cell_id) as held:
+        return held is not None
+
+
+def _wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.02)
+
+
+def test_a_stopped_cell_is_not_a_failed_one(tiny_path, in_tmp):
+    study = tiny_study(tiny_path, in_tmp, ["BPR"], epochs=100_000, stopping_step=100_000)
+    run = study.folder / "runs" / study.cells[0].id
+    with pytest.raises(Stopped):
+        run_cell(study.folder, study.cells[0], stop=lambda: (run / "state.pt").exists())
+    assert not Ledger(study.folder).entries() and (run / "state.pt").exists()
+
+
+def test_quantities():
+    units = {"s": 1, "m": 60, "h": 3600}
+    assert quantity("time-budget", "1.5h", units) == 5400
+    for text in ("2", "h", "-1h", "0s", "2 weeks"):
+        with pytest.raises(ValueError, match=f"--time-budget must be a number.*got '{text}'"):
+            quantity("time-budget", text, units)
