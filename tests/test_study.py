@@ -179,10 +179,10 @@ def test_a_cell_that_waits_in_vain_for_its_backbone(tiny_path, in_tmp):
 def test_a_killed_study_goes_on_where_it_was(tiny_path, in_tmp):
     """SIGKILL, which nothing can catch: the cell's own process goes too, its epochs stay."""
     settings = {"data_path": str(tiny_path), "topk": [5, 10], "valid_metric": "NDCG@10"}
-    settings |= {"epochs": 400, "stopping_step": 400}
+    settings |= {"epochs": 120, "stopping_step": 120}
     command = [sys.executable, "-m", "recbole_hill", "table", "3", "--dataset=tiny", "--models=BPR"]
     command += [f"--{key}={value}" for key, value in settings.items()]
-    study = tiny_study(tiny_path, "studies", ["BPR"], epochs=400, stopping_step=400)
+    study = tiny_study(tiny_path, "studies", ["BPR"], epochs=120, stopping_step=120)
     run = study.folder / "runs" / study.cells[0].id
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
