@@ -57,6 +57,8 @@ def csv_table(table: Table) -> str:
 def _record(table: Table, line: Line, metric: str, number: Number | str) -> dict:
     record = {"row": line.name, "arm": line.arm, "metric": metric}
     record |= {key: line.made.get(key) for key in MADE}
+    versions = line.made.get("versions", {})
+    record["versions"] = " ".join(f"{name}={version}" for name, version in versions.items())
     record["seeds"] = " ".join(map(str, line.made.get("seeds", ())))
     if isinstance(number, str):
         return record | {"status": number, "n": 0}

@@ -125,8 +125,12 @@ class Table:
 
     @property
     def has_arms(self) -> bool:
-        """Whether a line is of one arm of a run."""
-        return any(line.arm for line in self.lines)
+        """Whether arms have a column: among models, where few have any, names carry them."""
+        return self.head == "settings" and any(line.arm for line in self.lines)
+
+    def name(self, line: Line) -> str:
+        """Returns what stands in a line's first column."""
+        return line.name if self.has_arms else line.label
 
     @property
     def has_published(self) -> bool:

@@ -47,13 +47,13 @@ _SPECIAL = {
 
 
 def latex(table: Table, label: str = "results") -> str:
-    """Returns a floating table; it needs ``booktabs`` and, for quotes, ``textcomp`` and T1.
+    r"""Returns a floating table; it needs ``booktabs`` and, for quotes, ``textcomp`` and T1.
 
     The best of a column is bold, the second underlined, marks are superscripts.
 
     Args:
         table: The table.
-        label: What ``\\ref`` finds it by.
+        label: What ``\ref`` finds it by.
     """
     columns = [table.head]
     columns += ["arm"] if table.has_arms else []
@@ -109,7 +109,7 @@ def _notes(table: Table) -> list[str]:
 
 
 def _cells(table: Table, line: Line, previous: str | None) -> list[str]:
-    name = escape(line.name)
+    name = escape(table.name(line))
     if line.note:
         name += rf"\textsuperscript{{{line.note}}}"
     # Of a group of arms the first carries the name.

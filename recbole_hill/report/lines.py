@@ -65,7 +65,7 @@ def made(rows: list[dict]) -> dict:
         "split_seed": first["split_seed"],
         "seeds": [row["seed"] for row in rows],
         "commit": first["commit"],
-        "versions": versions(first),
+        "versions": first["versions"],
         "device": "; ".join(sorted({row["device"] for row in rows})),
         "seconds": round(sum(map(training_seconds, rows)) / len(rows), 2),
         "peak_memory_mib": round(sum(row["peak_memory_mib"] for row in rows) / len(rows)),
@@ -144,17 +144,19 @@ def provenance_notes(rows: list[dict]) -> list[str]:
 
 def difference_notes(lines: Sequence[Line]) -> list[str]:
     """Returns in what lines of one table were made unlike, naming the lines of each kind."""
+    measured = [line for line in lines if line.made]
+    kinds = {key: [line.made[key] for line in measured] for key in ("protocol", "commit", "device")}
+    for package in dict.fromkeys(name for line in measured for name in line.made["versions"]):
+        kinds[package] = [line.made["versions"].get(package, "unknown") for line in measured]
     notes = []
-    for key in ("protocol", "commit", "versions", "device"):
+    for key, values in kinds.items():
         groups: dict[str, list[str]] = {}
-        for line in lines:
-            if line.made:
-                names = groups.setdefault(str(line.made[key]), [])
-                names += [line.name] if line.name not in names else []
+        for line, value in zip(measured, values, strict=True):
+            names = groups.setdefault(str(value), [])
+            names += [line.name] if line.name not in names else []
         if len(groups) > 1:
             # The largest group goes without its names: they would be most of the table.
-            groups = dict(sorted(groups.items(), key=lambda group: -len(group[1])))
-            most, *others = groups
-            named = [f"{value} ({', '.join(groups[value])})" for value in others]
+            most = max(groups, key=lambda value: len(groups[value]))
+            named = [f"{value} ({', '.join(n)})" for value, n in groups.items() if value != most]
             notes.append(f"**Rows differ in {key}**: {'; '.join([*named, f'{most} (the others)'])}")
     return notes

@@ -16,7 +16,7 @@ def markdown(table: Table) -> str:
 
 
 def _cells(table: Table, line: Line) -> list[str]:
-    name = line.name + (f" [{line.note}]" if line.note else "")
+    name = table.name(line) + (f" [{line.note}]" if line.note else "")
     cells = [name, *([line.arm] if table.has_arms else []), *map(_number, line.numbers)]
     if table.has_published:
         source = f" ({line.source})" if line.source else ""
