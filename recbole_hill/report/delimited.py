@@ -1,0 +1,75 @@
+"""A table as CSV in tidy form: a line per row and metric, with how the number was made."""
+
+import csv
+import io
+
+from recbole_hill.report.document import Line, Number, Table
+
+#: How the numbers were made, in the order of the columns.
+MADE = (
+    "model",
+    "dataset",
+    "data_sha256",
+    "protocol",
+    "test_selected",
+    "split_seed",
+    "commit",
+    "versions",
+    "device",
+    "seconds",
+    "peak_memory_mib",
+    "command",
+)
+COLUMNS = (
+    "row",
+    "arm",
+    "metric",
+    "mean",
+    "deviation",
+    "n",
+    "seeds",
+    "published",
+    "difference",
+    "reference",
+    "t_p",
+    "wilcoxon_p",
+    "status",
+    *MADE,
+)
+
+
+def csv_table(table: Table) -> str:
+    """Returns one record per line and metric.
+
+    ``deviation`` is the sample standard deviation over ``n`` seeds, ``difference`` the relative one
+    to the published number, the p values are adjusted for the number of rows compared with
+    ``reference``. A row without numbers says why in ``status``; what is unknown is empty.
+    """
+    file = io.StringIO()
+    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for line in table.lines:
+        for metric, number in zip(table.metrics, line.numbers, strict=True):
+            writer.writerow(_record(table, line, metric, number))
+    return file.getvalue()
+
+
+def _record(table: Table, line: Line, metric: str, number: Number | str) -> dict:
+    record = {"row": line.name, "arm": line.arm, "metric": metric}
+    record |= {key: line.made.get(key) for key in MADE}
+    versions = line.made.get("versions", {})
+    record["versions"] = " ".join(f"{name}={version}" for name, version in versions.items())
+    record["seeds"] = " ".join(map(str, line.made.get("seeds", ())))
+    if isinstance(number, str):
+        return record | {"status": number, "n": 0}
+    return record | {
+        "mean": number.mean,
+        "deviation": number.deviation,
+        "n": len(number.values),
+        "published": number.published,
+        "difference": number.difference,
+        "reference": table.reference if number.t_p is not None else None,
+        "t_p": number.t_p,
+        "wilcoxon_p": number.wilcoxon_p,
+        "status": "done",
+    }

@@ -1,0 +1,213 @@
+"""A report's table as data, which every format renders: Markdown, LaTeX, CSV, HTML."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from statistics import mean, stdev
+
+#: Metrics of which less is better.
+LESS_IS_BETTER = ("ne", "logloss", "rmse", "mae", "averagepopularity", "giniindex")
+#: Significance marks by the p value below which they stand.
+MARKS = {0.01: "‡", 0.05: "†"}
+
+
+@dataclass(frozen=True)
+class Number:
+    """One metric of one line, over its seeds.
+
+    Attributes:
+        values: The metric, one per seed.
+        digits: Decimals shown.
+        rank: 1 if it is the best of its column as shown, 2 if it is the second; else None.
+        published: What a paper printed for it.
+        t_p: p value of the paired t test against the reference line, adjusted; None if not tested.
+        wilcoxon_p: The same of Wilcoxon's test.
+    """
+
+    values: tuple[float, ...]
+    digits: int = 4
+    rank: int | None = None
+    published: float | None = None
+    t_p: float | None = None
+    wilcoxon_p: float | None = None
+
+    @property
+    def mean(self) -> float:
+        """The mean over seeds."""
+        return mean(self.values)
+
+    @property
+    def deviation(self) -> float | None:
+        """The sample standard deviation over seeds; None of one seed."""
+        return stdev(self.values) if len(self.values) > 1 else None
+
+    @property
+    def difference(self) -> float | None:
+        """The relative difference to the published number; None without one."""
+        return self.mean / self.published - 1 if self.published else None
+
+    @property
+    def mark(self) -> str:
+        """The mark of a p value below .01 or below .05; empty above, and if not tested."""
+        if self.t_p is None:
+            return ""
+        return next((mark for level, mark in MARKS.items() if self.t_p < level), "")
+
+    @property
+    def text(self) -> str:
+        """Mean and standard deviation; of one seed, the value."""
+        shown = f"{self.mean:.{self.digits}f}"
+        return shown if self.deviation is None else f"{shown} ± {self.deviation:.{self.digits}f}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a table: a model, or one arm of it.
+
+    Attributes:
+        name: The model, or the row's settings.
+        numbers: One per metric of the table; a plain string where there is no number.
+        arm: What was compared within the model's run; empty if it is the model itself.
+        facts: Plain strings, one per fact of the table.
+        note: Number of a footnote.
+        source: Who published the numbers, if not the table's own paper.
+        made: How the numbers were made: protocol, data, commit, versions, seconds ...
+    """
+
+    name: str
+    numbers: tuple["Number | str", ...]
+    arm: str = ""
+    facts: tuple[str, ...] = ()
+    note: int | None = None
+    source: str = ""
+    made: Mapping = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Model and arm in one string, unlike every other line's."""
+        return f"{self.name}: {self.arm}" if self.arm else self.name
+
+    @property
+    def published(self) -> tuple[float, ...]:
+        """The published numbers, in the order of the metrics; empty if there are none."""
+        return tuple(n.published for n in self._measured() if n.published is not None)
+
+    @property
+    def differences(self) -> tuple[float, ...]:
+        """The relative differences to the published numbers."""
+        return tuple(n.difference for n in self._measured() if n.difference is not None)
+
+    def _measured(self) -> list[Number]:
+        return [number for number in self.numbers if isinstance(number, Number)]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, free of any format.
+
+    Attributes:
+        title: What it shows.
+        head: What the lines' names are: ``model`` or ``settings``.
+        metrics: Names of the columns of numbers.
+        facts: Names of the columns of plain strings behind them.
+        lines: The lines, in order.
+        notes: What stands under it. `Code` and **stress** are marked as in Markdown.
+        reference: Label of the line that the significance marks compare with; empty without.
+    """
+
+    title: str
+    head: str
+    metrics: tuple[str, ...]
+    lines: tuple[Line, ...]
+    facts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    reference: str = ""
+
+    @property
+    def has_arms(self) -> bool:
+        """Whether arms have a column: among models, where few have any, names carry them."""
+        return self.head == "settings" and any(line.arm for line in self.lines)
+
+    def name(self, line: Line) -> str:
+        """Returns what stands in a line's first column."""
+        return line.name if self.has_arms else line.label
+
+    @property
+    def has_published(self) -> bool:
+        """Whether there is a published number beside any line."""
+        return any(line.published for line in self.lines)
+
+    @property
+    def has_deviations(self) -> bool:
+        """Whether any line was run with more than one seed."""
+        numbers = (number for line in self.lines for number in line.numbers)
+        return any(isinstance(n, Number) and len(n.values) > 1 for n in numbers)
+
+
+def is_better(metric: str, first: float, second: float) -> bool:
+    """Returns whether the first value of a metric is better than the second."""
+    less = metric.lower().partition("_")[0].partition("@")[0] in LESS_IS_BETTER
+    return first < second if less else first > second
+
+
+def ranked(table: Table) -> Table:
+    """Returns the table with the best and the second of every column ranked.
+
+    What counts is what a reader sees: means that are equal as shown share a rank.
+    """
+    columns = [
+        _ranked_column(metric, [line.numbers[column] for line in table.lines])
+        for column, metric in enumerate(table.metrics)
+    ]
+    lines = [
+        replace(line, numbers=numbers)
+        for line, numbers in zip(table.lines, zip(*columns, strict=True), strict=True)
+    ]
+    return replace(table, lines=tuple(lines))
+
+
+def _ranked_column(metric: str, cells: list["Number | str"]) -> list["Number | str"]:
+    shown = [round(c.mean, c.digits) if isinstance(c, Number) else None for c in cells]
+    distinct = set(shown) - {None}
+    ahead = {v: sum(is_better(metric, other, v) for other in distinct) for v in distinct}
+    return [
+        replace(cell, rank=ahead[value] + 1 if ahead[value] < 2 else None)
+        if isinstance(cell, Number)
+        else cell
+        for cell, value in zip(cells, shown, strict=True)
+    ]
+
+
+def published_text(value: float) -> str:
+    """Returns a published number as papers print it: four decimals, no leading zero."""
+    return f"{value:.4f}".removeprefix("0")
+
+
+def difference_text(value: float) -> str:
+    """Returns a relative difference in per cent, signed, to a tenth."""
+    return f"{round(value, 3) + 0.0:+.1%}"  # + 0.0: no "-0.0%"
+
+
+def inline(
+    text: str,
+    escape: Callable[[str], str],
+    code: Callable[[str], str],
+    stress: Callable[[str], str],
+) -> str:
+    """Returns a note in another format.
+
+    Args:
+        text: A note with `code` and **stress**.
+        escape: Makes plain text safe in the format.
+        code: Sets escaped text as code.
+        stress: Sets escaped text in bold.
+    """
+    parts = []
+    for part in re.split(r"(`[^`]+`|\*\*[^*]+\*\*)", text):
+        if re.fullmatch(r"`[^`]+`", part):
+            parts.append(code(escape(part[1:-1])))
+        elif re.fullmatch(r"\*\*[^*]+\*\*", part):
+            parts.append(stress(escape(part[2:-2])))
+        else:
+            parts.append(escape(part))
+    return "".join(parts)

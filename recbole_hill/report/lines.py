@@ -1,0 +1,162 @@
+"""Comparable rows as one line of a table, and what the lines of a table share."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from recbole_hill.report.document import Line, Number
+from recbole_hill.report.seeds import require_comparable
+
+#: What a line says of its cost, behind the metrics.
+COST = ("training, s", "epochs", "commit")
+
+
+def line_of(
+    rows: list[dict],
+    metrics: Sequence[str],
+    *,
+    name: str,
+    arm: str = "",
+    facts: tuple[str, ...] = (),
+    published: Sequence[float] | None = None,
+    source: str = "",
+    note: int | None = None,
+) -> Line:
+    """Returns several seeds' rows as one line.
+
+    Args:
+        rows: Rows of one arm that differ in their seed alone.
+        metrics: What to show.
+        name: See :class:`Line`, as are ``arm``, ``facts``, ``source`` and ``note``.
+        arm: See above.
+        facts: See above.
+        published: A published number per metric.
+        source: See above.
+        note: See above.
+
+    Raises:
+        ValueError: If the rows must not be averaged, or one lacks a metric; names the line.
+    """
+    try:
+        require_comparable(rows)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    for metric in metrics:
+        if any(metric not in row["metrics"] for row in rows):
+            known = ", ".join(rows[0]["metrics"])
+            raise ValueError(f"{name}: there is no metric {metric!r}; the rows have {known}")
+    if published and len(published) != len(metrics):
+        raise ValueError(
+            f"{name}: {len(published)} published numbers for the metrics {', '.join(metrics)}"
+        )
+    theirs = published or [None] * len(metrics)
+    numbers = tuple(
+        Number(tuple(row["metrics"][metric] for row in rows), published=their)
+        for metric, their in zip(metrics, theirs, strict=True)
+    )
+    return Line(name, numbers, arm, facts, note, source if published else "", made(rows))
+
+
+def made(rows: list[dict]) -> dict:
+    """Returns how one line's numbers were made; seconds and memory are means over the seeds."""
+    first = rows[0]
+    return {
+        **{key: first[key] for key in ("model", "dataset", "data_sha256", "protocol")},
+        "test_selected": first["test_selected"],
+        "split_seed": first["split_seed"],
+        "seeds": [row["seed"] for row in rows],
+        "commit": first["commit"],
+        "versions": first["versions"],
+        "device": "; ".join(sorted({row["device"] for row in rows})),
+        "seconds": round(sum(map(training_seconds, rows)) / len(rows), 2),
+        "peak_memory_mib": round(sum(row["peak_memory_mib"] for row in rows) / len(rows)),
+        "command": first.get("command", ""),
+    }
+
+
+def training_seconds(row: dict) -> float:
+    """Returns what training to this arm took, that of a backbone from another run included.
+
+    A backbone ends with itself; any other arm takes the stages before it, but not those that
+    fine-tuned other arms. Of ``HILL`` these are those of ``pairs``.
+    """
+    arm = row["arm"]
+    own = f"adapt_{'pairs' if arm == 'HILL' else arm}"
+    total = 0.0
+    for stage, facts in row["stages"].items():
+        if arm == "backbone" and stage != "backbone":
+            continue
+        if stage.startswith("adapt_") and stage != own:
+            continue
+        total += facts.get("seconds", 0) + facts.get("trained_seconds", 0)
+    return total
+
+
+def cost(rows: list[dict]) -> tuple[str, ...]:
+    """Returns the mean seconds of training, the epochs and the commit of comparable rows."""
+    seconds = sum(map(training_seconds, rows)) / len(rows)
+    epochs = sorted({str(row["stages"].get("backbone", {}).get("epochs", "")) for row in rows})
+    return f"{seconds:,.0f}", ", ".join(epochs), str(rows[0]["commit"])
+
+
+class Footnotes:
+    """Numbers the footnotes of a table in the order in which its lines call for them."""
+
+    def __init__(self, texts: Mapping[str, str]):
+        self._texts = texts
+        self._called: list[str] = []
+
+    def marked(self, line: Line, facts: Mapping) -> Line:
+        """Returns the line with the number of the footnote that ``facts["note"]`` names."""
+        if "note" not in facts:
+            return line
+        text = self._texts[facts["note"]]
+        if text not in self._called:
+            self._called.append(text)
+        return replace(line, note=self._called.index(text) + 1)
+
+    @property
+    def notes(self) -> list[str]:
+        """The footnotes called so far."""
+        return [f"[{number}] {text}" for number, text in enumerate(self._called, start=1)]
+
+
+def versions(row: dict) -> str:
+    """Returns a row's versions in one string."""
+    return ", ".join(f"{name} {version}" for name, version in row["versions"].items())
+
+
+def provenance_notes(rows: list[dict]) -> list[str]:
+    """Returns what all rows of a table were made of and with, a line per set of versions."""
+    first = rows[0]
+    seeds = sorted({row["seed"] for row in rows})
+    devices = sorted({row["device"] for row in rows})
+    protocols = sorted({(row["protocol"], row["test_selected"]) for row in rows})
+    named = " and ".join(
+        f"`{protocol}`{' (**test-selected**)' if test_selected else ''}"
+        for protocol, test_selected in protocols
+    )
+    return [
+        f"{first['dataset']} (data {first['data_sha256'][:12]}), protocol {named}, "
+        f"seeds {', '.join(map(str, seeds))}, split seed {first['split_seed']}",
+        *(f"{'; '.join(devices)}; {found}" for found in sorted({versions(row) for row in rows})),
+    ]
+
+
+def difference_notes(lines: Sequence[Line]) -> list[str]:
+    """Returns in what lines of one table were made unlike, naming the lines of each kind."""
+    measured = [line for line in lines if line.made]
+    kinds = {key: [line.made[key] for line in measured] for key in ("protocol", "commit", "device")}
+    for package in dict.fromkeys(name for line in measured for name in line.made["versions"]):
+        kinds[package] = [line.made["versions"].get(package, "unknown") for line in measured]
+    notes = []
+    for key, values in kinds.items():
+        groups: dict[str, list[str]] = {}
+        for line, value in zip(measured, values, strict=True):
+            names = groups.setdefault(str(value), [])
+            names += [line.name] if line.name not in names else []
+        if len(groups) > 1:
+            # The largest group goes without its names: they would be most of the table.
+            most = max(groups, key=lambda value: len(groups[value]))
+            named = [f"{value} ({', '.join(n)})" for value, n in groups.items() if value != most]
+            notes.append(f"**Rows differ in {key}**: {'; '.join([*named, f'{most} (the others)'])}")
+    return notes

@@ -1,0 +1,42 @@
+"""A table in Markdown."""
+
+from recbole_hill.report.document import Line, Number, Table, difference_text, published_text
+
+
+def markdown(table: Table) -> str:
+    """Returns a table, its notes as a list under it; the best is bold, the second underlined."""
+    columns = [table.head]
+    columns += ["arm"] if table.has_arms else []
+    columns += table.metrics
+    columns += ["published", "difference"] if table.has_published else []
+    columns += table.facts
+    lines = [_row(columns), "|---" * len(columns) + "|"]
+    lines += [_row(_cells(table, line)) for line in table.lines]
+    return "\n".join([*lines, "", *(f"- {note}" for note in table.notes)])
+
+
+def _cells(table: Table, line: Line) -> list[str]:
+    name = table.name(line) + (f" [{line.note}]" if line.note else "")
+    cells = [name, *([line.arm] if table.has_arms else []), *map(_number, line.numbers)]
+    if table.has_published:
+        source = f" ({line.source})" if line.source else ""
+        cells += [
+            "/".join(map(published_text, line.published)) + source if line.published else "–",
+            " / ".join(map(difference_text, line.differences)),
+        ]
+    return [*cells, *line.facts]
+
+
+def _number(number: Number | str) -> str:
+    if isinstance(number, str):
+        return number
+    text = number.text
+    if number.rank == 1:
+        text = f"**{text}**"
+    elif number.rank == 2:
+        text = f"<ins>{text}</ins>"  # the underlining that GitHub shows
+    return text + number.mark
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

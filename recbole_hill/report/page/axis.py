@@ -1,0 +1,74 @@
+"""Axes of a figure: from values to places, and where the ticks stand."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A linear or logarithmic scale.
+
+    Attributes:
+        low: The value at ``start``.
+        high: The value at ``end``.
+        start: A place in the figure, in its units.
+        end: Another.
+        log: Whether equal ratios are equally far apart.
+    """
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    @classmethod
+    def around(
+        cls, values: list[float], start: float, end: float, *, log: bool = False, room: float = 0.06
+    ) -> "Axis":
+        """Returns an axis that shows all values with room at both ends."""
+        if log:
+            values = [math.log10(max(value, 1e-3)) for value in values]
+        low, high = min(values), max(values)
+        margin = (high - low) * room or abs(high) * 0.05 or 1.0
+        low, high = low - margin, high + margin
+        return cls(10**low, 10**high, start, end, log) if log else cls(low, high, start, end)
+
+    def __call__(self, value: float) -> float:
+        """Returns a value's place."""
+        low, high, value = self.low, self.high, value
+        if self.log:
+            low, high, value = math.log10(low), math.log10(high), math.log10(max(value, 1e-3))
+        return self.start + (value - low) / (high - low) * (self.end - self.start)
+
+    def ticks(self, about: int = 6) -> list[float]:
+        """Returns round values within the axis, about so many."""
+        if self.log:
+            return self._log_ticks()
+        step = 10 ** math.floor(math.log10((self.high - self.low) / about))
+        step *= next(f for f in (1, 2, 5, 10) if (self.high - self.low) / (step * f) <= about)
+        first = math.ceil(self.low / step - 1e-9)
+        last = math.floor(self.high / step + 1e-9)
+        return [round(number * step, 12) for number in range(first, last + 1)]
+
+    def _log_ticks(self) -> list[float]:
+        powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        for factors in ((1,), (1, 3), (1, 2, 5)):
+            found = [f * 10.0**power for power in powers for f in factors]
+            found = [value for value in found if self.low <= value <= self.high]
+            if len(found) >= 4:
+                break
+        return found
+
+
+def tick_text(value: float) -> str:
+    """Returns a tick's number without needless zeros."""
+    return f"{value:,.10g}"
+
+
+def duration_text(seconds: float) -> str:
+    """Returns seconds in the unit in which one says them."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"

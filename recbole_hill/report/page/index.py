@@ -1,0 +1,112 @@
+"""The part of the page on a run's index: its tree, its nodes' loads, one user's path."""
+
+import json
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.report.page.figure import histogram
+from recbole_hill.report.page.sunburst import LOAD_NAMES, MOST_NODES, sunburst
+from recbole_hill.report.study import Study
+
+#: Indexes drawn of one study, of the first rows that have one.
+MOST_INDEXES = 4
+_ITEMS = 5
+
+
+@dataclass(frozen=True)
+class UserPath:
+    """How one user gets to its recommendations.
+
+    Attributes:
+        user: The external id.
+        text: What ``explain`` prints.
+        nodes: Per recommended item the nodes above it, depth 1 first.
+    """
+
+    user: str
+    text: str
+    nodes: tuple[tuple[int, ...], ...]
+
+
+def index_section(study: Study) -> str:
+    """Returns the section, or nothing if no run of the study has an index."""
+    runs: dict[str, tuple[int, Path]] = {}
+    for cell in study.done:
+        if not cell.get("run_dir"):
+            continue
+        run = study.folder / cell["run_dir"]
+        if (run / "index.npz").is_file():
+            runs.setdefault(cell["row"], (cell["seed"], run))
+    if not runs:
+        return ""
+    parts = [
+        "<h2>The index</h2>",
+        '<p class="hint">A ring per depth, the coarsest within; the width of a node is its share '
+        "of the items, its shade its load over the even share. Of a ring with more than "
+        f"{MOST_NODES} nodes the largest are drawn, the others of a parent as one.</p>",
+    ]
+    for number, (name, (seed, run)) in enumerate(list(runs.items())[:MOST_INDEXES]):
+        parts.append(f"<h3>{escape(name)}, seed {seed}</h3>")
+        try:
+            index = HierarchicalIndex.load(run / "index.npz")
+        except ValueError as error:
+            parts.append(f'<p class="hint">Not drawn: {escape(str(error))}</p>')
+            continue
+        found = user_path(run) if number == 0 else None
+        paths = found.nodes if isinstance(found, UserPath) else ()
+        parts.append(
+            f'<div class="index"><figure>{sunburst(index, paths)}{_key(paths)}</figure>'
+            f"<figure>{''.join(_histograms(index))}</figure></div>"
+        )
+        if isinstance(found, UserPath):
+            parts.append(
+                f"<h3>The path of user {escape(found.user)}</h3><pre>{escape(found.text)}</pre>"
+            )
+        elif found:
+            parts.append(f'<p class="hint">A user\'s path is not shown: {escape(found)}</p>')
+    if len(runs) > MOST_INDEXES:
+        left = ", ".join(list(runs)[MOST_INDEXES:])
+        parts.append(f'<p class="hint">Not drawn: the indexes of {escape(left)}.</p>')
+    return "".join(parts)
+
+
+def user_path(run: Path) -> UserPath | str:
+    """Returns the path of a run's first user, or why it cannot be had."""
+    from recbole_hill.serving import Served
+
+    try:
+        user = json.loads((run / "ids.json").read_text())["users"][0]
+        served = Served.load(run)
+        text = served.explain(user, _ITEMS)
+        row_of = {item: row for row, item in enumerate(served.index.items.tolist())}
+        items = [item for item, _ in served.recommend([user], _ITEMS)[0]]
+    except (OSError, ValueError) as error:  # weights cleared away, or the data not at hand
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    return UserPath(user, text, tuple(served.index.path(row_of[item]) for item in items))
+
+
+def _histograms(index: HierarchicalIndex) -> list[str]:
+    figures = []
+    for depth in range(1, index.depth + 1):
+        nodes = index.nodes_per_depth[depth - 1]
+        sizes = np.bincount(index.assignments(depth), minlength=nodes)
+        title = f"depth {depth}: {nodes:,} nodes, largest {sizes.max():,} items"
+        figures.append(histogram(sizes.tolist(), index.n_items / nodes, title))
+    return figures
+
+
+def _key(paths: tuple) -> str:
+    kinds = [(f"load{number}", name) for number, name in enumerate(LOAD_NAMES)]
+    kinds.append(("pooled", "several smaller"))
+    if paths:
+        kinds.append(("on-path", "on the user's path"))
+    swatches = "".join(
+        f'<span><svg viewBox="0 0 13 13"><rect class="sector {kind}" width="13" height="13"/></svg>'
+        f"{escape(name)}</span>"
+        for kind, name in kinds
+    )
+    return f'<div class="key"><span>load over the even share:</span>{swatches}</div>'

@@ -1,0 +1,257 @@
+"""The page itself: what stands on it, in which order."""
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from recbole_hill.report.document import Line, Number, Table, is_better
+from recbole_hill.report.page.figure import Pair, Point, Series, curves, marker, pairs, scatter
+from recbole_hill.report.page.index import index_section
+from recbole_hill.report.page.style import CSS, JAVASCRIPT
+from recbole_hill.report.page.table import html_notes, html_table, kind_of
+from recbole_hill.report.study import Study, read_study, study_table
+
+PROTOCOLS = {
+    "holdout": "a seeded tenth of train is validation, on which everything is chosen; "
+    "test was read once",
+    "refit": "epochs and settings were chosen by holdout, then all of train was trained on; "
+    "test was read once",
+    "published": "trained on all of train, and the best epoch on the test set is shown, as the "
+    "papers did: the numbers are too high to expect of new data",
+}
+
+
+def page(studies: Path | str | Sequence[Path | str], reference: str | None = None) -> str:
+    """Returns one HTML page, which needs no other file and no network.
+
+    Args:
+        studies: A study's folder, or several, which then stand below each other.
+        reference: See :func:`recbole_hill.report.study.study_table`.
+
+    Raises:
+        FileNotFoundError: If a folder holds no study.
+        ValueError: If its rows must not stand in one table.
+    """
+    folders = [studies] if isinstance(studies, Path | str) else list(studies)
+    read = [read_study(folder) for folder in folders]
+    tables = [study_table(study, reference) for study in read]
+    sections = [_study(number, *each) for number, each in enumerate(zip(read, tables, strict=True))]
+    title = tables[0].title if len(tables) == 1 else "Results"
+    links = ""
+    if len(tables) > 1:
+        named = [
+            f'<a href="#study{number}">{escape(table.title)}</a>'
+            for number, table in enumerate(tables)
+        ]
+        links = f"<nav>{''.join(named)}</nav>"
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{CSS}</style></head>\n"
+        f"<body><main>{links}{''.join(sections)}</main>\n<script>{JAVASCRIPT}</script></body>"
+        "</html>\n"
+    )
+
+
+def _study(number: int, study: Study, table: Table) -> str:
+    drawn = [line for line in table.lines if line.made]
+    parts = [
+        _header(study, table),
+        html_table(table),
+        html_notes(table),
+    ]
+    if study.kind == "variants":
+        parts += [_sweep(study, table, metric) for metric in table.metrics]
+    parts.append(_pairs(table))
+    if study.kind != "variants":
+        parts.append(_scatter(study, table))
+    parts.append(index_section(study))
+    parts.append(_every_line(drawn))
+    return f'<section class="study" id="study{number}">{"".join(parts)}</section>'
+
+
+def _header(study: Study, table: Table) -> str:
+    made = [line.made for line in table.lines if line.made]
+    protocols = list(dict.fromkeys(each["protocol"] for each in made))
+    protocols = protocols or [study.about["protocol"]]
+    badges = [f'<span class="badge">{escape(name)}</span>' for name in protocols]
+    if any(each["test_selected"] for each in made):
+        badges.append('<span class="badge warning">test-selected</span>')
+    facts = [
+        ("data", _joined(f"{each['dataset']} (SHA-256 {each['data_sha256']})" for each in made)),
+        ("protocol", "; ".join(f"{name}: {PROTOCOLS.get(name, name)}" for name in protocols)),
+        ("seeds", ", ".join(map(str, study.about["seeds"]))),
+        ("split seed", _joined(each["split_seed"] for each in made)),
+        ("commit", _joined(each["commit"] for each in made)),
+        (
+            "versions",
+            _joined(
+                ", ".join(" ".join(pair) for pair in each["versions"].items()) for each in made
+            ),
+        ),
+        ("device", _joined(each["device"] for each in made)),
+        ("training", _training(study)),
+    ]
+    listed = "".join(f"<dt>{name}</dt><dd>{escape(said)}</dd>" for name, said in facts if said)
+    command = study.about.get("command")
+    if command:
+        listed += f"<dt>command</dt><dd><code>{escape(command)}</code></dd>"
+    seeds = len(study.about["seeds"])
+    return (
+        f"<h1>{escape(table.title)}</h1>"
+        f'<p class="lead">{escape(study.about["dataset"])}, {len(made)} rows, '
+        f"{seeds} seed{'s' if seeds > 1 else ''} {' '.join(badges)}</p><dl>{listed}</dl>"
+        "<h2>Results</h2>"
+        '<p class="hint">The best of a column is bold, the second underlined. '
+        "Press a column's head to sort by it.</p>"
+    )
+
+
+def _joined(values) -> str:
+    return "; ".join(dict.fromkeys(map(str, values)))
+
+
+def _training(study: Study) -> str:
+    hours = sum(cell.get("seconds", 0) for cell in study.cells) / 3600
+    failed = f", {len(study.failed)} failed" if study.failed else ""
+    return f"{len(study.done)} cells done{failed}, {hours:.2f} hours" if hours else ""
+
+
+# -- figures ----------------------------------------------------------------------------------
+
+
+def _scatter(study: Study, table: Table) -> str:
+    metric = table.metrics[0] if is_better(table.metrics[0], 1, 0) else table.metrics[-1]
+    column = table.metrics.index(metric)
+    points = [
+        Point(
+            line.name,
+            line.made["seconds"],
+            line.numbers[column].mean,
+            _kind(study, table, line),
+            f"{line.name}: {metric} {line.numbers[column].text}, "
+            f"{line.made['seconds']:,.0f} s of training",
+        )
+        for line in table.lines
+        if _is_drawn(line, column) and line.made["seconds"] > 0
+    ]
+    if not points or not is_better(metric, 1, 0):
+        return ""
+    description = f"{metric} of {len(points)} models over their training time"
+    kinds = {point.kind for point in points}
+    return (
+        f"<h2>{escape(metric)} against training time</h2>"
+        '<p class="hint">One point per model, means over seeds; the dotted line is the best that '
+        "was had for the time or less. The pointer names a point.</p>"
+        f"<figure>{scatter(points, metric, description)}{_key(kinds, table)}</figure>"
+    )
+
+
+def _pairs(table: Table) -> str:
+    """Returns measured beside published numbers of the first metric, if any were published."""
+    rows = [
+        Pair(
+            line.name,
+            line.numbers[0].mean,
+            line.numbers[0].deviation,
+            line.numbers[0].published,
+            kind_of(table, line) or "usual",
+        )
+        for line in table.lines
+        if _is_drawn(line, 0) and line.numbers[0].published is not None
+    ]
+    if not rows:
+        return ""
+    metric = table.metrics[0]
+    rows.sort(key=lambda row: row.published, reverse=is_better(metric, 1, 0))
+    kinds = {"published", *(row.kind for row in rows)}
+    return (
+        "<h2>Ours beside the published numbers</h2>"
+        f'<p class="hint">{escape(metric)}, the best published first.</p>'
+        f"<figure>{pairs(rows, metric, f'{metric}: ours and published')}"
+        f"{_key(kinds, table)}</figure>"
+    )
+
+
+def _sweep(study: Study, table: Table, metric: str) -> str:
+    column = table.metrics.index(metric)
+    names = list(dict.fromkeys(line.name for line in table.lines if line.made))
+    if not names:
+        return ""
+    arms = list(dict.fromkeys(line.arm for line in table.lines if line.made))
+    controls = [arm for arm in arms if arm]
+    series = []
+    for arm in arms:
+        found = {line.name: line for line in table.lines if line.arm == arm and line.made}
+        numbers = [found[name].numbers[column] if name in found else None for name in names]
+        series.append(
+            Series(
+                arm or next(iter(found.values())).made["model"],
+                [number.mean if number else None for number in numbers],
+                [number.deviation if number else None for number in numbers],
+                f"control{controls.index(arm) % 6}" if arm else "own",
+            )
+        )
+    published = {
+        line.name: line.numbers[column].published for line in table.lines if _is_drawn(line, column)
+    }
+    if any(published.values()):
+        theirs = [published.get(name) for name in names]
+        series.append(Series("published", theirs, [None] * len(names), "published"))
+    # Settings that begin with a number are steps of one thing; words are not.
+    connected = len(names) > 1 and all(name.lstrip(".")[:1].isdigit() for name in names)
+    description = f"{metric} over {len(names)} settings"
+    band = "the band is" if connected else "whiskers are"
+    return (
+        f"<h2>{escape(metric)} by setting</h2>"
+        f'<p class="hint">Means over seeds; {band} one sample standard deviation each way.</p>'
+        f"<figure>{curves(names, series, metric, description, connected=connected)}</figure>"
+    )
+
+
+def _is_drawn(line: Line, column: int) -> bool:
+    return not line.arm and bool(line.made) and isinstance(line.numbers[column], Number)
+
+
+def _kind(study: Study, table: Table, line: Line) -> str:
+    beyond = "beyond" if line.name in study.definition.get("beyond", {}) else "usual"
+    return kind_of(table, line) or beyond
+
+
+def _key(kinds: set[str], table: Table) -> str:
+    """Returns the legend of the kinds that a figure shows."""
+    names = {
+        "own": "HILL",
+        "reference": f"{table.reference}, which others are tested against",
+        "usual": "rows of the paper's table",
+        "beyond": "rows beyond it",
+        "published": "published",
+    }
+    shown = "".join(
+        f'<span><svg viewBox="0 0 14 14">{marker(7, 7, kind, name)}</svg>{escape(name)}</span>'
+        for kind, name in names.items()
+        if kind in kinds
+    )
+    return f'<div class="key">{shown}</div>'
+
+
+def _every_line(lines: Sequence[Line]) -> str:
+    """Returns how each line was made, folded away."""
+    rows = []
+    for line in lines:
+        made = line.made
+        stamp = " (test-selected)" if made["test_selected"] else ""
+        rows.append(
+            f"<tr><td>{escape(line.label)}</td><td>{', '.join(map(str, made['seeds']))}</td>"
+            f"<td>{escape(made['protocol'])}{stamp}</td><td>{escape(str(made['commit']))}</td>"
+            f"<td>{escape(made['device'])}</td><td>{made['seconds']:,.1f}</td>"
+            f"<td>{made['peak_memory_mib']:,}</td>"
+            f'<td class="command"><code>{escape(made["command"])}</code></td></tr>'
+        )
+    return (
+        "<details><summary>How each row was made</summary>"
+        '<div class="scroll"><table><thead><tr><th>row</th><th>seeds</th><th>protocol</th>'
+        "<th>commit</th><th>device</th><th>training, s</th><th>peak, MiB</th>"
+        f'<th class="word">command of the first seed</th></tr></thead><tbody>{"".join(rows)}'
+        "</tbody></table></div></details>"
+    )

@@ -1,0 +1,147 @@
+"""A hierarchical index as a sunburst: a ring per depth, the coarsest within."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+
+from recbole_hill.index.hierarchy import HierarchicalIndex
+
+#: Nodes drawn per depth; the smaller ones of a parent are drawn as one.
+MOST_NODES = 400
+_SIZE, _HOLE, _GAP = 520, 58, 2.5
+#: Upper bounds of a node's load over the even share, a shade each.
+LOADS = (0.5, 0.8, 1.25, 2.0, math.inf)
+LOAD_NAMES = ("under ½", "½ to .8", ".8 to 1¼", "1¼ to 2", "over 2")
+
+
+@dataclass(frozen=True)
+class Sector:
+    """A part of a ring.
+
+    Attributes:
+        depth: Of the node.
+        nodes: The node, or the pooled ones.
+        start: Where it begins, as a share of the circle.
+        end: Where it ends.
+        items: The items it holds.
+    """
+
+    depth: int
+    nodes: tuple[int, ...]
+    start: float
+    end: float
+    items: int
+
+
+def sectors(index: HierarchicalIndex, most: int = MOST_NODES) -> list[Sector]:
+    """Returns every ring's sectors, a node's width being its share of the items.
+
+    Args:
+        index: The index.
+        most: Nodes that a ring shows by themselves, the largest. The others of a parent are pooled,
+            and what is below a pooled node is not drawn.
+    """
+    sizes = {
+        depth: np.bincount(index.assignments(depth), minlength=nodes)
+        for depth, nodes in enumerate(index.nodes_per_depth, start=1)
+    }
+    found: list[Sector] = []
+    every = np.arange(index.nodes_per_depth[-1])
+    above: list[tuple[float, np.ndarray]] = [(0.0, every)]
+    for depth in range(index.depth, 0, -1):
+        shown = set(np.argsort(-sizes[depth], kind="stable")[:most].tolist())
+        below = []
+        for start, children in above:
+            for sector in _within(children, start, depth, sizes[depth], shown, index.n_items):
+                found.append(sector)
+                if len(sector.nodes) == 1 and depth > 1:
+                    starts, ids = index.children(depth)
+                    node = sector.nodes[0]
+                    below.append((sector.start, ids[starts[node] : starts[node + 1]]))
+        above = below
+    return found
+
+
+def _within(
+    children: np.ndarray, start: float, depth: int, sizes: np.ndarray, shown: set, n_items: int
+) -> Iterable[Sector]:
+    """Yields the children of one parent, largest first, the pooled ones last."""
+    ordered = children[np.argsort(-sizes[children], kind="stable")].tolist()
+    groups: list[tuple[int, ...]] = [(node,) for node in ordered if node in shown]
+    pooled = tuple(node for node in ordered if node not in shown)
+    for nodes in [*groups, *([pooled] if pooled else [])]:
+        items = int(sizes[list(nodes)].sum())
+        yield Sector(depth, nodes, start, start + items / n_items, items)
+        start += items / n_items
+
+
+def sunburst(
+    index: HierarchicalIndex, paths: Sequence[Sequence[int]] = (), most: int = MOST_NODES
+) -> str:
+    """Returns the index as SVG.
+
+    Args:
+        index: The index.
+        paths: Nodes to mark, each path depth 1 first, as ``index.path`` gives them.
+        most: See :func:`sectors`.
+    """
+    ring = (_SIZE / 2 - _HOLE) / index.depth
+    marked = {(depth, node) for path in paths for depth, node in enumerate(path, start=1)}
+    parts = []
+    for sector in sorted(sectors(index, most), key=lambda each: _is_marked(each, marked)):
+        inner = _HOLE + ring * (index.depth - sector.depth)
+        share = sector.items / len(sector.nodes) * index.nodes_per_depth[sector.depth - 1]
+        shade = next(i for i, most_ in enumerate(LOADS) if share / index.n_items <= most_)
+        kind = f"load{shade}" + (" pooled" if len(sector.nodes) > 1 else "")
+        kind += " on-path" if _is_marked(sector, marked) else ""
+        parts.append(
+            f'<path class="sector {kind}" d="{_arc(sector, inner, inner + ring - _GAP)}">'
+            f"<title>{escape(_tip(sector))}</title></path>"
+        )
+    half = _SIZE / 2
+    parts += [
+        f'<text class="middle title" x="{half}" y="{half - 2}">{index.n_items:,}</text>',
+        f'<text class="middle tick" x="{half}" y="{half + 16}">items</text>',
+    ]
+    name = f"Index of {index.n_items:,} items: {' / '.join(map(str, index.nodes_per_depth))} nodes"
+    return (
+        f'<svg class="sunburst" viewBox="0 0 {_SIZE} {_SIZE}" role="img" '
+        f'aria-label="{escape(name)}" style="max-width:{_SIZE}px">{"".join(parts)}</svg>'
+    )
+
+
+def _is_marked(sector: Sector, marked: set) -> bool:
+    return any((sector.depth, node) in marked for node in sector.nodes)
+
+
+def _tip(sector: Sector) -> str:
+    which = (
+        f"node {sector.nodes[0]}"
+        if len(sector.nodes) == 1
+        else f"{len(sector.nodes)} smaller nodes"
+    )
+    return f"depth {sector.depth}, {which}: {sector.items:,} items"
+
+
+def _arc(sector: Sector, inner: float, outer: float) -> str:
+    """Returns a ring's part as a path, clockwise from the top."""
+    share = min(sector.end - sector.start, 0.99999)  # a whole circle's ends would meet
+    large = int(share > 0.5)
+    (a, b), (c, d), (e, f), (g, h) = (
+        _at(sector.start, outer),
+        _at(sector.start + share, outer),
+        _at(sector.start + share, inner),
+        _at(sector.start, inner),
+    )
+    return (
+        f"M{a:.1f} {b:.1f}A{outer:.1f} {outer:.1f} 0 {large} 1 {c:.1f} {d:.1f}"
+        f"L{e:.1f} {f:.1f}A{inner:.1f} {inner:.1f} 0 {large} 0 {g:.1f} {h:.1f}Z"
+    )
+
+
+def _at(share: float, radius: float) -> tuple[float, float]:
+    angle = 2 * math.pi * share
+    return _SIZE / 2 + radius * math.sin(angle), _SIZE / 2 - radius * math.cos(angle)

@@ -1,0 +1,126 @@
+"""A table in HTML, its columns sorted by a press on their heads."""
+
+from collections.abc import Iterable
+from html import escape
+
+from recbole_hill.report.document import (
+    Line,
+    Number,
+    Table,
+    difference_text,
+    inline,
+    is_better,
+    published_text,
+)
+
+
+def html_table(table: Table) -> str:
+    """Returns the table, ours, published and difference side by side under each metric."""
+    body = []
+    previous = None
+    for line in table.lines:
+        body.append(_row(table, line, previous))
+        previous = line.name
+    return (
+        f'<div class="scroll"><table class="results"><thead>{_head(table)}</thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def html_notes(table: Table) -> str:
+    """Returns the table's notes as a list."""
+    notes = [inline(note, escape, "<code>{}</code>".format, "<strong>{}</strong>".format)
+             for note in table.notes]  # fmt: skip
+    return f'<ul class="notes">{"".join(f"<li>{note}</li>" for note in notes)}</ul>'
+
+
+def _head(table: Table) -> str:
+    names = [table.head, *(["arm"] if table.has_arms else [])]
+    columns = [(name, "ascending", "word") for name in names]
+    groups = []
+    for metric in table.metrics:
+        first = "descending" if is_better(metric, 1, 0) else "ascending"
+        if table.has_published:
+            groups.append(f'<th class="group" colspan="3">{escape(metric)}</th>')
+            columns += [("ours", first, ""), ("published", first, ""), ("diff.", "descending", "")]
+        else:
+            columns.append((metric, first, ""))
+    columns += [(fact, "ascending", "") for fact in table.facts]
+    above = ""
+    if groups:
+        above = (
+            f'<tr><th colspan="{len(names)}"></th>{"".join(groups)}'
+            f'<th colspan="{len(table.facts)}"></th></tr>'
+        )
+    heads = "".join(
+        f'<th scope="col" class="{kind}" data-column="{number}" data-first="{first}">'
+        f'<button type="button">{escape(name)}</button></th>'
+        for number, (name, first, kind) in enumerate(columns)
+    )
+    return f"{above}<tr>{heads}</tr>"
+
+
+def _row(table: Table, line: Line, previous: str | None) -> str:
+    kinds = [kind_of(table, line)]
+    if table.has_arms:
+        kinds.append("again" if line.name == previous else "first")
+    note = f" <sup>{line.note}</sup>" if line.note else ""
+    name = escape(table.name(line))
+    cells = [f'<td class="word" data-key="{name}">{name}{note}</td>']
+    if table.has_arms:
+        cells.append(f'<td class="word" data-key="{escape(line.arm)}">{escape(line.arm)}</td>')
+    per_metric = 3 if table.has_published else 1
+    if not line.made:
+        span = per_metric * len(table.metrics)
+        cells.append(f'<td class="failed" colspan="{span}">{escape(str(line.numbers[0]))}</td>')
+    else:
+        for number in line.numbers:
+            cells += _number(number, line.source, table.has_published)
+    cells += [f'<td data-key="{_key(fact)}">{escape(fact)}</td>' for fact in line.facts]
+    return f'<tr class="{" ".join(filter(None, kinds))}">{"".join(cells)}</tr>'
+
+
+def kind_of(table: Table, line: Line) -> str:
+    """Returns ``own`` for HILL's own line, ``reference`` for the one compared with, or nothing."""
+    if line.label == table.reference:
+        return "reference"
+    return "own" if line.made.get("model") == "HILL" and not line.arm else ""
+
+
+def _number(number: Number | str, source: str, has_published: bool) -> Iterable[str]:
+    if isinstance(number, str):
+        yield f"<td>{escape(number)}</td>" + "<td></td><td></td>" * has_published
+        return
+    kind = {1: "first-best", 2: "second-best"}.get(number.rank, "")
+    value, _, deviation = number.text.partition(" ± ")
+    spread = f' <span class="spread">± {deviation}</span>' if deviation else ""
+    mark = f"<sup>{number.mark}</sup>" if number.mark else ""
+    tip = "" if number.t_p is None else f' title="adjusted p {number.t_p:.3g}"'
+    yield (
+        f'<td class="{kind}" data-key="{number.mean!r}"{tip}>'
+        f'<span class="value">{value}</span>{mark}{spread}</td>'
+    )
+    if not has_published:
+        return
+    if number.published is None:
+        yield "<td></td><td></td>"
+        return
+    tip = f' title="published by {escape(source)}"' if source else ""
+    starred = "*" if source else ""
+    difference = difference_text(number.difference)
+    side = "above" if number.difference > 0.0005 else "below" if number.difference < -0.0005 else ""
+    yield (
+        f'<td class="quiet" data-key="{number.published!r}"{tip}>'
+        f"{published_text(number.published)}{starred}</td>"
+        f'<td class="{side}" data-key="{number.difference!r}">'
+        f"{difference.replace('-', '−')}</td>"
+    )
+
+
+def _key(fact: str) -> str:
+    """Returns what a fact is sorted by: its number, if it begins with one."""
+    first = fact.split(" ")[0].replace(",", "").removesuffix("%")
+    try:
+        return repr(float(first))
+    except ValueError:
+        return escape("" if fact == "–" else fact)

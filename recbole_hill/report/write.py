@@ -1,0 +1,46 @@
+"""Writes a study's report in every format."""
+
+from pathlib import Path
+
+from recbole_hill.files import atomic_path
+from recbole_hill.report.delimited import csv_table
+from recbole_hill.report.latex import latex
+from recbole_hill.report.markdown import markdown
+from recbole_hill.report.page import page
+from recbole_hill.report.study import read_study, study_table
+
+
+def write_report(
+    study: Path, output: Path | None = None, reference: str | None = None
+) -> dict[str, Path]:
+    """Writes ``table.md``, ``table.tex``, ``table.csv`` and ``index.html``.
+
+    Args:
+        study: A study's folder.
+        output: Where to write; ``study/report`` if None.
+        reference: See :func:`recbole_hill.report.study.study_table`.
+
+    Returns:
+        The files by format: ``markdown``, ``latex``, ``csv``, ``html``. One that was there before
+        is replaced whole or left as it was.
+
+    Raises:
+        FileNotFoundError: If there is no study.
+        ValueError: If its rows must not stand in one table.
+    """
+    study = Path(study)
+    output = Path(output) if output else study / "report"
+    read = read_study(study)
+    table = study_table(read, reference)
+    about = read.about
+    label = f"{about['table']}-{about['dataset']}"
+    texts = {
+        "markdown": ("table.md", f"# {table.title}\n\n{markdown(table)}\n"),
+        "latex": ("table.tex", latex(table, label)),
+        "csv": ("table.csv", csv_table(table)),
+        "html": ("index.html", page(study, reference)),
+    }
+    for name, text in texts.values():
+        with atomic_path(output / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return {kind: output / name for kind, (name, _) in texts.items()}
