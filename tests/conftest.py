@@ -6,6 +6,8 @@ from pathlib import Path
 
 # Before torch: threads that spin at barriers stall the suite when another process wants a core.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Before Ray: the tests' clusters are on loopback.
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import numpy as np
 import pytest

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,8 +69,12 @@ class Ledger:
         return self.folder / RUNS / cell_id
 
     @contextlib.contextmanager
-    def claim(self, cell_id: str) -> Iterator[int | None]:
+    def claim(self, cell_id: str, patience: float = 0.0) -> Iterator[int | None]:
         """Holds a cell, so that no other runner takes it.
+
+        Args:
+            cell_id: The cell.
+            patience: Seconds to wait for another process that holds it.
 
         Yields:
             The lock's file descriptor, which a child process may inherit to hold the cell as long
@@ -78,9 +83,19 @@ class Ledger:
         path = self.folder / RUNS / f"{cell_id}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield None
-                return
+            end = time.monotonic() + patience
+            while not _locked(file):
+                if time.monotonic() >= end:
+                    yield None
+                    return
+                time.sleep(0.1)
             yield file.fileno()
+
+
+def _locked(file) -> bool:
+    """Takes a file's lock if nobody has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -18,6 +18,8 @@ from recbole_hill.study.plan import Cell
 #: Environment of a cell: a thread that spins takes the core of the cell beside it.
 _ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "TQDM_DISABLE": "1"}
 
+#: Seconds that a process whose runner was killed may take to die.
+_PATIENCE = 5.0
 #: Signals by which a person or a cluster asks a process to end.
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -52,7 +54,7 @@ def run_cell(
         Stopped: If ``stop`` said so, or another process runs the cell at this moment.
     """
     ledger = Ledger(study)
-    with ledger.claim(cell.id) as lock:
+    with ledger.claim(cell.id, patience=_PATIENCE) as lock:
         if lock is None:
             raise Stopped(f"{cell} is being run by another process")
         if (entry := ledger.entries().get(cell.id)) and entry["status"] == DONE:

@@ -11,6 +11,7 @@ from recbole_hill.study.run_cell import run_cell
 
 #: How often Ray starts a cell again whose node or worker died.
 RETRIES = 3
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 class LocalWorkers:
@@ -72,6 +73,10 @@ class RayWorkers:
     """
 
     def __init__(self, address: str, jobs: int, threads: int, gpus: float = 0.0):
+        if address.rpartition(":")[0] in _LOOPBACK:
+            # Ray would look for a cluster on loopback at the machine's outer address instead. Read
+            # when Ray is imported; the name is of the systems where it is the default.
+            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         self._ray = require("ray", "ray[tune]", "--ray-address", extra="tune")
         # Its workers find this checkout by the path, and need nothing that it would upload.
         import recbole_hill
