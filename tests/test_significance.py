@@ -149,8 +149,8 @@ def test_models_are_compared_over_users_and_over_seeds():
         ours, theirs = (
             np.array([draws[model][s].loc[users] for s in (1, 2, 3)]) for model in (name, "A")
         )
-        assert result.users == paired_test(ours.mean(axis=0), theirs.mean(axis=0))
-        assert result.seeds == paired_test(ours.mean(axis=1), theirs.mean(axis=1))
+        assert result.users == paired_test(ours.mean(axis=0), theirs.mean(axis=0), resamples=2_000)
+        assert result.seeds == paired_test(ours.mean(axis=1), theirs.mean(axis=1), resamples=2_000)
         assert (result.users.n, result.seeds.n) == (6, 3)
     assert [r.adjusted_t_p for r in found.values()] == holm([r.users.t_p for r in found.values()])
     wilcoxon = [r.users.wilcoxon_p for r in found.values()]

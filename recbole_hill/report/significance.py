@@ -56,13 +56,16 @@ class Significance:
     adjusted_wilcoxon_p: float
 
 
-def against(reference: str, values: dict[str, dict[int, pd.Series]]) -> dict[str, Significance]:
+def against(
+    reference: str, values: dict[str, dict[int, pd.Series]], *, resamples: int = 2_000
+) -> dict[str, Significance]:
     """Compares every model with one on the same users.
 
     Args:
         reference: The model that the others are compared with.
         values: ``values[model][seed]`` are a metric's values of all users, indexed by user id, in
             any order, as the columns of :func:`~recbole_hill.evaluation.per_user.read_per_user`.
+        resamples: Of each bootstrap: half a second for 30,000 users.
 
     Returns:
         For each model but the reference, in the order of ``values``.
@@ -81,7 +84,10 @@ def against(reference: str, values: dict[str, dict[int, pd.Series]]) -> dict[str
         for model, seeds in values.items()
     }
     theirs = aligned.pop(reference)
-    tests = {model: _compare(ours, theirs, model, reference) for model, ours in aligned.items()}
+    tests = {
+        model: _compare(ours, theirs, model, reference, resamples)
+        for model, ours in aligned.items()
+    }
     adjusted_t = holm([over_users.t_p for over_users, _ in tests.values()])
     adjusted_wilcoxon = holm([over_users.wilcoxon_p for over_users, _ in tests.values()])
     return {
@@ -110,7 +116,11 @@ def _of_users(values: pd.Series, users: pd.Index, model: str, seed: int) -> np.n
 
 
 def _compare(
-    ours: dict[int, np.ndarray], theirs: dict[int, np.ndarray], model: str, reference: str
+    ours: dict[int, np.ndarray],
+    theirs: dict[int, np.ndarray],
+    model: str,
+    reference: str,
+    resamples: int,
 ) -> tuple[PairedTest, PairedTest | None]:
     """Returns the tests over users and over seeds."""
     common = [seed for seed in ours if seed in theirs]
@@ -120,9 +130,10 @@ def _compare(
             "in common"
         )
     pair = [np.stack([of_model[seed] for seed in common]) for of_model in (ours, theirs)]
-    over_users = paired_test(*(matrix.mean(axis=0) for matrix in pair))
-    over_seeds = paired_test(*(matrix.mean(axis=1) for matrix in pair)) if len(common) > 1 else None
-    return over_users, over_seeds
+    over_users = paired_test(*(matrix.mean(axis=0) for matrix in pair), resamples=resamples)
+    if len(common) == 1:
+        return over_users, None
+    return over_users, paired_test(*(matrix.mean(axis=1) for matrix in pair), resamples=resamples)
 
 
 def paired_test(
