@@ -128,9 +128,16 @@ class Table:
         """Whether arms have a column: among models, where few have any, names carry them."""
         return self.head == "settings" and any(line.arm for line in self.lines)
 
-    def name(self, line: Line) -> str:
-        """Returns what stands in a line's first column."""
-        return line.name if self.has_arms else line.label
+    @property
+    def has_marks(self) -> bool:
+        """Whether any number was tested against the reference."""
+        return bool(self.reference)
+
+    def names(self, line: Line) -> list[str]:
+        """Returns what stands before a line's numbers: its name, and its arm if these show."""
+        if self.has_arms:
+            return [line.name, line.arm or line.made.get("model", "")]
+        return [line.label]
 
     @property
     def has_published(self) -> bool:

@@ -109,12 +109,11 @@ def _notes(table: Table) -> list[str]:
 
 
 def _cells(table: Table, line: Line, previous: str | None) -> list[str]:
-    name = escape(table.name(line))
+    name, *arm = map(escape, table.names(line))
     if line.note:
         name += rf"\textsuperscript{{{line.note}}}"
     # Of a group of arms the first carries the name.
-    cells = ["" if table.has_arms and line.name == previous else name]
-    cells += [escape(line.arm)] if table.has_arms else []
+    cells = ["" if table.has_arms and line.name == previous else name, *arm]
     cells += map(_number, line.numbers)
     if table.has_published:
         source = f" ({line.source})" if line.source else ""

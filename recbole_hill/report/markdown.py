@@ -16,8 +16,9 @@ def markdown(table: Table) -> str:
 
 
 def _cells(table: Table, line: Line) -> list[str]:
-    name = table.name(line) + (f" [{line.note}]" if line.note else "")
-    cells = [name, *([line.arm] if table.has_arms else []), *map(_number, line.numbers)]
+    name, *arm = table.names(line)
+    name += f" [{line.note}]" if line.note else ""
+    cells = [name, *arm, *map(_number, line.numbers)]
     if table.has_published:
         source = f" ({line.source})" if line.source else ""
         cells += [

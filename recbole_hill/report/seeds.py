@@ -87,10 +87,12 @@ def require_comparable(rows: list[dict]) -> None:
         raise ValueError("there are no rows to report")
     first = identity(rows[0])
     for row in rows[1:]:
-        for key, value in identity(row).items():
-            if value != first[key]:
+        other = identity(row)
+        for key in {**first, **other}:  # a setting may be in one of the two only
+            if other.get(key) != first.get(key):
                 raise ValueError(
-                    f"rows of different {key} are never averaged: {first[key]!r} and {value!r}"
+                    f"rows of different {key} are never averaged: {first.get(key)!r} and "
+                    f"{other.get(key)!r}"
                 )
     seen = [(row["arm"], row["seed"]) for row in rows]
     for pair in seen:

@@ -197,13 +197,15 @@ def _fact_names(study: Study, rows: list[dict]) -> tuple[str, ...]:
     names = []
     if any("paper" in facts for facts in study.facts.values()):
         names.append("paper")
+    if study.kind == "comparison":
+        return (*names, *COST)
     if any(row.get("retrieval") or row.get("serving") for row in rows):
         names.append("index recall@20")
     if any(row.get("retrieval") for row in rows):
         names.append("scored")
     if any(row.get("serving") for row in rows):
         names += ["FLOPs a request", "ms (p99)"]
-    return (*names, *COST)
+    return (*names, COST[0])
 
 
 def _facts(rows: list[dict], names: tuple[str, ...], said: dict) -> tuple[str, ...]:
@@ -242,20 +244,25 @@ def _failures(study: Study) -> list[str]:
 
 
 def _missing(study: Study) -> list[str]:
-    """Returns one note of the cells that the study is to have and has not, rows in full first."""
+    """Returns which cells the study is to have and has not, whole rows first."""
     ran = {(cell["row"], cell["seed"]) for cell in study.cells}
     seeds = study.about["seeds"]
-    missing = {
-        name: [seed for seed in seeds if (name, seed) not in ran]
-        for name in [*study.definition["rows"], *(n for n in _order(study))]
-    }
-    named = [name for name, absent in missing.items() if len(absent) == len(seeds)]
-    named += [
-        f"{name} (seed {', '.join(map(str, absent))})"
-        for name, absent in missing.items()
-        if 0 < len(absent) < len(seeds)
+    names = dict.fromkeys([*study.definition["rows"], *_order(study)])
+    absent: dict[tuple[int, ...], list[str]] = {}
+    for name in names:
+        lacking = tuple(seed for seed in seeds if (name, seed) not in ran)
+        absent.setdefault(lacking, []).append(name)
+    absent.pop((), None)
+    return [
+        f"Not run yet{_of_seeds(lacking, seeds)}: {', '.join(rows)}."
+        for lacking, rows in sorted(absent.items(), key=lambda group: -len(group[0]))
     ]
-    return [f"Not run yet: {', '.join(named)}."] if named else []
+
+
+def _of_seeds(lacking: tuple[int, ...], seeds: list[int]) -> str:
+    if len(lacking) == len(seeds):
+        return ""
+    return f" with seed{'s' if len(lacking) > 1 else ''} {', '.join(map(str, lacking))}"
 
 
 # -- significance -----------------------------------------------------------------------------
@@ -277,15 +284,13 @@ def _tested(table: Table, study: Study, reference: str | None) -> tuple[Table, l
     found: dict[tuple[str, str], Any] = {}
     users = 0
     for lines in groups:
-        references = [line.label for line in lines if chosen in (line.label, line.arm)]
-        for metric in table.metrics:
-            kept = {
-                line.label: values[line.label][metric]
-                for line in lines
-                if metric in values.get(line.label, {})
-            }
-            if references and references[0] in kept and len(kept) > 1:
-                for label, significance in _against(references[0], kept).items():
+        first = next((line.label for line in lines if chosen in (line.label, line.arm)), None)
+        for metric in table.metrics if first else ():
+            kept = {line.label: values[line.label].get(metric, {}) for line in lines}
+            # While a study is being run, some rows have no seed yet that the reference has.
+            kept = {label: seeds for label, seeds in kept.items() if seeds.keys() & kept[first]}
+            if len(kept) > 1:
+                for label, significance in _against(first, kept).items():
                     found[label, metric] = significance
                     users = significance.users.n
     what = f"`{chosen}` of the same row" if within else f"**{chosen}**"
@@ -296,13 +301,21 @@ def _tested(table: Table, study: Study, reference: str | None) -> tuple[Table, l
         ]
     lines = tuple(replace(line, numbers=tuple(_with_p(line, table, found))) for line in table.lines)
     levels = ", ".join(f"{mark} p < {level:g}" for level, mark in sorted(MARKS.items())[::-1])
+    family = "arms of a row" if within else "rows"
     notes = [
         f"{levels}: differs, either way, from {what}; paired t test over {users:,} users (each the "
-        "mean of the seeds that both have), Holm's correction over the rows compared"
+        f"mean of the seeds that both have), Holm's correction over the {family} compared"
     ]
-    untested = [line.label for line in numbered if line.label not in values]
+    tested = {label for label, _ in found}
+    untested = [
+        line.label
+        for line in numbered
+        if line.label not in tested and chosen not in (line.label, line.arm)
+    ]
     if untested:
-        notes.append(f"Not tested, for want of values per user: {', '.join(untested)}.")
+        notes.append(
+            f"Not tested, for want of values per user and a common seed: {', '.join(untested)}."
+        )
     return replace(table, lines=lines, reference=chosen), notes
 
 
@@ -355,7 +368,7 @@ def _per_user(
     """Reads the values per user of every line that has them for all of its seeds.
 
     Returns:
-        By label, metric and seed: a series indexed by user.
+        By label, metric and seed: a series indexed by user; nothing under a label without.
     """
     import pandas
 
@@ -372,9 +385,8 @@ def _per_user(
             for metric in of_arm.columns.intersection(metrics) if len(of_arm) else ():
                 by_metric = values.setdefault(line.label, {}).setdefault(metric, {})
                 by_metric[cell["seed"]] = of_arm[metric]
-    complete = {line.label: set(line.made["seeds"]) for line in lines}
-    return {
-        label: kept
-        for label, kept in values.items()
-        if all(set(seeds) == complete[label] for seeds in kept.values())
-    }
+    for line in lines:
+        of_line = values.setdefault(line.label, {})
+        if any(set(seeds) != set(line.made["seeds"]) for seeds in of_line.values()):
+            of_line.clear()  # a mean of some seeds is not the one that the table shows
+    return values

@@ -6,7 +6,7 @@ from recbole_hill.files import atomic_path
 from recbole_hill.report.delimited import csv_table
 from recbole_hill.report.latex import latex
 from recbole_hill.report.markdown import markdown
-from recbole_hill.report.page import page
+from recbole_hill.report.page import html_page
 from recbole_hill.report.study import read_study, study_table
 
 
@@ -38,7 +38,7 @@ def write_report(
         "markdown": ("table.md", f"# {table.title}\n\n{markdown(table)}\n"),
         "latex": ("table.tex", latex(table, label)),
         "csv": ("table.csv", csv_table(table)),
-        "html": ("index.html", page(study, reference)),
+        "html": ("index.html", html_page([(read, table)])),
     }
     for name, text in texts.values():
         with atomic_path(output / name) as temporary:

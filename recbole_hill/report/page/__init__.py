@@ -1,5 +1,5 @@
 """A study as one HTML page that needs nothing beside itself."""
 
-from recbole_hill.report.page.page import page
+from recbole_hill.report.page.page import html_page, page
 
-__all__ = ["page"]
+__all__ = ["html_page", "page"]

@@ -3,10 +3,12 @@
 import math
 from dataclasses import dataclass
 
+_SECONDS = (0.01, 0.1, 1, 10, 60, 600, 3600, 36_000, 360_000)
+
 
 @dataclass(frozen=True)
 class Axis:
-    """A linear or logarithmic scale.
+    """A linear scale, or a logarithmic one of seconds.
 
     Attributes:
         low: The value at ``start``.
@@ -52,13 +54,8 @@ class Axis:
         return [round(number * step, 12) for number in range(first, last + 1)]
 
     def _log_ticks(self) -> list[float]:
-        powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-        for factors in ((1,), (1, 3), (1, 2, 5)):
-            found = [f * 10.0**power for power in powers for f in factors]
-            found = [value for value in found if self.low <= value <= self.high]
-            if len(found) >= 4:
-                break
-        return found
+        """Returns durations that one says, as many as are within the axis."""
+        return [value for value in _SECONDS if self.low <= value <= self.high]
 
 
 def tick_text(value: float) -> str:

@@ -4,15 +4,16 @@ Colours are classes, so that the page's style sheet chooses them for light, dark
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
+from statistics import quantiles
 
 from recbole_hill.report.page.axis import Axis, duration_text, tick_text
 
 WIDTH = 1080
-#: Width of a character of a label, in the figure's units; text cannot be measured here.
-_CHARACTER = 6.1
-_LINE = 12
+_LINE = 13
+#: Points so far below the others, in spreads of their middle half, stand at the edge.
+_FAR = 4
 
 
 @dataclass(frozen=True)
@@ -64,27 +65,41 @@ def scatter(points: Sequence[Point], y_name: str, description: str) -> str:
     """
     height, left, right, top, bottom = 520, 62, WIDTH - 24, 18, 466
     x = Axis.around([point.x for point in points], left, right, log=True)
-    y = Axis.around([point.y for point in points], bottom, top)
+    floor = _floor([point.y for point in points])
+    far = [point for point in points if point.y < floor]
+    shown = [point for point in points if point.y >= floor]
+    y = Axis.around([point.y for point in shown], bottom - 26 * bool(far), top)
+    y = Axis(y.low - (bottom - y.start) * (y.high - y.low) / (y.start - top), y.high, bottom, top)
     parts = [
         *_grid_y(y, left, right, y_name),
         *_ticks_x(x, top, bottom, duration_text),
         _text((left + right) / 2, bottom + 42, "training time (logarithmic)", "name middle"),
     ]
     front, best = [], float("-inf")
-    for point in sorted(points, key=lambda point: (point.x, -point.y)):
+    for point in sorted(shown, key=lambda point: (point.x, -point.y)):
         if point.y > best:
             best = point.y
             front.append((x(point.x), y(point.y)))
     steps = [f"M{front[0][0]:.1f} {front[0][1]:.1f}"]
     steps += [f"H{a:.1f}V{b:.1f}" for a, b in front[1:]]
     parts.append(f'<path class="front" d="{"".join(steps)}H{right}"/>')
-    placed = _labels([(x(p.x), y(p.y), p) for p in points], (left, top, right, bottom))
-    parts += placed
+    edge = bottom - 10
+    low = [replace(point, label=f"{point.label} {point.y:.4f} \u2193") for point in far]
+    places = [(x(p.x), y(p.y), p) for p in shown] + [(x(p.x), edge, p) for p in low]
+    parts += _labels(places, (left, top, WIDTH, bottom))
     parts += [
-        marker(x(p.x), y(p.y), p.kind, p.tip)
-        for p in sorted(points, key=lambda p: p.kind in ("own", "reference"))
+        marker(a, b, point.kind, point.tip)
+        for a, b, point in sorted(places, key=lambda each: each[2].kind in ("own", "reference"))
     ]
     return _svg(height, parts, description)
+
+
+def _floor(values: Sequence[float]) -> float:
+    """Returns below what a point would press all others together."""
+    if len(values) < 8:
+        return min(values)
+    lower, _, upper = quantiles(values, n=4)
+    return lower - _FAR * (upper - lower)
 
 
 def _labels(points: list[tuple[float, float, Point]], frame: tuple) -> list[str]:
@@ -93,27 +108,35 @@ def _labels(points: list[tuple[float, float, Point]], frame: tuple) -> list[str]
     order = sorted(points, key=lambda each: (each[2].kind not in ("own", "reference"), each[1]))
     parts = []
     for a, b, point in order:
-        width = len(point.label) * _CHARACTER
+        width = _width(point.label)
         for dx, dy in _PLACES:
-            start = a + dx if dx > 0 else a + dx - width if dx < 0 else a - width / 2
+            start = a + dx - (0 if dx > 0 else width if dx < 0 else width / 2)
             box = (start - 2, b + dy - _LINE / 2, start + width + 2, b + dy + _LINE / 2)
-            inside = (
-                box[0] >= frame[0]
-                and box[2] <= frame[2]
-                and box[1] >= frame[1]
-                and box[3] <= frame[3]
-            )
-            if inside and not any(_overlap(box, other) for other in boxes):
-                boxes.append(box)
-                if abs(dy) > 15 or abs(dx) > 15:
-                    near = a + (dx - 2 if dx > 0 else dx + 2 if dx < 0 else 0)
-                    parts.append(
-                        f'<line class="leader" x1="{a:.1f}" y1="{b:.1f}" x2="{near:.1f}" '
-                        f'y2="{b + dy:.1f}"/>'
-                    )
-                parts.append(_text(start, b + dy + 4, point.label, f"label {point.kind}"))
-                break
+            inside = frame[0] <= box[0] and box[2] <= frame[2]
+            inside = inside and frame[1] <= box[1] and box[3] <= frame[3]
+            if not inside or any(_overlap(box, other) for other in boxes):
+                continue
+            boxes.append(box)
+            side = "" if dx > 0 else " end" if dx < 0 else " middle"
+            if abs(dy) > 15 or abs(dx) > 15:
+                near = a + dx - (2 if dx > 0 else -2)
+                parts.append(
+                    f'<line class="leader" x1="{a:.1f}" y1="{b:.1f}" x2="{near:.1f}" '
+                    f'y2="{b + dy:.1f}"/>'
+                )
+            kind = f"label {point.kind}{side}"
+            parts.append(_text(a + dx, b + dy + 4, point.label, kind))
+            break
     return parts
+
+
+def _width(text: str) -> float:
+    """Returns about how wide a label is, a little over; text cannot be measured here."""
+    narrow, wide = set("iljft.,:'|-()[] I1"), set("mwMW@%")
+    return sum(
+        4.6 if letter in narrow else 9.6 if letter in wide else 7.9 if letter.isupper() else 7.0
+        for letter in text
+    )
 
 
 #: Where a label may stand from its point, nearest first; the sign of the first says on which side.
@@ -160,10 +183,11 @@ def pairs(rows: Sequence[Pair], x_name: str, description: str) -> str:
         x_name: Name of the axis.
         description: What a screen reader says.
     """
-    names = 14 + max(len(row.name) for row in rows) * _CHARACTER
+    names = 14 + max(_width(row.name) for row in rows)
     left, right, top, step = max(90.0, names), WIDTH - 96, 26, 21
     bottom = top + step * len(rows)
-    x = Axis.around([v for row in rows for v in (row.measured, row.published)], left, right)
+    ends = [row.measured + sign * (row.deviation or 0) for row in rows for sign in (-1, 1)]
+    x = Axis.around([*ends, *(row.published for row in rows)], left, right)
     parts = _ticks_x(x, top - 6, bottom, tick_text)
     parts.append(_text((left + right) / 2, bottom + 42, x_name, "name middle"))
     for number, row in enumerate(rows):
@@ -205,7 +229,7 @@ def curves(
         connected: Whether the settings are steps of one thing, so that a line between them has a
             meaning.
     """
-    height, left, right, top, bottom = 420, 62, WIDTH - 170, 18, 352
+    left, right, top, bottom = 62, WIDTH - 170, 18, 352
     values = [
         mean + sign * (deviation or 0)
         for each in series
@@ -217,8 +241,10 @@ def curves(
     step = (right - left) / len(settings)
     places = [left + step * (number + 0.5) for number in range(len(settings))]
     parts = _grid_y(y, left, right, y_name)
-    for place, name in zip(places, settings, strict=True):
-        for row, line in enumerate(_wrapped(name, step)):
+    names = [_wrapped(name, step) for name in settings]
+    height = bottom + 16 + 14 * max(map(len, names))
+    for place, lines in zip(places, names, strict=True):
+        for row, line in enumerate(lines):
             parts.append(_text(place, bottom + 20 + 14 * row, line, "tick middle"))
     drawn = list(enumerate(series))[::-1]
     for number, each in drawn:
@@ -283,7 +309,7 @@ def _wrapped(text: str, width: float) -> list[str]:
     for part in text.split(" | "):
         line = ""
         for word in part.split():
-            if line and (len(line) + 1 + len(word)) * _CHARACTER > width - 8:
+            if line and _width(f"{line} {word}") > width - 8:
                 lines.append(line)
                 line = word
             else:
@@ -375,6 +401,8 @@ def marker(x: float, y: float, kind: str, tip: str) -> str:
         "control2": f"M{x - 4.2:.1f} {y - 4.2:.1f}h8.4v8.4h-8.4Z",
         "control3": f"M{x:.1f} {y + 5.5:.1f}l5.2 -9.4h-10.4Z",
         "control4": f"M{x - 5:.1f} {y - 1.5:.1f}h10v3h-10Z",
+        "control6": f"M{x - 4.5:.1f} {y - 3:.1f}l1.5 -1.5 3 3 3 -3 1.5 1.5 -3 3 3 3 -1.5 1.5 -3 -3 "
+        "-3 3 -1.5 -1.5 3 -3Z",
         "control5": f"M{x - 1.5:.1f} {y - 5:.1f}h3v10h-3Z",
     }
     usual = f"M{x - r:.1f} {y:.1f}a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0 {-2 * r} 0Z"

@@ -5,6 +5,7 @@ from html import escape
 from pathlib import Path
 
 from recbole_hill.report.document import Line, Number, Table, is_better
+from recbole_hill.report.lines import provenance_notes
 from recbole_hill.report.page.figure import Pair, Point, Series, curves, marker, pairs, scatter
 from recbole_hill.report.page.index import index_section
 from recbole_hill.report.page.style import CSS, JAVASCRIPT
@@ -34,8 +35,13 @@ def page(studies: Path | str | Sequence[Path | str], reference: str | None = Non
     """
     folders = [studies] if isinstance(studies, Path | str) else list(studies)
     read = [read_study(folder) for folder in folders]
-    tables = [study_table(study, reference) for study in read]
-    sections = [_study(number, *each) for number, each in enumerate(zip(read, tables, strict=True))]
+    return html_page([(study, study_table(study, reference)) for study in read])
+
+
+def html_page(studies: Sequence[tuple[Study, Table]]) -> str:
+    """Returns the page of studies whose tables are made already."""
+    sections = [_study(number, *each) for number, each in enumerate(studies)]
+    tables = [table for _, table in studies]
     title = tables[0].title if len(tables) == 1 else "Results"
     links = ""
     if len(tables) > 1:
@@ -55,16 +61,16 @@ def page(studies: Path | str | Sequence[Path | str], reference: str | None = Non
 
 def _study(number: int, study: Study, table: Table) -> str:
     drawn = [line for line in table.lines if line.made]
-    parts = [
-        _header(study, table),
-        html_table(table),
-        html_notes(table),
-    ]
+    rows = [row for cell in study.done for row in cell["rows"]]
+    above = provenance_notes(rows) if rows else []  # what the header says already
+    notes = [note for note in table.notes if note not in above]
+    elsewhere = ", ".join(f"{line.name} ({line.source})" for line in drawn if line.source)
+    notes += [f"* Published elsewhere than in the paper: {elsewhere}."] if elsewhere else []
+    parts = [_header(study, table), html_table(table), html_notes(notes)]
     if study.kind == "variants":
         parts += [_sweep(study, table, metric) for metric in table.metrics]
-    parts.append(_pairs(table))
-    if study.kind != "variants":
-        parts.append(_scatter(study, table))
+    else:
+        parts += [_pairs(table), _scatter(study, table)]
     parts.append(index_section(study))
     parts.append(_every_line(drawn))
     return f'<section class="study" id="study{number}">{"".join(parts)}</section>'
@@ -83,12 +89,7 @@ def _header(study: Study, table: Table) -> str:
         ("seeds", ", ".join(map(str, study.about["seeds"]))),
         ("split seed", _joined(each["split_seed"] for each in made)),
         ("commit", _joined(each["commit"] for each in made)),
-        (
-            "versions",
-            _joined(
-                ", ".join(" ".join(pair) for pair in each["versions"].items()) for each in made
-            ),
-        ),
+        ("versions", _versions(made)),
         ("device", _joined(each["device"] for each in made)),
         ("training", _training(study)),
     ]
@@ -109,6 +110,15 @@ def _header(study: Study, table: Table) -> str:
 
 def _joined(values) -> str:
     return "; ".join(dict.fromkeys(map(str, values)))
+
+
+def _versions(made: list[dict]) -> str:
+    """Returns every package with its version, or with all that rows were made with."""
+    found: dict[str, dict[str, None]] = {}
+    for each in made:
+        for package, version in each["versions"].items():
+            found.setdefault(package, {})[version] = None
+    return ", ".join(f"{package} {' or '.join(known)}" for package, known in found.items())
 
 
 def _training(study: Study) -> str:
@@ -189,7 +199,7 @@ def _sweep(study: Study, table: Table, metric: str) -> str:
                 arm or next(iter(found.values())).made["model"],
                 [number.mean if number else None for number in numbers],
                 [number.deviation if number else None for number in numbers],
-                f"control{controls.index(arm) % 6}" if arm else "own",
+                f"control{controls.index(arm) % 7}" if arm else "own",
             )
         )
     published = {

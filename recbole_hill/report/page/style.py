@@ -19,12 +19,12 @@ body {
   margin: 0; background: var(--paper); color: var(--ink);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif;
 }
-main { max-width: 1140px; margin: 0 auto; padding: 40px 28px 72px; }
+main { max-width: 1200px; margin: 0 auto; padding: 40px 28px 72px; }
 h1 { font-size: 27px; line-height: 1.25; font-weight: 650; margin: 0 0 10px; text-wrap: balance;
   letter-spacing: -.01em; }
 h2 { font-size: 18px; font-weight: 650; margin: 48px 0 4px; }
 h3 { font-size: 15px; font-weight: 600; margin: 28px 0 4px; }
-p { margin: 4px 0 14px; max-width: 78ch; }
+p { margin: 4px 0 14px; max-width: 88ch; text-wrap: pretty; }
 .lead { font-size: 15px; color: var(--muted); margin: 0 0 26px; }
 .hint, figcaption { color: var(--muted); font-size: 13.5px; }
 .badge { display: inline-block; padding: 1px 9px; border-radius: 99px; font-size: 12.5px;
@@ -47,7 +47,7 @@ nav a { color: var(--blue); margin-right: 18px; }
 .scroll { overflow-x: auto; margin: 12px 0 6px; }
 table { border-collapse: collapse; width: 100%; font-size: 13.5px;
   font-variant-numeric: tabular-nums; }
-th, td { padding: 5px 10px; text-align: right; white-space: nowrap; vertical-align: baseline; }
+th, td { padding: 4px 9px; text-align: right; white-space: nowrap; vertical-align: baseline; }
 th:first-child, td:first-child, td.word, th.word { text-align: left; }
 thead th { font-weight: 600; color: var(--muted); border-bottom: 1px solid var(--rule); }
 thead tr:first-child th { border-top: 2px solid var(--ink); }
@@ -68,10 +68,11 @@ th[aria-sort=ascending] button::after { content: "\\2191"; }
 th[aria-sort=descending] button::after { content: "\\2193"; }
 td.first-best { font-weight: 700; }
 td.second-best .value { text-decoration: underline; text-underline-offset: 3px; }
+td .absent { visibility: hidden; }
+td .mark { display: inline-block; width: .7em; text-align: left; font-size: .8em;
+  vertical-align: .35em; line-height: 0; }
 td .spread { color: var(--muted); font-weight: 400; font-size: .9em; }
 td.quiet { color: var(--muted); }
-td.below { color: var(--blue); }
-td.above { color: var(--own); }
 td.failed { text-align: left; color: var(--badge); white-space: normal; }
 td sup, th sup { line-height: 0; font-weight: 400; }
 .notes { font-size: 13px; color: var(--muted); padding-left: 1.2em; margin: 10px 0 0; }
@@ -85,7 +86,8 @@ svg .tick, svg .name { fill: var(--muted); }
 svg .middle { text-anchor: middle; }
 svg .end { text-anchor: end; }
 svg .title { font-size: 13px; font-weight: 600; }
-svg .label { fill: var(--ink); }
+svg .label { fill: var(--ink); paint-order: stroke; stroke: var(--paper); stroke-width: 3px;
+  stroke-linejoin: round; }
 svg .label.usual, svg .label.beyond { fill: var(--muted); }
 svg .label.own, svg .label.reference { font-weight: 650; }
 svg .grid { stroke: var(--rule); stroke-width: 1; shape-rendering: crispEdges; }
@@ -100,7 +102,7 @@ svg .band { opacity: .16; }
 svg .own { --c: var(--own); } svg .reference, svg .control0 { --c: var(--blue); }
 svg .control1 { --c: var(--green); } svg .control2 { --c: var(--orange); }
 svg .control3 { --c: var(--sky); } svg .control4 { --c: var(--purple); }
-svg .control5 { --c: var(--usual); }
+svg .control5 { --c: var(--usual); } svg .control6 { --c: var(--ink); }
 svg .label.own, svg .label.reference, svg .point.own, svg .point.reference,
 svg .band.own { fill: var(--c); }
 svg [class*="point control"], svg [class*="label control"] { fill: var(--c); }
@@ -113,7 +115,7 @@ svg .point.beyond { fill: var(--paper); stroke: var(--usual); stroke-width: 1.6;
 svg .point.published { fill: var(--paper); stroke: var(--purple); stroke-width: 1.8; }
 svg .label.published { fill: var(--purple); }
 svg .bar { fill: var(--blue); opacity: .8; } svg .bar:hover { opacity: 1; }
-svg .even { stroke: var(--own); stroke-width: 1.4; stroke-dasharray: 4 3; }
+svg line.even { stroke: var(--own); stroke-width: 1.4; stroke-dasharray: 4 3; }
 svg .label.even { fill: var(--own); }
 svg .sector { fill: var(--blue); stroke: var(--paper); stroke-width: .7; }
 svg .sector:hover { stroke: var(--ink); stroke-width: 1.4; }

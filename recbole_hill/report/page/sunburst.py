@@ -10,7 +10,7 @@ import numpy as np
 from recbole_hill.index.hierarchy import HierarchicalIndex
 
 #: Nodes drawn per depth; the smaller ones of a parent are drawn as one.
-MOST_NODES = 400
+MOST_NODES = 800
 _SIZE, _HOLE, _GAP = 520, 58, 2.5
 #: Upper bounds of a node's load over the even share, a shade each.
 LOADS = (0.5, 0.8, 1.25, 2.0, math.inf)

@@ -27,11 +27,13 @@ def html_table(table: Table) -> str:
     )
 
 
-def html_notes(table: Table) -> str:
-    """Returns the table's notes as a list."""
-    notes = [inline(note, escape, "<code>{}</code>".format, "<strong>{}</strong>".format)
-             for note in table.notes]  # fmt: skip
-    return f'<ul class="notes">{"".join(f"<li>{note}</li>" for note in notes)}</ul>'
+def html_notes(notes: Iterable[str]) -> str:
+    """Returns a table's notes as a list."""
+    listed = (
+        inline(note, escape, "<code>{}</code>".format, "<strong>{}</strong>".format)
+        for note in notes
+    )
+    return f'<ul class="notes">{"".join(f"<li>{note}</li>" for note in listed)}</ul>'
 
 
 def _head(table: Table) -> str:
@@ -65,17 +67,16 @@ def _row(table: Table, line: Line, previous: str | None) -> str:
     if table.has_arms:
         kinds.append("again" if line.name == previous else "first")
     note = f" <sup>{line.note}</sup>" if line.note else ""
-    name = escape(table.name(line))
+    name, *arm = map(escape, table.names(line))
     cells = [f'<td class="word" data-key="{name}">{name}{note}</td>']
-    if table.has_arms:
-        cells.append(f'<td class="word" data-key="{escape(line.arm)}">{escape(line.arm)}</td>')
+    cells += [f'<td class="word" data-key="{each}">{each}</td>' for each in arm]
     per_metric = 3 if table.has_published else 1
     if not line.made:
         span = per_metric * len(table.metrics)
         cells.append(f'<td class="failed" colspan="{span}">{escape(str(line.numbers[0]))}</td>')
     else:
         for number in line.numbers:
-            cells += _number(number, line.source, table.has_published)
+            cells += _number(table, number, line.source)
     cells += [f'<td data-key="{_key(fact)}">{escape(fact)}</td>' for fact in line.facts]
     return f'<tr class="{" ".join(filter(None, kinds))}">{"".join(cells)}</tr>'
 
@@ -87,20 +88,25 @@ def kind_of(table: Table, line: Line) -> str:
     return "own" if line.made.get("model") == "HILL" and not line.arm else ""
 
 
-def _number(number: Number | str, source: str, has_published: bool) -> Iterable[str]:
+def _number(table: Table, number: Number | str, source: str) -> Iterable[str]:
     if isinstance(number, str):
-        yield f"<td>{escape(number)}</td>" + "<td></td><td></td>" * has_published
+        yield f"<td>{escape(number)}</td>" + "<td></td><td></td>" * table.has_published
         return
     kind = {1: "first-best", 2: "second-best"}.get(number.rank, "")
     value, _, deviation = number.text.partition(" ± ")
-    spread = f' <span class="spread">± {deviation}</span>' if deviation else ""
-    mark = f"<sup>{number.mark}</sup>" if number.mark else ""
+    # What is absent keeps its room, so that the means stand below each other.
+    spread = mark = ""
+    if table.has_deviations:
+        absent = "" if deviation else " absent"
+        spread = f' <span class="spread{absent}">± {deviation or value}</span>'
+    if table.has_marks:
+        mark = f'<span class="mark">{number.mark}</span>'
     tip = "" if number.t_p is None else f' title="adjusted p {number.t_p:.3g}"'
     yield (
         f'<td class="{kind}" data-key="{number.mean!r}"{tip}>'
         f'<span class="value">{value}</span>{mark}{spread}</td>'
     )
-    if not has_published:
+    if not table.has_published:
         return
     if number.published is None:
         yield "<td></td><td></td>"
@@ -108,11 +114,10 @@ def _number(number: Number | str, source: str, has_published: bool) -> Iterable[
     tip = f' title="published by {escape(source)}"' if source else ""
     starred = "*" if source else ""
     difference = difference_text(number.difference)
-    side = "above" if number.difference > 0.0005 else "below" if number.difference < -0.0005 else ""
     yield (
         f'<td class="quiet" data-key="{number.published!r}"{tip}>'
         f"{published_text(number.published)}{starred}</td>"
-        f'<td class="{side}" data-key="{number.difference!r}">'
+        f'<td class="quiet" data-key="{number.difference!r}">'
         f"{difference.replace('-', '−')}</td>"
     )
 
