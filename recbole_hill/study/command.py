@@ -152,11 +152,11 @@ def _whole_numbers(texts: Sequence[str]) -> list[int]:
 
 
 def _report(folder: Path, reference: str | None) -> None:
-    from recbole_hill.report.study import write_report
+    from recbole_hill.report.write import write_report
 
     files = write_report(folder, reference=reference)
     _print(files["markdown"].read_text())
-    _print(f"kept in {folder}; {files['page']} is the page")
+    _print(f"kept in {folder}; {files['html']} is the page")
 
 
 def _print(text: str) -> None:
