@@ -29,7 +29,7 @@ def test_the_tables_that_the_paper_has():
     assert [row["settings"]["interest_thresholds"][1] for row in rows.values()] == [
         0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7,
     ]  # fmt: skip
-    assert rows[".8, .7"]["gowalla"] == [0.1925, 0.1623]
+    assert rows[".8/.7"]["gowalla"] == [0.1925, 0.1623]
 
 
 def test_a_cell_is_named_by_all_that_decides_its_run():
@@ -107,7 +107,13 @@ def test_what_does_not_fit_is_named_before_anything_runs(options, message):
 
 
 def test_rows_of_a_sweep_are_named_as_in_the_file():
-    with pytest.raises(ValueError, match=r"--models must be among the rows of table 7: \.8, \.1,"):
+    with pytest.raises(ValueError, match=r"--models must be among the rows of table 7: \.8/\.1,"):
         cells("7", rows=["HILL"])
     with pytest.raises(ValueError, match=r"table must be one of 1, 2, 3, .*, got '33'"):
         PaperTable.read("33")
+
+
+@pytest.mark.parametrize("number", numbers())
+def test_rows_can_be_asked_for_on_a_command_line(number):
+    """--models is split at commas."""
+    assert not any("," in row.name for row in PaperTable.read(number).rows)

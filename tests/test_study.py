@@ -166,7 +166,7 @@ def test_a_failed_cell_is_on_record_and_the_rest_goes_on(tiny_path, in_tmp):
 def test_a_cell_that_waits_in_vain_for_its_backbone(tiny_path, in_tmp, monkeypatch):
     monkeypatch.setattr("recbole_hill.study.run_cell._PATIENCE", 0.3)
     shared = {"data_path": str(tiny_path)}
-    study = plan(PaperTable.read("7"), "tiny", root=in_tmp, rows=[".8, .1"], settings=shared)
+    study = plan(PaperTable.read("7"), "tiny", root=in_tmp, rows=[".8/.1"], settings=shared)
     backbone, cell = study.cells
     with pytest.raises(Stopped, match="its backbone is not finished"):
         run_cell(study.folder, cell)
