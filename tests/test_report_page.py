@@ -172,6 +172,7 @@ def test_axis_places_and_ticks():
     assert axis(5) == 150 and axis.ticks(5) == [0, 2, 4, 6, 8, 10]
     log = Axis(1.0, 100.0, 0, 10, log=True)
     assert log(10) == pytest.approx(5) and log.ticks() == [1, 10, 60]
+    assert Axis(25.0, 200.0, 0, 10, log=True).ticks() == [30, 60, 120]
     assert [duration_text(s) for s in (0.1, 60, 600, 5400)] == ["0.1 s", "1 min", "10 min", "1.5 h"]
 
 

@@ -254,7 +254,7 @@ def _missing(study: Study) -> list[str]:
         absent.setdefault(lacking, []).append(name)
     absent.pop((), None)
     return [
-        f"Not run yet{_of_seeds(lacking, seeds)}: {', '.join(rows)}."
+        f"Not run yet{_of_seeds(lacking, seeds)}: {'; '.join(rows)}."
         for lacking, rows in sorted(absent.items(), key=lambda group: -len(group[0]))
     ]
 

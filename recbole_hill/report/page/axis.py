@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 _SECONDS = (0.01, 0.1, 1, 10, 60, 600, 3600, 36_000, 360_000)
 
+_FINER = (*(0.01, 0.03, 0.1, 0.3, 1, 2, 5, 10, 20, 30), *(60 * n for n in (1, 2, 5, 10, 20, 30)))
+_FINER += tuple(3600 * n for n in (1, 2, 5, 10, 20, 50, 100))
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -54,8 +57,12 @@ class Axis:
         return [round(number * step, 12) for number in range(first, last + 1)]
 
     def _log_ticks(self) -> list[float]:
-        """Returns durations that one says, as many as are within the axis."""
-        return [value for value in _SECONDS if self.low <= value <= self.high]
+        """Returns durations that one says; finer ones if few are within the axis."""
+        for durations in (_SECONDS, _FINER):
+            found = [value for value in durations if self.low <= value <= self.high]
+            if len(found) > 2:
+                break
+        return found
 
 
 def tick_text(value: float) -> str:

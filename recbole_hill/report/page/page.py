@@ -97,10 +97,11 @@ def _header(study: Study, table: Table) -> str:
     command = study.about.get("command")
     if command:
         listed += f"<dt>command</dt><dd><code>{escape(command)}</code></dd>"
+    rows = len({line.name for line in table.lines if line.made})
     seeds = len(study.about["seeds"])
     return (
         f"<h1>{escape(table.title)}</h1>"
-        f'<p class="lead">{escape(study.about["dataset"])}, {len(made)} rows, '
+        f'<p class="lead">{escape(study.about["dataset"])}, {rows} rows, '
         f"{seeds} seed{'s' if seeds > 1 else ''} {' '.join(badges)}</p><dl>{listed}</dl>"
         "<h2>Results</h2>"
         '<p class="hint">The best of a column is bold, the second underlined. '

@@ -19,7 +19,7 @@ body {
   margin: 0; background: var(--paper); color: var(--ink);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif;
 }
-main { max-width: 1200px; margin: 0 auto; padding: 40px 28px 72px; }
+main { max-width: 1260px; margin: 0 auto; padding: 40px 28px 72px; }
 h1 { font-size: 27px; line-height: 1.25; font-weight: 650; margin: 0 0 10px; text-wrap: balance;
   letter-spacing: -.01em; }
 h2 { font-size: 18px; font-weight: 650; margin: 48px 0 4px; }
@@ -47,9 +47,10 @@ nav a { color: var(--blue); margin-right: 18px; }
 .scroll { overflow-x: auto; margin: 12px 0 6px; }
 table { border-collapse: collapse; width: 100%; font-size: 13.5px;
   font-variant-numeric: tabular-nums; }
-th, td { padding: 4px 9px; text-align: right; white-space: nowrap; vertical-align: baseline; }
+th, td { padding: 4px 8px; text-align: right; white-space: nowrap; vertical-align: baseline; }
 th:first-child, td:first-child, td.word, th.word { text-align: left; }
-thead th { font-weight: 600; color: var(--muted); border-bottom: 1px solid var(--rule); }
+thead th { font-weight: 600; color: var(--muted); white-space: normal; vertical-align: bottom;
+  border-bottom: 1px solid var(--rule); }
 thead tr:first-child th { border-top: 2px solid var(--ink); }
 thead tr:last-child th { border-bottom: 1px solid var(--ink); }
 thead th.group { text-align: center; color: var(--ink); border-bottom: 1px solid var(--rule); }
@@ -60,10 +61,10 @@ tbody tr.reference td:first-child { font-weight: 650; color: var(--blue); }
 tbody tr.again td:first-child { color: var(--muted); }
 tbody tr.first td { border-top: 1px solid var(--rule); }
 tbody tr:first-child td { border-top: 0; }
-th button { all: unset; cursor: pointer; font: inherit; color: inherit; }
+th button { all: unset; position: relative; cursor: pointer; font: inherit; color: inherit; }
 th button:hover { color: var(--ink); }
 th button:focus-visible { outline: 2px solid var(--blue); outline-offset: 3px; border-radius: 2px; }
-th button::after { content: ""; display: inline-block; width: 1em; text-align: center; }
+th button::after { position: absolute; left: calc(100% + 1px); }
 th[aria-sort=ascending] button::after { content: "\\2191"; }
 th[aria-sort=descending] button::after { content: "\\2193"; }
 td.first-best { font-weight: 700; }
