@@ -52,7 +52,7 @@ setup(
         "export": EXPORT,
         "plots": PLOTS,
         "tune": TUNE,
-        "test": [*BASELINES, *EXPORT, *PLOTS, *TEST],
+        "test": [*BASELINES, *EXPORT, *PLOTS, *TUNE, *TEST],
         "all": sorted({*BASELINES, *EXPORT, *PLOTS, *TUNE, *TEST}),
     },
     entry_points={"console_scripts": ["recbole-hill = recbole_hill.cli:main"]},

@@ -15,6 +15,7 @@ Hierarchical-index retrieval (HILL) for RecBole.
   run_recbole_hill.py --model=HILL --dataset=gowalla --backbone=LightGCN --protocol=refit
   run_recbole_hill.py --model=BPR --dataset=ml-100k --learning_rate=0.005
   run_recbole_hill.py --resume=saved/HILL-ml-100k-20261124-120000-abc123
+  run_recbole_hill.py sweep --model=BPR --dataset=ml-100k --trials=20 --output=saved/sweep-BPR
   run_recbole_hill.py prepare gowalla --source=DIR
   run_recbole_hill.py prepare kuairand-pure --source=KuaiRand-Pure/data
   run_recbole_hill.py report saved/HILL-ml-100k-*
@@ -45,6 +46,23 @@ again with the same --run_dir and settings, a stopped stream goes on. Settings: 
 examples
   run_recbole_hill.py stream --model=HSNN --dataset=ml-100k --slices=10
   run_recbole_hill.py stream --model=TTSN --dataset=ml-100k --keep=5 --run_dir=saved/online
+"""
+
+SWEEP_EPILOG = """\
+Settings are tried under holdout and compared on validation; the test set is read once, with the
+best of them. What is searched: tuning/<model>.yaml, or --space=FILE. A setting given as --key=value
+is the same for all trials. Called again with the same --output, a stopped sweep goes on.
+
+strategies
+  asha    settings at random; trials whose validation lags behind are stopped early (the default)
+  random  settings at random, all trained to their end
+  grid    every combination
+
+examples
+  run_recbole_hill.py sweep --model=BPR --dataset=ml-100k --trials=20 --output=saved/sweep-BPR
+  run_recbole_hill.py sweep --model=HILL --dataset=ml-100k --strategy=grid --jobs=2 --output=DIR
+  run_recbole_hill.py sweep --model=NESCL --dataset=gowalla --time_budget=8h --epochs=60
+  run_recbole_hill.py --model=BPR --dataset=ml-100k --config_files=saved/sweep-BPR/best.yaml
 """
 
 REPORT_EPILOG = """\
@@ -103,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in argv
     arguments, extra = _parser().parse_known_args([a for a in argv if a != "--debug"])
     try:
-        if extra and arguments.command not in (_run, _stream):
+        if extra and arguments.command not in (_run, _stream, _sweep):
             raise ValueError(f"unknown argument {extra[0]!r}; see --help")
         arguments.overrides = _overrides(extra)
         return arguments.command(arguments) or 0
@@ -157,6 +175,21 @@ def _parser() -> argparse.ArgumentParser:
     stream.add_argument("--config_files", help='YAML files, separated by spaces: "a.yaml b.yaml"')
     stream.add_argument("--slices", type=int, default=10, help="parts of equal size (default: 10)")
     stream.add_argument("--keep", type=int, help="slices until an item not shown again is deleted")
+
+    sweep = command(
+        "sweep", _sweep, "choose settings on validation, test the best", epilog=SWEEP_EPILOG
+    )
+    sweep.add_argument("--model", required=True, help="a name that `models` lists")
+    sweep.add_argument("--dataset", required=True, help="as for run")
+    sweep.add_argument("--config_files", help='YAML files, separated by spaces: "a.yaml b.yaml"')
+    sweep.add_argument("--space", metavar="FILE", help="what to search (tuning/<model>.yaml)")
+    sweep.add_argument("--strategy", default="asha", help="asha | random | grid (default: asha)")
+    sweep.add_argument("--trials", type=int, help="settings to try (default: 20; a grid: all)")
+    sweep.add_argument("--time_budget", help="90s | 30m | 2h: after it no trial goes on")
+    sweep.add_argument("--jobs", type=int, default=1, help="trials at once (default: 1)")
+    sweep.add_argument("--ray_address", help="of a Ray cluster (default: Ray on this machine)")
+    sweep.add_argument("--draw_seed", type=int, default=2020, help="of the settings' draw")
+    sweep.add_argument("--output", metavar="DIR", help="the sweep's folder; goes on with one")
 
     prepare = command("prepare", _prepare, "convert a dataset's own files for RecBole")
     prepare.add_argument(
@@ -272,6 +305,29 @@ def _stream(arguments) -> None:
         config_files=files,
     )
     print(stream_table(records))
+
+
+def _sweep(arguments) -> None:
+    os.environ.setdefault("TQDM_MININTERVAL", "1")
+    _hush_libraries()
+    from recbole_hill.report.sweep import sweep_table
+    from recbole_hill.tuning.sweep import run_sweep
+
+    result = run_sweep(
+        arguments.model,
+        arguments.dataset,
+        space=arguments.space,
+        strategy=arguments.strategy,
+        trials=arguments.trials,
+        time_budget=arguments.time_budget,
+        jobs=arguments.jobs,
+        ray_address=arguments.ray_address,
+        output=arguments.output,
+        overrides=arguments.overrides,
+        config_files=arguments.config_files.split() if arguments.config_files else None,
+        seed=arguments.draw_seed,
+    )
+    print(sweep_table(result))
 
 
 def _hush_libraries() -> None:
