@@ -4,7 +4,7 @@ from pathlib import Path
 
 __version__ = "0.1.0"
 
-# `properties` and `tuning` are modules of this package: inside it in a wheel, beside it in a checkout.
+# The modules `properties` and `tuning` are inside this package in a wheel, beside it in a checkout.
 _HERE = Path(__file__).resolve().parent
 if not (_HERE / "tuning").is_dir():
     __path__.append(str(_HERE.parent))

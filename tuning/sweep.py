@@ -81,7 +81,7 @@ def run_sweep(
         strategy: ``grid`` (every combination), ``random`` or ``asha`` (random, and trials whose
             validation lags behind are stopped early).
         trials: How many, for random and asha (20); a grid runs all of its cells.
-        time_budget: Seconds, or a text like ``90s``, ``30m`` or ``2h``, after which no trial goes on.
+        time_budget: After which no trial goes on: seconds, or like ``90s``, ``30m`` or ``2h``.
         jobs: Trials at once, each in a process of its own.
         ray_address: Of a Ray cluster that shares this file system; None starts Ray here.
         output: The sweep's folder; None makes one under ``checkpoint_dir``.
