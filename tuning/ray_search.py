@@ -46,6 +46,7 @@ def session(address: str | None, cpus: int) -> Iterator[None]:
         ray.init(address=address, **quiet)
     else:
         ray.init(
+            "local",  # not whatever else runs on this machine
             _node_ip_address="127.0.0.1",
             include_dashboard=False,
             num_cpus=cpus,
@@ -153,6 +154,9 @@ class _Watch(tune.Callback):
         self.pending, self.on_event, self.on_end = pending, on_event, on_end
         self.started: dict[str, float] = {}
 
+    def __getstate__(self):
+        return {}  # Tune writes its callbacks down to restore them, which a sweep never asks for
+
     def on_trial_start(self, iteration, trials, trial, **info):
         self.started[trial.trial_id] = time.monotonic()
         self.on_event(_running(trials))
@@ -166,7 +170,7 @@ class _Watch(tune.Callback):
             self._end(trial, FAILED, last["error"])
         else:
             self._end(trial, DONE if last.get("finished") else STOPPED)
-        self.on_event(_running(trials))
+        self.on_event(_running(trials) - 1)  # it still counts as running
 
     def on_trial_error(self, iteration, trials, trial, **info):
         # What the trial raises it reports itself: this one's process died.
