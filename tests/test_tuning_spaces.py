@@ -46,11 +46,9 @@ def _kind(value):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_defaults_of_some_dataset_are_among_what_is_searched(name):
     """A space is around what the model is run with, not somewhere else."""
+    defaults = [internal_defaults(name, dataset) for dataset in DATASETS]
     for dimension in Space.of_model(name, "ml-100k").dimensions:
-        tried = [
-            {key: internal_defaults(name, dataset)[key] for key in dimension.keys}
-            for dataset in DATASETS
-        ]
+        tried = [{key: each[key] for key in dimension.keys} for each in defaults]
         assert any(values in tried for values in dimension.values), dimension
 
 

@@ -1,4 +1,8 @@
-"""Sweeps: settings are chosen on validation, and only the winner is tested, once."""
+"""Sweeps: settings are chosen on validation, and only the winner is tested, once.
+
+What is tried is drawn before the first trial, and ``trials.jsonl`` knows which of it has ended, so
+that a sweep goes on after any kill; ASHA's rungs then begin anew.
+"""
 
 import contextlib
 import fcntl
@@ -96,7 +100,7 @@ def run_sweep(
         ImportError: If Ray is not installed; names the extra.
         ValueError: For settings, a space or an ``output`` that do not fit, or if no trial finished.
     """
-    require("ray.tune", "ray[tune]", "a sweep", extra="tune")
+    _require_ray()
     _check("jobs", jobs)
     if trials is not None:
         _check("trials", trials)
@@ -107,14 +111,14 @@ def run_sweep(
 
     files = [str(Path(file).absolute()) for file in config_files or ()]
     config = _checked_config(Trials(model, dataset, Path(), files, given), plan[0]["settings"])
-    if "adapt_control" in config and not {"adapt_control"} & (given.keys() | {*plan_space.keys}):
+    if "adapt_control" in config and "adapt_control" not in [*given, *plan_space.keys]:
         # Controls explain a result; they do not choose settings.
         given["adapt_control"] = config["adapt_control"] = []
     folder = Path(output) if output else _new_folder(config)
     common = Trials(config["model"], dataset, folder.absolute(), files, given)
 
     with _alone(folder):
-        _claim(folder, _facts(common, config, plan_space, strategy, seed))
+        _claim(folder, _facts(config, plan_space, strategy, seed))
         ledger = Ledger(folder / TRIALS)
         ids = {trial["id"] for trial in plan}
         pending = [trial for trial in plan if trial["id"] not in ledger.records]
@@ -142,6 +146,14 @@ def parse_duration(text: float | str) -> float:
     if seconds <= 0:
         raise ValueError(f"time_budget must be like 90s, 30m, 2h or 1d, got {text!r}")
     return seconds
+
+
+def _require_ray() -> None:
+    tune = require("ray.tune", "ray[tune]", "a sweep", extra="tune")
+    if not hasattr(tune, "RunConfig"):  # came with 2.43; RecBole 1.2.1 asks for 2.6.3 at most
+        from ray import __version__
+
+        raise ImportError(f"a sweep needs Ray 2.43 or later (RecBole 1.2.0), here is {__version__}")
 
 
 # -- before the search ------------------------------------------------------------------------
@@ -202,7 +214,7 @@ def _new_folder(config) -> Path:
     return runs.new_folder(root, f"sweep-{config['model']}", config["dataset"])
 
 
-def _facts(trials: Trials, config, space: Space, strategy: str, seed: int) -> dict:
+def _facts(config, space: Space, strategy: str, seed: int) -> dict:
     """Returns what all trials of one folder must agree on, as plain values."""
     settings = {k: v for k, v in plain_settings(config).items() if k not in space.keys}
     plain = {"strategy": strategy, "draw_seed": seed, "space": space.plain(), "settings": settings}
