@@ -51,7 +51,7 @@ setup(
         "baselines": BASELINES,
         "plots": PLOTS,
         "tune": TUNE,
-        "test": [*BASELINES, *PLOTS, *TEST],
+        "test": [*BASELINES, *PLOTS, *TUNE, *TEST],
         "all": sorted({*BASELINES, *PLOTS, *TUNE, *TEST}),
     },
     entry_points={"console_scripts": ["recbole-hill = recbole_hill.cli:main"]},

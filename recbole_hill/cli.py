@@ -15,6 +15,7 @@ Hierarchical-index retrieval (HILL) for RecBole.
   run_recbole_hill.py --model=HILL --dataset=gowalla --backbone=LightGCN --protocol=refit
   run_recbole_hill.py --model=BPR --dataset=ml-100k --learning_rate=0.005
   run_recbole_hill.py --resume=saved/HILL-ml-100k-20261124-120000-abc123
+  run_recbole_hill.py sweep --model=BPR --dataset=ml-100k --trials=20 --output=saved/sweep-BPR
   run_recbole_hill.py prepare gowalla --source=DIR
   run_recbole_hill.py prepare kuairand-pure --source=KuaiRand-Pure/data
   run_recbole_hill.py report saved/HILL-ml-100k-*
@@ -46,6 +47,23 @@ again with the same --run_dir and settings, a stopped stream goes on. Settings: 
 examples
   run_recbole_hill.py stream --model=HSNN --dataset=ml-100k --slices=10
   run_recbole_hill.py stream --model=TTSN --dataset=ml-100k --keep=5 --run_dir=saved/online
+"""
+
+SWEEP_EPILOG = """\
+Settings are tried under holdout and compared on validation; the test set is read once, with the
+best of them. What is searched: tuning/<model>.yaml, or --space=FILE. A setting given as --key=value
+is the same for all trials. Called again with the same --output, a stopped sweep goes on.
+
+strategies
+  asha    settings at random; trials whose validation lags behind are stopped early (the default)
+  random  settings at random, all trained to their end
+  grid    every combination
+
+examples
+  run_recbole_hill.py sweep --model=BPR --dataset=ml-100k --trials=20 --output=saved/sweep-BPR
+  run_recbole_hill.py sweep --model=HILL --dataset=ml-100k --strategy=grid --jobs=2 --output=DIR
+  run_recbole_hill.py sweep --model=NESCL --dataset=gowalla --time_budget=8h --epochs=60
+  run_recbole_hill.py --model=BPR --dataset=ml-100k --config_files=saved/sweep-BPR/best.yaml
 """
 
 REPORT_EPILOG = """\
@@ -117,13 +135,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before torch is imported: threads that spin at every barrier, OpenMP's habit, make an epoch
     # forty times slower as soon as another process wants a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    argv = list(sys.argv[1:] if argv is None else argv)
+    argv = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         argv = ["run", *argv]
     debug = "--debug" in argv
     arguments, extra = _parser().parse_known_args([a for a in argv if a != "--debug"])
     try:
-        if extra and arguments.command not in (_run, _stream, _table):
+        if extra and arguments.command not in (_run, _stream, _sweep, _table):
             raise ValueError(f"unknown argument {extra[0]!r}; see --help")
         arguments.overrides = _overrides(extra)
         return arguments.command(arguments) or 0
@@ -143,6 +161,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; continue with --resume=DIR", file=sys.stderr)
         return 130
+
+
+def _underscored(word: str) -> str:
+    """Returns an option with underscores in its name, as settings have: --dry-run is --dry_run."""
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -190,15 +216,30 @@ def _parser() -> argparse.ArgumentParser:
         "--memory", help="what cells side by side may need: 16g (default: 9/10 of what is free)"
     )
     table.add_argument(
-        "--ray-address", help="run on this Ray cluster; `local` starts one here, on loopback"
+        "--ray_address", help="run on this Ray cluster; `local` starts one here, on loopback"
     )
     table.add_argument("--gpus", type=float, default=0.0, help="GPUs of a cell on Ray: 1, 0.5")
-    table.add_argument("--time-budget", help="stop after 90s, 30m, 2h; the same command goes on")
-    table.add_argument("--dry-run", action="store_true", help="print cells, time, memory; no more")
-    table.add_argument("--retry-failed", action="store_true", help="run failed cells once more")
-    table.add_argument("--backbone-from", metavar="DIR", help="a finished run, for tables 5 to 7")
+    table.add_argument("--time_budget", help="stop after 90s, 30m, 2h; the same command goes on")
+    table.add_argument("--dry_run", action="store_true", help="print cells, time, memory; no more")
+    table.add_argument("--retry_failed", action="store_true", help="run failed cells once more")
+    table.add_argument("--backbone_from", metavar="DIR", help="a finished run, for tables 5 to 7")
     table.add_argument("--reference", metavar="ROW", help="what significance is against")
     _add_studies_argument(table)
+
+    sweep = command(
+        "sweep", _sweep, "choose settings on validation, test the best", epilog=SWEEP_EPILOG
+    )
+    sweep.add_argument("--model", required=True, help="a name that `models` lists")
+    sweep.add_argument("--dataset", required=True, help="as for run")
+    sweep.add_argument("--config_files", help='YAML files, separated by spaces: "a.yaml b.yaml"')
+    sweep.add_argument("--space", metavar="FILE", help="what to search (tuning/<model>.yaml)")
+    sweep.add_argument("--strategy", default="asha", help="asha | random | grid (default: asha)")
+    sweep.add_argument("--trials", type=int, help="settings to try (default: 20; a grid: all)")
+    sweep.add_argument("--time_budget", help="90s | 30m | 2h: after it no trial goes on")
+    sweep.add_argument("--jobs", type=int, default=1, help="trials at once (default: 1)")
+    sweep.add_argument("--ray_address", help="of a Ray cluster (default: Ray on this machine)")
+    sweep.add_argument("--draw_seed", type=int, default=2020, help="of the settings' draw")
+    sweep.add_argument("--output", metavar="DIR", help="the sweep's folder; goes on with one")
 
     prepare = command("prepare", _prepare, "convert a dataset's own files for RecBole")
     prepare.add_argument(
@@ -351,6 +392,29 @@ def _table(arguments) -> int:
         backbone_from=arguments.backbone_from,
         reference=arguments.reference,
     )
+
+
+def _sweep(arguments) -> None:
+    os.environ.setdefault("TQDM_MININTERVAL", "1")
+    _hush_libraries()
+    from recbole_hill.report.sweep import sweep_table
+    from recbole_hill.tuning.sweep import run_sweep
+
+    result = run_sweep(
+        arguments.model,
+        arguments.dataset,
+        space=arguments.space,
+        strategy=arguments.strategy,
+        trials=arguments.trials,
+        time_budget=arguments.time_budget,
+        jobs=arguments.jobs,
+        ray_address=arguments.ray_address,
+        output=arguments.output,
+        overrides=arguments.overrides,
+        config_files=arguments.config_files.split() if arguments.config_files else None,
+        seed=arguments.draw_seed,
+    )
+    print(sweep_table(result))
 
 
 def _hush_libraries() -> None:

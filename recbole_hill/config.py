@@ -231,17 +231,18 @@ def internal_defaults(model: str, dataset: str, backbone: str | None = None) -> 
 
 def read_properties(*parts: str) -> dict:
     """Reads one of our YAML files under ``properties/``; an absent one is empty."""
-    return _read(properties(*parts))
+    return read_yaml(properties(*parts))
 
 
 def recbole_defaults(*parts: str) -> dict:
     """Reads one of RecBole's own YAML files; an absent one is empty."""
     from importlib.resources import files
 
-    return _read(files("recbole").joinpath("properties", *parts))
+    return read_yaml(files("recbole").joinpath("properties", *parts))
 
 
-def _read(file) -> dict:
+def read_yaml(file) -> dict:
+    """Reads a YAML file in RecBole's dialect; an absent one is empty."""
     if not file.is_file():
         return {}
     return yaml.load(file.read_text(encoding="utf-8"), Loader=_yaml_loader()) or {}

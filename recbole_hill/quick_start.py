@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from recbole_hill.evaluation.per_user import (
     user_table,
     write_per_user,
 )
-from recbole_hill.trainer import trainer_for
+from recbole_hill.trainer import Validation, trainer_for
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,20 @@ def run(
     return Result(folder, rows, trainer.stages)
 
 
-def train(config, *, use_validation: bool):
+def train(
+    config,
+    *,
+    use_validation: bool,
+    seal_test: bool = False,
+    on_validation: Callable[[Validation], None] | None = None,
+):
     """Loads the data and runs every training stage.
+
+    Args:
+        config: Of the run; its folder is there.
+        use_validation: Whether epochs and weights are chosen on validation.
+        seal_test: Whether the test set is out of reach from here on: reading it raises.
+        on_validation: Called after every validation of the backbone.
 
     Returns:
         The model, the data and the trainer that ran its stages.
@@ -88,8 +101,12 @@ def train(config, *, use_validation: bool):
         torch.set_num_threads(config["threads"])
     data = load_data(config)
     note_data(Path(config["run_dir"]), data.sha256)
+    if seal_test:
+        data = data.without_test()
     model = build_model(config, data)
     trainer = trainer_for(config, model)
+    if on_validation is not None:
+        trainer.on_validation = on_validation
     if config["warm_start"] and "warm_start" not in trainer.stages:
         trainer.warm_start_facts = {"seen_before": seen_before(config["warm_start"], data)}
     trainer.fit(

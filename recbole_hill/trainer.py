@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,25 @@ _FUSED_ADAM = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 4)
 BEST = "best.safetensors"
 STATE = "state.pt"
 STAGES = "stages.json"
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What one validation of the ``backbone`` stage gave.
+
+    Attributes:
+        epochs: Epochs trained so far, those before a resume among them.
+        score: ``valid_metric``.
+        best: The best score of the stage so far, this one among them.
+        metrics: Every metric of the validation set.
+        seconds: Of all stages so far, those before a resume among them.
+    """
+
+    epochs: int
+    score: float
+    best: float
+    metrics: dict[str, float]
+    seconds: float
 
 
 def trainer_for(config, model) -> "RunTrainer":
@@ -76,6 +96,9 @@ class RunTrainer(Trainer):
         self.warm_start_facts: dict = {}
         #: Epochs that the backbone was trained for in the runs that this one continues.
         self.epochs_before = 0
+        #: Called after every validation of the ``backbone`` stage.
+        self.on_validation: Callable[[Validation], None] = lambda validation: None
+        self._epochs_done = 0
 
     # -- stages ---------------------------------------------------------------------------------
 
@@ -199,6 +222,10 @@ class RunTrainer(Trainer):
         result = self.evaluate(valid_data, load_best_model=False)
         return float(calculate_valid_score(result, self.valid_metric))
 
+    def seconds(self) -> float:
+        """Returns what every stage took so far, the one in progress among them."""
+        return sum(facts["seconds"] for facts in self.stages.values()) + self._seconds()
+
     # -- RecBole's hooks ------------------------------------------------------------------------
 
     def _build_optimizer(self, **kwargs):
@@ -214,6 +241,7 @@ class RunTrainer(Trainer):
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         self._save_state(epoch_idx, train_data)  # first: what begins an epoch may draw
+        self._epochs_done = epoch_idx + 1
         if hasattr(self.model, "begin_epoch"):
             before = self.epochs_before if self._stage == "backbone" else 0
             self.model.begin_epoch(before + epoch_idx)
@@ -226,7 +254,12 @@ class RunTrainer(Trainer):
 
     def _valid_epoch(self, valid_data, show_progress=False):
         score, result = super()._valid_epoch(valid_data, show_progress)
-        if not self._better(score, self.best_valid_score):
+        gained = self._better(score, self.best_valid_score)
+        best = float(score if gained else self.best_valid_score)
+        self.on_validation(
+            Validation(self._epochs_done, float(score), best, _floats(result), self.seconds())
+        )
+        if not gained:
             if self.learning_rate_rule.after_no_gain(self.optimizer):
                 self.load_stage(BEST)
             # RecBole takes an equal score for a gain: a run at rest would never stop.
@@ -257,6 +290,7 @@ class RunTrainer(Trainer):
         """Starts the stage's clock; a stage killed midway goes back to its last epoch's start."""
         self._stage, self._started, self._spent = stage, time.perf_counter(), 0.0
         self.start_epoch, self.cur_step, self.best_epoch = 0, 0, -1
+        self._epochs_done = 0
         self.best_valid_score = -math.inf if self.valid_metric_bigger else math.inf
         path = self.run_dir / STATE
         if not path.exists():

@@ -17,7 +17,7 @@ import hashlib
 import json
 import math
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +130,23 @@ class Data:
     valid: object
     test: object
     sha256: str
+
+    def without_test(self) -> "Data":
+        """Returns the same with a test set that raises whatever is asked of it."""
+        return replace(self, test=SealedTest())
+
+
+class SealedTest:
+    """Stands for the test set where a choice is being made: nothing of it can be read."""
+
+    def __getattr__(self, name):
+        raise RuntimeError(f"the test set must not be read while choosing settings ({name})")
+
+    def __iter__(self):
+        return self.__getattr__("__iter__")
+
+    def __len__(self):
+        return self.__getattr__("__len__")
 
 
 def load_data(config) -> Data:
