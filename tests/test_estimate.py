@@ -7,7 +7,6 @@ from test_seeds import row
 
 from recbole_hill.study.estimate import MEMORY_MARGIN, Estimate, History, past_rows
 from recbole_hill.study.plan import Cell
-from recbole_hill.study.progress import duration
 
 
 def past(model: str, seconds: float, memory: int, dataset: str = "ml-100k", **settings) -> dict:
@@ -78,11 +77,3 @@ def test_past_rows_of_files_and_of_studies(tmp_path):
     cells.write_text("".join(json.dumps(line) + "\n" for line in entries))
     found = past_rows([tmp_path / "results", tmp_path / "studies", tmp_path / "none"])
     assert [row["model"] for row in found] == ["BPR", "CML", "Pop"]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.4, "0 s"), (59, "59 s"), (90, "2 min"), (3600 * 2 + 300, "2 h 5 min"), (90_000, "1 d 1 h")],
-)
-def test_durations(seconds, text):
-    assert duration(seconds) == text

@@ -29,7 +29,7 @@ def test_a_line_cut_off_costs_its_cell_alone(tmp_path, torn):
     with open(ledger.file, "a") as file:
         file.write(torn)
     ledger.append(entry("c"))
-    with pytest.warns(UserWarning, match=r"cells\.jsonl, line 2: not a whole entry"):
+    with pytest.warns(UserWarning, match=r"cells\.jsonl, line 2: not a whole record"):
         assert set(ledger.entries()) == {"a", "c"}
     assert json.loads(ledger.file.read_text().splitlines()[2]) == entry("c")
 

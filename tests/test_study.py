@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from recbole_hill.study.command import quantity
 from recbole_hill.study.estimate import Estimate, History
 from recbole_hill.study.ledger import Ledger
 from recbole_hill.study.paper_table import PaperTable
@@ -217,11 +216,3 @@ def test_a_stopped_cell_is_not_a_failed_one(tiny_path, in_tmp):
     with pytest.raises(Stopped):
         run_cell(study.folder, study.cells[0], stop=lambda: (run / "state.pt").exists())
     assert not Ledger(study.folder).entries() and (run / "state.pt").exists()
-
-
-def test_quantities():
-    units = {"s": 1, "m": 60, "h": 3600}
-    assert quantity("time-budget", "1.5h", units) == 5400
-    for text in ("2", "h", "-1h", "0s", "2 weeks"):
-        with pytest.raises(ValueError, match=f"--time-budget must be a number.*got '{text}'"):
-            quantity("time-budget", text, units)

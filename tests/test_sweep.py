@@ -16,7 +16,7 @@ from recbole_hill.report.sweep import budget_note, sweep_table
 from recbole_hill.tuning import sweep
 from recbole_hill.tuning.ledger import Ledger
 from recbole_hill.tuning.space import Space
-from recbole_hill.tuning.sweep import parse_duration, run_sweep
+from recbole_hill.tuning.sweep import run_sweep
 from recbole_hill.tuning.trial import Trials, run_trial, trial_id
 
 tune = pytest.importorskip("ray.tune", reason="the extra [tune] brings it")
@@ -286,28 +286,12 @@ def test_the_ledger_drops_a_torn_line_and_finds_the_best(tmp_path):
         ledger.append({"trial": number, "id": f"i{number}", "status": status, "score": score})
     with open(ledger.file, "a") as file:
         file.write('{"trial": 5, "id": "i5", "sta')
-    again = Ledger(ledger.file)
+    with pytest.warns(UserWarning, match=r"trials\.jsonl, line 6: not a whole record"):
+        again = Ledger(ledger.file)
     assert again.records == ledger.records
-    assert len(ledger.file.read_text().splitlines()) == 5
     assert again.best(bigger=True)["trial"] == 2
     assert again.best(bigger=False)["trial"] == 0
     assert [again.count(status) for status in ("done", "stopped", "failed")] == [3, 1, 1]
-    ledger.file.write_text("{}\n")
-    with pytest.raises(ValueError, match=r"trials\.jsonl, line 1 is no trial"):
-        Ledger(ledger.file)
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [(90, 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), ("1d", 86400)]
-)
-def test_durations(text, seconds):
-    assert parse_duration(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["2 hours", "0", "-3m", ""])
-def test_durations_that_are_none(text):
-    with pytest.raises(ValueError, match="time_budget must be like 90s, 30m, 2h or 1d, got"):
-        parse_duration(text)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,8 @@
 """What became of every trial: one JSON line each, appended as trials end."""
 
-import json
-import os
 from pathlib import Path
 
-from recbole_hill.files import atomic_path
+from recbole_hill.records import append_record, read_records
 
 DONE, STOPPED, FAILED = "done", "stopped", "failed"
 
@@ -16,30 +14,16 @@ class Ledger:
     ``score`` (best validation), ``epochs``, ``seconds``, ``error`` and ``settings``.
 
     Args:
-        file: Where; a line that a kill left half written is dropped.
+        file: Where.
     """
 
     def __init__(self, file: str | Path):
         self.file = Path(file)
-        text = self.file.read_text(encoding="utf-8") if self.file.is_file() else ""
-        whole = text[: text.rfind("\n") + 1]
-        self.records: dict[str, dict] = {}
-        for number, line in enumerate(whole.splitlines(), start=1):
-            try:
-                record = json.loads(line)
-                self.records[record["id"]] = record
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
-                raise ValueError(f"{self.file}, line {number} is no trial: {error!r}") from error
-        if whole != text:
-            with atomic_path(self.file) as temporary:
-                temporary.write_text(whole, encoding="utf-8")
+        self.records = read_records(self.file, "id")
 
     def append(self, record: dict) -> None:
         """Adds a trial that has ended, on the disk before it returns."""
-        with open(self.file, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_record(self.file, record)
         self.records[record["id"]] = record
 
     def best(self, bigger: bool) -> dict | None:

@@ -12,20 +12,9 @@ import ray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
+from recbole_hill.ray_session import start_ray
 from recbole_hill.tuning.ledger import DONE, FAILED, STOPPED
 from recbole_hill.tuning.trial import Trials, run_trial
-
-#: What Ray would do beside running trials: report home, change folders, write its own logs, and
-#: take Ctrl-C for itself.
-_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-}
-_OBJECT_STORE_BYTES = 128 * 2**20  # a trial gives back a few numbers
 
 
 @contextlib.contextmanager
@@ -36,23 +25,10 @@ def session(address: str | None, cpus: int) -> Iterator[None]:
         address: Of the cluster; None uses a session that this process has, or starts one.
         cpus: Of a session that is started.
     """
-    for key, value in _ENVIRONMENT.items():
-        os.environ.setdefault(key, value)
     if ray.is_initialized():
         yield
         return
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address:
-        ray.init(address=address, **quiet)
-    else:
-        ray.init(
-            "local",  # not whatever else runs on this machine
-            _node_ip_address="127.0.0.1",
-            include_dashboard=False,
-            num_cpus=cpus,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            **quiet,
-        )
+    start_ray(address, cpus, "a sweep")
     try:
         yield
     finally:

@@ -7,7 +7,6 @@ that a sweep goes on after any kill; ASHA's rungs then begin anew.
 import contextlib
 import fcntl
 import json
-import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from recbole_hill import quick_start, runs
 from recbole_hill.config import plain_settings
 from recbole_hill.files import atomic_path
 from recbole_hill.optional import require
+from recbole_hill.quantities import parse_duration
 from recbole_hill.tuning.ledger import DONE, FAILED, STOPPED, Ledger
 from recbole_hill.tuning.space import Space
 from recbole_hill.tuning.trial import Trials, remove_weights, trial_id
@@ -31,7 +31,6 @@ SWEEP = "sweep.yaml"
 TRIALS = "trials.jsonl"
 
 _DEFAULT_TRIALS = 20
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True)
@@ -133,19 +132,6 @@ def run_sweep(
         _write_best(common, best, config["valid_metric"], budget, command)
     records = _ranked(ledger, config["valid_metric_bigger"])
     return SweepResult(folder, config["valid_metric"], records, best, rows, budget, command)
-
-
-def parse_duration(text: float | str) -> float:
-    """Returns the seconds of ``90``, ``90s``, ``30m``, ``2h`` or ``1d``.
-
-    Raises:
-        ValueError: If it is none of these, or not above 0.
-    """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", str(text).strip())
-    seconds = float(found[1]) * _SECONDS[found[2]] if found else 0
-    if seconds <= 0:
-        raise ValueError(f"time_budget must be like 90s, 30m, 2h or 1d, got {text!r}")
-    return seconds
 
 
 def _require_ray() -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from recbole_hill.records import read_records
 from recbole_hill.report.comparison import definition_of
 from recbole_hill.report.document import MARKS, Line, Number, Table, is_better, ranked
 from recbole_hill.report.lines import (
@@ -71,21 +72,16 @@ def read_study(folder: str | Path) -> Study:
 
     Raises:
         FileNotFoundError: If it holds no study.
-        ValueError: If a file is not JSON, naming file and line, or there is no such table.
+        ValueError: If its description is not JSON, or there is no such table.
     """
     folder = Path(folder)
     about = folder / ABOUT
     if not about.is_file():
         raise FileNotFoundError(f"{folder} is not a study's folder: it has no {ABOUT}")
     described = _parsed(about.read_text(), f"{about}")
-    cells: dict[tuple[str, int], dict] = {}
-    file = folder / CELLS
-    text = file.read_text() if file.is_file() else ""
-    for number, line in enumerate(text.splitlines(keepends=True), start=1):
-        if not line.endswith("\n"):
-            break  # being written at this moment, or cut off by a crash: that cell is not done
-        cell = _parsed(line, f"{file}, line {number}")
-        cells[cell["row"], cell["seed"]] = cell  # a cell run again replaces itself
+    entries = read_records(folder / CELLS, "cell").values()
+    # With other settings it is another cell of the same row, and the last one counts.
+    cells = {(cell["row"], cell["seed"]): cell for cell in entries}
     definition = definition_of(str(described["table"]))
     return Study(folder, described, definition, tuple(cells.values()))
 

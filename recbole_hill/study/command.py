@@ -1,10 +1,10 @@
 """The ``table`` command, and ``report --dataset``: from arguments to a study and its report."""
 
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from recbole_hill.quantities import parse_duration, parse_mebibytes
 from recbole_hill.study.datasets import datasets_table
 from recbole_hill.study.estimate import History, past_rows
 from recbole_hill.study.ledger import CELLS
@@ -15,8 +15,6 @@ from recbole_hill.study.workers import LocalWorkers, RayWorkers
 
 #: Where rows of past runs are looked for, from the working folder, beside the studies.
 PAST = ("results", "saved")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_MIB = {"m": 1, "g": 1024}
 
 
 def run_table(
@@ -73,8 +71,8 @@ def run_table(
     for name, value in (("jobs", jobs), ("threads", threads)):
         if value < 1:
             raise ValueError(f"--{name} must be at least 1, got {value}")
-    budget = None if time_budget is None else quantity("time-budget", time_budget, _SECONDS)
-    memory_mib = None if memory is None else round(quantity("memory", memory, _MIB))
+    budget = None if time_budget is None else parse_duration(time_budget)
+    memory_mib = None if memory is None else parse_mebibytes(memory)
     studies = [
         plan(
             table,
@@ -122,26 +120,6 @@ def report_dataset(dataset: str, root: str = "studies", *, reference: str | None
         raise FileNotFoundError(f"{root}/ holds no study of {dataset}; run `table` first")
     for file in cells:
         _report(file.parent, reference)
-
-
-def quantity(name: str, text: str, units: dict[str, int]) -> float:
-    """Reads a number with a unit.
-
-    Args:
-        name: The option, for its error.
-        text: Such as 2h or 16g.
-        units: Factor by unit.
-
-    Raises:
-        ValueError: Naming option, text and units.
-    """
-    found = re.fullmatch(rf"(\d+(?:\.\d+)?)([{''.join(units)}])", text.strip().lower())
-    if not found or not float(found[1]):
-        raise ValueError(
-            f"--{name} must be a number and one of {', '.join(units)}, such as 2{list(units)[-1]}; "
-            f"got {text!r}"
-        )
-    return float(found[1]) * units[found[2]]
 
 
 def _whole_numbers(texts: Sequence[str]) -> list[int]:

@@ -46,15 +46,10 @@ class History:
     """
 
     def __init__(self, rows: Iterable[dict]):
-        runs = {}
-        for row in rows:
-            made = (
-                row["model"],
-                row["dataset"],
-                row["commit"],
-                str(row["settings"].get("run_dir")),
-            )
-            runs.setdefault((*made, row["seed"]), []).append(row)
+        runs: dict[tuple, list[dict]] = {}
+        for row in rows:  # the arms of a run have all their settings in common, its folder too
+            made = (row["model"], row["dataset"], row["commit"], row["seed"])
+            runs.setdefault((*made, json.dumps(row["settings"], sort_keys=True)), []).append(row)
         self._taken: dict[tuple[str, str], list[tuple[float, int, dict]]] = {}
         for (model, dataset, *_), arms in runs.items():
             seconds = sum(stage.get("seconds", 0) for stage in arms[0]["stages"].values())

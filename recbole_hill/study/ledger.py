@@ -2,12 +2,11 @@
 
 import contextlib
 import fcntl
-import json
-import os
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
+
+from recbole_hill.records import append_record, read_records
 
 CELLS = "cells.jsonl"
 RUNS = "runs"
@@ -30,39 +29,12 @@ class Ledger:
         self.file = self.folder / CELLS
 
     def entries(self) -> dict[str, dict]:
-        """Returns the last entry of each cell.
-
-        A line cut off by a kill is left out with a warning that names it: its cell runs again from
-        what its run's folder holds.
-        """
-        found = {}
-        if not self.file.exists():
-            return found
-        for number, line in enumerate(self.file.read_text().splitlines(), start=1):
-            if not line.strip():
-                continue
-            try:
-                entry = json.loads(line)
-                found[entry["cell"]] = entry
-            except (json.JSONDecodeError, KeyError, TypeError):
-                warnings.warn(
-                    f"{self.file}, line {number}: not a whole entry; left out", stacklevel=2
-                )
-        return found
+        """Returns the last entry of each cell."""
+        return read_records(self.file, "cell")
 
     def append(self, entry: dict) -> None:
-        """Adds an entry as one line that is on the disk when this returns."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        line = json.dumps(entry) + "\n"
-        with open(self.file, "ab+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if file.seek(0, os.SEEK_END):
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":  # a kill cut the last line off
-                    line = "\n" + line
-            file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        """Adds an entry."""
+        append_record(self.file, entry)
 
     def run_dir(self, cell_id: str) -> Path:
         """Returns the folder of a cell's run."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
+from recbole_hill.quantities import duration
 from recbole_hill.study.ledger import FAILED
 from recbole_hill.study.plan import Cell
 
@@ -77,20 +78,6 @@ class Progress:
         self._bar.set_postfix_str(
             f"about {duration(self.left())} left{failed}; running: {names or '-'}"
         )
-
-
-def duration(seconds: float) -> str:
-    """Returns seconds as people say them: 42 s, 3 min, 2 h 5 min, 3 d 4 h."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours} h {minutes} min"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h"
 
 
 def _first_metrics(entry: dict) -> str:

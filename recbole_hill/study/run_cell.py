@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import recbole_hill
+from recbole_hill.ray_session import checkout_path
 from recbole_hill.runs import CONFIG, ROWS
 from recbole_hill.study.ledger import DONE, FAILED, Ledger
 from recbole_hill.study.plan import Cell
@@ -128,9 +128,7 @@ def _train(
         Stopped: If ``stop`` said so.
     """
     log = folder.with_suffix(".log")
-    package = str(Path(recbole_hill.__file__).parent.parent)
-    paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    environment = {**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)}
+    environment = {**os.environ, **_ENVIRONMENT, "PYTHONPATH": checkout_path()}
     with open(log, "a") as output:
         at = output.tell()
         process = subprocess.Popen(

@@ -5,13 +5,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 
-from recbole_hill.optional import require
+from recbole_hill.ray_session import start_ray
 from recbole_hill.study.plan import Cell
 from recbole_hill.study.run_cell import run_cell
 
 #: How often Ray starts a cell again whose node or worker died.
 RETRIES = 3
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 class LocalWorkers:
@@ -73,28 +72,7 @@ class RayWorkers:
     """
 
     def __init__(self, address: str, jobs: int, threads: int, gpus: float = 0.0):
-        if address.rpartition(":")[0] in _LOOPBACK:
-            # Ray would look for a cluster on loopback at the machine's outer address instead. Read
-            # when Ray is imported; the name is of the systems where it is the default.
-            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        self._ray = require("ray", "ray[tune]", "--ray-address", extra="tune")
-        # Its workers find this checkout by the path, and need nothing that it would upload.
-        import recbole_hill
-
-        package = str(Path(recbole_hill.__file__).parent.parent)
-        paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-        options = {
-            "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(paths)}},
-            "log_to_driver": False,
-            "logging_level": "ERROR",
-        }
-        if address == "local":
-            options |= {
-                "num_cpus": jobs * threads,
-                "include_dashboard": False,
-                "_node_ip_address": "127.0.0.1",
-            }
-        self._ray.init(address=address, **options)
+        self._ray = start_ray(address, jobs * threads, "--ray_address")
         self._threads, self._gpus = threads, gpus
         self._tasks: dict[Future, object] = {}
 
