@@ -193,18 +193,34 @@ def test_arms_of_a_definition_are_shown_alone(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"protocol": "published"}, "BPR: rows of different protocol are never averaged"),
-        ({"versions": {"torch": "3"}}, "BPR: rows of different versions are never averaged"),
-        ({"commit": "xyz"}, "BPR: rows of different commit are never averaged: 'abc' and 'xyz'"),
-        ({"settings": {"seed": 2, "lr": 1}}, "BPR: rows of different learning_rate are never"),
         ({"data_sha256": "ff"}, "rows of different data_sha256 do not compare"),
         ({"metrics": {"recall@20": 0.1}}, "BPR: there is no metric 'ndcg@20'"),
     ],
 )
 def test_mixtures_are_refused(tmp_path, change, message):
-    cells = [cell("BPR", BOTH[:1]), cell("BPR", [{**BOTH[1], **change}])]
+    cells = [cell("CML", BOTH[:1]), cell("BPR", [{**BOTH[1], **change}])]
     with pytest.raises(ValueError, match=message):
         table_of(tmp_path, cells)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"protocol": "published"}, "protocol"),
+        ({"versions": {"torch": "3"}}, "versions"),
+        ({"commit": "xyz"}, "commit"),
+        ({"settings": {"seed": 2, "lr": 1}}, "learning_rate, lr"),
+    ],
+)
+def test_seeds_that_were_made_otherwise_are_left_out(tmp_path, change, what):
+    """A study that goes on after an update is reported: the last making of each row."""
+    cells = [cell("BPR", BOTH[:1]), cell("BPR", [{**BOTH[1], **change}])]
+    table = table_of(tmp_path, cells)
+    line = by_label(table)["BPR"]
+    assert line.numbers[0].values == (BOTH[1]["metrics"]["recall@20"],)
+    notes = "\n".join(table.notes)
+    assert f"**Left out**: BPR, seed 1, made with another {what} than the row's last" in notes
+    assert "Not run yet with seed 1: BPR" not in notes
 
 
 def test_rows_that_differ_are_told_apart_in_the_notes(tmp_path):

@@ -17,7 +17,7 @@ from recbole_hill.report.lines import (
     line_of,
     provenance_notes,
 )
-from recbole_hill.report.seeds import require_one_experiment
+from recbole_hill.report.seeds import identity, require_one_experiment
 
 ABOUT = "study.json"
 CELLS = "cells.jsonl"
@@ -38,12 +38,14 @@ class Study:
         about: ``study.json``: table, dataset, protocol, seeds, command.
         definition: The table's file of ``properties/table``.
         cells: The latest of every row and seed: row, seed, status, rows, error, run_dir.
+        aside: Cells that were made otherwise than their row's last one, and are in no table.
     """
 
     folder: Path
     about: dict
     definition: dict
     cells: tuple[dict, ...]
+    aside: tuple[dict, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -83,7 +85,21 @@ def read_study(folder: str | Path) -> Study:
     # With other settings it is another cell of the same row, and the last one counts.
     cells = {(cell["row"], cell["seed"]): cell for cell in entries}
     definition = definition_of(str(described["table"]))
-    return Study(folder, described, definition, tuple(cells.values()))
+    kept, aside = _of_one_making(list(cells.values()))
+    return Study(folder, described, definition, tuple(kept), tuple(aside))
+
+
+def _of_one_making(cells: list[dict]) -> tuple[list[dict], list[dict]]:
+    """Returns the cells that may be averaged with the last one of their row, and the others.
+
+    A study that goes on after its code, its libraries or its settings have changed holds both.
+    """
+    last = {cell["row"]: identity(cell["rows"][0]) for cell in cells if cell["status"] == "done"}
+    kept, aside = [], []
+    for cell in cells:
+        alike = cell["status"] != "done" or identity(cell["rows"][0]) == last[cell["row"]]
+        (kept if alike else aside).append(cell)
+    return kept, aside
 
 
 def _parsed(text: str, where: str) -> dict:
@@ -139,6 +155,7 @@ def study_table(study: Study, reference: str | None = None) -> Table:
         *difference_notes(lines),
         *footnotes.notes,
         *_failures(study),
+        *_set_aside(study),
         *_missing(study),
     ]
     return ranked(replace(table, notes=tuple(notes)))
@@ -239,9 +256,25 @@ def _failures(study: Study) -> list[str]:
     ]
 
 
+def _set_aside(study: Study) -> list[str]:
+    """Returns, per row, which seeds were made otherwise, and in what."""
+    notes = []
+    for name in dict.fromkeys(cell["row"] for cell in study.aside):
+        last = identity(next(c for c in study.done if c["row"] == name)["rows"][0])
+        seeds = [cell["seed"] for cell in study.aside if cell["row"] == name]
+        others = [identity(cell["rows"][0]) for cell in study.aside if cell["row"] == name]
+        keys = {k for other in others for k in {**last, **other} if other.get(k) != last.get(k)}
+        of_seeds = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+        notes.append(
+            f"**Left out**: {name}, {of_seeds}, made with another {', '.join(sorted(keys))} than "
+            "the row's last, and never averaged with it."
+        )
+    return notes
+
+
 def _missing(study: Study) -> list[str]:
     """Returns which cells the study is to have and has not, whole rows first."""
-    ran = {(cell["row"], cell["seed"]) for cell in study.cells}
+    ran = {(cell["row"], cell["seed"]) for cell in (*study.cells, *study.aside)}
     seeds = study.about["seeds"]
     names = dict.fromkeys([*study.definition["rows"], *_order(study)])
     absent: dict[tuple[int, ...], list[str]] = {}
