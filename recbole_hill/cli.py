@@ -497,6 +497,7 @@ def _explain(arguments) -> None:
 
 
 def _report(arguments) -> None:
+    _hush_libraries()
     from recbole_hill.report.seeds import read_rows, seeds_table
 
     if arguments.dataset:

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 import pandas
 import pytest
@@ -10,6 +11,7 @@ from recbole_hill.report.delimited import csv_table
 from recbole_hill.report.document import Line, Number, Table, inline
 from recbole_hill.report.latex import escape, latex
 from recbole_hill.report.markdown import markdown
+from recbole_hill.report.significance import PairedTest
 
 MADE = {
     "model": "HILL",
@@ -112,6 +114,19 @@ def test_notes_in_another_format_escape_code_and_stress_too():
         "a < `b < c` **d** *", lambda t: t.replace("<", "&lt;"), "({})".format, str.upper
     )
     assert found == "a &lt; (b &lt; c) D *"
+
+
+def test_csv_has_the_tests_over_users_and_over_seeds():
+    over_users = PairedTest(900, 0.01, 0.002, 0.003, (0.005, 0.015))
+    number = Number((0.2, 0.3), t_p=0.004, wilcoxon_p=0.006, users=over_users)
+    seeds = replace(over_users, n=2, t_p=0.4, wilcoxon_p=0.5)
+    lines = (Line("one", (number,)), Line("two", (replace(number, seeds=seeds),)))
+    table = Table("t", "model", ("recall@20",), lines, reference="BPR")
+    one, two = pandas.read_csv(io.StringIO(csv_table(table))).to_dict("records")
+    assert (one["mean_difference"], one["low"], one["high"]) == (0.01, 0.005, 0.015)
+    assert (one["t_p"], one["wilcoxon_p"]) == (0.004, 0.006)  # adjusted
+    assert pandas.isna(one["seeds_t_p"]) and pandas.isna(one["seeds_wilcoxon_p"])
+    assert (two["seeds_t_p"], two["seeds_wilcoxon_p"]) == (0.4, 0.5)
 
 
 def test_csv_is_read_back_by_pandas():

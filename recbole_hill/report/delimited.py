@@ -31,8 +31,13 @@ COLUMNS = (
     "published",
     "difference",
     "reference",
+    "mean_difference",
+    "low",
+    "high",
     "t_p",
     "wilcoxon_p",
+    "seeds_t_p",
+    "seeds_wilcoxon_p",
     "status",
     *MADE,
 )
@@ -42,8 +47,10 @@ def csv_table(table: Table) -> str:
     """Returns one record per line and metric.
 
     ``deviation`` is the sample standard deviation over ``n`` seeds, ``difference`` the relative one
-    to the published number, the p values are adjusted for the number of rows compared with
-    ``reference``. A row without numbers says why in ``status``; what is unknown is empty.
+    to the published number. ``mean_difference`` is that to ``reference`` over users, ``low`` and
+    ``high`` its 95 % bootstrap interval; ``t_p`` and ``wilcoxon_p`` are over users too, adjusted
+    for the number of rows compared, ``seeds_t_p`` and ``seeds_wilcoxon_p`` over seeds, as they are.
+    A row without numbers says why in ``status``; what is unknown is empty.
     """
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -62,6 +69,7 @@ def _record(table: Table, line: Line, metric: str, number: Number | str) -> dict
     record["seeds"] = " ".join(map(str, line.made.get("seeds", ())))
     if isinstance(number, str):
         return record | {"status": number, "n": 0}
+    low, high = number.users.interval if number.users else (None, None)
     return record | {
         "mean": number.mean,
         "deviation": number.deviation,
@@ -69,7 +77,12 @@ def _record(table: Table, line: Line, metric: str, number: Number | str) -> dict
         "published": number.published,
         "difference": number.difference,
         "reference": table.reference if number.t_p is not None else None,
+        "mean_difference": number.users.mean_difference if number.users else None,
+        "low": low,
+        "high": high,
         "t_p": number.t_p,
         "wilcoxon_p": number.wilcoxon_p,
+        "seeds_t_p": number.seeds.t_p if number.seeds else None,
+        "seeds_wilcoxon_p": number.seeds.wilcoxon_p if number.seeds else None,
         "status": "done",
     }

@@ -1,9 +1,15 @@
 """A report's table as data, which every format renders: Markdown, LaTeX, CSV, HTML."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import mean, stdev
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from recbole_hill.report.significance import PairedTest
 
 #: Metrics of which less is better.
 LESS_IS_BETTER = ("ne", "logloss", "rmse", "mae", "averagepopularity", "giniindex")
@@ -22,6 +28,8 @@ class Number:
         published: What a paper printed for it.
         t_p: p value of the paired t test against the reference line, adjusted; None if not tested.
         wilcoxon_p: The same of Wilcoxon's test.
+        users: The paired test over users behind them, with its bootstrap interval.
+        seeds: The paired test over the seeds' means; None for fewer than two common seeds.
     """
 
     values: tuple[float, ...]
@@ -30,6 +38,8 @@ class Number:
     published: float | None = None
     t_p: float | None = None
     wilcoxon_p: float | None = None
+    users: PairedTest | None = None
+    seeds: PairedTest | None = None
 
     @property
     def mean(self) -> float:
@@ -75,7 +85,7 @@ class Line:
     """
 
     name: str
-    numbers: tuple["Number | str", ...]
+    numbers: tuple[Number | str, ...]
     arm: str = ""
     facts: tuple[str, ...] = ()
     note: int | None = None
@@ -173,7 +183,7 @@ def ranked(table: Table) -> Table:
     return replace(table, lines=tuple(lines))
 
 
-def _ranked_column(metric: str, cells: list["Number | str"]) -> list["Number | str"]:
+def _ranked_column(metric: str, cells: list[Number | str]) -> list[Number | str]:
     shown = [round(c.mean, c.digits) if isinstance(c, Number) else None for c in cells]
     distinct = set(shown) - {None}
     ahead = {v: sum(is_better(metric, other, v) for other in distinct) for v in distinct}

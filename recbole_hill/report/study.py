@@ -358,7 +358,13 @@ def _with_p(line: Line, table: Table, found: dict) -> Iterable["Number | str"]:
     for metric, number in zip(table.metrics, line.numbers, strict=True):
         tested = found.get((line.label, metric))
         if tested is not None:
-            number = replace(number, t_p=tested.adjusted_t_p, wilcoxon_p=tested.adjusted_wilcoxon_p)
+            number = replace(
+                number,
+                t_p=tested.adjusted_t_p,
+                wilcoxon_p=tested.adjusted_wilcoxon_p,
+                users=tested.users,
+                seeds=tested.seeds,
+            )
         yield number
 
 

@@ -101,7 +101,7 @@ def _number(table: Table, number: Number | str, source: str) -> Iterable[str]:
         spread = f' <span class="spread{absent}">± {deviation or value}</span>'
     if table.has_marks:
         mark = f'<span class="mark">{number.mark}</span>'
-    tip = "" if number.t_p is None else f' title="adjusted p {number.t_p:.3g}"'
+    tip = "" if number.t_p is None else f' title="{escape(_tested(number))}"'
     yield (
         f'<td class="{kind}" data-key="{number.mean!r}"{tip}>'
         f'<span class="value">{value}</span>{mark}{spread}</td>'
@@ -129,3 +129,15 @@ def _key(fact: str) -> str:
         return repr(float(first))
     except ValueError:
         return escape("" if fact == "–" else fact)
+
+
+def _tested(number: Number) -> str:
+    """Returns what the tests say of a number, for the pointer."""
+    said = f"adjusted p {number.t_p:.3g}"
+    if number.users:
+        low, high = number.users.interval
+        difference = number.users.mean_difference
+        said += f", difference {difference:+.4f} [{low:+.4f}, {high:+.4f}] over users"
+    if number.seeds:
+        said += f", p {number.seeds.t_p:.3g} over {number.seeds.n} seeds"
+    return said
