@@ -23,7 +23,6 @@ def test_measured_and_printed_side_by_side(in_tmp, capsys):
 
 
 def test_the_papers_datasets_by_default(in_tmp):
-    names = [
-        line.split(" | ")[0] for line in datasets_table("2").splitlines() if "| here |" in line
-    ]
+    lines = [line.split(" | ") for line in datasets_table("2").splitlines()]
+    names = [cells[0] for cells in lines if cells[1:2] == ["here"]]
     assert names == ["| gowalla", "| yelp2018", "| amazon-book"]
