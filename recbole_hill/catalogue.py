@@ -409,6 +409,13 @@ CATALOGUE = (
         'Recommendation." in SIGIR 2025.',
     ),
     (
+        "SpectralMF",
+        f"{_BASELINES}.spectralmf:SpectralMF",
+        "own",
+        'After Yifei Shen et al. "How Powerful is Graph Convolution for Recommendation?" in '
+        "CIKM 2021.",
+    ),
+    (
         "EASE",
         f"{_BASELINES}.ease:EASE",
         "own, for RecBole's",

@@ -24,7 +24,8 @@ def built(tiny_path, tmp_path_factory):
         config = HillConfig(name, "tiny", None, {**settings, "topk": [5], **_NDCG5, **changes})
         model = build_model(config, load_data(config))
         model.fit_once()
-        return model, model.matrix.toarray().astype(np.float64)
+        matrix = model.history if name == "SpectralMF" else model.matrix
+        return model, matrix.toarray().astype(np.float64)
 
     return build
 
@@ -134,6 +135,26 @@ def test_ease(built):
     np.fill_diagonal(expected, 0)
     close(model.weights, expected)
     close(scores(model), matrix @ expected)
+
+
+@pytest.mark.parametrize(("response", "degree"), [(0.0, 0.4), (2.0, 0.5), (1.0, 0.0)])
+def test_spectral_mf_is_the_filter_cut_to_its_rank(built, response, degree):
+    settings = {"embedding_size": 5, "response_power": response, "degree_power": degree}
+    model, matrix = built("SpectralMF", svd_iterations=30, **settings)
+    smoothing, degrees = dense_parts(matrix)
+    values, vectors = np.linalg.eigh(smoothing)  # of N^T N: squared singular values
+    leading, basis = values[-5:], vectors[:, -5:]
+    ideal = (basis * leading ** (response / 2)) @ basis.T
+    users, items = (table.detach().numpy() for table in model.user_item_embeddings())
+    close(users @ items.T, matrix @ with_degrees(ideal, degrees, degree))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"embedding_size": 48}, {"embedding_size": 0}, {"svd_iterations": -1}]
+)
+def test_spectral_mf_names_bad_settings(built, changes):
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        built("SpectralMF", **{"embedding_size": 5, **changes})
 
 
 def test_pop_counts_users_and_draws_nothing(built):

@@ -195,6 +195,7 @@ MODELS = {
     "BSPM-EM": (0.7, {"ideal_rank": 4, "sharpen_time": 1.0}),
     "ChebyCF": (0.7, {"ideal_rank": 4}),
     "EASE": (0.6, {"reg_weight": 10.0}),
+    "SpectralMF": (0.6, {"embedding_size": 4}),
     "Pop": (0.1, {}),  # the same list for both kinds of users
     # -- end of closed forms and filters
 }

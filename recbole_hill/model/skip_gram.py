@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from recbole_hill.model.factorization import MatrixFactorization
+from recbole_hill.model.fitted_tables import FittedTables
 from recbole_hill.model.losses import unit
 from recbole_hill.optional import require
 
@@ -16,19 +15,16 @@ _SECONDS_BETWEEN_REPORTS = 30
 _AT_LEAST = {"window": 1, "skip_gram_negatives": 0, "skip_gram_passes": 1, "workers": 1}
 
 
-class SkipGramModel(MatrixFactorization):
+class SkipGramModel(FittedTables):
     """Tables that one fit of a skip-gram fills; a subclass says what the sentences are.
-
-    The run's one epoch is the fit. What it found stands in the two tables, so that a run is loaded
-    without fitting again, and a backbone fitted like this is fine-tuned by HILL with BPR.
 
     gensim repeats itself only with one worker; nothing of it depends on ``PYTHONHASHSEED``.
 
-    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s (for fine-tuning
-    only), ``window``, ``skip_gram_negatives`` (0: hierarchical softmax), ``negative_power`` (of a
-    token's count, in drawing negatives), ``skip_gram_passes``, ``skip_gram_learning_rate``,
-    ``workers``, ``score``: the user's with the item's input vector, as ``dot`` or ``cosine``, or
-    ``context``, the dot with the item's output vector.
+    Settings: :class:`~recbole_hill.model.fitted_tables.FittedTables`'s, ``window``,
+    ``skip_gram_negatives`` (0: hierarchical softmax), ``negative_power`` (of a token's count, in
+    drawing negatives), ``skip_gram_passes``, ``skip_gram_learning_rate``, ``workers``, ``score``:
+    the user's with the item's input vector, as ``dot`` or ``cosine``, or ``context``, the dot with
+    the item's output vector.
 
     What the skip-gram itself models is ``context``: how likely the item is near the user. Two input
     vectors are alike if they have the same contexts; the nearest ones of a user and of an item are
@@ -52,7 +48,6 @@ class SkipGramModel(MatrixFactorization):
                 "score: context needs skip_gram_negatives >= 1, got 0: the hierarchical softmax "
                 "has no output vectors of items"
             )
-        self.seed = config["seed"]
         self.word2vec = {
             "vector_size": config["embedding_size"],
             "window": config["window"],
@@ -63,21 +58,6 @@ class SkipGramModel(MatrixFactorization):
             "workers": config["workers"],
         }
         self.passes = config["skip_gram_passes"]
-        self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
-
-    def fit(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Returns user vectors (U, D) and item vectors (I, D), zero where train says nothing."""
-        raise NotImplementedError
-
-    @torch.no_grad()
-    def fit_once(self) -> None:
-        """Fits unless that is done; the trainer's one epoch."""
-        if self.fitted:
-            return
-        users, items = self.fit(np.random.default_rng(self.seed))
-        self.user_embedding.weight.copy_(torch.from_numpy(users))
-        self.item_embedding.weight.copy_(torch.from_numpy(items))
-        self.fitted.fill_(True)
 
     def skip_gram(self, sentences: "Sentences", n_tokens: int) -> tuple[np.ndarray, np.ndarray]:
         """Fits word2vec's skip-gram.
