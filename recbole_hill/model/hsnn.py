@@ -55,11 +55,19 @@ class HSNN(LabelledModel):
     3.2.3). A linear ensemble adds a layer's logits to those of the layers above; each layer's
     ensemble has a loss of its own (Eq. 4), whose bias calibrates it.
 
+    Jointly learnt, the index follows the item layer's embeddings, which the item layer's own loss
+    moves (section 3.2.3, gradient flow), and its nodes learn from the node layers' losses. Back
+    into the items' embeddings, over the attention, no gradient goes by default
+    (``index_gradient``): at its final temperature the attention multiplies a gradient by up to a
+    thousand (twice alpha) where an item lies between two nodes, and that noise drowns what the
+    item layer has to learn.
+
     Settings: ``hsnn_layers`` (sizes and numbers of nodes, coarsest first; the last is the items'),
     ``index_learning`` (``joint`` | ``em`` | ``separate``), ``index_direction``, ``index_alpha``,
     ``index_alpha_power``, ``index_epochs``, ``index_warmup_epochs``, ``index_weight``,
-    ``index_balance``, ``index_balance_batches``, ``em_epochs``, ``item_epochs``, ``aux_weight``,
-    ``beam_width``, and those of :class:`~recbole_hill.model.labelled.LabelledModel`.
+    ``index_balance``, ``index_balance_batches``, ``index_gradient``, ``em_epochs``,
+    ``item_epochs``, ``aux_weight``, ``beam_width``, and those of
+    :class:`~recbole_hill.model.labelled.LabelledModel`.
     """
 
     def __init__(self, config, dataset):
@@ -77,6 +85,9 @@ class HSNN(LabelledModel):
                 f"index_learning {self.index_learning} builds bottom_up; index_direction "
                 f"{direction} is for joint"
             )
+        share = config["index_gradient"]
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+            raise ValueError(f"index_gradient must be a number in 0..1, got {share!r}")
         self.settings = config
         self.tokens = Ids.of(dataset).items
         n_tasks, dim = len(self.tasks), config["embedding_size"]
@@ -172,8 +183,9 @@ class HSNN(LabelledModel):
             codes = self.codes[:, (items - 1).to(self.codes.device)]
             nodes = zip(self.learner.nodes, codes, strict=True)
             return [book[code] for book, code in nodes], vectors.new_zeros(())
-        weight = self.learner.weight()
-        found = self.learner(vectors)
+        weight, share = self.learner.weight(), self.settings["index_gradient"]
+        # The same vectors; of the gradient that comes back, a share goes on.
+        found = self.learner(share * vectors + (1 - share) * vectors.detach())
         balance = self.settings["index_balance"] * found.balance
         return found.at_depth, weight * (found.reconstruction + balance)
 
