@@ -46,6 +46,7 @@ LAYERS = {
     "index_alpha_power": 2.0,
     "index_balance": 0.1,
     "index_warmup_epochs": 1,
+    "index_gradient": 0.0,
 }
 
 
@@ -70,6 +71,23 @@ def test_gains_are_paired_by_seed_and_costs_relative():
     assert cells[2][3] == "-1.00 %" and cells[3][3] == "0.00 %"
     assert [line[8] for line in cells] == ["1.0", "5.0", "2.0", "2.0"]
     assert [line[1] for line in cells] == ["2", "2", "1", "1"]
+
+
+def test_a_row_says_what_gradient_went_through_its_index():
+    old = {key: value for key, value in LAYERS.items() if key != "index_gradient"}
+    rows = [
+        row("HSNN", **LAYERS),
+        row("HSNN", **LAYERS | {"index_gradient": 0.25}),
+        row("HSNN", **old),
+        row("HSNN", **old | {"index_learning": "separate"}),
+    ]
+    names = [line.split("|")[1].strip() for line in serving_table(rows).splitlines()[2:6]]
+    assert [name.removeprefix("HSNN L on 30 nodes, S") for name in names] == [
+        "",
+        "; gradient through the index 0.25",
+        "; gradient through the index 1",
+        "; index separate",
+    ]
 
 
 def test_rows_that_do_not_belong_are_refused():

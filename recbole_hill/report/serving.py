@@ -109,4 +109,7 @@ def _name(row: dict) -> str:
     ):
         if not settings[key]:
             changes.append(f"without {what}")
+    # Rows from before there was the setting let all of the gradient through.
+    if made["index_learning"] == "joint" and (share := settings.get("index_gradient", 1.0)):
+        changes.append(f"gradient through the index {share:g}")
     return "; ".join([name, *changes])
