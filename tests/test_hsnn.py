@@ -6,6 +6,7 @@ import torch
 
 from recbole_hill.config import HillConfig
 from recbole_hill.data.splits import load_data
+from recbole_hill.data.tasks import label_matrix
 from recbole_hill.model.hsnn import layers_of
 from recbole_hill.quick_start import build_model, run
 from recbole_hill.retrieval.network import ExhaustiveSearch
@@ -170,6 +171,55 @@ def test_a_share_of_the_gradient_goes_through_the_index_into_the_items(path, tmp
     added = found[1.0] - found[0.0]
     assert added.norm() > 0.1 * found[0.0].norm()
     torch.testing.assert_close(found[0.25], found[0.0] + 0.25 * added, rtol=1e-4, atol=1e-6)
+
+
+def test_own_losses_leave_the_item_layer_alone_and_fit_the_ensemble(path, tmp_path):
+    """The item layer's gradient is its own loss's; the ensemble's is logistic regression's."""
+    config = HillConfig("HSNN", "log", None, settings(path, run_dir=str(tmp_path)))
+    data = load_data(config)
+    model = build_model(config, data)
+    rows, item_layer = data.train._dataset.inter_feat, list(model.blocks[-1].parameters())
+    model.item_layer_loss(rows).backward()
+    alone = [parameter.grad.clone() for parameter in item_layer]
+    model.zero_grad()
+    model.start_index(10)
+    said, ensemble = [], model.ensemble
+    model.ensemble = lambda layer, logits: (said.append(logits), ensemble(layer, logits))[1]
+    mixture = model.mixtures[-1]
+    with torch.no_grad():
+        mixture.weights.copy_(torch.tensor([[0.5, 0.1], [0.7, 0.2]]))
+    model.calculate_loss(rows).backward()
+    for parameter, expected in zip(item_layer, alone, strict=True):
+        torch.testing.assert_close(parameter.grad, expected)
+    node, item = said[-1]
+    labels = label_matrix(rows, model.tasks)
+    wrong = (0.5 * node[:, 0] + 0.7 * item[:, 0]).sigmoid() - labels[:, 0]
+    expected = torch.stack([(wrong * node[:, 0]).mean(), (wrong * item[:, 0]).mean()])
+    torch.testing.assert_close(mixture.weights.grad[:, 0], expected, rtol=1e-4, atol=1e-6)
+    wrong = (0.1 * node[:, 1] + 0.2 * item[:, 1]).sigmoid() - labels[:, 1]
+    torch.testing.assert_close(mixture.bias.grad[1], 0.5 * wrong.mean(), rtol=1e-4, atol=1e-6)
+
+
+def test_through_the_ensemble_a_layer_learns_what_is_left_over(path, tmp_path):
+    """The logits' gradient is the ensemble's error, by the layer's weight in it."""
+    made = settings(path, run_dir=str(tmp_path), layer_loss="ensemble")
+    config = HillConfig("HSNN", "log", None, made)
+    model = build_model(config, load_data(config))
+    said = [torch.randn(5, 2, requires_grad=True) for _ in range(2)]
+    labels = torch.tensor([[1.0, 0], [0, 0], [1, 1], [0, 0], [1, 0]])
+    with torch.no_grad():
+        model.mixtures[1].weights.copy_(torch.tensor([[0.5, 0.1], [0.7, 0.2]]))
+    model._layer_loss(1, said, labels).backward()
+    wrong = (0.5 * said[0][:, 0] + 0.7 * said[1][:, 0]).sigmoid() - labels[:, 0]
+    torch.testing.assert_close(said[0].grad[:, 0], 0.5 * wrong / 5)
+    torch.testing.assert_close(said[1].grad[:, 0], 0.7 * wrong / 5)
+
+
+def test_a_bad_layer_loss_is_named(path):
+    config = HillConfig("HSNN", "log", None, settings(path, layer_loss="both"))
+    data = load_data(config)
+    with pytest.raises(ValueError, match="layer_loss must be one of own, ensemble, got 'both'"):
+        build_model(config, data)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, True, "all"])
