@@ -46,6 +46,8 @@ LAYERS = {
     "index_alpha_power": 2.0,
     "index_balance": 0.1,
     "index_warmup_epochs": 1,
+    "index_gradient": 0.0,
+    "layer_loss": "own",
 }
 
 
@@ -69,7 +71,27 @@ def test_gains_are_paired_by_seed_and_costs_relative():
     assert cells[0][3] == "–" and cells[1][3].startswith("-4.00 ± 1.41")  # -5 % and -3 %
     assert cells[2][3] == "-1.00 %" and cells[3][3] == "0.00 %"
     assert [line[8] for line in cells] == ["1.0", "5.0", "2.0", "2.0"]
+    other = serving_table([*rows[:2], row("EBR") | {"commit": "d"}])
+    assert "commit c, d" in other and "commit c, d" not in "\n".join(lines)
     assert [line[1] for line in cells] == ["2", "2", "1", "1"]
+
+
+def test_a_row_says_what_gradients_went_through_index_and_ensemble():
+    new = ("index_gradient", "layer_loss")
+    old = {key: value for key, value in LAYERS.items() if key not in new}
+    rows = [
+        row("HSNN", **LAYERS),
+        row("HSNN", **LAYERS | {"index_gradient": 0.25}),
+        row("HSNN", **old),
+        row("HSNN", **old | {"index_learning": "separate"}),
+    ]
+    names = [line.split("|")[1].strip() for line in serving_table(rows).splitlines()[2:6]]
+    assert [name.removeprefix("HSNN L on 30 nodes, S") for name in names] == [
+        "",
+        "; gradient through the index 0.25",
+        "; learnt through the ensemble; gradient through the index 1",
+        "; index separate; learnt through the ensemble",
+    ]
 
 
 def test_rows_that_do_not_belong_are_refused():

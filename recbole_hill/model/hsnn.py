@@ -26,6 +26,7 @@ from recbole_hill.model.monn.sizes import Size, size_of
 from recbole_hill.retrieval.network import BLOCK_PAIRS, LayeredSearch
 
 INDEX_LEARNING = ("joint", "em", "separate")
+LAYER_LOSSES = ("own", "ensemble")
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,25 @@ class HSNN(LabelledModel):
     embedding: while training the pseudo item that the item's attention makes of the nodes (LTI,
     Algorithm 1), in serving the node's own. Its interaction tower looks at the user's and the
     node's embeddings beside the features in common, and is drawn to the item layer's (section
-    3.2.3). A linear ensemble adds a layer's logits to those of the layers above; each layer's
-    ensemble has a loss of its own (Eq. 4), whose bias calibrates it.
+    3.2.3). A layer's linear ensemble weighs its logits and those of the layers above, and its bias
+    calibrates them. There is a supervised loss per layer (Eq. 4): by default of its network's own
+    logits, beside which the ensemble is fitted without moving the networks (``layer_loss`` own).
+    If the networks learn through the ensemble instead (``ensemble``), a layer learns what those
+    above it leave over on rows that they have been fitted to.
+
+    Jointly learnt, the index follows the item layer's embeddings, which the item layer's own loss
+    moves (section 3.2.3, gradient flow), and its nodes learn from the node layers' losses. Back
+    into the items' embeddings, over the attention, no gradient goes by default
+    (``index_gradient``): at its final temperature the attention multiplies a gradient by up to a
+    thousand (twice alpha) where an item lies between two nodes, and that noise drowns what the
+    item layer has to learn.
 
     Settings: ``hsnn_layers`` (sizes and numbers of nodes, coarsest first; the last is the items'),
     ``index_learning`` (``joint`` | ``em`` | ``separate``), ``index_direction``, ``index_alpha``,
     ``index_alpha_power``, ``index_epochs``, ``index_warmup_epochs``, ``index_weight``,
-    ``index_balance``, ``index_balance_batches``, ``em_epochs``, ``item_epochs``, ``aux_weight``,
-    ``beam_width``, and those of :class:`~recbole_hill.model.labelled.LabelledModel`.
+    ``index_balance``, ``index_balance_batches``, ``index_gradient``, ``em_epochs``,
+    ``item_epochs``, ``aux_weight``, ``layer_loss``, ``beam_width``, and those of
+    :class:`~recbole_hill.model.labelled.LabelledModel`.
     """
 
     def __init__(self, config, dataset):
@@ -76,6 +88,13 @@ class HSNN(LabelledModel):
             raise ValueError(
                 f"index_learning {self.index_learning} builds bottom_up; index_direction "
                 f"{direction} is for joint"
+            )
+        share = config["index_gradient"]
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+            raise ValueError(f"index_gradient must be a number in 0..1, got {share!r}")
+        if config["layer_loss"] not in LAYER_LOSSES:
+            raise ValueError(
+                f"layer_loss must be one of {', '.join(LAYER_LOSSES)}, got {config['layer_loss']!r}"
             )
         self.settings = config
         self.tokens = Ids.of(dataset).items
@@ -135,7 +154,7 @@ class HSNN(LabelledModel):
         return self.calculate_loss(interaction)
 
     def loss_of(self, users: Tensor, items: Tensor, context: Encoded, labels: Tensor) -> Tensor:
-        """One cross-entropy per layer (Eq. 4), the index's losses and the auxiliary one."""
+        """A supervised loss per layer (Eq. 4), the index's losses and the auxiliary one."""
         users, items = users.cpu(), items.cpu()
         if not self.indexed:
             return self.cross_entropy(self._item_layer(users, items, context, items)[0], labels)
@@ -150,13 +169,21 @@ class HSNN(LabelledModel):
             of_nodes = block.item(stand_in) + added.view(len(items), *_shape(block.size))
             logits, interaction = block.judge(users, stand_in, of_users, of_nodes, context, items)
             said.append(logits)
-            loss = loss + self.cross_entropy(self.ensemble(layer, said), labels)
+            loss = loss + self._layer_loss(layer, said, labels)
             if self.matches[layer] is not None:
                 matched = self.matches[layer](interaction.flatten(1))
                 target = item_interaction.detach().flatten(1)
                 loss = loss + self.settings["aux_weight"] * mse_loss(matched, target)
         said.append(of_item)
-        return loss + self.cross_entropy(self.ensemble(self.n_node_layers, said), labels)
+        return loss + self._layer_loss(self.n_node_layers, said, labels)
+
+    def _layer_loss(self, layer: int, said: Sequence[Tensor], labels: Tensor) -> Tensor:
+        """Returns a layer's supervised loss, given the logits of layers 0..layer, each (B, T)."""
+        if self.settings["layer_loss"] == "ensemble":
+            return self.cross_entropy(self.ensemble(layer, said), labels)
+        at_rest = [logits.detach() for logits in said]
+        fit = self.cross_entropy(self.ensemble(layer, at_rest), labels)
+        return self.cross_entropy(said[-1], labels) + fit
 
     def _item_layer(
         self, users: Tensor, items: Tensor, context: Encoded, left_out: Tensor | None
@@ -172,8 +199,9 @@ class HSNN(LabelledModel):
             codes = self.codes[:, (items - 1).to(self.codes.device)]
             nodes = zip(self.learner.nodes, codes, strict=True)
             return [book[code] for book, code in nodes], vectors.new_zeros(())
-        weight = self.learner.weight()
-        found = self.learner(vectors)
+        weight, share = self.learner.weight(), self.settings["index_gradient"]
+        # The same vectors; of the gradient that comes back, a share goes on.
+        found = self.learner(share * vectors + (1 - share) * vectors.detach())
         balance = self.settings["index_balance"] * found.balance
         return found.at_depth, weight * (found.reconstruction + balance)
 
@@ -362,11 +390,15 @@ class HSNN(LabelledModel):
 
 
 class _Mixture(nn.Module):
-    """The linear ensemble: a weight per layer and task, and a bias per task."""
+    """The linear ensemble: a weight per layer and task, and a bias per task.
+
+    It begins as the last layer's own judgement.
+    """
 
     def __init__(self, n_layers: int, n_tasks: int):
         super().__init__()
-        self.weights = nn.Parameter(torch.full((n_layers, n_tasks), 1 / n_layers))
+        of_layers = torch.arange(n_layers) == n_layers - 1
+        self.weights = nn.Parameter(of_layers.float().unsqueeze(1).repeat(1, n_tasks))
         self.bias = nn.Parameter(torch.zeros(n_tasks))
 
     def forward(self, said: Sequence[Tensor]) -> Tensor:

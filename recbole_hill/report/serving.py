@@ -58,7 +58,8 @@ def serving_table(rows: list[dict]) -> str:
     lines += [
         "| " + " | ".join(_cells(name, group, towers)) + " |" for name, group in groups.items()
     ]
-    first = {**rows[0], "model": "Models"}
+    commits = ", ".join(dict.fromkeys(row["commit"] for row in rows))
+    first = {**rows[0], "model": "Models", "commit": commits}
     return "\n".join([*lines, "", *how_made(first, sorted({row["seed"] for row in rows}))])
 
 
@@ -109,4 +110,9 @@ def _name(row: dict) -> str:
     ):
         if not settings[key]:
             changes.append(f"without {what}")
+    # Rows from before there were these two settings let all of the gradient through.
+    if settings.get("layer_loss", "ensemble") == "ensemble":
+        changes.append("learnt through the ensemble")
+    if made["index_learning"] == "joint" and (share := settings.get("index_gradient", 1.0)):
+        changes.append(f"gradient through the index {share:g}")
     return "; ".join([name, *changes])
