@@ -1,42 +1,31 @@
-"""A whole epoch of matrix factorisation under BPR."""
+"""Training steps of matrix factorisation under BPR."""
 
 import torch
 from recbole.data.interaction import Interaction
 from rows import jobs
 from rows.row import Row, require_close
 
-CURVE = 30
+STEPS, CURVE = 100, 30
 
 
 class BPREpoch(Row):
-    """An epoch in RecBole's loop; ours writes its resumable state, too."""
+    """Steps of an epoch: loader, negatives, loss, gradient and Adam."""
 
-    what = "BPR epoch, batch 2048"
+    what = f"BPR epoch, batch 2048 ({STEPS} of its steps)"
     beside = "RecBole's BPR"
     at_least = 2.0
 
     def prepare(self) -> None:
         """Builds both with one negative a positive."""
-        self.theirs = jobs.recboles(self.setting, "recbole.BPR", train_batch_size=2048)
-        same = {
-            "n_negatives": 1,
-            "reject_positives": True,
-            "positive_order": "interaction",
-            "reg_weight": 0.0,
-            "train_batch_size": 2048,
-            "clip_grad_norm": None,
-            "init_std": 0.1,
-        }
-        self.own = jobs.ours(self.setting, "BPR", **same)
-        self.own.trainer._begin_stage("backbone", self.own.data.train)
+        self.theirs, self.own = jobs.recboles_bpr(self.setting), jobs.bpr(self.setting)
 
     def ours(self):
-        """Trains our epoch."""
-        return self.own.trainer._train_epoch(self.own.data.train, 0)
+        """Takes our steps."""
+        self.own.steps(STEPS)
 
     def peer(self):
-        """Trains RecBole's epoch."""
-        return self.theirs.trainer._train_epoch(self.theirs.data.train, 0)
+        """Takes RecBole's steps."""
+        self.theirs.steps(STEPS)
 
     def check(self) -> str:
         """Compares the loss curves of the same batches from the same weights, then the tables."""
@@ -70,19 +59,14 @@ class BPREpoch(Row):
 
 
 def _curve(job, batches) -> torch.Tensor:
-    losses, inner = [], job.model.calculate_loss
-
-    def noted(batch):
-        loss = inner(batch)
-        losses.append(loss.detach())
-        return loss
-
-    super(type(job.trainer), job.trainer)._train_epoch  # RecBole's loop is what runs below
-    job.trainer.model.train()
+    losses = []
+    job.model.train()
     for batch in batches:
         job.trainer.optimizer.zero_grad()
-        noted(batch).backward()
+        loss = job.model.calculate_loss(batch)
+        loss.backward()
         job.trainer.optimizer.step()
+        losses.append(loss.detach())
     return torch.stack(losses)
 
 

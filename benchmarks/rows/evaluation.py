@@ -8,9 +8,7 @@ from recbole.data.dataloader import FullSortEvalDataLoader
 from rows import jobs
 from rows.row import Row, require_close
 
-from recbole_hill.model.factorization import MatrixFactorization
-
-USERS = 4000
+USERS = 2000
 
 
 class Evaluation(Row):
@@ -21,17 +19,17 @@ class Evaluation(Row):
 
     def prepare(self) -> None:
         """Builds both with one set of vectors: the spread of trained ones, not their values."""
-        self.own = jobs.ours(self.setting, "BPR")
+        self.own = jobs.bpr(self.setting)
         n_items = self.own.data.dataset.item_num
         # RecBole's default is 4096, fewer than there are items: a user a batch.
         batch = 4096 if self.users_per_batch == 1 else self.users_per_batch * n_items
-        self.theirs = jobs.recboles(self.setting, "recbole.BPR", eval_batch_size=batch)
+        self.theirs = jobs.recboles_bpr(self.setting)
         torch.manual_seed(0)
         for name in ("user_embedding", "item_embedding"):
             table = torch.randn_like(getattr(self.own.model, name).weight) * 0.1
             for job in (self.own, self.theirs):
                 getattr(job.model, name).weight.data.copy_(table)
-        assert isinstance(self.own.model, MatrixFactorization)
+        self.theirs.config["eval_batch_size"] = batch
         self.loaders = [_sample(job) for job in (self.own, self.theirs)]
         for job in (self.own, self.theirs):
             job.trainer.eval_collector.data_collect(job.data.train)

@@ -98,6 +98,27 @@ def recboles_lightgcn(setting: Setting) -> Job:
 
 
 @cache
+def recboles_bpr(setting: Setting) -> Job:
+    """Returns RecBole's own BPR."""
+    return recboles(setting, "recbole.BPR", train_batch_size=2048)
+
+
+@cache
+def bpr(setting: Setting) -> Job:
+    """Returns our BPR with what RecBole's does: one negative, no L2 term, no bound."""
+    same = {
+        "n_negatives": 1,
+        "reject_positives": True,
+        "positive_order": "interaction",
+        "reg_weight": 0.0,
+        "clip_grad_norm": None,
+        "init_std": 0.1,
+        "train_batch_size": 2048,
+    }
+    return ours(setting, "BPR", **same)
+
+
+@cache
 def nescl(setting: Setting) -> Job:
     """Returns NESCL past its warm-up."""
     job = ours(setting, "NESCL", train_batch_size=4096)
