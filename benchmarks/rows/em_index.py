@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import faiss
 import torch
-from rows.row import Row
-from rows.spectral import item_vectors
 from searchers import Setting as Searched
 
 from recbole_hill.index.hierarchy import squared_distances
+from rows.row import Row
+from rows.spectral import item_vectors
 
 
 class EMIndex(Row):

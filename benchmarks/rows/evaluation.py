@@ -5,6 +5,7 @@ from copy import copy
 import numpy as np
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader
+
 from rows import jobs
 from rows.row import Row, require_close
 

@@ -2,6 +2,7 @@
 
 import torch
 from recbole.data.interaction import Interaction
+
 from rows import jobs
 from rows.row import Row, largest_difference, require_close
 

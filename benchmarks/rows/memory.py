@@ -2,11 +2,10 @@
 
 from unittest.mock import patch
 
+from recbole_hill.model import nescl
 from rows import jobs
 from rows.nescl_epoch import compare_losses, plainly
 from rows.row import Row
-
-from recbole_hill.model import nescl
 
 
 class Memory(Row):

@@ -2,11 +2,11 @@
 
 import numpy as np
 import torch
-from rows import jobs
-from rows.row import Row
 from scipy.stats import chisquare
 
 from recbole_hill.data.sampling import InteractionSampler
+from rows import jobs
+from rows.row import Row
 
 
 class Negatives(Row):

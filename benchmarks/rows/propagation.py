@@ -1,10 +1,10 @@
 """Graph propagation, forward and backward."""
 
 import torch
-from rows import jobs
-from rows.row import Row, largest_difference, require_close
 
 from recbole_hill.data.graph import InteractionGraph, propagate
+from rows import jobs
+from rows.row import Row, largest_difference, require_close
 
 
 class Propagation(Row):
@@ -56,9 +56,9 @@ class Propagation(Row):
         copying = min(self.cost(lambda: copied.copy_(started)) for _ in range(3))
         bandwidth = 2 * 256 / copying
         return (
-            f"Propagation reads {gathered:,.0f} MiB of rows and entries ({least:,.0f} MiB if every "
-            f"row were read once a product) at {gathered / seconds:,.0f} MiB/s; copying large arrays "
-            f"runs at {bandwidth:,.0f} MiB/s (read and written) on one core."
+            f"Propagation reads {gathered:,.0f} MiB of rows and entries ({least:,.0f} MiB if each "
+            f"row were read once a product) at {gathered / seconds:,.0f} MiB/s; copying large "
+            f"arrays runs at {bandwidth:,.0f} MiB/s (read and written) on one core."
         )
 
 

@@ -4,9 +4,10 @@ from functools import cache
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.sparse.linalg import svds
+
 from rows import jobs
 from rows.row import Setting
-from scipy.sparse.linalg import svds
 
 
 @cache

@@ -5,13 +5,13 @@ import time
 from pathlib import Path
 
 import torch
-from rows import jobs
-from rows.row import Row, largest_difference, require_close
-from rows.spectral import item_vectors
 
 from recbole_hill.adapt.finetune import TestTimeTraining
 from recbole_hill.hill_trainer import item_tokens, train_history
 from recbole_hill.index.em import learn_index
+from rows import jobs
+from rows.row import Row, largest_difference, require_close
+from rows.spectral import item_vectors
 
 STEPS = 2
 #: A finished run of the backbone on Gowalla, for its number of epochs.

@@ -9,7 +9,6 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
-
 #: Bytes of the table that tells most pairs outside the train set apart, at most: 64 MiB.
 _LARGEST_FILTER = 2**26
 

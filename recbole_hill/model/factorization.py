@@ -10,7 +10,6 @@ from recbole_hill.model.base import EmbeddingModel
 from recbole_hill.model.fit_once import train_matrix
 from recbole_hill.model.losses import bpr, squared_l2
 
-
 #: Up to so many negatives a positive, their vectors are gathered whole.
 FEW = 4
 
