@@ -123,3 +123,41 @@ def _legend(figure, axis) -> None:
 def _write(figure, path: Path) -> None:
     for suffix in (".svg", ".png"):
         figure.savefig(path.with_suffix(suffix), dpi=150)
+
+
+def write_growth_of_training(rows: list[dict], path: Path) -> None:
+    """Draws the epoch's time and the peak memory against interactions, batch and D.
+
+    Args:
+        rows: As benchmarks/growth.py measures them: ``interactions``, ``batch``, ``dim``,
+            ``epoch`` (s) and ``mib``.
+        path: Where to write, without a suffix.
+    """
+    figure, axes = _figure(3, width=13)
+    usual = {key: min(rows, key=lambda row: abs(row[key] - value))[key] for key, value in USUAL}
+    middle = sorted({row["interactions"] for row in rows})
+    usual["interactions"] = middle[len(middle) // 2]
+    panels = zip(axes, ("interactions", "batch", "dim"), strict=True)
+    for axis, key in panels:
+        others = [name for name in usual if name != key]
+        shown = [row for row in rows if all(row[name] == usual[name] for name in others)]
+        shown.sort(key=lambda row: row[key])
+        values = [row[key] for row in shown]
+        for name, label, colour in GROWING:
+            costs = [row[name] for row in shown]
+            axis.plot(values, costs, color=colour, marker="o", linewidth=2, label=label)
+        axis.set(xscale="log", yscale="log", xlabel=f"{key} (log scale)")
+        axis.set_xticks(values, [f"{value:,}" for value in values])
+        axis.xaxis.set_minor_formatter("")
+        axis.yaxis.set_major_formatter("{x:,g}")
+    axes[0].set_ylabel("seconds, MiB (log scale)")
+    _legend(figure, axes[0])
+    _write(figure, path)
+
+
+#: What the two axes that a panel does not show stand at.
+USUAL = (("batch", 2048), ("dim", 64))
+GROWING = (
+    ("epoch", "processor seconds of an epoch", "#D55E00"),
+    ("mib", "peak memory, MiB", "#0072B2"),
+)

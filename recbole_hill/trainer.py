@@ -25,6 +25,7 @@ from recbole_hill.config import plain_settings
 from recbole_hill.continuous import OldRun, take_over
 from recbole_hill.data.ids import Ids
 from recbole_hill.data.splits import note_data
+from recbole_hill.evaluation.collector import TopListCollector
 from recbole_hill.files import atomic_path
 from recbole_hill.learning_rate import LearningRateRule
 
@@ -86,6 +87,7 @@ class RunTrainer(Trainer):
         config["checkpoint_dir"] = config["run_dir"]
         with _without_tensorboard():
             super().__init__(config, model)
+        self.eval_collector = TopListCollector(config)
         self.run_dir = Path(config["run_dir"])
         self.tensorboard = SummaryWriter(str(self.run_dir / "tensorboard"))
         self.saved_model_file = str(self.run_dir / BEST)

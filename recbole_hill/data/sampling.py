@@ -9,6 +9,9 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
+#: Bytes of the table that tells most pairs outside the train set apart, at most: 64 MiB.
+_LARGEST_FILTER = 2**26
+
 
 class InteractionSampler(nn.Module):
     """Draws from a train set: items that a user has not, or users with one of their items.
@@ -32,7 +35,13 @@ class InteractionSampler(nn.Module):
         full = np.flatnonzero(counts >= self.n_items - 1)
         if len(full):
             raise ValueError(f"user {full[0]} has every item: there is no negative to draw")
+        # A byte for every remainder of the keys: 0 where no pair of the train set has it, which a
+        # drawn pair's remainder mostly shows at once. At 16 bytes a pair it mistakes 6 % of them.
+        size = min(_LARGEST_FILTER, 1 << (16 * max(1, len(keys)) - 1).bit_length())
+        possible = np.zeros(size, dtype=bool)
+        possible[keys & (size - 1)] = True
         for name, array in {
+            "possible": possible,
             "keys": keys.astype(np.int64),
             "starts": matrix.indptr[:-1].astype(np.int64),
             "counts": counts,
@@ -42,7 +51,16 @@ class InteractionSampler(nn.Module):
 
     def has(self, users: Tensor, items: Tensor) -> Tensor:
         """Returns whether each pair is in the train set, in the broadcast shape of the two."""
-        wanted = users * self.n_items + items
+        shape = torch.broadcast_shapes(users.shape, items.shape)
+        last = len(self.possible) - 1
+        remainder = ((users * self.n_items) & last).int() + items.int()
+        found = self.possible.index_select(0, (remainder & last).flatten()).view(shape)
+        unclear = found.nonzero(as_tuple=True)
+        users, items = (ids.expand(shape)[unclear] for ids in (users, items))
+        found[unclear] = self._in_train(users * self.n_items + items)
+        return found
+
+    def _in_train(self, wanted: Tensor) -> Tensor:
         place = torch.searchsorted(self.keys, wanted).clamp_max(len(self.keys) - 1)
         return self.keys[place] == wanted
 
@@ -85,4 +103,6 @@ class InteractionSampler(nn.Module):
         return users, self.keys[self.starts[users] + place] % self.n_items
 
     def _uniform(self, shape) -> Tensor:
-        return torch.randint(1, self.n_items, shape, device=self.keys.device)
+        # In 32 bits, which is faster and draws the same numbers.
+        dtype = torch.int32 if self.n_items < 2**31 else torch.int64
+        return torch.randint(1, self.n_items, shape, dtype=dtype, device=self.keys.device).long()

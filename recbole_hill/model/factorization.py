@@ -10,6 +10,9 @@ from recbole_hill.model.base import EmbeddingModel
 from recbole_hill.model.fit_once import train_matrix
 from recbole_hill.model.losses import bpr, squared_l2
 
+#: Up to so many negatives a positive, their vectors are gathered whole.
+FEW = 4
+
 
 class DeviceSampling:
     """A mixin, before a RecBole model: draws negatives, and if asked positives, on the device.
@@ -75,6 +78,8 @@ class MatrixFactorization(SampledModel):
     ) -> Tensor:
         """The loss of a draw: user (B,), positive (B,) and negative (B, n) ids."""
         loss = self.ranking_loss(users, items, user, positive, negative)
+        if not self.reg_weight:
+            return loss
         return loss + self.reg_weight * self.batch_l2(user, positive, negative)
 
     def ranking_loss(
@@ -87,7 +92,11 @@ class MatrixFactorization(SampledModel):
         ids: Tensor | None = None,
     ) -> Tensor:
         """BPR of a draw, without the L2 term."""
-        query = users[user]
+        query = F.embedding(user, users)
+        if negative.shape[1] <= FEW:  # a single gather has a single dense gradient
+            drawn = torch.cat((positive.unsqueeze(1), negative), 1)
+            scores = scores_of(query, F.embedding(drawn, items))
+            return bpr(scores[:, :1], scores[:, 1:])
         scores = (query * items[positive]).sum(1, keepdim=True)
         return bpr(scores, SampledScores.apply(query, items, negative))
 

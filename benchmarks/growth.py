@@ -1,0 +1,140 @@
+"""How an epoch's time and memory grow with interactions, batch and dimensions.
+
+    python benchmarks/growth.py [--interactions=100000,1000000,10000000] [--steps=3] [--threads=1]
+
+Graphs are made: degrees of users and items by a power law. Measured are training steps of LightGCN
+as this package makes them: propagation, pairs and negatives drawn on the device, BPR, gradient and
+fused Adam. Prints a Markdown table, and writes it with a plot beside --output.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from plots import write_growth_of_training
+from tqdm import tqdm
+
+from recbole_hill.data.graph import InteractionGraph, propagate
+from recbole_hill.data.sampling import InteractionSampler
+from recbole_hill.files import atomic_path
+from recbole_hill.model.losses import bpr
+
+#: Interactions of a user and of an item on average, about Gowalla's.
+PER_USER, PER_ITEM = 27, 20
+LAYERS = 3
+
+
+def made_graph(n: int, seed: int = 0) -> sp.csr_matrix:
+    """Draws about n interactions of n / 27 users with n / 20 items, popular ones more often."""
+    rng = np.random.default_rng(seed)
+    sides = []
+    for size in (n // PER_USER, n // PER_ITEM):
+        weights = np.cumsum((np.arange(size) + 10.0) ** -0.7)
+        drawn = np.searchsorted(weights / weights[-1], rng.random(n)).clip(max=size - 1)
+        sides.append(rng.permutation(size)[drawn] + 1)  # 0 is the padding
+    shape = (n // PER_USER + 1, n // PER_ITEM + 1)
+    matrix = sp.csr_matrix((np.ones(n, dtype=np.float32), sides), shape=shape)
+    matrix.data[:] = 1
+    return matrix
+
+
+def measure(n: int, batch: int, dim: int, n_steps: int) -> dict:
+    """Times training steps on a made graph, after one that is not timed.
+
+    Args:
+        n: Interactions.
+        batch: B.
+        dim: D.
+        n_steps: Steps to time.
+
+    Returns:
+        The settings, processor seconds of a step (median) and of an epoch, and peak MiB above what
+        was resident before the graph was made.
+    """
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # the peak is what is resident now
+    before = _status("VmHWM")
+    matrix = made_graph(n)
+    graph, sampler = InteractionGraph(matrix), InteractionSampler(matrix)
+    adjacency = graph.normalized()
+    torch.manual_seed(0)
+    table = torch.nn.Parameter(torch.randn(len(graph), dim) * 0.01)
+    optimizer = torch.optim.Adam([table], lr=1e-3, fused=True)
+    spent = []
+    for _ in range(n_steps + 1):
+        started = time.process_time()
+        nodes = propagate(adjacency, table, LAYERS, with_ego=True)
+        users, items = sampler.positives(batch)
+        negatives = sampler.negatives(users, 1, reject=True)[:, 0]
+        query = nodes[users]
+        scores = [(query * nodes[graph.n_users + ids]).sum(1) for ids in (items, negatives)]
+        optimizer.zero_grad()
+        bpr(*scores).backward()
+        optimizer.step()
+        spent.append(time.process_time() - started)
+    step = float(np.median(spent[1:]))
+    return {
+        "interactions": matrix.nnz,
+        "batch": batch,
+        "dim": dim,
+        "step": step,
+        "epoch": step * -(-matrix.nnz // batch),
+        "mib": (_status("VmHWM") - before) / 1024,
+    }
+
+
+def _status(name: str) -> int:
+    """Returns a line of the kernel's account of this process, in KiB."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(name))
+
+
+def table(rows: list[dict]) -> str:
+    """Returns the rows as a Markdown table."""
+    lines = [
+        "| interactions | batch | D | s / step | s / epoch | peak MiB |",
+        "|--:|--:|--:|--:|--:|--:|",
+    ]
+    for row in rows:
+        cells = [f"{row['interactions']:,}", f"{row['batch']:,}", str(row["dim"])]
+        cells += [f"{row['step']:.3f}", f"{row['epoch']:,.0f}", f"{row['mib']:,.0f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Reads the command line, measures, prints and writes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--interactions", default="100000,1000000,10000000")
+    parser.add_argument("--batches", default="2048,8192,32768", help="at the middle size")
+    parser.add_argument("--dims", default="32,64,128", help="at the middle size")
+    parser.add_argument("--steps", type=int, default=3, help="steps to time (3)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (1)")
+    parser.add_argument("--output", default="results/growth.md")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    sizes, batches, dims = (
+        [int(part) for part in text.split(",")]
+        for text in (options.interactions, options.batches, options.dims)
+    )
+    middle = sizes[len(sizes) // 2]
+    wanted = [(size, 2048, 64) for size in sizes]
+    wanted += [(middle, batch, 64) for batch in batches] + [(middle, 2048, dim) for dim in dims]
+    wanted = sorted(set(wanted))
+    rows = [measure(*setting, options.steps) for setting in tqdm(wanted, unit="setting")]
+    page = table(rows)
+    output = Path(options.output)
+    with atomic_path(output) as temporary:
+        temporary.write_text(f"{page}\n")
+    write_growth_of_training(rows, output.with_suffix(""))
+    print(page)
+
+
+if __name__ == "__main__":
+    main()
