@@ -96,3 +96,12 @@ def test_unit_keeps_zero_rows_and_passes_gradcheck():
     zero = torch.zeros(2, 3, requires_grad=True)
     unit(zero).sum().backward()
     assert (unit(zero) == 0).all() and (zero.grad == 0).all()
+
+
+@pytest.mark.parametrize("length", [1e-13, 1e-20, 1e-30, 1e-38])
+def test_a_row_that_only_an_l2_term_has_moved_does_not_become_nan(length):
+    """The padding row under Adam: its gradient would hold 1 / norm^2."""
+    row = torch.full((1, 4), length / 2, requires_grad=True)
+    unit(row).sum().backward()
+    assert (unit(row) == 0).all() and (row.grad == 0).all()
+    torch.testing.assert_close(unit(torch.full((1, 4), 1e-9)), torch.full((1, 4), 0.5))

@@ -76,8 +76,12 @@ def cosine_contrastive(
     return (F.relu(1 - positive) + weight * F.relu(negative - margin).mean(1)).mean()
 
 
+#: As in ``torch.nn.functional.normalize``.
+_LEAST_NORM = 1e-12
+
+
 def unit(x: Tensor) -> Tensor:
-    """Scales rows to length 1 and leaves zero rows (dropped nodes) zero, in gradient too.
+    """Scales rows to length 1; rows of length 0 (dropped nodes), or nearly, become 0, in gradient too.
 
     Args:
         x: Shape (N, D).
@@ -87,7 +91,8 @@ def unit(x: Tensor) -> Tensor:
     """
     norm = x.norm(dim=1, keepdim=True)
     # Of the norms alone, (N, 1): a `where` over the rows is several passes over a whole table.
-    present = norm > 0
+    # A row that nothing but an L2 term moves ends near zero, where 1 / norm^2 is no float any more.
+    present = norm > _LEAST_NORM
     return x * torch.where(present, torch.where(present, norm, 1.0).reciprocal(), 0.0)
 
 
