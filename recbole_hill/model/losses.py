@@ -81,7 +81,7 @@ _LEAST_NORM = 1e-12
 
 
 def unit(x: Tensor) -> Tensor:
-    """Scales rows to length 1; rows of length 0 (dropped nodes), or nearly, become 0, in gradient too.
+    """Scales rows to length 1; rows of (nearly) length 0, dropped nodes, are 0, in gradient too.
 
     Args:
         x: Shape (N, D).
