@@ -88,8 +88,8 @@ def table(found: dict[str, list[dict]], options: argparse.Namespace, load: float
         f"{machine(options.threads)}. Costs are seconds of the processor, ours and the peer's "
         "taken in turns in one process (a row's median, and of the ratios the smallest and "
         f"largest); the machine did other work meanwhile (load {load:.1f}), which these seconds "
-        "hardly see, though caches and memory are shared. `at least` is the peer's cost over ours, `at most` "
-        "ours over the peer's. A row whose two sides disagree in value fails instead of appearing.",
+        "hardly see, though caches and memory are shared. `at least` is the peer's cost over "
+        "ours, `at most` ours over the peer's. A row whose two sides disagree in value fails instead of appearing.",
         "",
         "```bash",
         f"python benchmarks/run.py --dataset={options.dataset} --repeats={options.repeats} "

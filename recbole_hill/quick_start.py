@@ -60,6 +60,7 @@ def run(
     Raises:
         ValueError: For settings or files that do not fit, naming them.
     """
+    runs.commit()  # of the code that is loaded now, whatever becomes of the checkout meanwhile
     if resume:
         overrides = {**runs.read_config(Path(resume)), **(overrides or {}), "run_dir": resume}
     config = HillConfig(model, dataset, config_files, overrides)

@@ -1,6 +1,7 @@
 """A run's folder: its name, its log, and what stands on every row that it prints."""
 
 import contextlib
+import functools
 import json
 import logging
 import platform
@@ -122,8 +123,13 @@ def device_name(device) -> str:
     return f"cpu, {torch.get_num_threads()} threads"
 
 
+@functools.cache
 def commit() -> str | None:
-    """Returns this checkout's commit, marked if it has changes; None outside a checkout."""
+    """Returns this checkout's commit, marked if it has changes; None outside a checkout.
+
+    It is that of the first call: a run asks when it starts, since what is pulled or edited while
+    it trains is not what it runs.
+    """
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], **_QUIET).stdout.strip()
