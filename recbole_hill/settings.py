@@ -72,6 +72,7 @@ class HillSettings:
     index_warmup_epochs: float
     index_start_epoch: int
     index_revive: bool
+    index_gradient: float
     index_precision: str
     interest_source: str
     interest_top_k: int
@@ -112,8 +113,9 @@ class HillSettings:
         for key, least in _AT_LEAST.items():
             if not _is_number(values[key]) or values[key] < least:
                 raise ValueError(f"{key} must be a number >= {least}, got {values[key]!r}")
-        if not _is_number(values["average_weight"]) or not 0 <= values["average_weight"] <= 1:
-            raise ValueError(f"average_weight must be in [0, 1], got {values['average_weight']!r}")
+        for key in ("average_weight", "index_gradient"):
+            if not _is_number(values[key]) or not 0 <= values[key] <= 1:
+                raise ValueError(f"{key} must be in [0, 1], got {values[key]!r}")
 
         nodes = _sequence("nodes_per_depth", values["nodes_per_depth"])
         for size in nodes:

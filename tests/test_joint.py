@@ -205,6 +205,24 @@ def test_gradients_reach_the_item_embeddings_through_the_nodes(tiny_path, tmp_pa
     assert all(nodes.grad.abs().sum() > 0 for nodes in model.learner.nodes)
 
 
+def test_a_share_of_the_gradient_reaches_the_item_embeddings(tiny_path, tmp_path):
+    """The loss is the same; users, whose vectors no node stands between, learn as before."""
+    found = []
+    for share in (1.0, 0.25, 0.0):
+        changes = {"backbone": "LightGCN", "index_gradient": share}
+        model, batch, _ = model_and_batch(tiny_path, tmp_path, **changes)
+        users, items = (x.detach().requires_grad_() for x in model.user_item_embeddings())
+        torch.manual_seed(1)
+        loss = model.index_loss(users, items, batch)
+        loss.backward()
+        found.append((loss.item(), users.grad, items.grad))
+    whole, quarter, none = found
+    assert whole[0] == pytest.approx(quarter[0]) == pytest.approx(none[0])
+    torch.testing.assert_close(quarter[2], 0.25 * whole[2])
+    assert whole[2].abs().max() > 0 and none[2].abs().max() == 0
+    torch.testing.assert_close(none[1], whole[1])
+
+
 def test_each_trick_switches_off_alone(tiny_path, tmp_path):
     """Table 4: temperature schedule, balance, warm-up."""
 

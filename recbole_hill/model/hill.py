@@ -161,7 +161,9 @@ class HILL(EmbeddingModel):
         negative = drawn[torch.randint_like(item, len(drawn))].unsqueeze(1)
         present_users, user = torch.unique(user, return_inverse=True)
         users, weight = users[present_users], s.index_weight * self.learner.weight()
-        learnt = self.learner(items[present])
+        # The same vectors; of the index's gradient a share goes on to them.
+        share = s.index_gradient
+        learnt = self.learner(share * items[present] + (1 - share) * items[present].detach())
         # BPR where a model has no loss of pairs' scores (ENMF, NESCL's contrast, RecBole's own).
         ranking_loss = getattr(self.backbone, "ranking_loss", super().ranking_loss)
         rows = user, positive, negative, present
