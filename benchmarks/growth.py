@@ -10,6 +10,8 @@ fused Adam. Prints a Markdown table, and writes it with a plot beside --output.
 import argparse
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -118,7 +120,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (1)")
     parser.add_argument("--output", default="results/growth.md")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
     sizes, batches, dims = (
         [int(part) for part in text.split(",")]
         for text in (options.interactions, options.batches, options.dims)
@@ -127,7 +128,16 @@ def main() -> None:
     wanted = [(size, 2048, 64) for size in sizes]
     wanted += [(middle, batch, 64) for batch in batches] + [(middle, 2048, dim) for dim in dims]
     wanted = sorted(set(wanted))
-    rows = [measure(*setting, options.steps) for setting in tqdm(wanted, unit="setting")]
+    # A process for each: memory that one setting has left behind would hide the next one's.
+    with ProcessPoolExecutor(
+        1,
+        mp_context=get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(options.threads,),
+        max_tasks_per_child=1,
+    ) as fresh:
+        found = [fresh.submit(measure, *setting, options.steps) for setting in wanted]
+        rows = [each.result() for each in tqdm(found, unit="setting")]
     page = table(rows)
     output = Path(options.output)
     with atomic_path(output) as temporary:
