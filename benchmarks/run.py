@@ -2,7 +2,7 @@
 
     python benchmarks/run.py [--rows=propagation,evaluation] [--dataset=gowalla] [--repeats=5]
 
-Ours and the peer take turns in one process, after a turn that is not counted; costs are seconds of
+Ours and the peer take turns in one process, the first of which does not count; costs are seconds of
 the processor (all threads together), so that other work on the machine hardly changes them. Rows
 measured before stay in the table, from the JSON file beside it, each with its date and commit.
 """
@@ -53,7 +53,8 @@ def measure(row: Row, repeats: int) -> dict:
     """
     row.prepare()
     checked = row.check()
-    row.cost(row.ours), row.cost(row.peer)
+    if row.warm_up:
+        row.cost(row.ours), row.cost(row.peer)
     pairs = []
     for _ in range(repeats):
         pairs.append((row.cost(row.ours), row.cost(row.peer)))
