@@ -10,6 +10,8 @@ fused Adam. Prints a Markdown table, and writes it with a plot beside --output.
 import argparse
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -108,6 +110,29 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def outlook(rows: list[dict], n: int = 100_000_000) -> str:
+    """Says what the largest size measured means for n interactions, by proportion."""
+    row = max(rows, key=lambda row: row["interactions"])
+    times = n / row["interactions"]
+    step, steps = row["step"] * times, -(-n // row["batch"])
+    # Per entry and product a column, a value and a row of D floats; twice the interactions, there
+    # and back.
+    read = 2 * n * 2 * LAYERS * (12 + 4 * row["dim"]) / 2**30
+    return (
+        f"What limits {n:,} interactions is the propagation that every step repeats. In "
+        f"proportion to the largest size above, a step would take {step:,.0f} s (it reads "
+        f"{read:,.0f} GiB of rows and entries, from memory, not from cache) and an epoch of "
+        f"{steps:,} steps of batch {row['batch']:,} {step * steps / 86400:,.0f} days on one core; "
+        f"memory would be {row['mib'] * times / 1024:,.0f} GiB. A step costs nearly the same "
+        "whatever the batch, so that the batch has to grow with the graph, and the products have "
+        "to run where memory is fast. Several processes on one model (DDP) would each repeat the "
+        "whole propagation, and save nothing unless the graph is divided among them: what goes "
+        "side by side at this size is seeds and models, a machine each (`table --ray-address`). A "
+        "model without a graph (MF-SSM, BPR) reads only its batch's rows and the optimiser's "
+        "tables."
+    )
+
+
 def main() -> None:
     """Reads the command line, measures, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -118,7 +143,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (1)")
     parser.add_argument("--output", default="results/growth.md")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
     sizes, batches, dims = (
         [int(part) for part in text.split(",")]
         for text in (options.interactions, options.batches, options.dims)
@@ -127,8 +151,22 @@ def main() -> None:
     wanted = [(size, 2048, 64) for size in sizes]
     wanted += [(middle, batch, 64) for batch in batches] + [(middle, 2048, dim) for dim in dims]
     wanted = sorted(set(wanted))
-    rows = [measure(*setting, options.steps) for setting in tqdm(wanted, unit="setting")]
-    page = table(rows)
+    # A process for each: memory that one setting has left behind would hide the next one's.
+    with ProcessPoolExecutor(
+        1,
+        mp_context=get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(options.threads,),
+        max_tasks_per_child=1,
+    ) as fresh:
+        found = [fresh.submit(measure, *setting, options.steps) for setting in wanted]
+        rows = [each.result() for each in tqdm(found, unit="setting")]
+    about = (
+        "Training steps of LightGCN on made graphs, 3 layers, processor seconds "
+        f"({options.threads} thread(s)), on a machine that did other work; peak memory is above "
+        "what Python and its libraries take.\n\n```bash\npython benchmarks/growth.py\n```"
+    )
+    page = "\n\n".join(("# How training grows", about, table(rows), outlook(rows)))
     output = Path(options.output)
     with atomic_path(output) as temporary:
         temporary.write_text(f"{page}\n")

@@ -138,6 +138,8 @@ def write_growth_of_training(rows: list[dict], path: Path) -> None:
     middle = sorted({row["interactions"] for row in rows})
     usual["interactions"] = middle[len(middle) // 2]
     panels = zip(axes, ("interactions", "batch", "dim"), strict=True)
+    costs = [row[name] for row in rows for name, *_ in GROWING]
+    limits = 10 ** np.floor(np.log10(min(costs))), 10 ** np.ceil(np.log10(max(costs)))
     for axis, key in panels:
         others = [name for name in usual if name != key]
         shown = [row for row in rows if all(row[name] == usual[name] for name in others)]
@@ -146,7 +148,7 @@ def write_growth_of_training(rows: list[dict], path: Path) -> None:
         for name, label, colour in GROWING:
             costs = [row[name] for row in shown]
             axis.plot(values, costs, color=colour, marker="o", linewidth=2, label=label)
-        axis.set(xscale="log", yscale="log", xlabel=f"{key} (log scale)")
+        axis.set(xscale="log", yscale="log", xlabel=f"{key} (log scale)", ylim=limits)
         axis.set_xticks(values, [f"{value:,}" for value in values])
         axis.xaxis.set_minor_formatter("")
         axis.yaxis.set_major_formatter("{x:,g}")

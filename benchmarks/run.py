@@ -2,7 +2,7 @@
 
     python benchmarks/run.py [--rows=propagation,evaluation] [--dataset=gowalla] [--repeats=5]
 
-Ours and the peer take turns in one process, after a turn that is not counted; costs are seconds of
+Ours and the peer take turns in one process, the first of which does not count; costs are seconds of
 the processor (all threads together), so that other work on the machine hardly changes them. Rows
 measured before stay in the table, from the JSON file beside it, each with its date and commit.
 """
@@ -33,6 +33,13 @@ from tqdm import tqdm
 from recbole_hill.files import atomic_path
 from recbole_hill.runs import commit
 
+ABOUT = """\
+Costs are seconds of the processor, ours and the peer's taken in turns in one process (a row's \
+median, and of the ratios the smallest and largest); the machine did other work meanwhile (load \
+{load:.1f}), which these seconds do not count, though it takes caches and memory. `at least` is \
+the peer's cost over ours, `at most` ours over the peer's. A row whose two sides disagree in value \
+fails instead of appearing."""
+
 
 def measure(row: Row, repeats: int) -> dict:
     """Prepares, checks and measures one row.
@@ -46,7 +53,8 @@ def measure(row: Row, repeats: int) -> dict:
     """
     row.prepare()
     checked = row.check()
-    row.cost(row.ours), row.cost(row.peer)
+    if row.warm_up:
+        row.cost(row.ours), row.cost(row.peer)
     pairs = []
     for _ in range(repeats):
         pairs.append((row.cost(row.ours), row.cost(row.peer)))
@@ -85,11 +93,7 @@ def table(found: dict[str, list[dict]], options: argparse.Namespace, load: float
     lines = [
         "# Speed and memory beside the peers",
         "",
-        f"{machine(options.threads)}. Costs are seconds of the processor, ours and the peer's "
-        "taken in turns in one process (a row's median, and of the ratios the smallest and "
-        f"largest); the machine did other work meanwhile (load {load:.1f}), which these seconds "
-        "hardly see, though caches and memory are shared. `at least` is the peer's cost over "
-        "ours, `at most` ours over the peer's. A row whose two sides disagree in value fails instead of appearing.",
+        f"{machine(options.threads)}. {ABOUT.format(load=load)}",
         "",
         "```bash",
         f"python benchmarks/run.py --dataset={options.dataset} --repeats={options.repeats} "

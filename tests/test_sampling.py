@@ -73,3 +73,17 @@ def test_repeated_entries_count_once():
 def test_a_user_with_every_item_is_refused():
     with pytest.raises(ValueError, match="user 1 has every item"):
         InteractionSampler(sp.csr_matrix([[0, 0, 0], [0, 1, 1]]))
+
+
+@pytest.mark.parametrize("shapes", [((9, 1), (9, 50)), ((9, 1), (50,)), ((40,), (40,)), ((), (7,))])
+def test_has_in_any_shapes_however_much_the_filter_mistakes(shapes):
+    rng = np.random.default_rng(1)
+    dense = rng.random((40, 70)) < 0.3
+    dense[0], dense[:, 0] = False, False
+    sampler = InteractionSampler(sp.csr_matrix(dense))
+    sampler.possible[::3] = True  # a filter that mistakes many more
+    users = torch.from_numpy(rng.integers(0, 40, shapes[0]))
+    items = torch.from_numpy(rng.integers(0, 70, shapes[1]))
+    expected = torch.from_numpy(dense)[users, items]
+    assert torch.equal(sampler.has(users, items), expected)
+    assert expected.any() and not expected.all()

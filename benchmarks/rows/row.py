@@ -38,6 +38,8 @@ class Row:
     at_least: ClassVar[float | None] = None
     at_most: ClassVar[float | None] = None
     limit: ClassVar[float | None] = None
+    #: False where the check has done a long turn of both sides already.
+    warm_up = True
 
     def __init__(self, setting: Setting):
         self.setting = setting
