@@ -40,7 +40,7 @@ class Package(Imports):
 
     what = "`import recbole_hill`"
     beside = "`import recbole`"
-    at_most = 1.1
+    at_most = 1.0
     starts = 20
 
     def ours(self):
