@@ -78,6 +78,7 @@ def _study(number: int, study: Study, table: Table) -> str:
 
 def _header(study: Study, table: Table) -> str:
     made = [line.made for line in table.lines if line.made]
+    seeds = sorted({seed for each in made for seed in each["seeds"]})  # of those planned, the run
     protocols = list(dict.fromkeys(each["protocol"] for each in made))
     protocols = protocols or [study.about["protocol"]]
     badges = [f'<span class="badge">{escape(name)}</span>' for name in protocols]
@@ -86,7 +87,7 @@ def _header(study: Study, table: Table) -> str:
     facts = [
         ("data", _joined(f"{each['dataset']} (SHA-256 {each['data_sha256']})" for each in made)),
         ("protocol", "; ".join(f"{name}: {PROTOCOLS.get(name, name)}" for name in protocols)),
-        ("seeds", ", ".join(map(str, study.about["seeds"]))),
+        ("seeds", ", ".join(map(str, seeds))),
         ("split seed", _joined(each["split_seed"] for each in made)),
         ("commit", _joined(each["commit"] for each in made)),
         ("versions", _versions(made)),
@@ -98,11 +99,10 @@ def _header(study: Study, table: Table) -> str:
     if command:
         listed += f"<dt>command</dt><dd><code>{escape(command)}</code></dd>"
     rows = len({line.name for line in table.lines if line.made})
-    seeds = len(study.about["seeds"])
     return (
         f"<h1>{escape(table.title)}</h1>"
         f'<p class="lead">{escape(study.about["dataset"])}, {rows} rows, '
-        f"{seeds} seed{'s' if seeds > 1 else ''} {' '.join(badges)}</p><dl>{listed}</dl>"
+        f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''} {' '.join(badges)}</p><dl>{listed}</dl>"
         "<h2>Results</h2>"
         '<p class="hint">The best of a column is bold, the second underlined. '
         "Press a column's head to sort by it.</p>"
