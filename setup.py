@@ -12,7 +12,8 @@ README = HERE / "README.md"
 BASELINES = ["gensim"]  # DeepWalk, Node2Vec, Item2Vec
 PLOTS = ["matplotlib"]
 TUNE = ["ray[tune]"]
-TEST = ["build", "pytest", "ruff", "torch-geometric"]  # the last: a reference for APPNP and GAT
+# torch-geometric: a reference for APPNP and GAT
+TEST = ["build", "pytest", "pytest-xdist", "ruff", "torch-geometric"]
 
 setup(
     name="recbole-hill",
