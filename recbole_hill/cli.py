@@ -159,7 +159,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"error: {line} (--debug shows where)", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; continue with --resume=DIR", file=sys.stderr)
+        again = "--resume=DIR" if arguments.command is _run else "the same command"
+        print(f"stopped; it goes on with {again}", file=sys.stderr)
         return 130
 
 
