@@ -94,6 +94,12 @@ class Setting:
     def lists(self) -> tuple[np.ndarray, np.ndarray, float]:
         """FAISS's own L2 k-means: centroids (K_1, D), each item's list (I,), seconds."""
         started = time.perf_counter()
+        kmeans = self.kmeans()
+        nearest = kmeans.assign(self.items)[1].astype(np.int64)
+        return kmeans.centroids, nearest, time.perf_counter() - started
+
+    def kmeans(self) -> faiss.Kmeans:
+        """Runs FAISS's own L2 k-means."""
         kmeans = faiss.Kmeans(
             self.items.shape[1],
             self.nodes[0],
@@ -103,8 +109,7 @@ class Setting:
             max_points_per_centroid=self.points,
         )
         kmeans.train(self.items)
-        nearest = kmeans.assign(self.items)[1].astype(np.int64)
-        return kmeans.centroids, nearest, time.perf_counter() - started
+        return kmeans
 
 
 class Searcher:

@@ -7,6 +7,7 @@ must not change an experiment.
 """
 
 import difflib
+import json
 import os
 from pathlib import Path
 
@@ -259,6 +260,11 @@ def _is_plain(value) -> bool:
     if isinstance(value, dict):
         return all(_is_plain(v) for v in value.values())
     return value is None or isinstance(value, (str, bool, int, float))
+
+
+def written_value(value) -> str:
+    """Returns a setting's value as :func:`parse_value` reads it back."""
+    return "~" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def parse_value(text: str):

@@ -1,6 +1,7 @@
 """Files of records, a JSON object a line: several processes may add to one, any may die at it."""
 
 import fcntl
+import hashlib
 import json
 import os
 import warnings
@@ -48,3 +49,8 @@ def read_records(file: str | Path, key: str) -> dict[str, dict]:
         except (json.JSONDecodeError, KeyError, TypeError):
             warnings.warn(f"{file}, line {number}: not a whole record; left out", stacklevel=2)
     return found
+
+
+def short_id(value) -> str:
+    """Returns twelve digits of the hash of plain data, whatever the order of its mappings' keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]

@@ -17,7 +17,7 @@ import yaml
 from tqdm import tqdm
 
 from recbole_hill import quick_start, runs
-from recbole_hill.config import plain_settings
+from recbole_hill.config import plain_settings, written_value
 from recbole_hill.files import atomic_path
 from recbole_hill.optional import require
 from recbole_hill.quantities import parse_duration
@@ -356,13 +356,8 @@ def _command(trials: Trials, folder: Path, fixed: dict) -> str:
     """Returns the command line that trains the best settings anew."""
     files = " ".join([*trials.config_files, str(folder / BEST)])
     parts = [f"--model={trials.model}", f"--dataset={trials.dataset}", f"--config_files={files}"]
-    parts += [f"--{key}={_flow(value)}" for key, value in fixed.items()]
+    parts += [f"--{key}={written_value(value)}" for key, value in fixed.items()]
     return "run_recbole_hill.py " + shlex.join(parts)
-
-
-def _flow(value) -> str:
-    """Returns a value as the command line reads it."""
-    return "~" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def _write_best(trials: Trials, best: dict, metric: str, budget: dict, command: str) -> None:

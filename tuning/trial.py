@@ -1,7 +1,5 @@
 """One trial of a sweep: a run under ``holdout`` that trains, and never reads the test set."""
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +7,7 @@ from pathlib import Path
 from recbole_hill import runs
 from recbole_hill.config import HillConfig, plain_settings
 from recbole_hill.quick_start import train
+from recbole_hill.records import short_id
 from recbole_hill.trainer import Validation
 
 #: What a trial reports to the search, and nothing beside: epochs trained, the best validation score
@@ -47,8 +46,7 @@ class Trials:
 
 def trial_id(settings: dict) -> str:
     """Returns a name of the searched settings: the same whenever and wherever they are tried."""
-    text = json.dumps(settings, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return short_id(settings)
 
 
 def run_trial(trials: Trials, settings: dict, report: Report) -> None:

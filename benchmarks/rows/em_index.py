@@ -67,15 +67,7 @@ class EMIndex(Row):
     def iterations(self) -> str:
         """Says after how many iterations FAISS's k-means moved no centre any more."""
         own = self._anew()
-        kmeans = faiss.Kmeans(
-            self.vectors.shape[1],
-            own.nodes[0],
-            niter=own.iterations,
-            seed=own.seed + 1,
-            min_points_per_centroid=1,
-            max_points_per_centroid=own.points,
-        )
-        kmeans.train(self.vectors)
+        kmeans = own.kmeans()
         return (
             f"FAISS's k-means came to rest after {len(kmeans.obj)} of {own.iterations} iterations, "
             "at a worse objective; iterations cost the same in both."

@@ -93,6 +93,21 @@ def read_per_user(folder: str | Path, arm: str) -> pd.DataFrame:
         FileNotFoundError: If the folder has no such file.
         ValueError: If the file is not whole, or holds no such arm.
     """
+    table = read_arms(folder)
+    found = (table["arm"] == arm).to_numpy()
+    if not found.any():
+        known = ", ".join(table["arm"].unique())
+        raise ValueError(f"{Path(folder) / PER_USER} has no arm {arm!r}; it has {known}")
+    return table[found].drop(columns="arm")
+
+
+def read_arms(folder: str | Path) -> pd.DataFrame:
+    """Reads the values of all arms at once: those of :func:`read_per_user` and a column ``arm``.
+
+    Raises:
+        FileNotFoundError: If the folder has no such file.
+        ValueError: If the file is not whole.
+    """
     file = Path(folder) / PER_USER
     if not file.is_file():
         raise FileNotFoundError(
@@ -101,11 +116,6 @@ def read_per_user(folder: str | Path, arm: str) -> pd.DataFrame:
         )
     try:
         table = pd.read_parquet(file, engine="pyarrow")
-        arms = table.pop("arm").astype(str)
-        table = table.set_index("user")
+        return table.astype({"arm": str}).set_index("user")
     except (ValueError, KeyError, OSError) as error:
         raise ValueError(f"{file} is not a whole file of values per user: {error}") from error
-    found = (arms == arm).to_numpy()
-    if not found.any():
-        raise ValueError(f"{file} has no arm {arm!r}; it has {', '.join(arms.unique())}")
-    return table[found]

@@ -18,10 +18,7 @@ from recbole_hill.report.lines import (
     provenance_notes,
 )
 from recbole_hill.report.seeds import identity, require_one_experiment
-
-ABOUT = "study.json"
-CELLS = "cells.jsonl"
-PER_USER = "per_user.parquet"
+from recbole_hill.study.ledger import CELLS, DONE, STUDY
 
 #: What all rows of a study must share; in what else they differ the notes say.
 _SHARED = ("dataset", "data_sha256", "split_seed")
@@ -61,12 +58,12 @@ class Study:
     @property
     def done(self) -> list[dict]:
         """The cells with rows."""
-        return [cell for cell in self.cells if cell["status"] == "done"]
+        return [cell for cell in self.cells if cell["status"] == DONE]
 
     @property
     def failed(self) -> list[dict]:
         """The cells with an error."""
-        return [cell for cell in self.cells if cell["status"] != "done"]
+        return [cell for cell in self.cells if cell["status"] != DONE]
 
 
 def read_study(folder: str | Path) -> Study:
@@ -77,9 +74,9 @@ def read_study(folder: str | Path) -> Study:
         ValueError: If its description is not JSON, or there is no such table.
     """
     folder = Path(folder)
-    about = folder / ABOUT
+    about = folder / STUDY
     if not about.is_file():
-        raise FileNotFoundError(f"{folder} is not a study's folder: it has no {ABOUT}")
+        raise FileNotFoundError(f"{folder} is not a study's folder: it has no {STUDY}")
     described = _parsed(about.read_text(), f"{about}")
     entries = read_records(folder / CELLS, "cell").values()
     # With other settings it is another cell of the same row, and the last one counts.
@@ -94,10 +91,10 @@ def _of_one_making(cells: list[dict]) -> tuple[list[dict], list[dict]]:
 
     A study that goes on after its code, its libraries or its settings have changed holds both.
     """
-    last = {cell["row"]: identity(cell["rows"][0]) for cell in cells if cell["status"] == "done"}
+    last = {cell["row"]: identity(cell["rows"][0]) for cell in cells if cell["status"] == DONE}
     kept, aside = [], []
     for cell in cells:
-        alike = cell["status"] != "done" or identity(cell["rows"][0]) == last[cell["row"]]
+        alike = cell["status"] != DONE or identity(cell["rows"][0]) == last[cell["row"]]
         (kept if alike else aside).append(cell)
     return kept, aside
 
@@ -127,7 +124,7 @@ def study_table(study: Study, reference: str | None = None) -> Table:
         require_one_experiment(rows, _SHARED)
         if rows[0]["dataset"] != study.about["dataset"]:
             raise ValueError(
-                f"{study.folder / ABOUT} says dataset {study.about['dataset']}, the rows of its "
+                f"{study.folder / STUDY} says dataset {study.about['dataset']}, the rows of its "
                 f"cells are of {rows[0]['dataset']}"
             )
     elif not study.failed:
@@ -325,8 +322,8 @@ def _tested(table: Table, study: Study, reference: str | None) -> tuple[Table, l
     what = f"`{chosen}` of the same row" if within else f"**{chosen}**"
     if not found:
         return table, [
-            f"No significance marks: the runs keep no values per user ({PER_USER}) of {what} and "
-            "another line."
+            f"No significance marks: the runs keep no values per user (per_user.parquet) of {what} "
+            "and another line."
         ]
     lines = tuple(replace(line, numbers=tuple(_with_p(line, table, found))) for line in table.lines)
     levels = ", ".join(f"{mark} p < {level:g}" for level, mark in sorted(MARKS.items())[::-1])
@@ -405,18 +402,18 @@ def _per_user(
     Returns:
         By label, metric and seed: a series indexed by user; nothing under a label without.
     """
-    import pandas
+    from recbole_hill.evaluation.per_user import PER_USER, read_arms
 
     values: dict[str, dict[str, dict[int, Any]]] = {}
     for cell in study.done:
-        file = study.folder / str(cell.get("run_dir") or "") / PER_USER
-        if not cell.get("run_dir") or not file.is_file():
+        run = study.folder / str(cell.get("run_dir") or "")
+        if not cell.get("run_dir") or not (run / PER_USER).is_file():
             continue
-        frame = pandas.read_parquet(file)
+        frame = read_arms(run)
         for line in lines:
             if line.name != cell["row"]:
                 continue
-            of_arm = frame[frame["arm"] == (line.arm or line.made["model"])].set_index("user")
+            of_arm = frame[frame["arm"] == (line.arm or line.made["model"])]
             for metric in of_arm.columns.intersection(metrics) if len(of_arm) else ():
                 by_metric = values.setdefault(line.label, {}).setdefault(metric, {})
                 by_metric[cell["seed"]] = of_arm[metric]

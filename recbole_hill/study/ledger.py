@@ -8,6 +8,7 @@ from pathlib import Path
 
 from recbole_hill.records import append_record, read_records
 
+STUDY = "study.json"
 CELLS = "cells.jsonl"
 RUNS = "runs"
 DONE, FAILED = "done", "failed"

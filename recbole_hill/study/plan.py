@@ -1,12 +1,11 @@
 """What a study runs: one cell for each row and seed, each named by everything that decides it."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from recbole_hill.config import PROTOCOLS, HillConfig
+from recbole_hill.records import short_id
 from recbole_hill.study.paper_table import PaperTable, Row
 
 #: The row under which the shared backbone of a table runs.
@@ -39,7 +38,7 @@ class Cell:
     def id(self) -> str:
         """Twelve digits of the hash of all that decides the run; the row's name does not."""
         decides = [self.model, self.dataset, self.protocol, self.seed, self.settings, self.backbone]
-        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
+        return short_id(decides)
 
     def __str__(self) -> str:
         return f"{self.row}, seed {self.seed}"

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from recbole_hill.config import written_value
 from recbole_hill.ray_session import checkout_path
 from recbole_hill.runs import CONFIG, ROWS
 from recbole_hill.study.ledger import DONE, FAILED, Ledger
@@ -110,13 +111,8 @@ def _command(ledger: Ledger, cell: Cell, folder: Path, threads: int) -> list[str
         *python,
         f"--model={cell.model}",
         f"--dataset={cell.dataset}",
-        *(f"--{key}={_written(value)}" for key, value in settings.items()),
+        *(f"--{key}={written_value(value)}" for key, value in settings.items()),
     ]
-
-
-def _written(value) -> str:
-    """Returns a setting's value as the command line reads it."""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _train(

@@ -11,11 +11,9 @@ from recbole_hill import runs
 from recbole_hill.files import atomic_path
 from recbole_hill.quantities import duration
 from recbole_hill.study.estimate import Estimate, History
-from recbole_hill.study.ledger import DONE, FAILED, Ledger
+from recbole_hill.study.ledger import DONE, FAILED, STUDY, Ledger
 from recbole_hill.study.plan import BACKBONE, Cell, Study
 from recbole_hill.study.progress import Progress
-
-STUDY = "study.json"
 
 
 @dataclass(frozen=True)
