@@ -416,6 +416,12 @@ CATALOGUE = (
         "CIKM 2021.",
     ),
     (
+        "SpectralSSM",
+        f"{_BASELINES}.spectralssm:SpectralSSM",
+        "own",
+        "recbole_hill: a low-pass filter with a softmax-trained residual. 2026.",
+    ),
+    (
         "EASE",
         f"{_BASELINES}.ease:EASE",
         "own, for RecBole's",

@@ -56,7 +56,11 @@ def test_the_defaults_of_some_dataset_are_among_what_is_searched(name):
     "name", [*sorted(set(NAMES) & MODELS.keys() - NEEDS.keys()), "HILL", "NESCL"]
 )
 def test_models_accept_what_is_drawn(name, tiny_path, tmp_path):
-    small = {"ideal_rank": 8, "nodes_per_depth": [12, 4, 2]}  # the tiny dataset has 48 items
+    small = {
+        "ideal_rank": 8,
+        "spectral_rank": 8,
+        "nodes_per_depth": [12, 4, 2],
+    }  # the tiny dataset has 48 items
     if name == "SpectralMF":
         small["embedding_size"] = 8
     space = Space.of_model(name, "tiny")

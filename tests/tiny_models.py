@@ -196,6 +196,7 @@ MODELS = {
     "ChebyCF": (0.7, {"ideal_rank": 4}),
     "EASE": (0.6, {"reg_weight": 10.0}),
     "SpectralMF": (0.6, {"embedding_size": 4}),
+    "SpectralSSM": (0.6, {"spectral_rank": 4, "train_batch_size": 128, "epochs": 10}),
     "Pop": (0.1, {}),  # the same list for both kinds of users
     # -- end of closed forms and filters
 }

@@ -4,6 +4,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from scipy.sparse.linalg import svds
+from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
 
@@ -48,6 +49,42 @@ class Smoother:
         # A start of ones is not orthogonal to the leading vector, and makes the result repeatable.
         start = np.ones(least, dtype=np.float32)
         return svds(self.normalized, k=rank, v0=start, return_singular_vectors="vh")[2].T
+
+    def leading(
+        self, rank: int, *, iterations: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Finds leading singular values and right vectors by subspace iteration.
+
+        For ranks in the hundreds and above, where :meth:`ideal`'s Lanczos iteration is slow (Halko
+        et al., SIAM Review 2011).
+
+        Returns:
+            Values (rank,), falling, and vectors in columns, (I, rank).
+        """
+        _, values, vectors = randomized_svd(
+            self.normalized,
+            rank,
+            n_oversamples=64,
+            n_iter=iterations,
+            power_iteration_normalizer="QR",
+            random_state=int(rng.integers(2**31)),
+        )
+        return values, vectors.T
+
+
+def leading_settings(config, key: str, dataset) -> tuple[int, int]:
+    """Returns the rank, which stands under ``key``, and the iterations of :meth:`Smoother.leading`.
+
+    Raises:
+        ValueError: If either is not an integer in its range; the rank must be below both sides.
+    """
+    rank, iterations = config[key], config["svd_iterations"]
+    most = min(dataset.user_num, dataset.item_num) - 2
+    if not isinstance(rank, int) or not 0 < rank <= most:
+        raise ValueError(f"{key} must be between 1 and {most}, got {rank!r}")
+    if not isinstance(iterations, int) or iterations < 0:
+        raise ValueError(f"svd_iterations must be an integer >= 0, got {iterations!r}")
+    return rank, iterations
 
 
 def power(degree: np.ndarray, exponent: float) -> np.ndarray:

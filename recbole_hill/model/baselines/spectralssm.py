@@ -1,0 +1,177 @@
+"""SpectralSSM: a low-pass filter and, beside it, what a softmax loss finds missing in it."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recbole_hill.model.factorization import MatrixFactorization
+from recbole_hill.model.fit_once import train_matrix
+from recbole_hill.model.losses import unit
+from recbole_hill.model.spectral import Smoother, leading_settings, power
+
+
+class SpectralSSM(MatrixFactorization):
+    """Ranks by g w f(u, i) / sd(u) + cos(z_u, z_i) / tau, one inner product.
+
+    f is :class:`~recbole_hill.model.baselines.spectralmf.SpectralMF`'s score at p = 0, the ideal
+    low-pass filter of the user's train row, and sd(u) its standard deviation over the items. The
+    tables z are trained by the softmax loss of MF-SSM on the sum (with g = 1), so that they learn
+    what the filter, which is held fixed, does not say. Training on the filter's own scores of train
+    items would teach nothing, since each is partly the answer itself: of a positive's score the
+    part that its own interaction put there, w |V_i|^2 / sd(u) for the item's row of V, is taken
+    off, and the user's other train items are no rivals. Unseen items get no such help, so that in
+    ranking the filter may weigh more than in training: g.
+
+    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s (``embedding_size``
+    is of the tables), ``tau``, ``rivals`` (batch: a batch's items as often as they occur;
+    corrected: divided by their popularity), ``spectral_rank``, ``degree_power``,
+    ``svd_iterations``, ``spectral_weight`` (w), ``spectral_gain`` (g), ``softmax_precision`` (of
+    the filter's scores in training).
+    """
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.tau = config["tau"]
+        if not self.tau > 0:
+            raise ValueError(f"tau must be above 0, got {self.tau!r}")
+        for key, accepted in (
+            ("rivals", ("batch", "corrected")),
+            ("softmax_precision", ("float32", "bfloat16")),
+        ):
+            if config[key] not in accepted:
+                raise ValueError(f"{key} must be {' or '.join(accepted)}, got {config[key]!r}")
+        self.precision = getattr(torch, config["softmax_precision"])
+        self.rank, self.iterations = leading_settings(config, "spectral_rank", dataset)
+        self.degree_power, self.seed = config["degree_power"], config["seed"]
+        self.weight, self.gain = config["spectral_weight"], config["spectral_gain"]
+        self.history = train_matrix(dataset)
+        counts = torch.from_numpy(self.history.sum(0).A1)
+        popularity = counts / counts[1:].mean() if config["rivals"] == "corrected" else None
+        self.register_buffer("popularity", popularity, persistent=False)
+        #: V, the filter: a run is loaded without finding it again.
+        self.register_buffer("vectors_of_items", torch.zeros(self.n_items, self.rank))
+        self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
+        self._filter: tuple[Tensor, Tensor, Tensor] | None = None
+
+    @torch.no_grad()
+    def begin_epoch(self, epoch: int) -> None:
+        """Finds the filter before the first epoch."""
+        self.filter()
+
+    @torch.no_grad()
+    def filter(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the filter at w = 1, in parts.
+
+        Returns:
+            The users' vectors r D^-b V / sd(u), shape (U, K); the items' D^b V, shape (I, K); and
+            1 / sd(u), 0 for a user without items, shape (U,).
+        """
+        right = self.vectors_of_items
+        if self._filter is not None and self._filter[0].device == right.device:
+            return self._filter
+        smooth = Smoother(self.history, "cpu")
+        if not self.fitted:
+            rng = np.random.default_rng(self.seed)
+            _, found = smooth.leading(self.rank, iterations=self.iterations, rng=rng)
+            right.copy_(torch.from_numpy(found))
+            self.fitted.fill_(True)
+        before, after = (
+            power(smooth.item_degree, sign * self.degree_power)[:, None] for sign in (-1, 1)
+        )
+        users = torch.from_numpy(self.history @ (before * right.cpu().numpy())).to(right)
+        items = torch.from_numpy(after).to(right) * right
+        variance = ((users @ items[1:].T.cov()) * users).sum(1)
+        scale = torch.where(variance > 0, variance.clamp_min(1e-24).rsqrt(), 0.0)
+        self._filter = users * scale.unsqueeze(1), items, scale
+        return self._filter
+
+    def load_state_dict(self, *args, **kwargs):
+        """Loads weights and forgets what was computed from the old ones."""
+        self._filter = None
+        return super().load_state_dict(*args, **kwargs)
+
+    def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
+        """Returns the filter's and the tables' vectors beside each other, K + D wide."""
+        users, items, _ = self.filter()
+        weight = self.weight if self.training else self.weight * self.gain
+        return (
+            torch.cat((weight * users, unit(self.user_embedding.weight) / self.tau), 1),
+            torch.cat((items, unit(self.item_embedding.weight)), 1),
+        )
+
+    def calculate_loss(self, interaction) -> Tensor:
+        """The loss, of the batch's rows alone: all vectors would be hundreds of megabytes."""
+        users, items, _ = self.filter()
+        user, positive, _ = self.draw(interaction)
+        rivals, place = torch.unique(positive, return_inverse=True)
+        return self._loss(
+            (self.weight * users[user], unit(self.user_embedding(user)) / self.tau),
+            (items[rivals], unit(self.item_embedding(rivals))),
+            user,
+            rivals,
+            place,
+        )
+
+    def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
+        """The same loss, given all vectors."""
+        user, positive, _ = self.draw(interaction)
+        rivals, place = torch.unique(positive, return_inverse=True)
+        width = self.rank, users.shape[1] - self.rank
+        rows = (x.split(width, 1) for x in (users[user], items[rivals]))
+        return self._loss(*rows, user, rivals, place)
+
+    def _loss(
+        self,
+        queries: tuple[Tensor, Tensor],
+        items: tuple[Tensor, Tensor],
+        user: Tensor,
+        rivals: Tensor,
+        place: Tensor,
+    ) -> Tensor:
+        """The softmax loss and the L2 term; vectors come as the filter's (fixed) and the tables'.
+
+        Args:
+            queries: Of each of the batch's users, (B, K) and (B, D).
+            items: Of each of the batch's distinct items, (n, K) and (n, D).
+            user: User ids, (B,).
+            rivals: Ids of the distinct items, (n,).
+            place: Where in them each user's own is, (B,).
+        """
+        with torch.no_grad():
+            fixed = (queries[0].to(self.precision) @ items[0].to(self.precision).T).float()
+            row = torch.arange(len(user), device=user.device)
+            fixed[row, place] -= self.own_share(user, rivals[place])
+            known = self.sampler.has(user.unsqueeze(1), rivals.unsqueeze(0))
+            known[row, place] = False
+            fixed[known] = -torch.inf
+        loss = self._softmax(fixed + queries[1] @ items[1].T, place, rivals)
+        if not self.reg_weight:
+            return loss
+        return loss + self.reg_weight * self.batch_l2(user, rivals[place], rivals[:0])
+
+    def own_share(self, user: Tensor, item: Tensor) -> Tensor:
+        """Returns the part of train pairs' scores that the pairs themselves put there, (B,)."""
+        scale = self.filter()[2]
+        return self.weight * scale[user] * self.vectors_of_items[item].square().sum(1)
+
+    def ranking_loss(
+        self,
+        users: Tensor,
+        items: Tensor,
+        user: Tensor,
+        positive: Tensor,
+        negative: Tensor,
+        ids: Tensor | None = None,
+    ) -> Tensor:
+        """The softmax loss over the batch's rows of ``items``, nothing taken off or left out."""
+        rivals, place = torch.unique(positive, return_inverse=True)
+        scores = users[user] @ items[rivals].T
+        return self._softmax(scores, place, rivals if ids is None else ids[rivals])
+
+    def _softmax(self, scores: Tensor, place: Tensor, ids: Tensor) -> Tensor:
+        """The mean of -ln softmax over a batch's distinct items ``ids``, weighted by ``rivals``."""
+        weights = torch.bincount(place, minlength=len(ids)).float()
+        if self.popularity is not None:
+            weights = weights / self.popularity[ids]
+        positive = scores.gather(1, place.unsqueeze(1)).squeeze(1)
+        return ((scores + weights.log()).logsumexp(1) - positive).mean()
