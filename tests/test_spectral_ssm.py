@@ -69,17 +69,24 @@ def batch_of(model, n: int = 40):
 
 
 def cosines(model) -> np.ndarray:
-    users, items = (
-        table.weight.detach().double().numpy()
-        for table in (model.user_embedding, model.item_embedding)
+    nodes = np.concatenate(
+        [
+            table.weight.detach().double().numpy()
+            for table in (model.user_embedding, model.item_embedding)
+        ]
     )
+    graph, layers = model.graph.normalized().to_dense().double().numpy(), [nodes]
+    for _ in range(model.n_layers):
+        layers.append(graph @ layers[-1])
+    users, items = np.split(np.mean(layers, axis=0), [model.n_users])
     users, items = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (users, items))
     return users @ items.T
 
 
+@pytest.mark.parametrize("n_layers", [0, 2])
 @pytest.mark.parametrize(("training", "gain"), [(True, 1.0), (False, _GAIN)])
-def test_scores_are_the_standardised_filter_and_cosines(build, training, gain):
-    model = build()
+def test_scores_are_the_standardised_filter_and_cosines(build, training, gain, n_layers):
+    model = build(n_layers=n_layers)
     model.train(training)
     users, items = model.user_item_embeddings()
     filtered, _ = dense_filter(model)

@@ -4,34 +4,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_hill.model.factorization import MatrixFactorization
+from recbole_hill.data.graph import propagate
 from recbole_hill.model.fit_once import train_matrix
+from recbole_hill.model.graph_model import GraphModel
 from recbole_hill.model.losses import unit
 from recbole_hill.model.spectral import Smoother, leading_settings, power
 
 
-class SpectralSSM(MatrixFactorization):
+class SpectralSSM(GraphModel):
     """Ranks by g w f(u, i) / sd(u) + cos(z_u, z_i) / tau, one inner product.
 
     f is :class:`~recbole_hill.model.baselines.spectralmf.SpectralMF`'s score at p = 0, the ideal
     low-pass filter of the user's train row, and sd(u) its standard deviation over the items. The
-    tables z are trained by the softmax loss of MF-SSM on the sum (with g = 1), so that they learn
-    what the filter, which is held fixed, does not say. Training on the filter's own scores of train
-    items would teach nothing, since each is partly the answer itself: of a positive's score the
-    part that its own interaction put there, w |V_i|^2 / sd(u) for the item's row of V, is taken
-    off, and the user's other train items are no rivals. Unseen items get no such help, so that in
-    ranking the filter may weigh more than in training: g.
+    vectors z, LightGCN's (or plain tables), are trained by the softmax loss of MF-SSM on the sum
+    (with g = 1), so that they learn what the filter, held fixed, does not say.
+
+    Training on the filter's own scores of train items would teach nothing, since each is partly the
+    answer itself: of a positive's score the part that its own interaction put there,
+    w |V_i|^2 / sd(u) for the item's row of V, is taken off, and the user's other train items are no
+    rivals. Unseen items get no such help, so that in ranking the filter may weigh more than in
+    training: g.
 
     Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s (``embedding_size``
-    is of the tables), ``tau``, ``rivals`` (batch: a batch's items as often as they occur;
-    corrected: divided by their popularity), ``spectral_rank``, ``degree_power``,
-    ``svd_iterations``, ``spectral_weight`` (w), ``spectral_gain`` (g), ``softmax_precision`` (of
-    the filter's scores in training).
+    is of the tables), ``n_layers`` (0: plain tables), ``tau``, ``rivals`` (batch: a batch's items
+    as often as they occur; corrected: divided by their popularity), ``spectral_rank``,
+    ``degree_power``, ``svd_iterations``, ``spectral_weight`` (w), ``spectral_gain`` (g),
+    ``softmax_precision`` (of the filter's scores in training).
     """
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.tau = config["tau"]
+        self.n_layers, self.tau = config["n_layers"], config["tau"]
         if not self.tau > 0:
             raise ValueError(f"tau must be above 0, got {self.tau!r}")
         for key, accepted in (
@@ -90,23 +93,31 @@ class SpectralSSM(MatrixFactorization):
         self._filter = None
         return super().load_state_dict(*args, **kwargs)
 
+    def propagate(self, ego: Tensor) -> Tensor:
+        """LightGCN's mean of layers, the ego among them."""
+        if not self.n_layers:
+            return ego
+        return propagate(self.graph.normalized(), ego, self.n_layers, with_ego=True)
+
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
-        """Returns the filter's and the tables' vectors beside each other, K + D wide."""
+        """Returns the filter's and the trained vectors beside each other, K + D wide."""
         users, items, _ = self.filter()
+        of_users, of_items = super().user_item_embeddings()
         weight = self.weight if self.training else self.weight * self.gain
         return (
-            torch.cat((weight * users, unit(self.user_embedding.weight) / self.tau), 1),
-            torch.cat((items, unit(self.item_embedding.weight)), 1),
+            torch.cat((weight * users, unit(of_users) / self.tau), 1),
+            torch.cat((items, unit(of_items)), 1),
         )
 
     def calculate_loss(self, interaction) -> Tensor:
         """The loss, of the batch's rows alone: all vectors would be hundreds of megabytes."""
         users, items, _ = self.filter()
+        of_users, of_items = super().user_item_embeddings()
         user, positive, _ = self.draw(interaction)
         rivals, place = torch.unique(positive, return_inverse=True)
         return self._loss(
-            (self.weight * users[user], unit(self.user_embedding(user)) / self.tau),
-            (items[rivals], unit(self.item_embedding(rivals))),
+            (self.weight * users[user], unit(of_users[user]) / self.tau),
+            (items[rivals], unit(of_items[rivals])),
             user,
             rivals,
             place,
@@ -128,7 +139,7 @@ class SpectralSSM(MatrixFactorization):
         rivals: Tensor,
         place: Tensor,
     ) -> Tensor:
-        """The softmax loss and the L2 term; vectors come as the filter's (fixed) and the tables'.
+        """The softmax loss and the L2 term; vectors come as the filter's (fixed) and the trained.
 
         Args:
             queries: Of each of the batch's users, (B, K) and (B, D).
