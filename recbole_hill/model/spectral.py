@@ -66,7 +66,7 @@ class Smoother:
             rank,
             n_oversamples=64,
             n_iter=iterations,
-            power_iteration_normalizer="QR",
+            power_iteration_normalizer="LU",
             random_state=int(rng.integers(2**31)),
         )
         return values, vectors.T
