@@ -105,7 +105,7 @@ def _header(study: Study, table: Table) -> str:
         f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''} {' '.join(badges)}</p><dl>{listed}</dl>"
         "<h2>Results</h2>"
         '<p class="hint">The best of a column is bold, the second underlined. '
-        "Press a column's head to sort by it.</p>"
+        '<span class="screen">Press a column\'s head to sort by it.</span></p>'
     )
 
 

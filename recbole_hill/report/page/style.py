@@ -151,6 +151,8 @@ details td.command { text-align: left; min-width: 30em; }
   figure, dl, .index { break-inside: avoid; }
   h2, h3 { break-after: avoid; }
   thead { display: table-header-group; }
+  th button { display: contents; }  /* heads that hold buttons are not repeated on the next page */
+  .screen { display: none; }
   svg * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 """
