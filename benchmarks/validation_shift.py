@@ -1,0 +1,82 @@
+"""Is the validation set that ``holdout`` carves out of train like the test set?
+
+    python benchmarks/validation_shift.py --datasets=ml-100k,gowalla,yelp2018 [--users=2000]
+
+A dataset that comes in two files keeps its test set, whoever made it and however; the validation
+set is a random part of train. Prints how near both are to the users' train items (the mean of the
+largest item-item cosine; see ``recbole_hill/data/nearness.py``), over the same users.
+"""
+
+import argparse
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.stats import ttest_rel
+from tqdm import tqdm
+
+from recbole_hill.config import HillConfig
+from recbole_hill.data.nearness import nearness
+from recbole_hill.data.splits import load_data
+from recbole_hill.model.fit_once import train_matrix
+
+
+def compare(dataset: str, data_path: str | None, n_users: int, seed: int) -> str:
+    """Returns a dataset's row of the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {"run_dir": folder, "state": "ERROR", "protocol": "holdout"}
+        if data_path:
+            settings["data_path"] = data_path
+        config = HillConfig("BPR", dataset, None, settings)
+        data = load_data(config)
+    train = train_matrix(data.train._dataset)
+    held_out = [matrix_of(part._dataset, train.shape) for part in (data.valid, data.test)]
+    present = [np.diff(x.indptr) > 0 for x in (train, *held_out)]
+    users = np.flatnonzero(np.all(present, axis=0))
+    users = np.random.default_rng(seed).permutation(users)[:n_users]
+    valid, test = (nearness(train, part, users) for part in held_out)
+    difference = valid - test
+    error = difference.std(ddof=1) / np.sqrt(len(users))
+    return (
+        f"| {dataset} | {len(users):,} | {valid.mean():.4f} | {test.mean():.4f} "
+        f"| {difference.mean():+.4f} ± {error:.4f} | {ttest_rel(valid, test).pvalue:.1g} |"
+    )
+
+
+def matrix_of(dataset, shape: tuple[int, int]) -> sp.csr_matrix:
+    """Returns the interactions of a validation or test set as a binary matrix."""
+    users, items = (
+        dataset.inter_feat[field].numpy() for field in (dataset.uid_field, dataset.iid_field)
+    )
+    matrix = sp.csr_matrix((np.ones(len(users), dtype=np.float32), (users, items)), shape=shape)
+    matrix.data[:] = 1
+    return matrix
+
+
+def main() -> None:
+    """Reads the command line and prints the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--datasets", default="ml-100k", help="separated by commas")
+    parser.add_argument("--data_path", help="folder of the datasets (default: as in `run`)")
+    parser.add_argument("--users", type=int, default=2000, help="users compared, at most")
+    parser.add_argument("--seed", type=int, default=0, help="of the users that are drawn")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    rows = [
+        compare(name, options.data_path, options.users, options.seed)
+        for name in tqdm(options.datasets.split(","), leave=False)
+    ]
+    print("| dataset | users | validation | test | difference ± s.e. | p, paired t |")
+    print("|---|---|---|---|---|---|")
+    print("\n".join(rows))
+
+
+if __name__ == "__main__":
+    main()
