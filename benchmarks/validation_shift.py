@@ -16,7 +16,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-import scipy.sparse as sp
 from scipy.stats import ttest_rel
 from tqdm import tqdm
 
@@ -34,8 +33,7 @@ def compare(dataset: str, data_path: str | None, n_users: int, seed: int) -> str
             settings["data_path"] = data_path
         config = HillConfig("BPR", dataset, None, settings)
         data = load_data(config)
-    train = train_matrix(data.train._dataset)
-    held_out = [matrix_of(part._dataset, train.shape) for part in (data.valid, data.test)]
+    train, *held_out = (train_matrix(part._dataset) for part in (data.train, data.valid, data.test))
     present = [np.diff(x.indptr) > 0 for x in (train, *held_out)]
     users = np.flatnonzero(np.all(present, axis=0))
     users = np.random.default_rng(seed).permutation(users)[:n_users]
@@ -46,16 +44,6 @@ def compare(dataset: str, data_path: str | None, n_users: int, seed: int) -> str
         f"| {dataset} | {len(users):,} | {valid.mean():.4f} | {test.mean():.4f} "
         f"| {difference.mean():+.4f} ± {error:.4f} | {ttest_rel(valid, test).pvalue:.1g} |"
     )
-
-
-def matrix_of(dataset, shape: tuple[int, int]) -> sp.csr_matrix:
-    """Returns the interactions of a validation or test set as a binary matrix."""
-    users, items = (
-        dataset.inter_feat[field].numpy() for field in (dataset.uid_field, dataset.iid_field)
-    )
-    matrix = sp.csr_matrix((np.ones(len(users), dtype=np.float32), (users, items)), shape=shape)
-    matrix.data[:] = 1
-    return matrix
 
 
 def main() -> None:

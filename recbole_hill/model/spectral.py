@@ -72,6 +72,24 @@ class Smoother:
         return values, vectors.T
 
 
+def low_rank_factors(
+    matrix: sp.csr_matrix, vectors: np.ndarray, degree_power: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what the filter R D^-b V V^T D^b is the product of, D being the item degrees.
+
+    Args:
+        matrix: Binary train matrix R, shape (U, I).
+        vectors: V, shape (I, K).
+        degree_power: b.
+
+    Returns:
+        R D^-b V, shape (U, K), and D^b V, shape (I, K); float32.
+    """
+    degree = np.bincount(matrix.indices, minlength=matrix.shape[1])
+    before, after = (power(degree, sign * degree_power)[:, None] for sign in (-1, 1))
+    return matrix @ (before * vectors), after * vectors
+
+
 def leading_settings(config, key: str, dataset) -> tuple[int, int]:
     """Returns the rank, which stands under ``key``, and the iterations of :meth:`Smoother.leading`.
 

@@ -321,9 +321,11 @@ def _tested(table: Table, study: Study, reference: str | None) -> tuple[Table, l
                     users = significance.users.n
     what = f"`{chosen}` of the same row" if within else f"**{chosen}**"
     if not found:
+        from recbole_hill.evaluation.per_user import PER_USER
+
         return table, [
-            f"No significance marks: the runs keep no values per user (per_user.parquet) of {what} "
-            "and another line."
+            f"No significance marks: the runs keep no values per user ({PER_USER}) of {what} and "
+            "another line."
         ]
     lines = tuple(replace(line, numbers=tuple(_with_p(line, table, found))) for line in table.lines)
     levels = ", ".join(f"{mark} p < {level:g}" for level, mark in sorted(MARKS.items())[::-1])

@@ -4,7 +4,7 @@ import numpy as np
 
 from recbole_hill.model.fit_once import train_matrix
 from recbole_hill.model.fitted_tables import FittedTables
-from recbole_hill.model.spectral import Smoother, leading_settings, power
+from recbole_hill.model.spectral import Smoother, leading_settings, low_rank_factors
 
 
 class SpectralMF(FittedTables):
@@ -29,7 +29,5 @@ class SpectralMF(FittedTables):
         """Finds the singular vectors, and filters."""
         smooth = Smoother(self.history, "cpu")
         values, vectors = smooth.leading(self.rank, iterations=self.iterations, rng=rng)
-        before, after = (power(smooth.item_degree, sign * self.degree_power) for sign in (-1, 1))
-        users = self.history @ (before[:, None] * vectors)
-        items = after[:, None] * vectors * values**self.response_power
-        return users.astype(np.float32), items.astype(np.float32)
+        users, items = low_rank_factors(self.history, vectors, self.degree_power)
+        return users.astype(np.float32), (items * values**self.response_power).astype(np.float32)

@@ -8,7 +8,7 @@ from recbole_hill.data.graph import propagate
 from recbole_hill.model.fit_once import train_matrix
 from recbole_hill.model.graph_model import GraphModel
 from recbole_hill.model.losses import unit
-from recbole_hill.model.spectral import Smoother, leading_settings, power
+from recbole_hill.model.spectral import Smoother, leading_settings, low_rank_factors
 
 
 class SpectralSSM(GraphModel):
@@ -72,17 +72,14 @@ class SpectralSSM(GraphModel):
         right = self.vectors_of_items
         if self._filter is not None and self._filter[0].device == right.device:
             return self._filter
-        smooth = Smoother(self.history, "cpu")
         if not self.fitted:
+            smooth = Smoother(self.history, "cpu")
             rng = np.random.default_rng(self.seed)
             _, found = smooth.leading(self.rank, iterations=self.iterations, rng=rng)
             right.copy_(torch.from_numpy(found))
             self.fitted.fill_(True)
-        before, after = (
-            power(smooth.item_degree, sign * self.degree_power)[:, None] for sign in (-1, 1)
-        )
-        users = torch.from_numpy(self.history @ (before * right.cpu().numpy())).to(right)
-        items = torch.from_numpy(after).to(right) * right
+        factors = low_rank_factors(self.history, right.cpu().numpy(), self.degree_power)
+        users, items = (torch.from_numpy(part).to(right) for part in factors)
         variance = ((users @ items[1:].T.cov()) * users).sum(1)
         scale = torch.where(variance > 0, variance.clamp_min(1e-24).rsqrt(), 0.0)
         self._filter = users * scale.unsqueeze(1), items, scale
