@@ -1,0 +1,128 @@
+"""Is a ready-made test set later in time than its train set? The item numbers can tell.
+
+    python benchmarks/split_order.py --datasets=gowalla,yelp2018
+
+Where items are numbered as they first appear in the train file, the items that a user's line brings
+in stand, by number, in the order in which that line listed them, although the lines themselves
+have been sorted since. If that order is time and the test set was cut off its end, then a user's
+test items are more like the last items that he brought in than like the first.
+
+Prints the mean cosine (between columns of train) of a user's test items and each fifth of the items
+that he brought in; beside the difference of last and first fifth, the same with those items
+shuffled, as a control.
+"""
+
+import argparse
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import scipy.sparse as sp
+from tqdm import tqdm
+
+from recbole_hill.config import HillConfig
+from recbole_hill.data.splits import load_data
+from recbole_hill.model.fit_once import train_matrix
+
+PARTS = 5
+
+
+def brought_in(train: sp.csr_matrix) -> list[np.ndarray]:
+    """Returns for each user the items that no user before him has, in rising order.
+
+    Args:
+        train: Binary matrix in the file's own numbers, shape (U, I).
+
+    Raises:
+        ValueError: If items are not numbered as they first appear.
+    """
+    found, known = [], 0
+    for user in range(train.shape[0]):
+        items = np.sort(train.indices[train.indptr[user] : train.indptr[user + 1]])
+        new = items[items >= known]
+        if not np.array_equal(new, np.arange(known, known + len(new))):
+            raise ValueError(f"user {user} brings in item {new[0]} where {known} would be next")
+        known += len(new)
+        found.append(new)
+    return found
+
+
+def profile(
+    train: sp.csr_matrix, test: sp.csr_matrix, least: int, rng: np.random.Generator | None = None
+) -> np.ndarray:
+    """Returns the mean cosine of test items and each fifth of the items brought in, (n, 5).
+
+    Args:
+        train: Binary matrix in the file's own numbers, shape (U, I).
+        test: Binary matrix of the same shape.
+        least: Items that a user must have brought in to count.
+        rng: Shuffles the items brought in; None leaves them in order.
+    """
+    popularity = np.maximum(np.bincount(train.indices, minlength=train.shape[1]), 1)
+    columns = (train @ sp.diags(1 / np.sqrt(popularity))).tocsc()
+    rows = []
+    for user, new in enumerate(brought_in(train)):
+        liked = test.indices[test.indptr[user] : test.indptr[user + 1]]
+        if len(new) < max(least, PARTS) or not len(liked):
+            continue
+        if rng is not None:
+            new = rng.permutation(new)
+        cosines = np.asarray((columns[:, new].T @ columns[:, liked]).mean(axis=1)).ravel()
+        rows.append([part.mean() for part in np.array_split(cosines, PARTS)])
+    return np.array(rows).reshape(-1, PARTS)
+
+
+def in_the_files_numbers(dataset: str, data_path: str | None) -> tuple[sp.csr_matrix, ...]:
+    """Returns train and test of a dataset as matrices whose rows and columns are external ids."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {"run_dir": folder, "state": "ERROR", "protocol": "refit"}
+        if data_path:
+            settings["data_path"] = data_path
+        data = load_data(HillConfig("BPR", dataset, None, settings))
+    tokens = data.dataset.field2id_token
+    parts = [train_matrix(part._dataset).tocoo() for part in (data.train, data.test)]
+    users, items = (
+        np.concatenate([[-1], tokens[field][1:].astype(int)])
+        for field in (data.dataset.uid_field, data.dataset.iid_field)
+    )
+    shape = users.max() + 1, items.max() + 1
+    return tuple(sp.csr_matrix((p.data, (users[p.row], items[p.col])), shape) for p in parts)
+
+
+def row(dataset: str, data_path: str | None, least: int) -> str:
+    """Returns a dataset's row of the table."""
+    train, test = in_the_files_numbers(dataset, data_path)
+    ordered = profile(train, test, least)
+    shuffled = profile(train, test, least, np.random.default_rng(0))
+    cells = [f"{mean:.4f}" for mean in ordered.mean(0)]
+    for values in (ordered, shuffled):
+        rise = values[:, -1] - values[:, 0]
+        cells.append(f"{rise.mean():+.4f} ± {rise.std(ddof=1) / np.sqrt(len(rise)):.4f}")
+    return f"| {dataset} | {len(ordered):,} | " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    """Reads the command line and prints the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--datasets", default="gowalla,yelp2018", help="separated by commas")
+    parser.add_argument("--data_path", help="folder of the datasets (default: as in `run`)")
+    parser.add_argument("--least", type=int, default=10, help="items that a user must bring in")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    rows = [
+        row(name, options.data_path, options.least)
+        for name in tqdm(options.datasets.split(","), leave=False)
+    ]
+    print("| dataset | users | first fifth | 2 | 3 | 4 | last | last - first ± s.e. | shuffled |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    print("\n".join(rows))
+
+
+if __name__ == "__main__":
+    main()

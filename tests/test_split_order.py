@@ -1,0 +1,70 @@
+"""The order that item numbers keep: by hand, and a drift that was planted."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def split_order():
+    sys.path.insert(0, str(BENCHMARKS))
+    yield importlib.import_module("split_order")
+    sys.path.remove(str(BENCHMARKS))
+
+
+def matrix(lines: list[list[int]], n_items: int) -> sp.csr_matrix:
+    dense = np.zeros((len(lines), n_items), dtype=np.float32)
+    for user, items in enumerate(lines):
+        dense[user, items] = 1
+    return sp.csr_matrix(dense)
+
+
+def test_items_brought_in_by_hand(split_order):
+    found = split_order.brought_in(matrix([[0, 1, 2], [1, 3], [0, 2], [3, 4, 5]], 6))
+    assert [x.tolist() for x in found] == [[0, 1, 2], [3], [], [4, 5]]
+
+
+def test_other_numbering_is_refused(split_order):
+    with pytest.raises(ValueError, match="user 1 brings in item 4 where 3 would be next"):
+        split_order.brought_in(matrix([[0, 1, 2], [1, 4]], 6))
+
+
+def test_finds_that_the_test_set_is_later(split_order):
+    """Users turn from group to group; the last two items of each are his test items."""
+    rng = np.random.default_rng(0)
+    n_users, n_groups, size = 300, 12, 25
+    pools = np.arange(n_groups * size).reshape(n_groups, size)
+    histories = []
+    for _ in range(n_users):
+        start = rng.integers(n_groups)
+        groups = [(start + step) % n_groups for step in range(4)]
+        histories.append(np.concatenate([rng.permutation(pools[g])[:6] for g in groups]).tolist())
+
+    def fraction_risen(cut_off_the_end: bool) -> tuple[float, float]:
+        number, train, test = {}, [], []
+        held = []
+        for items in histories:
+            order = list(items)
+            last = set(order[-4:] if cut_off_the_end else rng.choice(order, 4, replace=False))
+            train.append([number.setdefault(i, len(number)) for i in order if i not in last])
+            held.append(last)
+        test = [[number[i] for i in sorted(last) if i in number] for last in held]
+        parts = matrix(train, len(number)), matrix(test, len(number))
+        rises = [
+            values[:, -1] - values[:, 0]
+            for values in (
+                split_order.profile(*parts, 5),
+                split_order.profile(*parts, 5, np.random.default_rng(1)),
+            )
+        ]
+        return tuple(r.mean() / (r.std() / np.sqrt(len(r))) for r in rises)
+
+    later, shuffled = fraction_risen(cut_off_the_end=True)
+    assert later > 3 > abs(shuffled)
+    assert abs(fraction_risen(cut_off_the_end=False)[0]) < 3
