@@ -26,29 +26,10 @@ from tqdm import tqdm
 
 from recbole_hill.config import HillConfig
 from recbole_hill.data.splits import load_data
+from recbole_hill.data.validation import brought_in, file_numbers
 from recbole_hill.model.fit_once import train_matrix
 
 PARTS = 5
-
-
-def brought_in(train: sp.csr_matrix) -> list[np.ndarray]:
-    """Returns for each user the items that no user before him has, in rising order.
-
-    Args:
-        train: Binary matrix in the file's own numbers, shape (U, I).
-
-    Raises:
-        ValueError: If items are not numbered as they first appear.
-    """
-    found, known = [], 0
-    for user in range(train.shape[0]):
-        items = np.sort(train.indices[train.indptr[user] : train.indptr[user + 1]])
-        new = items[items >= known]
-        if not np.array_equal(new, np.arange(known, known + len(new))):
-            raise ValueError(f"user {user} brings in item {new[0]} where {known} would be next")
-        known += len(new)
-        found.append(new)
-    return found
 
 
 def profile(
@@ -86,8 +67,7 @@ def in_the_files_numbers(dataset: str, data_path: str | None) -> tuple[sp.csr_ma
     tokens = data.dataset.field2id_token
     parts = [train_matrix(part._dataset).tocoo() for part in (data.train, data.test)]
     users, items = (
-        np.concatenate([[-1], tokens[field][1:].astype(int)])
-        for field in (data.dataset.uid_field, data.dataset.iid_field)
+        file_numbers(tokens[field]) for field in (data.dataset.uid_field, data.dataset.iid_field)
     )
     shape = users.max() + 1, items.max() + 1
     return tuple(sp.csr_matrix((p.data, (users[p.row], items[p.col])), shape) for p in parts)

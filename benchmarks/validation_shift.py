@@ -1,10 +1,12 @@
 """Is the validation set that ``holdout`` carves out of train like the test set?
 
     python benchmarks/validation_shift.py --datasets=ml-100k,gowalla,yelp2018 [--users=2000]
+    python benchmarks/validation_shift.py --datasets=gowalla --valid_choice=later --valid_ratio=0.2
 
 A dataset that comes in two files keeps its test set, whoever made it and however; the validation
-set is a random part of train. Prints how near both are to the users' train items (the mean of the
-largest item-item cosine; see ``recbole_hill/data/nearness.py``), over the same users.
+set is a random part of train, or with ``--valid_choice=later`` one as far from it as later
+interactions are. Prints how near both are to the users' train items (the mean of the largest
+item-item cosine; see ``recbole_hill/data/nearness.py``), over the same users.
 """
 
 import argparse
@@ -25,13 +27,11 @@ from recbole_hill.data.splits import load_data
 from recbole_hill.model.fit_once import train_matrix
 
 
-def compare(dataset: str, data_path: str | None, n_users: int, seed: int) -> str:
+def compare(dataset: str, given: dict, n_users: int, seed: int) -> str:
     """Returns a dataset's row of the table."""
     with tempfile.TemporaryDirectory() as folder:
         settings = {"run_dir": folder, "state": "ERROR", "protocol": "holdout"}
-        if data_path:
-            settings["data_path"] = data_path
-        config = HillConfig("BPR", dataset, None, settings)
+        config = HillConfig("BPR", dataset, None, {**settings, **given})
         data = load_data(config)
     train, *held_out = (train_matrix(part._dataset) for part in (data.train, data.valid, data.test))
     present = [np.diff(x.indptr) > 0 for x in (train, *held_out)]
@@ -53,12 +53,16 @@ def main() -> None:
     )
     parser.add_argument("--datasets", default="ml-100k", help="separated by commas")
     parser.add_argument("--data_path", help="folder of the datasets (default: as in `run`)")
+    parser.add_argument("--valid_choice", help="random | later (default: as in `run`)")
+    parser.add_argument("--valid_ratio", type=float, help="share of train (default: as in `run`)")
     parser.add_argument("--users", type=int, default=2000, help="users compared, at most")
     parser.add_argument("--seed", type=int, default=0, help="of the users that are drawn")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
+    keys = "data_path", "valid_choice", "valid_ratio"
+    given = {key: value for key in keys if (value := getattr(options, key)) is not None}
     rows = [
-        compare(name, options.data_path, options.users, options.seed)
+        compare(name, given, options.users, options.seed)
         for name in tqdm(options.datasets.split(","), leave=False)
     ]
     print("| dataset | users | validation | test | difference ± s.e. | p, paired t |")

@@ -25,16 +25,6 @@ def matrix(lines: list[list[int]], n_items: int) -> sp.csr_matrix:
     return sp.csr_matrix(dense)
 
 
-def test_items_brought_in_by_hand(split_order):
-    found = split_order.brought_in(matrix([[0, 1, 2], [1, 3], [0, 2], [3, 4, 5]], 6))
-    assert [x.tolist() for x in found] == [[0, 1, 2], [3], [], [4, 5]]
-
-
-def test_other_numbering_is_refused(split_order):
-    with pytest.raises(ValueError, match="user 1 brings in item 4 where 3 would be next"):
-        split_order.brought_in(matrix([[0, 1, 2], [1, 4]], 6))
-
-
 def test_finds_that_the_test_set_is_later(split_order):
     """Users turn from group to group; the last two items of each are his test items."""
     rng = np.random.default_rng(0)

@@ -1,10 +1,9 @@
 """The protocols: what trains, what chooses, and that no test interaction leaks."""
 
-import numpy as np
 import pytest
 
 from recbole_hill.config import HillConfig
-from recbole_hill.data.splits import choose_validation, evaluation_batch, load_data
+from recbole_hill.data.splits import evaluation_batch, load_data
 
 
 def pairs(loader) -> set:
@@ -81,26 +80,6 @@ def test_published_on_recboles_split_trains_on_validation_too():
         sizes[protocol] = [len(pairs(x)) for x in (data.train, data.valid, data.test)]
     train, valid, test = sizes["holdout"]
     assert sizes["refit"] == [train + valid, test, test]
-
-
-def test_choose_validation_by_hand():
-    users = np.array([0, 1, 1, 1, 1, 1, 1, 1, 1, 1])
-    mask = choose_validation(users, 0.5, seed=3)
-    assert mask.sum() == 5 and not mask[0]
-    np.testing.assert_array_equal(mask, choose_validation(users, 0.5, seed=3))
-    assert choose_validation(np.arange(6), 0.5, seed=0).sum() == 0  # one interaction each
-
-
-def test_choose_validation_is_uniform_over_interactions():
-    users = np.repeat(np.arange(20), 10)
-    times = np.sum([choose_validation(users, 0.2, seed) for seed in range(500)], axis=0)
-    assert times.min() > 60 and times.max() < 145  # 100 expected, 9 standard deviation
-
-
-@pytest.mark.parametrize("ratio", [0, 1, -0.1])
-def test_valid_ratio_is_checked(ratio):
-    with pytest.raises(ValueError, match=f"valid_ratio must be between 0 and 1, got {ratio}"):
-        choose_validation(np.arange(3), ratio, 0)
 
 
 def test_evaluation_is_not_one_user_at_a_time():

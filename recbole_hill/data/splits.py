@@ -15,7 +15,6 @@ early on the test set.
 
 import hashlib
 import json
-import math
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +29,11 @@ from recbole.utils import FeatureSource, FeatureType, ModelType, init_seed
 
 from recbole_hill.data.features import require_features
 from recbole_hill.data.tasks import require_complete, tasks_of
+from recbole_hill.data.validation import (
+    choose_later_validation,
+    choose_validation,
+    file_numbers,
+)
 from recbole_hill.files import atomic_path
 
 _DATA = "data.json"
@@ -81,38 +85,21 @@ class SplitDataset(Dataset):
 
     def _carve_validation(self, train: Dataset) -> tuple[Dataset, Dataset]:
         """Moves a seeded share of the interactions to validation; every user keeps one."""
-        users = train.inter_feat[self.uid_field].numpy()
-        chosen = choose_validation(users, self.config["valid_ratio"], self.config["split_seed"])
+        choice, ratio, seed = (
+            self.config[k] for k in ("valid_choice", "valid_ratio", "split_seed")
+        )
+        fields = self.uid_field, self.iid_field
+        users, items = (train.inter_feat[field].numpy() for field in fields)
+        if choice == "random":
+            chosen = choose_validation(users, ratio, seed)
+        elif choice == "later":
+            numbers = (file_numbers(train.field2id_token[field]) for field in fields)
+            users, items = (n[x] for n, x in zip(numbers, (users, items), strict=True))
+            chosen = choose_later_validation(users, items, ratio, seed)
+        else:
+            raise ValueError(f"valid_choice must be random or later, got {choice!r}")
         chosen = torch.from_numpy(chosen)
         return self.copy(train.inter_feat[~chosen]), self.copy(train.inter_feat[chosen])
-
-
-def choose_validation(users: np.ndarray, ratio: float, seed: int) -> np.ndarray:
-    """Chooses which train interactions become validation.
-
-    Args:
-        users: User of every interaction, shape (E,).
-        ratio: Share of the interactions, in (0, 1).
-        seed: Seed of the draw.
-
-    Returns:
-        Boolean mask of shape (E,) with about ``ratio * E`` True; each user keeps at least one
-        interaction in train.
-
-    Raises:
-        ValueError: If the ratio is outside (0, 1).
-    """
-    if not 0 < ratio < 1:
-        raise ValueError(f"valid_ratio must be between 0 and 1, got {ratio}")
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(users))
-    # The first interaction of each user in this order is never taken.
-    first = np.zeros(len(users), dtype=bool)
-    first[order[np.unique(users[order], return_index=True)[1]]] = True
-    free = order[~first[order]]
-    mask = np.zeros(len(users), dtype=bool)
-    mask[free[: math.floor(ratio * len(users))]] = True
-    return mask
 
 
 @dataclass(frozen=True)
