@@ -4,8 +4,8 @@
     python benchmarks/validation_shift.py --datasets=gowalla --valid_choice=later --valid_ratio=0.2
 
 A dataset that comes in two files keeps its test set, whoever made it and however; the validation
-set is a random part of train, or with ``--valid_choice=later`` one that is farther from it, as later
-interactions are. Prints how near both are to the users' train items (the mean of the largest
+set is a random part of train, or with ``--valid_choice=later`` one that is farther from it, as
+later interactions are. Prints how near both are to the users' train items (the mean of the largest
 item-item cosine; see ``recbole_hill/data/nearness.py``), over the same users.
 """
 

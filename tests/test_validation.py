@@ -152,3 +152,9 @@ def test_a_dataset_is_split_by_it(tmp_path):
     assert found == set(zip(users[mask].tolist(), items[mask].tolist(), strict=True))
     with pytest.raises(ValueError, match="valid_choice must be random or later, got 'latest'"):
         load_data(HillConfig("BPR", "drift", None, {**settings, "valid_choice": "latest"}))
+
+
+def test_a_dataset_with_validation_refuses_to_choose_it():
+    config = HillConfig("BPR", "ml-100k", None, {"state": "ERROR", "valid_choice": "later"})
+    with pytest.raises(ValueError, match="valid_choice 'later' is for datasets of two files"):
+        load_data(config)

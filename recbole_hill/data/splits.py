@@ -57,6 +57,11 @@ class SplitDataset(Dataset):
             train, valid = self._carve_validation(train)
         elif len(parts) == 3:
             train, valid, test = parts
+            if self.config["valid_choice"] != "random":
+                raise ValueError(
+                    f"valid_choice {self.config['valid_choice']!r} is for datasets of two files; "
+                    f"{self.dataset_name} has a validation set already, accepted is random"
+                )
         else:
             raise ValueError(
                 f"benchmark_filename must name two files (train, test) or three "
