@@ -38,6 +38,12 @@ def test_seeds_are_averaged_and_models_are_not():
     assert "0.2000 ± 0.1414" in found[2] and found[3].startswith("| GF-CF | 0.1500 |")
 
 
+def test_epochs_of_seeds_rise():
+    stages = [{"backbone": {"seconds": 1.0, "epochs": n}} for n in (105, 31, 31)]
+    rows = [made("BPR", 0.1, seed, stages=x) for seed, x in enumerate(stages)]
+    assert lines(rows)[2].endswith("| 1 | 31, 105 | abc |")
+
+
 def test_a_dataset_without_published_numbers_has_no_such_columns():
     found = lines([made("BPR", 0.1, dataset="ml-100k"), made("Pop", 0.05, dataset="ml-100k")])
     assert found[0] == "| model | recall@20 | ndcg@20 | training, s | epochs | commit |"

@@ -94,8 +94,8 @@ def training_seconds(row: dict) -> float:
 def cost(rows: list[dict]) -> tuple[str, ...]:
     """Returns the mean seconds of training, the epochs and the commit of comparable rows."""
     seconds = sum(map(training_seconds, rows)) / len(rows)
-    epochs = sorted({str(row["stages"].get("backbone", {}).get("epochs", "")) for row in rows})
-    return f"{seconds:,.0f}", ", ".join(epochs), str(rows[0]["commit"])
+    epochs = {row["stages"].get("backbone", {}).get("epochs") for row in rows} - {None}
+    return f"{seconds:,.0f}", ", ".join(map(str, sorted(epochs))), str(rows[0]["commit"])
 
 
 class Footnotes:

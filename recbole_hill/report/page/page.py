@@ -13,7 +13,7 @@ from recbole_hill.report.page.table import html_notes, html_table, kind_of
 from recbole_hill.report.study import Study, read_study, study_table
 
 PROTOCOLS = {
-    "holdout": "a seeded tenth of train is validation, on which everything is chosen; "
+    "holdout": "a seeded part of train is validation, on which everything is chosen; "
     "test was read once",
     "refit": "epochs and settings were chosen by holdout, then all of train was trained on; "
     "test was read once",
