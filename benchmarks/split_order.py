@@ -25,6 +25,7 @@ import scipy.sparse as sp
 from tqdm import tqdm
 
 from recbole_hill.config import HillConfig
+from recbole_hill.data.nearness import unit_columns
 from recbole_hill.data.splits import load_data
 from recbole_hill.data.validation import brought_in, file_numbers
 from recbole_hill.model.fit_once import train_matrix
@@ -43,8 +44,7 @@ def profile(
         least: Items that a user must have brought in to count.
         rng: Shuffles the items brought in; None leaves them in order.
     """
-    popularity = np.maximum(np.bincount(train.indices, minlength=train.shape[1]), 1)
-    columns = (train @ sp.diags(1 / np.sqrt(popularity))).tocsc()
+    columns = unit_columns(train).tocsc()
     rows = []
     for user, new in enumerate(brought_in(train)):
         liked = test.indices[test.indptr[user] : test.indptr[user + 1]]

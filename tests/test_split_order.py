@@ -1,4 +1,4 @@
-"""The order that item numbers keep: by hand, and a drift that was planted."""
+"""The order that item numbers keep: a drift that was planted."""
 
 import importlib
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
+from test_validation import matrix
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -18,15 +18,8 @@ def split_order():
     sys.path.remove(str(BENCHMARKS))
 
 
-def matrix(lines: list[list[int]], n_items: int) -> sp.csr_matrix:
-    dense = np.zeros((len(lines), n_items), dtype=np.float32)
-    for user, items in enumerate(lines):
-        dense[user, items] = 1
-    return sp.csr_matrix(dense)
-
-
 def test_finds_that_the_test_set_is_later(split_order):
-    """Users turn from group to group; the last two items of each are his test items."""
+    """Users turn from group to group; the last four items of each are his test items."""
     rng = np.random.default_rng(0)
     n_users, n_groups, size = 300, 12, 25
     pools = np.arange(n_groups * size).reshape(n_groups, size)
@@ -36,11 +29,9 @@ def test_finds_that_the_test_set_is_later(split_order):
         groups = [(start + step) % n_groups for step in range(4)]
         histories.append(np.concatenate([rng.permutation(pools[g])[:6] for g in groups]).tolist())
 
-    def fraction_risen(cut_off_the_end: bool) -> tuple[float, float]:
-        number, train, test = {}, [], []
-        held = []
-        for items in histories:
-            order = list(items)
+    def rise_in_errors(cut_off_the_end: bool) -> tuple[float, float]:
+        number, train, held = {}, [], []
+        for order in histories:
             last = set(order[-4:] if cut_off_the_end else rng.choice(order, 4, replace=False))
             train.append([number.setdefault(i, len(number)) for i in order if i not in last])
             held.append(last)
@@ -55,6 +46,6 @@ def test_finds_that_the_test_set_is_later(split_order):
         ]
         return tuple(r.mean() / (r.std() / np.sqrt(len(r))) for r in rises)
 
-    later, shuffled = fraction_risen(cut_off_the_end=True)
+    later, shuffled = rise_in_errors(cut_off_the_end=True)
     assert later > 3 > abs(shuffled)
-    assert abs(fraction_risen(cut_off_the_end=False)[0]) < 3
+    assert abs(rise_in_errors(cut_off_the_end=False)[0]) < 3

@@ -7,6 +7,12 @@ import scipy.sparse as sp
 _BLOCK = 4096
 
 
+def unit_columns(train: sp.csr_matrix) -> sp.csr_matrix:
+    """Scales the columns of a binary matrix to length 1, so that their products are cosines."""
+    popularity = np.maximum(np.bincount(train.indices, minlength=train.shape[1]), 1)
+    return (train @ sp.diags((1 / np.sqrt(popularity)).astype(np.float32))).tocsr()
+
+
 def pair_nearness(
     train: sp.csr_matrix, held_out: sp.csr_matrix
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -24,8 +30,7 @@ def pair_nearness(
         Users, items and cosines between 0 and 1, shape (n,) each, by user and item.
     """
     train = sp.csr_matrix(train, dtype=np.float32)
-    popularity = np.maximum(np.bincount(train.indices, minlength=train.shape[1]), 1)
-    columns = (train @ sp.diags((1 / np.sqrt(popularity)).astype(np.float32))).tocsr()
+    columns = unit_columns(train)
     rows = columns.T.tocsr()
     held_out = sp.csr_matrix(held_out)
     held_out.sort_indices()
