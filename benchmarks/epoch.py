@@ -22,6 +22,7 @@ from tqdm import tqdm
 from recbole_hill import registry
 from recbole_hill.config import HillConfig, read_properties
 from recbole_hill.data.splits import load_data
+from recbole_hill.memory import keep_freed_memory
 from recbole_hill.quick_start import build_model
 from recbole_hill.trainer import trainer_for
 
@@ -85,6 +86,7 @@ def main() -> None:
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(options.threads)
+    keep_freed_memory()
     names = options.models.split(",") if options.models else trainable()
     names = [PEER, *(name for name in names if name != PEER)]
     found = {}

@@ -31,6 +31,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from recbole_hill.files import atomic_path
+from recbole_hill.memory import keep_freed_memory
 from recbole_hill.runs import commit
 
 ABOUT = """\
@@ -153,6 +154,7 @@ def main() -> None:
     if unknown := set(names) - set(NAMES):
         parser.error(f"--rows: {', '.join(sorted(unknown))}; accepted are {', '.join(NAMES)}")
     torch.set_num_threads(options.threads)
+    keep_freed_memory()
     faiss.omp_set_num_threads(options.threads)
     output = Path(options.output)
     store = output.with_suffix(".json")

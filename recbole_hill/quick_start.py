@@ -19,6 +19,7 @@ from recbole_hill.evaluation.per_user import (
     user_table,
     write_per_user,
 )
+from recbole_hill.memory import keep_freed_memory
 from recbole_hill.trainer import Validation, trainer_for
 
 
@@ -100,6 +101,7 @@ def train(
     """
     if config["threads"]:
         torch.set_num_threads(config["threads"])
+    keep_freed_memory()
     data = load_data(config)
     note_data(Path(config["run_dir"]), data.sha256)
     if seal_test:

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 class InteractionGraph(nn.Module):
@@ -143,12 +144,27 @@ def propagate(matrix: Tensor, ego: Tensor, n_layers: int, *, with_ego: bool) -> 
     Returns:
         Node embeddings, shape (N, D).
     """
-    layer = ego
-    total = ego if with_ego else torch.zeros((), device=ego.device)
-    for _ in range(n_layers):
-        layer = SymmetricProduct.apply(matrix, layer)
-        total = total + layer
-    return total / (n_layers + with_ego)
+    return MeanOfLayers.apply(matrix, ego, n_layers, with_ego)
+
+
+class MeanOfLayers(torch.autograd.Function):
+    """:func:`propagate`, whose backward is the same polynomial of the same symmetric matrix.
+
+    Horner's scheme, X + A (X + A (X + ...)), in one array beside the input: no layer is kept.
+    """
+
+    @staticmethod
+    def forward(ctx, matrix: Tensor, x: Tensor, n_layers: int, with_ego: bool) -> Tensor:
+        """Returns the mean of the layers, shape (N, D)."""
+        ctx.polynomial = matrix, n_layers, with_ego
+        return _mean_of_layers(matrix, x, n_layers, with_ego)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[None, Tensor, None, None]:
+        """Returns the gradient of ``x``; the matrix has none."""
+        matrix, *polynomial = ctx.polynomial
+        return None, _mean_of_layers(matrix, gradient.contiguous(), *polynomial), None, None
 
 
 class SymmetricProduct(torch.autograd.Function):
@@ -167,6 +183,15 @@ class SymmetricProduct(torch.autograd.Function):
     def backward(ctx, gradient: Tensor) -> tuple[None, Tensor]:
         """Returns the gradient of ``x``; the matrix has none."""
         return None, _product(ctx.matrix, gradient.contiguous())
+
+
+def _mean_of_layers(matrix: Tensor, x: Tensor, n_layers: int, with_ego: bool) -> Tensor:
+    total = x
+    for layer in range(n_layers, 0, -1):
+        total = _product(matrix, total)
+        if with_ego or layer > 1:
+            total.add_(x)
+    return total.div_(n_layers + with_ego)
 
 
 def _product(matrix: Tensor, x: Tensor) -> Tensor:

@@ -76,16 +76,18 @@ class SoftmaxLoss:
     ) -> Tensor:
         """The softmax loss of a draw; ``negative`` counts only where rivals are drawn."""
         query = self.query(users[user])
-        items = items if self.by_cosine else unit(items)
-        of_positive = (query * items[positive]).sum(1) / self.tau
-        if self.in_batch:
-            rivals, weights = torch.unique(positive, return_counts=True)
+        if self.in_batch:  # the batch's items alone are looked at
+            rivals, positive, weights = torch.unique(
+                positive, return_inverse=True, return_counts=True
+            )
             weights = weights.float()
             if self.popularity is not None:
                 weights = weights / self.popularity[rivals if ids is None else ids[rivals]]
-            log_sums = CosineLogSumExp.apply(
-                query, items[rivals], weights, self.tau, self.precision
-            )
+            items = items[rivals]
+        items = items if self.by_cosine else unit(items)
+        of_positive = (query * items[positive]).sum(1) / self.tau
+        if self.in_batch:
+            log_sums = CosineLogSumExp.apply(query, items, weights, self.tau, self.precision)
         else:
             log_sums = SampledScores.apply(query / self.tau, items, negative).logsumexp(1)
         return self.softmax_loss(user, of_positive, log_sums)
