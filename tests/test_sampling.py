@@ -6,6 +6,7 @@ import scipy.sparse as sp
 import torch
 from scipy.stats import chisquare
 
+from recbole_hill.data import sampling
 from recbole_hill.data.sampling import InteractionSampler
 
 # User 0 and item 0 are padding; user 1 has items 1, 2, 3; user 2 has item 5; user 3 has none.
@@ -76,12 +77,14 @@ def test_a_user_with_every_item_is_refused():
 
 
 @pytest.mark.parametrize("shapes", [((9, 1), (9, 50)), ((9, 1), (50,)), ((40,), (40,)), ((), (7,))])
-def test_has_in_any_shapes_however_much_the_filter_mistakes(shapes):
+@pytest.mark.parametrize("bits", [8, 512, 2**29])
+def test_has_in_any_shapes_however_much_the_filter_mistakes(shapes, bits, monkeypatch):
+    monkeypatch.setattr(sampling, "_LARGEST_FILTER", bits)  # fewer than there are pairs, and more
     rng = np.random.default_rng(1)
     dense = rng.random((40, 70)) < 0.3
     dense[0], dense[:, 0] = False, False
     sampler = InteractionSampler(sp.csr_matrix(dense))
-    sampler.possible[::3] = True  # a filter that mistakes many more
+    sampler.possible[::3] = 255  # mistakes many more
     users = torch.from_numpy(rng.integers(0, 40, shapes[0]))
     items = torch.from_numpy(rng.integers(0, 70, shapes[1]))
     expected = torch.from_numpy(dense)[users, items]

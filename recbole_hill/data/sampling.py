@@ -9,8 +9,8 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
-#: Bytes of the table that tells most pairs outside the train set apart, at most: 64 MiB.
-_LARGEST_FILTER = 2**26
+#: Bits a pair, and at most, of the table that tells most pairs outside the train set apart: 64 MiB.
+_FILTER_BITS, _LARGEST_FILTER = 128, 2**29
 
 
 class InteractionSampler(nn.Module):
@@ -35,13 +35,9 @@ class InteractionSampler(nn.Module):
         full = np.flatnonzero(counts >= self.n_items - 1)
         if len(full):
             raise ValueError(f"user {full[0]} has every item: there is no negative to draw")
-        # A byte for every remainder of the keys: 0 where no pair of the train set has it, which a
-        # drawn pair's remainder mostly shows at once. At 16 bytes a pair it mistakes 6 % of them.
-        size = min(_LARGEST_FILTER, 1 << (16 * max(1, len(keys)) - 1).bit_length())
-        possible = np.zeros(size, dtype=bool)
-        possible[keys & (size - 1)] = True
+        self.remainders = min(_LARGEST_FILTER, 1 << (_FILTER_BITS * max(1, len(keys))).bit_length())
         for name, array in {
-            "possible": possible,
+            "possible": _filter(keys, self.remainders, self.n_items),
             "keys": keys.astype(np.int64),
             "starts": matrix.indptr[:-1].astype(np.int64),
             "counts": counts,
@@ -51,14 +47,21 @@ class InteractionSampler(nn.Module):
 
     def has(self, users: Tensor, items: Tensor) -> Tensor:
         """Returns whether each pair is in the train set, in the broadcast shape of the two."""
-        shape = torch.broadcast_shapes(users.shape, items.shape)
-        last = len(self.possible) - 1
-        remainder = ((users * self.n_items) & last).int() + items.int()
-        found = self.possible.index_select(0, (remainder & last).flatten()).view(shape)
-        unclear = found.nonzero(as_tuple=True)
-        users, items = (ids.expand(shape)[unclear] for ids in (users, items))
-        found[unclear] = self._in_train(users * self.n_items + items)
+        found = torch.zeros(
+            torch.broadcast_shapes(users.shape, items.shape), dtype=torch.bool, device=users.device
+        )
+        found[self._taken(users, items)] = True
         return found
+
+    def _taken(self, users: Tensor, items: Tensor) -> tuple[Tensor, ...]:
+        """Returns where the broadcast pairs are in the train set, an index for each dimension."""
+        # One user's items are neighbours in the table: hundreds of them stay in a CPU's cache.
+        bit = ((users * self.n_items) & (self.remainders - 1)).int() + items.int()
+        byte = self.possible.index_select(0, (bit >> 3).flatten()).view(bit.shape)
+        unclear = ((byte >> (bit & 7).to(torch.uint8)) & 1).nonzero(as_tuple=True)
+        users, items = (ids.expand(bit.shape)[unclear] for ids in (users, items))
+        taken = self._in_train(users * self.n_items + items)
+        return tuple(index[taken] for index in unclear)
 
     def _in_train(self, wanted: Tensor) -> Tensor:
         place = torch.searchsorted(self.keys, wanted).clamp_max(len(self.keys) - 1)
@@ -78,11 +81,10 @@ class InteractionSampler(nn.Module):
         drawn = self._uniform((len(users), n))
         if not reject:
             return drawn
-        users = users.unsqueeze(1).expand(-1, n)
-        taken = self.has(users, drawn).nonzero(as_tuple=True)
+        taken = self._taken(users.unsqueeze(1), drawn)
         while len(taken[0]):
             drawn[taken] = self._uniform(taken[0].shape)
-            again = self.has(users[taken], drawn[taken])
+            (again,) = self._taken(users[taken[0]], drawn[taken])
             taken = tuple(index[again] for index in taken)
         return drawn
 
@@ -106,3 +108,16 @@ class InteractionSampler(nn.Module):
         # In 32 bits, which is faster and draws the same numbers.
         dtype = torch.int32 if self.n_items < 2**31 else torch.int64
         return torch.randint(1, self.n_items, shape, dtype=dtype, device=self.keys.device).long()
+
+
+def _filter(keys: np.ndarray, remainders: int, n_items: int) -> np.ndarray:
+    """Returns a bit for every remainder of the keys, 0 where no key has it; n bits in n / 8 bytes.
+
+    A pair outside the train set mostly shows at once: at 128 bits a pair, one in 128 or fewer does
+    not. The first ``n_items`` bits stand behind the last ones again, so that a user's first key's
+    remainder plus an item needs no remainder of its own.
+    """
+    table = np.zeros(remainders // 8, dtype=np.uint8)
+    bit = keys & (remainders - 1)
+    np.bitwise_or.at(table, bit >> 3, np.left_shift(1, bit & 7).astype(np.uint8))
+    return np.resize(table, remainders // 8 + n_items // 8 + 1)
