@@ -9,7 +9,6 @@ machine hardly changes them; the ratio to LightGCN is what carries over to other
 import argparse
 import itertools
 import sys
-import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -17,11 +16,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
+from datasets import loaded
 from tqdm import tqdm
 
 from recbole_hill import registry
-from recbole_hill.config import HillConfig, read_properties
-from recbole_hill.data.splits import load_data
+from recbole_hill.config import read_properties
 from recbole_hill.memory import keep_freed_memory
 from recbole_hill.quick_start import build_model
 from recbole_hill.trainer import trainer_for
@@ -41,10 +40,7 @@ def cost(model: str, dataset: str, data_path: str, n_steps: int) -> dict:
     Returns:
         Seconds of one step, steps of an epoch, and the most epochs that the settings allow.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        settings = {"data_path": data_path, "run_dir": folder, "state": "ERROR"}
-        config = HillConfig(model, dataset, None, {**settings, "protocol": "published"})
-        data = load_data(config)
+    with loaded(model, dataset, data_path=data_path, protocol="published") as (config, data):
         network = build_model(config, data).train()
         trainer = trainer_for(config, network)
     if hasattr(network, "begin_epoch"):

@@ -11,7 +11,6 @@ of the processor, so that other work on the machine hardly changes them.
 import argparse
 import itertools
 import sys
-import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -20,11 +19,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
+from datasets import loaded
 from epoch import step_seconds
 from tqdm import tqdm
 
-from recbole_hill.config import HillConfig
-from recbole_hill.data.splits import load_data
 from recbole_hill.index.attention import NodeAttention
 from recbole_hill.quick_start import build_model
 from recbole_hill.trainer import trainer_for
@@ -36,20 +34,16 @@ def pairs_of_steps(backbone: str, options, progress) -> np.ndarray:
     Returns:
         Processor seconds, shape (steps, 2): without the index, with it.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        settings = {
-            "data_path": options.data_path,
-            "run_dir": folder,
-            "state": "ERROR",
-            "protocol": "published",
-            "backbone": backbone,
-            "train_batch_size": options.batch,
-            "index_learning": "joint",
-            "nodes_per_depth": options.nodes,
-            "index_precision": options.precision,
-        }
-        config = HillConfig("HILL", options.dataset, None, settings)
-        data = load_data(config)
+    settings = {
+        "data_path": options.data_path,
+        "protocol": "published",
+        "backbone": backbone,
+        "train_batch_size": options.batch,
+        "index_learning": "joint",
+        "nodes_per_depth": options.nodes,
+        "index_precision": options.precision,
+    }
+    with loaded("HILL", options.dataset, **settings) as (config, data):
         model = build_model(config, data)
         trainer = trainer_for(config, model)
     model.learning_index = True

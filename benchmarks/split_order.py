@@ -14,7 +14,6 @@ shuffled, as a control.
 
 import argparse
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -22,11 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import scipy.sparse as sp
+from datasets import loaded
 from tqdm import tqdm
 
-from recbole_hill.config import HillConfig
 from recbole_hill.data.nearness import unit_columns
-from recbole_hill.data.splits import load_data
 from recbole_hill.data.validation import brought_in, file_numbers
 from recbole_hill.model.fit_once import train_matrix
 
@@ -59,13 +57,10 @@ def profile(
 
 def in_the_files_numbers(dataset: str, data_path: str | None) -> tuple[sp.csr_matrix, ...]:
     """Returns train and test of a dataset as matrices whose rows and columns are external ids."""
-    with tempfile.TemporaryDirectory() as folder:
-        settings = {"run_dir": folder, "state": "ERROR", "protocol": "refit"}
-        if data_path:
-            settings["data_path"] = data_path
-        data = load_data(HillConfig("BPR", dataset, None, settings))
+    with loaded("BPR", dataset, protocol="refit", data_path=data_path) as (_, data):
+        parts = data.train, data.test
     tokens = data.dataset.field2id_token
-    parts = [train_matrix(part._dataset).tocoo() for part in (data.train, data.test)]
+    parts = [train_matrix(part._dataset).tocoo() for part in parts]
     users, items = (
         file_numbers(tokens[field]) for field in (data.dataset.uid_field, data.dataset.iid_field)
     )

@@ -11,29 +11,25 @@ item-item cosine; see ``recbole_hill/data/nearness.py``), over the same users.
 
 import argparse
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from datasets import loaded
 from scipy.stats import ttest_rel
 from tqdm import tqdm
 
-from recbole_hill.config import HillConfig
 from recbole_hill.data.nearness import nearness
-from recbole_hill.data.splits import load_data
 from recbole_hill.model.fit_once import train_matrix
 
 
 def compare(dataset: str, given: dict, n_users: int, seed: int) -> str:
     """Returns a dataset's row of the table."""
-    with tempfile.TemporaryDirectory() as folder:
-        settings = {"run_dir": folder, "state": "ERROR", "protocol": "holdout"}
-        config = HillConfig("BPR", dataset, None, {**settings, **given})
-        data = load_data(config)
-    train, *held_out = (train_matrix(part._dataset) for part in (data.train, data.valid, data.test))
+    with loaded("BPR", dataset, protocol="holdout", **given) as (_, data):
+        parts = data.train, data.valid, data.test
+    train, *held_out = (train_matrix(part._dataset) for part in parts)
     present = [np.diff(x.indptr) > 0 for x in (train, *held_out)]
     users = np.flatnonzero(np.all(present, axis=0))
     users = np.random.default_rng(seed).permutation(users)[:n_users]
@@ -60,7 +56,7 @@ def main() -> None:
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     keys = "data_path", "valid_choice", "valid_ratio"
-    given = {key: value for key in keys if (value := getattr(options, key)) is not None}
+    given = {key: getattr(options, key) for key in keys}
     rows = [
         compare(name, given, options.users, options.seed)
         for name in tqdm(options.datasets.split(","), leave=False)

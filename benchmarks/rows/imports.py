@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def _in_process(*arguments: str) -> str:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    # pip compiles what it installs, RecBole among it; a checkout is compiled when it is first run.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [sys.executable, *arguments]
     done = subprocess.run(
         command, env=environment, cwd="/", check=True, capture_output=True, text=True

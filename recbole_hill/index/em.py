@@ -18,6 +18,9 @@ from recbole_hill.optional import require_faiss
 #: Rounds of batched k-means++. On Gowalla (8,000 of 40,981) 32 to 1,000 rounds end in the same
 #: objective within 0.4 %, 9 % below random seeds, while 1,000 rounds cost a fifth of k-means.
 BATCHES = 128
+#: An iteration that lowers the sum of squared distances by a smaller share is the last. On Gowalla
+#: it is the 12th of 20; the other eight would lower the sum by 0.03 %.
+TOLERANCE = 1e-4
 #: Points assigned between two steps of the bar; a multiple of FAISS's own block of 4096 queries.
 ASSIGN_BLOCK = 1 << 17
 
@@ -48,7 +51,7 @@ def learn_index(
         nodes_per_depth: K_1, ..., K_L; not growing for ``bottom_up``.
         direction: ``bottom_up`` | ``top_down``.
         seed: Of the k-means++ seeds.
-        iterations: Of each k-means, at most; it stops when no centre moves.
+        iterations: Of each k-means, at most; it stops when it hardly gains (``TOLERANCE``).
         points_per_node: Size of the sample that a k-means learns from, over its number of nodes;
             every point is assigned.
         progress: Whether to show a bar.
@@ -103,7 +106,7 @@ def cluster(
         vectors: Shape (N, D), float32.
         k: Number of clusters, at most N.
         seed: Of the sample and the initialisation.
-        iterations: Lloyd iterations at most; it stops when no centre moves.
+        iterations: Lloyd iterations at most; it stops when it hardly gains (``TOLERANCE``).
         points_per_node: If there are more than k times as many points, the centres are learnt from
             a sample of that size.
         progress: Whether to show a bar.
@@ -168,14 +171,16 @@ def _lloyd(points, k: int, seed: int, iterations: int, progress: bool, init) -> 
     centres = _seeds(points, k, seed) if init is None else init
     centres = np.ascontiguousarray(centres, dtype=np.float32)
     index = faiss.IndexFlatL2(points.shape[1])
+    before = np.inf
     for _ in tqdm(range(iterations), desc=f"k-means {k}", disable=not progress, leave=False):
         faiss.copy_array_to_vector(centres.ravel(), kmeans.centroids)
         index.reset()
         kmeans.train(points, index)
-        moved = faiss.vector_to_array(kmeans.centroids).reshape(k, -1)
-        if np.array_equal(moved, centres):
+        centres = faiss.vector_to_array(kmeans.centroids).reshape(k, -1)
+        of_last = kmeans.iteration_stats.at(kmeans.iteration_stats.size() - 1).obj
+        if of_last >= (1 - TOLERANCE) * before:
             break
-        centres = moved
+        before = of_last
     return centres
 
 
