@@ -31,14 +31,14 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from recbole_hill.files import atomic_path
-from recbole_hill.memory import keep_freed_memory
 from recbole_hill.runs import commit
 
 ABOUT = """\
 Costs are seconds of the processor, ours and the peer's taken in turns in one process (a row's \
 median, and of the ratios the smallest and largest); the machine did other work meanwhile (load \
-{load:.1f}), which these seconds do not count, though it takes caches and memory. `at least` is \
-the peer's cost over ours, `at most` ours over the peer's. A row whose two sides disagree in value \
+{load:.1f}), which these seconds do not count, though it takes caches and memory. Both sides have the C \
+library's memory as it is; that a run of ours keeps freed memory, which would speed up the peers \
+too, is not in these figures. `at least` is the peer's cost over ours, `at most` ours over the peer's. A row whose two sides disagree in value \
 fails instead of appearing."""
 
 
@@ -154,7 +154,6 @@ def main() -> None:
     if unknown := set(names) - set(NAMES):
         parser.error(f"--rows: {', '.join(sorted(unknown))}; accepted are {', '.join(NAMES)}")
     torch.set_num_threads(options.threads)
-    keep_freed_memory()
     faiss.omp_set_num_threads(options.threads)
     output = Path(options.output)
     store = output.with_suffix(".json")
