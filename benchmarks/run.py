@@ -36,10 +36,10 @@ from recbole_hill.runs import commit
 ABOUT = """\
 Costs are seconds of the processor, ours and the peer's taken in turns in one process (a row's \
 median, and of the ratios the smallest and largest); the machine did other work meanwhile (load \
-{load:.1f}), which these seconds do not count, though it takes caches and memory. Both sides have the C \
-library's memory as it is; that a run of ours keeps freed memory, which would speed up the peers \
-too, is not in these figures. `at least` is the peer's cost over ours, `at most` ours over the peer's. A row whose two sides disagree in value \
-fails instead of appearing."""
+{load:.1f}), which these seconds do not count, though it takes caches and memory. Both sides have \
+the C library's memory as it is: that a run of ours keeps freed memory, which would speed up the \
+peers too, is not in these figures. `at least` is the peer's cost over ours, `at most` ours over \
+the peer's. A row whose two sides disagree in value fails instead of appearing."""
 
 
 def measure(row: Row, repeats: int) -> dict:
