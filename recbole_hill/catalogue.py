@@ -30,6 +30,12 @@ CATALOGUE = (
         'Collaborative Filtering." in TKDE 2024.',
         "SUPCCL",
     ),
+    (
+        "Fusion",
+        "recbole_hill.model.fusion:Fusion",
+        "own",
+        "recbole_hill: the summed scores of finished runs as one inner product. 2026.",
+    ),
     # -- impressions with labels and features
     (
         "MoNN",

@@ -1,0 +1,99 @@
+"""Fusion: the scores of several finished runs, summed as one inner product."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from recbole_hill.data.splits import known_data, require_same_data
+from recbole_hill.model.fitted_tables import FittedTables
+
+
+class Fusion(FittedTables):
+    """Scores sum_n w_n <u_n, i_n> / sd_n(u) of runs n, so that HILL can index their sum.
+
+    sd_n(u) is the standard deviation of the user's scores of all items in run n, so that a weight
+    means the same for every user and run; a mean would not change the user's order, and is left
+    out. The user's vector holds w_n u_n / sd_n(u) side by side, the item's the i_n.
+
+    Models that err differently gain by it: a spectral filter and a graph model trained by softmax.
+
+    Settings: :class:`~recbole_hill.model.fitted_tables.FittedTables`'s, ``fuse_from`` (folders of
+    finished runs on the same data), ``fuse_weights`` (w, one a run), ``embedding_size`` (D, the
+    sum of theirs).
+    """
+
+    def __init__(self, config, dataset):
+        self.folders, self.weights = parts_of(config)
+        super().__init__(config, dataset)
+        self.run_dir = Path(config["run_dir"])
+
+    def fit(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Reads the runs' vectors, and scales and joins them.
+
+        Raises:
+            FileNotFoundError: If a run has not finished.
+            ValueError: If a run saw other data or has no vectors, or D is not the sum of theirs.
+        """
+        users, items = [], []
+        for weight, (own_users, own_items) in zip(self.weights, self._vectors(), strict=True):
+            scale = weight / deviations(own_users, own_items)
+            users.append((own_users * scale[:, None]).astype(np.float32))
+            items.append(own_items)
+        width = sum(part.shape[1] for part in items)
+        if width != self.item_embedding.embedding_dim:
+            raise ValueError(
+                f"embedding_size is {self.item_embedding.embedding_dim}, but the runs of fuse_from "
+                f"have {' + '.join(str(part.shape[1]) for part in items)} = {width} dimensions"
+            )
+        return np.hstack(users), np.hstack(items)
+
+    def _vectors(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        from recbole_hill.serving import Served
+
+        for folder in self.folders:
+            require_same_data(folder, known_data(self.run_dir))
+            served = Served.load(folder)
+            if served.vectors is None:
+                raise ValueError(
+                    f"fuse_from: {folder} is a run of {served.config['model']}, whose scores are "
+                    "no inner product"
+                )
+            yield tuple(part.detach().cpu().numpy() for part in served.vectors)
+
+
+def deviations(users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Returns the standard deviation of each user's scores of the items, padding left out.
+
+    By the items' covariance: no score is made.
+
+    Args:
+        users: Shape (U, D).
+        items: Shape (I, D), padding row first.
+
+    Returns:
+        Shape (U,); 1 for a user whose scores are all the same.
+    """
+    covariance = np.atleast_2d(np.cov(items[1:].T.astype(np.float64), ddof=0))
+    variance = np.einsum("ud,ud->u", users @ covariance, users)
+    return np.sqrt(np.where(variance > 0, variance, 1.0))
+
+
+def parts_of(config) -> tuple[list[Path], list[float]]:
+    """Reads ``fuse_from`` and ``fuse_weights``.
+
+    Raises:
+        ValueError: Naming the key, the value and what is accepted.
+    """
+    folders, weights = config["fuse_from"], config["fuse_weights"]
+    if not isinstance(folders, list) or not folders:
+        raise ValueError(f"fuse_from must be a list of folders of finished runs, got {folders!r}")
+    number = isinstance(weights, list) and all(
+        isinstance(weight, (int, float)) and not isinstance(weight, bool) for weight in weights
+    )
+    if not number or len(weights) != len(folders):
+        raise ValueError(
+            f"fuse_weights must be a list of {len(folders)} numbers, one for each of fuse_from, "
+            f"got {weights!r}"
+        )
+    return [Path(folder) for folder in folders], [float(weight) for weight in weights]
