@@ -9,6 +9,7 @@ NAMES = (
     "negatives",
     "bpr_epoch",
     "em_index",
+    "em_index_large",
     "test_time_training",
     "memory",
     "imports",

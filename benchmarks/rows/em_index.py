@@ -7,7 +7,6 @@ import faiss
 import numpy as np
 import torch
 from searchers import Setting as Searched
-from synthetic_items import Catalogue
 
 from recbole_hill.index.hierarchy import squared_distances
 from rows.row import Row
@@ -86,21 +85,4 @@ class EMIndex(Row):
         return Searched(self.vectors, self.nodes, **self.shortened)
 
 
-class LargeEMIndex(EMIndex):
-    """A million items; shortened on both sides alike, by half the iterations and a sample."""
-
-    nodes = (10_000, 1_000)
-    shortened: ClassVar[dict] = {"iterations": 10, "points": 32}
-    what = "EM index, 10,000/1,000 of a million made items, at most 10 iterations, 32 points a node"
-    beside = "`faiss.Kmeans` of 10,000 nodes and its assignment, alone"
-
-    def items(self) -> np.ndarray:
-        """Returns made items."""
-        return Catalogue(1_000_000).matrix()
-
-    def iterations(self) -> str:
-        """Says nothing: a further k-means would take minutes."""
-        return ""
-
-
-ROWS = [EMIndex, LargeEMIndex]
+ROWS = [EMIndex]
