@@ -21,7 +21,7 @@ BATCHES = 128
 #: An iteration that lowers the sum of squared distances by a smaller share is the last. On Gowalla
 #: it is the 12th of 20; the other eight would lower the sum by 0.03 %.
 TOLERANCE = 1e-4
-#: Points whose distances to a round's candidates are looked at together, so that they stay in cache.
+#: Points whose distances to a round's candidates are computed together, to stay in cache.
 SEED_BLOCK = 1 << 13
 #: Points assigned between two steps of the bar; a multiple of FAISS's own block of 4096 queries.
 ASSIGN_BLOCK = 1 << 17
@@ -228,8 +228,7 @@ def _seeds(points: np.ndarray, k: int, seed: int, rounds: int = 1000) -> np.ndar
         drawn = np.unique(np.searchsorted(cumulated, draws, side="right").clip(max=len(points) - 1))
         if greedy:
             sums = sum(
-                np.minimum(distances_to(drawn, block), shortest[block]).sum(1)
-                for block in blocks
+                np.minimum(distances_to(drawn, block), shortest[block]).sum(1) for block in blocks
             )
             drawn = drawn[[sums.argmin()]]
         for block in blocks:
