@@ -208,6 +208,7 @@ def _seeds(points: np.ndarray, k: int, seed: int, rounds: int = 1000) -> np.ndar
     n_drawn = 2 + int(np.log(k)) if greedy else -(-k // min(rounds, BATCHES))
     norms = np.einsum("nd,nd->n", points, points)
     transposed = np.ascontiguousarray(points.T)
+    everywhere = slice(None)
     blocks = [slice(i, i + SEED_BLOCK) for i in range(0, len(points), SEED_BLOCK)]
 
     def distances_to(rows, block):  # squared, shape (len(rows), block)
@@ -217,7 +218,7 @@ def _seeds(points: np.ndarray, k: int, seed: int, rounds: int = 1000) -> np.ndar
         return np.maximum(found, 0, out=found)
 
     chosen = rng.integers(len(points), size=1)
-    shortest = np.concatenate([distances_to(chosen, block)[0] for block in blocks])
+    shortest = distances_to(chosen, everywhere)[0]
     shortest[chosen] = 0  # whatever rounding has left
     while len(chosen) < k:
         cumulated = np.cumsum(shortest, dtype=np.float64)
@@ -227,13 +228,13 @@ def _seeds(points: np.ndarray, k: int, seed: int, rounds: int = 1000) -> np.ndar
         draws = rng.random(n_drawn if greedy else min(n_drawn, k - len(chosen))) * cumulated[-1]
         drawn = np.unique(np.searchsorted(cumulated, draws, side="right").clip(max=len(points) - 1))
         if greedy:
-            sums = sum(
-                np.minimum(distances_to(drawn, block), shortest[block]).sum(1) for block in blocks
-            )
-            drawn = drawn[[sums.argmin()]]
-        for block in blocks:
-            nearest = distances_to(drawn, block).min(0)
-            np.minimum(shortest[block], nearest, out=shortest[block])
+            distances = np.minimum(distances_to(drawn, everywhere), shortest)
+            best = distances.sum(1).argmin()
+            drawn, shortest = drawn[[best]], distances[best]
+        else:
+            for block in blocks:
+                nearest = distances_to(drawn, block).min(0)
+                np.minimum(shortest[block], nearest, out=shortest[block])
         shortest[drawn] = 0
         chosen = np.concatenate((chosen, drawn))
     return points[chosen]
