@@ -117,7 +117,8 @@ class CosineLogSumExp(torch.autograd.Function):
         Shape (R,).
     """
 
-    block_entries = 2_000_000
+    block_entries = 250_000  # 1 MB: on a CPU a block goes through its kernels while it is in cache
+    device_block_entries = 2_000_000  # a GPU wants few launches of large kernels
     column_multiple = 512
 
     @staticmethod
@@ -127,7 +128,9 @@ class CosineLogSumExp(torch.autograd.Function):
         """Returns the weighted log-sum-exp of every row."""
         sizes = len(rows), len(columns)
         columns = _filled(columns.to(precision), CosineLogSumExp.column_multiple)
-        step = max(1, CosineLogSumExp.block_entries // len(columns))
+        on_cpu = rows.device.type == "cpu"
+        entries = CosineLogSumExp.block_entries if on_cpu else CosineLogSumExp.device_block_entries
+        step = max(1, entries // len(columns))
         scaled = _filled((rows / tau).to(precision), step)
         # weight * exp(x) = exp(x + log weight): one pass less over the block.
         log_weights = weights.new_full((len(columns),), -math.inf)
