@@ -155,13 +155,13 @@ class HILLTrainer(RunTrainer):
             theirs = old.stages["index"].get("steps_per_epoch", len(train_data))
             learner.step.fill_(round(int(learner.step) * len(train_data) / theirs))
         tokens = item_tokens(train_data._dataset)
-        self.old_index = OldIndex.of(old.index, tokens, self._item_vectors(), books)
+        self.old_index = OldIndex.of(old.index, tokens, self._vectors()[1], books)
         self.model.set_index(self.old_index.carried)
 
-    def _item_vectors(self) -> np.ndarray:
-        """Returns the items' current vectors without the padding row, (I, D)."""
+    def _vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns users' and items' current vectors without the padding rows, (U, D) and (I, D)."""
         self.model.eval()
-        return self.model.vectors()[1][1:].detach().cpu().numpy()
+        return tuple(part[1:].detach().cpu().numpy() for part in self.model.vectors())
 
     def learn_index(self, train_data) -> None:
         """Learns the index as ``index_learning`` says, or loads it if that is done.
@@ -252,8 +252,9 @@ class HILLTrainer(RunTrainer):
         return np.stack([index.assignments(depth) for depth in range(1, index.depth + 1)])
 
     def _cluster(self, tokens, previous, starts) -> HierarchicalIndex:
+        users, items = self._vectors()
         return learn_index(
-            self._item_vectors(),
+            items,
             tokens,
             list(self.settings.nodes_per_depth),
             direction=self.settings.index_direction,
@@ -263,6 +264,7 @@ class HILLTrainer(RunTrainer):
             progress=self.show_progress,
             previous=previous,
             starts=starts,
+            user_vectors=users if self.settings.index_metric == "scores" else None,
         )
 
     def _train_on_nodes(self, round_: int, train_data) -> float:

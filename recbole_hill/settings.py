@@ -11,6 +11,7 @@ CONTROLS = ("continue", "random_nodes", "random_users", "average")
 _CHOICES = {
     "index_learning": ("em", "joint", "separate"),
     "index_direction": ("bottom_up", "top_down"),
+    "index_metric": ("items", "scores"),
     "index_precision": ("float32", "bfloat16"),
     "interest_source": ("history", "retrieved", "both"),
     "interest_reading": ("coverage", "concentration"),
@@ -54,6 +55,7 @@ class HillSettings:
     nodes_per_depth: tuple[int, ...]
     index_learning: str
     index_direction: str
+    index_metric: str
     em_rounds: int
     em_epochs: int
     em_weight: float
@@ -116,6 +118,13 @@ class HillSettings:
         for key in ("average_weight", "index_gradient"):
             if not _is_number(values[key]) or not 0 <= values[key] <= 1:
                 raise ValueError(f"{key} must be in [0, 1], got {values[key]!r}")
+
+        kind = values["index_learning"], values["index_direction"]
+        if values["index_metric"] == "scores" and kind != ("em", "bottom_up"):
+            raise ValueError(
+                "index_metric scores is for index_learning em and index_direction bottom_up, got "
+                f"{kind[0]} and {kind[1]}; there accepted is items"
+            )
 
         nodes = _sequence("nodes_per_depth", values["nodes_per_depth"])
         for size in nodes:

@@ -133,6 +133,11 @@ BAD_SETTINGS = [
     ({"average_weight": 2}, r"average_weight must be in \[0, 1\]"),
     ({"ttt_epochs": "two"}, "ttt_epochs must be a number >= 0"),
     ({"index_direction": None}, "index_direction must be set"),
+    ({"index_metric": "users"}, "index_metric must be one of items, scores, got 'users'"),
+    (
+        {"index_metric": "scores", "index_direction": "top_down"},
+        "index_metric scores is for .* got em and top_down",
+    ),
 ]
 
 

@@ -97,6 +97,40 @@ def test_top_down_vectors_are_sums_of_codewords_on_the_path(planted):
     assert len(np.unique(offsets.round(3), axis=0)) <= 6 < index.nodes_per_depth[0]
 
 
+def test_with_users_what_they_do_not_look_at_does_not_count(planted):
+    vectors, fine, coarse = planted
+    rng = np.random.default_rng(3)
+    items = [str(i) for i in range(len(vectors))]
+    unseen = 100 * rng.normal(size=(len(vectors), 2))  # far larger than what is planted
+    users = np.c_[rng.normal(size=(500, vectors.shape[1])), np.zeros((500, 2))]
+    index = learn_index(np.c_[vectors, unseen], items, [12, 4], seed=0, user_vectors=users)
+    assert same_partition(index.assignments(1), fine)
+    assert same_partition(index.assignments(2), coarse)
+    in_own_space = [np.c_[vectors, unseen][coarse == coarse[i]].mean(0) for i in range(4)]
+    np.testing.assert_allclose(
+        index.vectors[1][index.assignments(2)[:4]], in_own_space, rtol=1e-5, atol=1e-4
+    )
+    without = learn_index(np.c_[vectors, unseen], items, [12, 4], seed=0)
+    assert not same_partition(without.assignments(2), coarse)
+
+
+def test_with_users_the_split_of_scores_into_vectors_does_not_matter(planted):
+    vectors, fine, coarse = planted
+    rng = np.random.default_rng(3)
+    users = rng.normal(size=(300, vectors.shape[1]))
+    a = rng.normal(size=(vectors.shape[1],) * 2)
+    a[0] *= 100  # what users weigh by a hundred, items have a hundredth of
+    index = learn_index(
+        vectors @ np.linalg.inv(a),
+        [str(i) for i in range(len(vectors))],
+        [12, 4],
+        seed=0,
+        user_vectors=users @ a.T,
+    )
+    assert same_partition(index.assignments(1), fine)
+    assert same_partition(index.assignments(2), coarse)
+
+
 @pytest.mark.parametrize("direction", ["bottom_up", "top_down"])
 def test_permuting_items_only_relabels(planted, direction):
     vectors, _, _ = planted

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -236,6 +237,19 @@ def indexed(tiny_config):
     trainer.show_progress = False
     trainer.learn_index(data.train)
     return model, trainer, data
+
+
+def test_index_metric_scores_clusters_by_what_users_score(indexed):
+    model, trainer, data = indexed
+    tokens = item_tokens(data.train._dataset)
+    users, items = (part[1:].detach().numpy() for part in model.vectors())
+    by_score = learn_index(items, tokens, [12, 4], seed=trainer.config["seed"], user_vectors=users)
+    assert not np.array_equal(model.index.parents[0], by_score.parents[0])
+    trainer.model.settings = replace(trainer.settings, index_metric="scores")
+    del trainer.stages["index"]
+    trainer.learn_index(data.train)
+    np.testing.assert_array_equal(model.index.parents[0], by_score.parents[0])
+    np.testing.assert_array_equal(model.index.vectors[1], by_score.vectors[1])
 
 
 def test_em_loss_by_hand(indexed):

@@ -61,6 +61,8 @@ def test_markdown_by_hand():
 def test_latex_by_hand():
     lines = latex(TABLE, "6-gowalla").splitlines()
     begin = lines.index(r"\toprule")
+    assert lines[begin - 2] == r"\begin{adjustbox}{max width=\linewidth}"
+    assert lines[lines.index(r"\end{tabular}") + 1] == r"\end{adjustbox}"
     assert lines[begin - 1] == r"\begin{tabular}{llrrrr}"
     assert lines[begin + 1 : lines.index(r"\bottomrule")] == [
         r"settings & arm & recall@20 & published & difference & training, s \\",

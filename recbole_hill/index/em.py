@@ -4,7 +4,7 @@ The M-step, training the backbone with the current nodes as extra targets, is
 :meth:`recbole_hill.model.hill.HILL.em_loss`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral
 
 import numpy as np
@@ -39,6 +39,7 @@ def learn_index(
     progress: bool = False,
     previous: HierarchicalIndex | None = None,
     starts: Sequence[np.ndarray] | None = None,
+    user_vectors: np.ndarray | None = None,
 ) -> HierarchicalIndex:
     """Clusters items into a hierarchy.
 
@@ -60,6 +61,9 @@ def learn_index(
         previous: An index of the same items to start from (``bottom_up``): the last EM round's.
         starts: Centres to start from (``bottom_up``), per depth at most K_d rows: an older index's.
             Points far from them all make up for those that are missing.
+        user_vectors: Shape (U, D); with them items are near each other if users *score* them alike
+            (``bottom_up``): k-means then lowers the mean over users of (score of the item - score
+            of its node)^2, in which a direction that no user looks along counts for nothing.
 
     Raises:
         ValueError: If the sizes or vectors do not fit; names the value and what is accepted.
@@ -77,16 +81,39 @@ def learn_index(
     starts = starts or [None] * len(sizes)
     if previous is not None and previous.nodes_per_depth == sizes:
         starts = previous.refreshed(vectors).vectors
-    parents, found, points, node = [], [], vectors, np.arange(len(vectors))
+    to_points = _unchanged if user_vectors is None else _score_space(user_vectors)
+    parents, found, nodes, node = [], [], vectors, np.arange(len(vectors))
     for size, init in zip(sizes, starts, strict=True):
+        points = to_points(nodes)
         if init is not None:
-            init = _made_up(init, points, size)
+            init = _made_up(to_points(init), points, size)
         _, parent = cluster(points, size, init=init, **options)
         parents.append(parent)
         node = parent[node]
-        points = means(vectors, node, size)  # of items, not of the nodes below
-        found.append(points)
+        nodes = means(vectors, node, size)  # of items, not of the nodes below
+        found.append(nodes)
     return HierarchicalIndex.build(items, parents, vectors, direction, found)
+
+
+def _unchanged(vectors: np.ndarray) -> np.ndarray:
+    return vectors
+
+
+def _score_space(users: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns the linear map to where squared distances are users' mean squared score differences.
+
+    E (u'x - u'y)^2 = (x - y)' S (x - y) for S = E[u u'] = R R', so that the map is x -> R'x. The
+    clusters then do not depend on how scores are split into users' and items' vectors: u, x and
+    Au, A'^-1 x give the same ones, whatever A.
+
+    Args:
+        users: Shape (U, D).
+    """
+    require_finite("user vectors", users)
+    users = users.astype(np.float64)
+    values, directions = np.linalg.eigh(users.T @ users / len(users))
+    root = (directions * np.sqrt(values.clip(min=0)))[:, ::-1]  # widest first
+    return lambda vectors: np.ascontiguousarray(vectors @ root, dtype=np.float32)
 
 
 def cluster(

@@ -1,4 +1,4 @@
-"""A table in LaTeX, by the package booktabs."""
+"""A table in LaTeX, by the packages booktabs and adjustbox."""
 
 from recbole_hill.report.document import (
     Line,
@@ -47,9 +47,10 @@ _SPECIAL = {
 
 
 def latex(table: Table, label: str = "results") -> str:
-    r"""Returns a floating table; it needs ``booktabs`` and, for quotes, ``textcomp`` and T1.
+    r"""Returns a floating table, no wider than the page.
 
-    The best of a column is bold, the second underlined, marks are superscripts.
+    It needs ``booktabs``, ``adjustbox`` and, for quotes, ``textcomp`` and T1. The best of a column
+    is bold, the second underlined, marks are superscripts.
 
     Args:
         table: The table.
@@ -69,11 +70,12 @@ def latex(table: Table, label: str = "results") -> str:
         previous = line.name
     return "\n".join(
         [
-            r"% \usepackage[T1]{fontenc} \usepackage{booktabs,textcomp}",
+            r"% \usepackage[T1]{fontenc} \usepackage{adjustbox,booktabs,textcomp}",
             r"\begin{table}[t]",
             r"\centering",
             rf"\caption{{{escape(table.title)}}}",
             rf"\label{{tab:{label}}}",
+            r"\begin{adjustbox}{max width=\linewidth}",
             rf"\begin{{tabular}}{{{'l' * n_names + 'r' * (len(columns) - n_names)}}}",
             r"\toprule",
             " & ".join(map(escape, columns)) + r" \\",
@@ -81,6 +83,7 @@ def latex(table: Table, label: str = "results") -> str:
             *body,
             r"\bottomrule",
             r"\end{tabular}",
+            r"\end{adjustbox}",
             *_notes(table),
             r"\end{table}",
             "",
