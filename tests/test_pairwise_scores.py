@@ -372,3 +372,25 @@ def test_pretrained_tables_start_the_run_and_are_not_needed_after(tiny_path, tmp
         run(name, "tiny", overrides=other)
     with pytest.raises(ValueError, match="has no user_embedding"):
         run(name, "tiny", overrides={**settings, "pretrained_from": str(result.folder)})
+
+
+@pytest.mark.parametrize("name", ["MF-SSM", "LightGCN-BSL"])
+def test_a_softmax_model_starts_from_the_directions_of_a_filter(tiny_path, tmp_path, name):
+    common = {"checkpoint_dir": str(tmp_path), "epochs": 1, "embedding_size": 8}
+    first = run("SpectralMF", "tiny", overrides=tiny_settings(tiny_path, "SpectralMF", **common))
+    theirs = Served.load(first.folder).model
+    alone = {**common, "learning_rate": 0.0}
+    drawn, started = (
+        Served.load(run(name, "tiny", overrides=tiny_settings(tiny_path, name, **given)).folder)
+        for given in (alone, {**alone, "pretrained_from": str(first.folder)})
+    )
+    for table in ("user_embedding", "item_embedding"):
+        before, ours, found = (
+            getattr(m, table).weight.detach() for m in (drawn.model, started.model, theirs)
+        )
+        torch.testing.assert_close(ours.norm(dim=1), before.norm(dim=1))  # lengths stay
+        known = found.norm(dim=1) > 0
+        assert 0 < known.sum() < len(known)  # padding and nodes without a train item stay as drawn
+        cosines = torch.nn.functional.cosine_similarity(ours[known], found[known])
+        torch.testing.assert_close(cosines, torch.ones_like(cosines))
+        assert torch.equal(ours[~known], before[~known])

@@ -11,7 +11,7 @@ from recbole_hill.data.splits import known_data, require_same_data
 
 
 class PretrainedStart:
-    """A mixin, before a RecBole model: fills tables from a run of BPR (or another plain MF).
+    """A mixin, before a RecBole model: fills tables from a run of BPR or another with two tables.
 
     It happens when the first epoch begins, not when the model is built: a finished run that is
     loaded again does not need the other run's folder.
@@ -44,7 +44,11 @@ class PretrainedStart:
                         f"pretrained_from: {self.pretrained_from} has a table of shape "
                         f"{tuple(values.shape)}, this model one of {tuple(table.weight.shape)}"
                     )
-                table.weight.copy_(values * self.pretrained_scale)
+                table.weight.copy_(self.from_pretrained(values.to(table.weight), table.weight))
+
+    def from_pretrained(self, values: Tensor, drawn: Tensor) -> Tensor:
+        """Returns what a table starts from, (N, D): the other run's in place of the drawn."""
+        return values * self.pretrained_scale
 
 
 def pretrained_tables(folder: str | Path, run_dir: str | Path) -> tuple[Tensor, Tensor]:

@@ -7,16 +7,17 @@ Reference:
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_hill.data.graph import propagate
 from recbole_hill.model.factorization import MatrixFactorization, SampledScores
 from recbole_hill.model.fit_once import train_matrix
 from recbole_hill.model.graph_model import GraphModel
 from recbole_hill.model.losses import CosineLogSumExp, unit
+from recbole_hill.model.pretrained import PretrainedStart
 
 
-class SoftmaxLoss:
+class SoftmaxLoss(PretrainedStart):
     """A mixin: -ln softmax of each row's item among its rivals, cosines over ``tau``.
 
     With ``rivals: batch`` they are all items of the batch, each as often as it occurs, the positive
@@ -28,8 +29,10 @@ class SoftmaxLoss:
 
     ``rank_by: product`` ranks by the inner products of the vectors, though trained on cosines.
 
+    ``pretrained_from`` a run of SpectralMF of as many dimensions is a start from spectral factors.
+
     Settings: the base's, ``tau``, ``rivals``, ``rank_by``, ``softmax_precision`` (of the large
-    products over a batch's items).
+    products over a batch's items), ``pretrained_from``.
     """
 
     def __init__(self, config, dataset):
@@ -52,6 +55,16 @@ class SoftmaxLoss:
             counts = train_matrix(dataset).sum(0).A1  # at least 1 where an item can be in a batch
             popularity = torch.from_numpy(counts / counts.mean()).float()
         self.register_buffer("popularity", popularity, persistent=False)
+
+    def pretrained_pairs(self) -> list[tuple[nn.Embedding, nn.Embedding]]:
+        """The two tables."""
+        return [(self.user_embedding, self.item_embedding)]
+
+    def from_pretrained(self, values: Tensor, drawn: Tensor) -> Tensor:
+        """Takes the other run's directions at the drawn lengths, which suit the learning rate."""
+        directions = unit(values)
+        present = directions.any(1, keepdim=True)
+        return torch.where(present, directions * drawn.norm(dim=1, keepdim=True), drawn)
 
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
         """Returns the base's vectors, at length 1 if cosines rank."""
