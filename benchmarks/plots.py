@@ -1,4 +1,4 @@
-"""Curves of benchmarks/retrieval.py as SVG and PNG."""
+"""Plots of the benchmarks as SVG and PNG."""
 
 from pathlib import Path
 
@@ -99,14 +99,34 @@ def slope(items: list[float], costs: list[float]) -> float:
     return float(np.polyfit(np.log(items), np.log(costs), 1)[0])
 
 
+def write_convergence(
+    curves: dict[str, list[tuple[float, float]]], metric: str, path: Path
+) -> None:
+    """Draws a metric against training time.
+
+    Args:
+        curves: By the run's name, its validations: minutes and value.
+        metric: What the value is.
+        path: Where to write, without a suffix.
+    """
+    figure, axes = _figure(1, width=7)
+    axis = axes[0]
+    colours = [style for style in STYLES.values() if style[0] != "#000000"]
+    for (name, points), (colour, marker) in zip(curves.items(), colours, strict=False):
+        axis.plot(*zip(*points, strict=True), color=colour, marker=marker, label=name)
+    axis.set(xlabel="training, minutes", ylabel=metric, xlim=(0, None))
+    _legend(figure, axis)
+    _write(figure, path)
+
+
 def _figure(n_panels: int, width: float):
-    require("matplotlib", "matplotlib", "plots of benchmarks/retrieval.py", extra="plots")
+    require("matplotlib", "matplotlib", "plots of the benchmarks", extra="plots")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, 5), layout="constrained")
     FigureCanvasAgg(figure)  # no display is needed
-    axes = figure.subplots(1, n_panels)
+    axes = figure.subplots(1, n_panels, squeeze=False)[0]
     for axis in axes:
         axis.grid(which="major", color="#e5e5e5", linewidth=0.8)
         axis.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,117 @@
+"""How good finished runs were after how much training: a table and one plot.
+
+    python benchmarks/convergence.py "cold=saved/RUN1" "from a filter=saved/RUN2" [--output=NAME]
+
+Seconds are those of the training epochs by the wall clock, validation left out; a run that starts
+from others (`pretrained_from`, `fuse_from`) begins where these ended.
+"""
+
+import argparse
+import json
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from plots import write_convergence
+
+from recbole_hill.runs import read_config
+from recbole_hill.trainer import STAGES
+
+_TRAINED = re.compile(r"epoch (\d+) training \[time: ([\d.]+)s")
+_VALIDATED = re.compile(r"epoch (\d+) evaluating")
+_METRIC = re.compile(r"(\S+@\d+) : ([\d.]+)")
+#: Settings that name the folders of runs that have to be there first.
+_STARTS = ("pretrained_from", "fuse_from")
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A validation.
+
+    Attributes:
+        epochs: Trained so far.
+        seconds: Of training so far, those of the runs before it among them.
+        metrics: What it gave.
+    """
+
+    epochs: int
+    seconds: float
+    metrics: dict[str, float]
+
+
+def curve(folder: Path) -> list[Reached]:
+    """Reads the validations of a run from its log.
+
+    Args:
+        folder: Of a finished run whose relative paths start from the working folder.
+
+    Raises:
+        ValueError: If the log has no validation.
+    """
+    seconds, epochs, awaited, found = seconds_before(folder), 0, False, []
+    for line in (folder / "run.log").read_text().splitlines():
+        if trained := _TRAINED.search(line):
+            epochs, seconds = int(trained[1]) + 1, seconds + float(trained[2])
+        elif _VALIDATED.search(line):
+            awaited = True
+        elif awaited and (metrics := _METRIC.findall(line)):
+            values = {name: float(value) for name, value in metrics}
+            found.append(Reached(epochs, seconds, values))
+            awaited = False
+    if not found:
+        raise ValueError(f"{folder}/run.log has no validation; accepted is a run that had some")
+    return found
+
+
+def seconds_before(folder: Path) -> float:
+    """Returns the training seconds of the runs that a run starts from."""
+    settings, total = read_config(folder), 0.0
+    for key in _STARTS:
+        starts = settings.get(key) or []
+        for start in map(Path, [starts] if isinstance(starts, str) else starts):
+            stage = json.loads((start / STAGES).read_text())["backbone"]
+            total += stage["seconds"] + seconds_before(start)
+    return total
+
+
+def table(curves: dict[str, list[Reached]], metrics: list[str]) -> str:
+    """Returns the Markdown table, a line per validation."""
+    head = ["run", "epochs", "training, s", *metrics]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for name, reached in curves.items():
+        for point in reached:
+            values = [f"{point.metrics[metric]:.4f}" for metric in metrics]
+            cells = [name, str(point.epochs), f"{point.seconds:,.0f}", *values]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Prints the table; draws the plot where it is asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("runs", nargs="+", help="folders of finished runs, or NAME=FOLDER")
+    parser.add_argument("--metrics", default="recall@20,ndcg@20", help="the first is drawn")
+    parser.add_argument("--output", type=Path, help="where to draw, without a suffix")
+    options = parser.parse_args()
+    named = [run.rpartition("=") for run in options.runs]
+    curves = {name or folder: curve(Path(folder)) for name, _, folder in named}
+    metrics = options.metrics.split(",")
+    print(table(curves, metrics))
+    if options.output:
+        write_convergence(
+            {
+                name: [(point.seconds / 60, point.metrics[metrics[0]]) for point in reached]
+                for name, reached in curves.items()
+            },
+            metrics[0],
+            options.output,
+        )
+
+
+if __name__ == "__main__":
+    main()
