@@ -88,7 +88,8 @@ rest goes on. First seed first, short cells first. Ends with the report: Markdow
 report/index.html, table.tex and table.csv in the folder. --key=value goes to every cell.
 
 tables: 1 (MoNN and HSNN), 2 (the datasets), 3 (38 baselines and HILL), 4 (without each training
-trick), 5 (joint, EM, separate), 6 (nodes per depth), 7 (interest thresholds); 4-hsnn, 5-hsnn
+trick), 5 (joint, EM, separate), 6 (nodes per depth), 7 (interest thresholds); 4-hsnn and 5-hsnn
+(HSNN's), forms (other forms of test-time training)
 
 examples
   run_recbole_hill.py table 3 --dataset=ml-100k --seeds=2020,2021,2022 --jobs=2

@@ -303,6 +303,8 @@ class HILLTrainer(RunTrainer):
             reading=s.interest_reading,
             carry=s.interest_carry,
         )
+        if s.pair_history:
+            self.pairs = self.pairs.of_users(np.diff(history.indptr) <= s.pair_history)
         if "pairs" not in self.stages:
             self.clock(time.perf_counter() - started)
             self.finish_stage("pairs", per_depth=self.pairs.per_depth())
@@ -374,6 +376,7 @@ class HILLTrainer(RunTrainer):
             steps,
             negatives=self.settings.pair_negatives,
             frozen=self.settings.node_vectors == "frozen",
+            by_rate=self.settings.pair_weights == "rate",
         )
 
     def choose(self, valid_data) -> None:

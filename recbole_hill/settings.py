@@ -16,7 +16,8 @@ _CHOICES = {
     "interest_source": ("history", "retrieved", "both"),
     "interest_reading": ("coverage", "concentration"),
     "interest_carry": ("qualified", "touched"),
-    "pair_negatives": ("random", "sibling", "hard"),
+    "pair_negatives": ("random", "sibling", "hard", "all"),
+    "pair_weights": ("equal", "rate"),
     "node_vectors": ("members", "frozen"),
     "retrieval": RETRIEVALS,
     "faiss_probe": PROBES,
@@ -42,6 +43,7 @@ _AT_LEAST = {
     "interest_top_k": 1,
     "phi_dep": 1,
     "min_children": 1,
+    "pair_history": 0,
     "ttt_epochs": 0,
     "ttt_learning_rate": 0,
     "ttt_weight": 0,
@@ -87,6 +89,8 @@ class HillSettings:
     ttt_learning_rate: float
     ttt_weight: float
     pair_negatives: str
+    pair_weights: str
+    pair_history: int
     node_vectors: str
     adapt_control: tuple[str, ...]
     average_weight: float

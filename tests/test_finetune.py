@@ -1,5 +1,6 @@
 """The pair loss by hand, its negatives, the average control, and reversibility."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -46,6 +47,34 @@ def test_pair_loss_by_hand_where_the_negative_is_forced(made):
     left, right = items[1:5].mean(0), items[5:7].mean(0)
     expected = F.softplus(users[1] @ right - users[1] @ left)
     torch.testing.assert_close(loss(users, items), expected)
+
+
+def test_all_nodes_as_negatives_are_a_softmax_over_the_depth(made):
+    users, items, nodes = made
+    loss = PairLoss(pairs_of((1, 2, 1)), nodes, 5, negatives="all", frozen=False)
+    scores = users[1] @ nodes.means(items, 1).T
+    torch.testing.assert_close(loss(users, items), scores.logsumexp(0) - scores[2])
+
+
+def test_pairs_weigh_by_their_rate_within_their_depth(made):
+    users, items, nodes = made
+    pairs = replace(pairs_of((1, 0, 2), (2, 0, 2), (3, 2, 1)), rates=np.array([0.3, 0.9, 0.5]))
+    loss = PairLoss(pairs, nodes, 1, negatives="all", frozen=False, by_rate=True)
+    assert [weights.tolist() for _, _, weights, _ in loss.by_depth.values()] == [[1], [0.5, 1.5]]
+    alone = PairLoss(pairs, nodes, 1, negatives="all", frozen=False)
+    drawn = iter([torch.tensor([0]), torch.tensor([1, 1])] * 2)
+    with pytest.MonkeyPatch.context() as patch:  # of depth 2, the second pair twice
+        patch.setattr(torch, "randint", lambda *_, **__: next(drawn))
+        weighted, plain = (one(users, items) for one in (loss, alone))
+    of_second = F.cross_entropy(users[2] @ nodes.means(items, 2).T, torch.tensor(0))
+    torch.testing.assert_close(weighted - plain, 2 * 0.5 * of_second / 3)
+
+
+def test_pairs_of_some_users():
+    pairs = pairs_of((1, 0, 2), (2, 0, 2), (3, 2, 1))
+    kept = pairs.of_users(np.array([True, False, True, True]))
+    assert list(zip(kept.users, kept.nodes, kept.depths, strict=True)) == [(2, 0, 2), (3, 2, 1)]
+    assert kept.phi_dep == 2
 
 
 def test_frozen_nodes_give_items_no_gradient(made):
@@ -98,7 +127,7 @@ def test_an_epoch_visits_each_pair_about_once(made):
     _, _, nodes = made
     pairs = pairs_of(*[(u, n, 1) for u in range(4) for n in range(4)], (0, 1, 2))
     loss = PairLoss(pairs, nodes, steps=5, negatives="random", frozen=False)
-    assert {depth: size for depth, (_, _, size) in loss.by_depth.items()} == {1: 4, 2: 1}
+    assert {depth: size for depth, (*_, size) in loss.by_depth.items()} == {1: 4, 2: 1}
 
 
 def test_move_toward_nodes_by_hand(made):

@@ -252,6 +252,24 @@ def test_index_metric_scores_clusters_by_what_users_score(indexed):
     np.testing.assert_array_equal(model.index.vectors[1], by_score.vectors[1])
 
 
+def test_pair_history_keeps_users_with_short_histories(indexed):
+    _, trainer, data = indexed
+    everybody = replace(
+        trainer.settings, interest_thresholds=(0.1, 0.1), min_children=1, pair_history=0
+    )
+    trainer.model.settings = everybody
+    trainer.find_pairs(data.train)
+    pairs = trainer.pairs
+    lengths = np.diff(train_history(data.train._dataset).indptr)
+    limit = int(np.median(lengths[pairs.users]))
+    trainer.model.settings = replace(everybody, pair_history=limit)
+    trainer.find_pairs(data.train)
+    short = lengths[pairs.users] <= limit
+    assert 0 < short.sum() < len(pairs)
+    np.testing.assert_array_equal(trainer.pairs.users, pairs.users[short])
+    np.testing.assert_array_equal(trainer.pairs.nodes, pairs.nodes[short])
+
+
 def test_em_loss_by_hand(indexed):
     model, _, data = indexed
     batch = next(iter(data.train))

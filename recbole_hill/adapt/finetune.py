@@ -17,23 +17,38 @@ class PairLoss:
 
     An epoch visits each pair once on average. The negative node of <u, n> is another node of the
     same depth: any (``random``), another child of n's parent (``sibling``; at the top, or without
-    siblings, any), or the best scored of several random ones (``hard``).
+    siblings, any), the best scored of several random ones (``hard``), or all of them (``all``: the
+    loss is then the softmax cross-entropy over the depth; weighted by rate, a user's interest rates
+    are its soft target).
 
     Args:
         pairs: The <user, node> pairs (RecBole user ids, node ids per depth).
         nodes: The index's :class:`~recbole_hill.adapt.node_vectors.NodeVectors`.
         steps: Training steps of an epoch.
-        negatives: ``random`` | ``sibling`` | ``hard``.
+        negatives: ``random`` | ``sibling`` | ``hard`` | ``all``.
         frozen: Whether node vectors stay as indexed instead of following the items.
+        by_rate: Whether pairs weigh in proportion to their interest rate, at a mean of 1 per depth.
     """
 
-    def __init__(self, pairs: Pairs, nodes, steps: int, *, negatives: str, frozen: bool):
+    def __init__(
+        self,
+        pairs: Pairs,
+        nodes,
+        steps: int,
+        *,
+        negatives: str,
+        frozen: bool,
+        by_rate: bool = False,
+    ):
         self.nodes, self.negatives, self.frozen = nodes, negatives, frozen
         self.by_depth = {}
         for depth in sorted(set(pairs.depths.tolist())):
             here = pairs.at_depth(depth)
             users, nodes_here = torch.from_numpy(here.users), torch.from_numpy(here.nodes)
-            self.by_depth[depth] = (users, nodes_here, math.ceil(len(here) / steps))
+            weights = torch.ones(len(here))
+            if by_rate:
+                weights = torch.from_numpy(here.rates / here.rates.mean()).float()
+            self.by_depth[depth] = (users, nodes_here, weights, math.ceil(len(here) / steps))
 
     def __call__(self, users: Tensor, items: Tensor) -> Tensor:
         """Returns the mean loss of this step's pairs.
@@ -43,14 +58,18 @@ class PairLoss:
             items: Item vectors with the padding row, shape (I + 1, D).
         """
         losses = []
-        for depth, (all_users, all_nodes, size) in self.by_depth.items():
+        for depth, (all_users, all_nodes, all_weights, size) in self.by_depth.items():
             drawn = torch.randint(len(all_users), (size,))
             user = users[all_users[drawn].to(users.device)]
-            node = all_nodes[drawn].to(users.device)
+            node, weights = (x[drawn].to(users.device) for x in (all_nodes, all_weights))
             vectors = self.nodes.frozen(depth) if self.frozen else self.nodes.means(items, depth)
-            negative = self._negatives(depth, user, node, vectors)
-            scores = [(user * vectors[n]).sum(1) for n in (node, negative)]
-            losses.append(F.softplus(scores[1] - scores[0]))
+            if self.negatives == "all":
+                found = F.cross_entropy(user @ vectors.T, node, reduction="none")
+            else:
+                negative = self._negatives(depth, user, node, vectors)
+                scores = [(user * vectors[n]).sum(1) for n in (node, negative)]
+                found = F.softplus(scores[1] - scores[0])
+            losses.append(weights * found)
         return torch.cat(losses).mean() if losses else users.new_zeros(())
 
     @torch.no_grad()

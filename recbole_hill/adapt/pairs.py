@@ -42,9 +42,19 @@ class Pairs:
 
     def at_depth(self, depth: int) -> "Pairs":
         """Returns the pairs of one depth."""
-        here = self.depths == depth
+        return self._where(self.depths == depth)
+
+    def of_users(self, wanted: np.ndarray) -> "Pairs":
+        """Returns the pairs of some users.
+
+        Args:
+            wanted: Whether each user is one of them, shape (U,), bool.
+        """
+        return self._where(wanted[self.users])
+
+    def _where(self, kept: np.ndarray) -> "Pairs":
         arrays = (self.users, self.nodes, self.depths, self.rates)
-        return Pairs(*(array[here] for array in arrays), phi_dep=self.phi_dep)
+        return Pairs(*(array[kept] for array in arrays), phi_dep=self.phi_dep)
 
 
 def extract_pairs(
