@@ -1,5 +1,6 @@
 """Plots of the benchmarks as SVG and PNG."""
 
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ STYLES = {
     "FAISS HNSW, M=32": ("#009E73", "P"),
 }
 OTHER = ("#777777", "X")
+RUNS = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"))
 #: Below this recall nobody would operate a search.
 LEAST_RECALL = 0.6
 
@@ -111,8 +113,7 @@ def write_convergence(
     """
     figure, axes = _figure(1, width=7)
     axis = axes[0]
-    colours = [style for style in STYLES.values() if style[0] != "#000000"]
-    for (name, points), (colour, marker) in zip(curves.items(), colours, strict=False):
+    for (name, points), (colour, marker) in zip(curves.items(), cycle(RUNS)):
         axis.plot(*zip(*points, strict=True), color=colour, marker=marker, label=name)
     axis.set(xlabel="training, minutes", ylabel=metric, xlim=(0, None))
     _legend(figure, axis)
