@@ -376,7 +376,7 @@ class HILLTrainer(RunTrainer):
             steps,
             negatives=self.settings.pair_negatives,
             frozen=self.settings.node_vectors == "frozen",
-            by_rate=self.settings.pair_weights == "rate",
+            by_rate=self.settings.pair_weighting == "rate",
         )
 
     def choose(self, valid_data) -> None:

@@ -17,7 +17,7 @@ _CHOICES = {
     "interest_reading": ("coverage", "concentration"),
     "interest_carry": ("qualified", "touched"),
     "pair_negatives": ("random", "sibling", "hard", "all"),
-    "pair_weights": ("equal", "rate"),
+    "pair_weighting": ("equal", "rate"),
     "node_vectors": ("members", "frozen"),
     "retrieval": RETRIEVALS,
     "faiss_probe": PROBES,
@@ -89,7 +89,7 @@ class HillSettings:
     ttt_learning_rate: float
     ttt_weight: float
     pair_negatives: str
-    pair_weights: str
+    pair_weighting: str
     pair_history: int
     node_vectors: str
     adapt_control: tuple[str, ...]

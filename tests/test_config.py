@@ -126,7 +126,7 @@ BAD_SETTINGS = [
     ({"phi_dep": 3}, "phi_dep 3 needs as many depths"),
     ({"phi_dep": 0}, "phi_dep must be a number >= 1"),
     ({"pair_negatives": "easy"}, "pair_negatives must be one of random, sibling, hard, all"),
-    ({"pair_weights": "depth"}, "pair_weights must be one of equal, rate"),
+    ({"pair_weighting": "depth"}, "pair_weighting must be one of equal, rate"),
     ({"pair_history": -1}, "pair_history must be a number >= 0"),
     ({"adapt_control": ["nothing"]}, "adapt_control must be among continue"),
     ({"beam_width": [1, 2, 3]}, "beam_width must be a positive integer, or one per depth"),

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import yaml
 from conftest import tiny_settings
 from contract import skip_without
 from tiny_models import MODELS, NEEDS
@@ -20,6 +21,7 @@ from recbole_hill.index.em import learn_index
 from recbole_hill.model.base import EmbeddingModel
 from recbole_hill.model.losses import bpr
 from recbole_hill.model.nescl import NESCL
+from recbole_hill.properties_path import properties
 from recbole_hill.quick_start import build_model, evaluate, run
 from recbole_hill.trainer import RunTrainer, trainer_for
 
@@ -250,6 +252,14 @@ def test_index_metric_scores_clusters_by_what_users_score(indexed):
     trainer.learn_index(data.train)
     np.testing.assert_array_equal(model.index.parents[0], by_score.parents[0])
     np.testing.assert_array_equal(model.index.vectors[1], by_score.vectors[1])
+
+
+def test_no_backbone_has_a_setting_of_hills_name():
+    files = {file.name: file for file in properties("model").iterdir()}
+    ours = set(yaml.safe_load(files.pop("HILL.yaml").read_text())) - {"per_dataset"}
+    del files["HSNN.yaml"], files["EBR.yaml"]  # no backbones: they have an index of their own
+    for name, file in files.items():
+        assert not ours & set(yaml.safe_load(file.read_text()) or {}), name
 
 
 def test_pair_history_keeps_users_with_short_histories(indexed):
