@@ -1,7 +1,9 @@
 """Shared fixtures: a small planted dataset, run in a folder of its own."""
 
 import gzip
+import importlib
 import os
+import sys
 from pathlib import Path
 
 # Before torch: threads that spin at barriers stall the suite when another process wants a core.
@@ -17,6 +19,7 @@ from recbole_hill.data.lightgcn import prepare
 from recbole_hill.data.splits import load_data
 from recbole_hill.quick_start import build_model, run
 
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 #: Settings that make every stage of a HILL run on the tiny dataset take a second.
@@ -36,6 +39,14 @@ FAST = {
     "state": "ERROR",
     "threads": 1,
 }
+
+
+@pytest.fixture(scope="module")
+def import_benchmark():
+    """Imports a script of benchmarks/ by its name, as the scripts import one another."""
+    sys.path.insert(0, str(BENCHMARKS))
+    yield importlib.import_module
+    sys.path.remove(str(BENCHMARKS))
 
 
 @pytest.fixture(scope="session")

@@ -2,23 +2,17 @@
 
 import importlib
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 SIZE = 3_000
 
 
 @pytest.fixture(scope="module", autouse=True)
-def scripts():
+def scripts(import_benchmark):
     """Makes the scripts importable, as they are for one another."""
-    sys.path.insert(0, str(BENCHMARKS))
-    yield
-    sys.path.remove(str(BENCHMARKS))
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,11 @@
 """benchmarks/convergence.py: validations and seconds from a run's log, with what came before."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 from recbole_hill.runs import write_config
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-
-from convergence import curve, table
 
 LOG = """\
 05:55:23 epoch 0 training [time: 53.50s, train loss: 1399.0587]
@@ -25,6 +20,11 @@ recall@10 : 0.1300    recall@20 : 0.180000    ndcg@20 : 0.150000
 """
 
 
+@pytest.fixture(scope="module")
+def convergence(import_benchmark):
+    return import_benchmark("convergence")
+
+
 def made_run(folder: Path, seconds: float = 0.0, **settings) -> Path:
     folder.mkdir()
     write_config(folder, {"model": "BPR", **settings})
@@ -33,20 +33,21 @@ def made_run(folder: Path, seconds: float = 0.0, **settings) -> Path:
     return folder
 
 
-def test_a_run_starts_where_those_that_it_starts_from_ended(tmp_path):
+def test_a_run_starts_where_those_that_it_starts_from_ended(convergence, tmp_path):
     first = made_run(tmp_path / "first", 100.0)
     second = made_run(tmp_path / "second", 10.0, pretrained_from=str(first))
     third = made_run(tmp_path / "third", fuse_from=[str(first), str(second)])
     for run, before in ((first, 0), (second, 100), (third, 100 + 10 + 100)):
-        assert [(p.epochs, p.seconds - before) for p in curve(run)] == [(2, 115.75), (3, 175.75)]
-    assert table({"x": curve(second)}, ["recall@20"]).splitlines()[2:] == [
+        reached = [(point.epochs, point.seconds - before) for point in convergence.curve(run)]
+        assert reached == [(2, 115.75), (3, 175.75)]
+    assert convergence.table({"x": convergence.curve(second)}, ["recall@20"]).splitlines()[2:] == [
         "| x | 2 | 216 | 0.1751 |",
         "| x | 3 | 276 | 0.1800 |",
     ]
 
 
-def test_a_log_without_validations_is_refused(tmp_path):
+def test_a_log_without_validations_is_refused(convergence, tmp_path):
     run = made_run(tmp_path / "run")
     (run / "run.log").write_text(LOG.splitlines()[0])
     with pytest.raises(ValueError, match=r"run/run.log has no validation"):
-        curve(run)
+        convergence.curve(run)

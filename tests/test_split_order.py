@@ -1,21 +1,13 @@
 """The order that item numbers keep: a drift that was planted."""
 
-import importlib
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from test_validation import matrix
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-
 
 @pytest.fixture(scope="module")
-def split_order():
-    sys.path.insert(0, str(BENCHMARKS))
-    yield importlib.import_module("split_order")
-    sys.path.remove(str(BENCHMARKS))
+def split_order(import_benchmark):
+    return import_benchmark("split_order")
 
 
 def test_finds_that_the_test_set_is_later(split_order):

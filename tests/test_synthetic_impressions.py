@@ -1,23 +1,18 @@
 """Made-up impressions at small sizes: the same every time, true to probabilities and births."""
 
-import importlib
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from features_yaml import columns_of, load_features, read_features
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 SIZES = {"n_rows": 30_000, "n_items": 1_500, "n_users": 200}
 
 
 @pytest.fixture(scope="module")
-def made():
+def made(import_benchmark):
     """The script as a module."""
-    sys.path.insert(0, str(BENCHMARKS))
-    yield importlib.import_module("synthetic_impressions")
-    sys.path.remove(str(BENCHMARKS))
+    return import_benchmark("synthetic_impressions")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Initial embeddings from a finished run of another model on the same data."""
 
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +17,6 @@ class PretrainedStart:
 
     Settings: ``pretrained_from`` (a run's folder, or empty).
     """
-
-    #: What the tables are multiplied by.
-    pretrained_scale: ClassVar[float] = 1.0
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
@@ -48,7 +44,7 @@ class PretrainedStart:
 
     def from_pretrained(self, values: Tensor, drawn: Tensor) -> Tensor:
         """Returns what a table starts from, (N, D): the other run's in place of the drawn."""
-        return values * self.pretrained_scale
+        return values
 
 
 def pretrained_tables(folder: str | Path, run_dir: str | Path) -> tuple[Tensor, Tensor]:

@@ -38,8 +38,6 @@ class CMN(PretrainedStart, PairScoreModel):
     ``dense_reg_weight`` (of half the squared weight matrices), ``pretrained_from``.
     """
 
-    pretrained_scale = 0.5  # the authors'
-
     #: Most floats of one array in full ranking.
     block_floats: ClassVar[int] = 1 << 22
 
@@ -132,3 +130,7 @@ class CMN(PretrainedStart, PairScoreModel):
     def pretrained_pairs(self) -> list[tuple[nn.Embedding, nn.Embedding]]:
         """The two memories; the external one stays random."""
         return [(self.user_memory, self.item_memory)]
+
+    def from_pretrained(self, values: Tensor, drawn: Tensor) -> Tensor:
+        """Halves the other run's vectors, as the authors do."""
+        return 0.5 * values
