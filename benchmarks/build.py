@@ -26,6 +26,9 @@ from threadpoolctl import threadpool_limits
 from tqdm import trange
 
 from recbole_hill.index.hierarchy import squared_distances
+from recbole_hill.report.markdown import pipe_table
+
+COLUMNS = "", "median s", "fastest-slowest", "x faiss.Kmeans", "sum of squared distances"
 
 
 def main() -> None:
@@ -64,12 +67,13 @@ def main() -> None:
     peer = statistics.median(spent["faiss.Kmeans"])
     kind = "processor" if clock is time.process_time else "wall"
     print(f"{len(items):,} items x {items.shape[1]}, nodes {list(nodes)}, {kind} seconds\n")
-    print("| | median s | fastest-slowest | x faiss.Kmeans | sum of squared distances |")
-    print("|---|---|---|---|---|")
+    lines = []
     for name, seconds in spent.items():
         median = statistics.median(seconds)
         spread = f"{min(seconds):.1f}-{max(seconds):.1f}"
-        print(f"| {name} | {median:.1f} | {spread} | {median / peer:.2f} | {sums[name]:,.0f} |")
+        ratio, distances = f"{median / peer:.2f}", f"{sums[name]:,.0f}"
+        lines.append([name, f"{median:.1f}", spread, ratio, distances])
+    print(pipe_table(COLUMNS, lines))
 
 
 if __name__ == "__main__":

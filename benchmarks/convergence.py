@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from plots import write_convergence
 
+from recbole_hill.report.markdown import pipe_table
 from recbole_hill.runs import read_config
 from recbole_hill.trainer import STAGES
 
@@ -80,13 +81,12 @@ def seconds_before(folder: Path) -> float:
 def table(curves: dict[str, list[Reached]], metrics: list[str]) -> str:
     """Returns the Markdown table, a line per validation."""
     head = ["run", "epochs", "training, s", *metrics]
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    rows = []
     for name, reached in curves.items():
         for point in reached:
             values = [f"{point.metrics[metric]:.4f}" for metric in metrics]
-            cells = [name, str(point.epochs), f"{point.seconds:,.0f}", *values]
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+            rows.append([name, str(point.epochs), f"{point.seconds:,.0f}", *values])
+    return pipe_table(head, rows)
 
 
 def main() -> None:

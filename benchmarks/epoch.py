@@ -23,6 +23,7 @@ from recbole_hill import registry
 from recbole_hill.config import read_properties
 from recbole_hill.memory import keep_freed_memory
 from recbole_hill.quick_start import build_model
+from recbole_hill.report.markdown import pipe_table
 from recbole_hill.trainer import trainer_for
 
 PEER = "LightGCN"
@@ -89,15 +90,13 @@ def main() -> None:
     for name in tqdm(names, unit="model"):
         found[name] = cost(name, options.dataset, options.data_path, options.steps)
     peer = found[PEER]["step"] * found[PEER]["steps"]
-    print(
-        f"| {options.dataset} | s / step | steps / epoch | s / epoch | x {PEER} | epochs at most |"
-    )
-    print("|---|---|---|---|---|---|")
+    lines = []
     for name, facts in sorted(found.items(), key=lambda f: f[1]["step"] * f[1]["steps"]):
         epoch = facts["step"] * facts["steps"]
-        cells = [f"{facts['step']:.3f}", f"{facts['steps']:,}", f"{epoch:,.0f}"]
-        cells += [f"{epoch / peer:.2f}", f"{facts['epochs']:,}"]
-        print(f"| {name} | " + " | ".join(cells) + " |")
+        cells = [name, f"{facts['step']:.3f}", f"{facts['steps']:,}", f"{epoch:,.0f}"]
+        lines.append([*cells, f"{epoch / peer:.2f}", f"{facts['epochs']:,}"])
+    columns = [options.dataset, "s / step", "steps / epoch", "s / epoch", f"x {PEER}"]
+    print(pipe_table([*columns, "epochs at most"], lines))
 
 
 if __name__ == "__main__":

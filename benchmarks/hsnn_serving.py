@@ -26,6 +26,7 @@ from recbole_hill.data.tasks import label_matrix
 from recbole_hill.evaluation.metrics import normalised_entropy
 from recbole_hill.evaluation.retrieval import index_recall
 from recbole_hill.model.hsnn import HSNN
+from recbole_hill.report.markdown import pipe_table
 from recbole_hill.retrieval.network import ExhaustiveSearch
 from recbole_hill.serving import Served
 
@@ -89,7 +90,7 @@ def main() -> None:
                     f"{reference_ms / ms:.1f}",
                 )
             )
-    print("\n".join("| " + " | ".join(line) + " |" for line in (COLUMNS, ("---",) * 9, *lines)))
+    print(pipe_table(COLUMNS, lines))
     best = _likeliest(log, served[reference], users)
     print(f"\n{len(users)} requests, {options.threads} threads; reference {Path(reference).name};")
     print(f"true chance of the likeliest {K} unseen items: {best:.4f}")

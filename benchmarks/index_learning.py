@@ -25,7 +25,10 @@ from tqdm import tqdm
 
 from recbole_hill.index.attention import NodeAttention
 from recbole_hill.quick_start import build_model
+from recbole_hill.report.markdown import pipe_table
 from recbole_hill.trainer import trainer_for
+
+COLUMNS = "backbone", "s / step", "s / step with the index", "ratio", "of pairs"
 
 
 def pairs_of_steps(backbone: str, options, progress) -> np.ndarray:
@@ -99,14 +102,14 @@ def main() -> None:
     with tqdm(total=len(names) * (2 * options.steps + 2), unit="step") as progress:
         found = {name: pairs_of_steps(name, options, progress) for name in names}
     print(f"{options.dataset}, batch {options.batch:,}, nodes {options.nodes}, {options.precision}")
-    print("\n| backbone | s / step | s / step with the index | ratio | of pairs |")
-    print("|---|---|---|---|---|")
+    lines = []
     for name, spent in found.items():
         without, with_index = np.median(spent, axis=0)
         ratios = spent[:, 1] / spent[:, 0]
         spread = f"{ratios.min():.2f} to {ratios.max():.2f}"
-        ratio = f"{with_index / without:.2f}"
-        print(f"| {name} | {without:.3f} | {with_index:.3f} | {ratio} | {spread} |")
+        seconds = [f"{without:.3f}", f"{with_index:.3f}"]
+        lines.append([name, *seconds, f"{with_index / without:.2f}", spread])
+    print("\n" + pipe_table(COLUMNS, lines))
     spent = attention_seconds(
         1700, max(options.nodes), 64, options.steps, getattr(torch, options.precision)
     )

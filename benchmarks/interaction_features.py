@@ -21,6 +21,7 @@ import scipy.sparse as sp
 import torch
 
 from recbole_hill.data.inverted_index import History, InvertedIndex
+from recbole_hill.report.markdown import pipe_table
 
 REPEATS = 5
 
@@ -73,12 +74,12 @@ def measure(options: argparse.Namespace) -> str:
             taken.append(n_pairs / (time.perf_counter() - started))
         rates[name] = taken
     base = statistics.median(rates["loop over pairs"])
-    lines = ["| way | pairs / s (slowest-fastest) | x loop |", "|---|---|---|"]
+    lines = []
     for name, taken in rates.items():
         middle = statistics.median(taken)
         spread = f"{min(taken):,.0f}-{max(taken):,.0f}"
-        lines.append(f"| {name} | {middle:,.0f} ({spread}) | {middle / base:.1f} |")
-    return "\n".join(lines)
+        lines.append([name, f"{middle:,.0f} ({spread})", f"{middle / base:.1f}"])
+    return pipe_table(["way", "pairs / s (slowest-fastest)", "x loop"], lines)
 
 
 def main(arguments: list[str] | None = None) -> None:

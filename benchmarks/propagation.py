@@ -29,6 +29,9 @@ from recbole_hill.data.graph import InteractionGraph, _product
 from recbole_hill.files import atomic_path
 from recbole_hill.memory import keep_freed_memory
 from recbole_hill.model.fit_once import train_matrix
+from recbole_hill.report.markdown import pipe_table
+
+COLUMNS = "product", "warm, ms", "cold, ms", "rows and entries read, MiB/s, cold", "error"
 
 
 def ways(interactions: sp.csr_matrix, dim: int) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
@@ -121,7 +124,7 @@ def main() -> None:
         expected = lengths if expected is None else expected
         error = float((lengths - expected).abs().max() / expected.max())
         cells = [name, f"{warm:.1f}", f"{cold:.1f}", f"{read / cold * 1000:,.0f}", f"{error:.0e}"]
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(cells)
     page = "\n".join(
         [
             "# The graph product: orders of nodes, precisions",
@@ -133,9 +136,7 @@ def main() -> None:
             f"python benchmarks/propagation.py --threads={options.threads}",
             "```",
             "",
-            "| product | warm, ms | cold, ms | rows and entries read, MiB/s, cold | error |",
-            "|---|--:|--:|--:|--:|",
-            *lines,
+            pipe_table(COLUMNS, lines),
             "",
         ]
     )

@@ -29,7 +29,21 @@ from searchers import HNSW_MOST_ITEMS, SEARCHERS, Flat, HillFaissBeam, IvfFlat, 
 from synthetic_items import Catalogue
 from tqdm import tqdm
 
+from recbole_hill.report.markdown import pipe_table
 from recbole_hill.retrieval.exact import ExactRetriever
+
+COLUMNS = (
+    "searcher",
+    "width",
+    "recall",
+    "scored",
+    "users / s (slowest-fastest)",
+    "x Flat",
+    "x IVFFlat",
+    "ms, one user (p99)",
+    "build s",
+    "MiB",
+)
 
 #: What a growing catalogue is searched with, whatever else is.
 GROWING = ("flat", "hill-faiss")
@@ -141,19 +155,16 @@ def table(found: dict, setting: Setting, options: argparse.Namespace) -> str:
     rates = {
         name: fact["best"].rate for name, fact in found["searchers"].items() if fact.get("best")
     }
-    lines = [
+    title = (
         f"{n_items:,} items x {setting.items.shape[1]}, nodes {list(setting.nodes)}, "
-        f"recall@{options.k} >= {options.target:g} of exact, {options.threads} threads",
-        "",
-        "| searcher | width | recall | scored | users / s (slowest-fastest) | x Flat | x IVFFlat "
-        "| ms, one user (p99) | build s | MiB |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+        f"recall@{options.k} >= {options.target:g} of exact, {options.threads} threads"
+    )
+    lines = []
     for name, fact in found["searchers"].items():
         point = fact.get("best")
         if point is None:
             reason = fact.get("skipped", "does not reach the recall")
-            lines.append(f"| {name} | {reason} |" + " |" * 8)
+            lines.append([name, reason, *[""] * (len(COLUMNS) - 2)])
             continue
         ratios = [
             f"{point.rate / rates[peer]:.2f}" if peer in rates else "-"
@@ -169,8 +180,8 @@ def table(found: dict, setting: Setting, options: argparse.Namespace) -> str:
             "-" if math.isnan(fact["seconds"]) else f"{fact['seconds']:,.1f}",
             f"{fact['mib']:,.1f}",
         ]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append([name, *cells])
+    return f"{title}\n\n{pipe_table(COLUMNS, lines)}"
 
 
 def grow(sizes: list[int], options: argparse.Namespace) -> tuple[list[dict], list[str]]:

@@ -31,7 +31,20 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from recbole_hill.files import atomic_path
+from recbole_hill.report.markdown import pipe_table
 from recbole_hill.runs import commit
+
+COLUMNS = (
+    "what",
+    "peer",
+    "ours",
+    "peer's",
+    "ratio (range)",
+    "target",
+    "met",
+    "the same values?",
+    "of",
+)
 
 ABOUT = """\
 Costs are seconds of the processor, ours and the peer's taken in turns in one process (a row's \
@@ -101,9 +114,8 @@ def table(found: dict[str, list[dict]], options: argparse.Namespace, load: float
         f"--threads={options.threads}",
         "```",
         "",
-        "| what | peer | ours | peer's | ratio (range) | target | met | the same values? | of |",
-        "|---|---|---|---|---|---|---|---|---|",
     ]
+    measured = []
     rows = [row for name in NAMES for row in found.get(name, [])]
     for row in rows:
         low, middle, high = min(row["ratios"]), statistics.median(row["ratios"]), max(row["ratios"])
@@ -118,9 +130,11 @@ def table(found: dict[str, list[dict]], options: argparse.Namespace, load: float
             row["check"],
             f"{row['date']}, {row['commit']}, {row['repeats']} pairs",
         ]
-        lines.append("| " + " | ".join(cells) + " |")
+        measured.append(cells)
     notes = [row["note"] for row in rows if row["note"]]
-    return "\n".join([*lines, "", *(f"- {note}" for note in notes), ""])
+    return "\n".join(
+        [*lines, pipe_table(COLUMNS, measured), "", *(f"- {note}" for note in notes), ""]
+    )
 
 
 def quantity(value: float, unit: str) -> str:

@@ -27,8 +27,21 @@ from tqdm import tqdm
 from recbole_hill.data.nearness import unit_columns
 from recbole_hill.data.validation import brought_in, file_numbers
 from recbole_hill.model.fit_once import train_matrix
+from recbole_hill.report.markdown import pipe_table
 
+#: Fifths of the items that a user brings in, by their place in his line.
 PARTS = 5
+COLUMNS = (
+    "dataset",
+    "users",
+    "first fifth",
+    "2",
+    "3",
+    "4",
+    "last",
+    "last - first ± s.e.",
+    "shuffled",
+)
 
 
 def profile(
@@ -68,7 +81,7 @@ def in_the_files_numbers(dataset: str, data_path: str | None) -> tuple[sp.csr_ma
     return tuple(sp.csr_matrix((p.data, (users[p.row], items[p.col])), shape) for p in parts)
 
 
-def row(dataset: str, data_path: str | None, least: int) -> str:
+def row(dataset: str, data_path: str | None, least: int) -> list[str]:
     """Returns a dataset's row of the table."""
     train, test = in_the_files_numbers(dataset, data_path)
     ordered = profile(train, test, least)
@@ -77,7 +90,7 @@ def row(dataset: str, data_path: str | None, least: int) -> str:
     for values in (ordered, shuffled):
         rise = values[:, -1] - values[:, 0]
         cells.append(f"{rise.mean():+.4f} ± {rise.std(ddof=1) / np.sqrt(len(rise)):.4f}")
-    return f"| {dataset} | {len(ordered):,} | " + " | ".join(cells) + " |"
+    return [dataset, f"{len(ordered):,}", *cells]
 
 
 def main() -> None:
@@ -94,9 +107,7 @@ def main() -> None:
         row(name, options.data_path, options.least)
         for name in tqdm(options.datasets.split(","), leave=False)
     ]
-    print("| dataset | users | first fifth | 2 | 3 | 4 | last | last - first ± s.e. | shuffled |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    print("\n".join(rows))
+    print(pipe_table(COLUMNS, rows))
 
 
 if __name__ == "__main__":

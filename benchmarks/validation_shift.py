@@ -23,9 +23,12 @@ from tqdm import tqdm
 
 from recbole_hill.data.nearness import nearness
 from recbole_hill.model.fit_once import train_matrix
+from recbole_hill.report.markdown import pipe_table
+
+COLUMNS = "dataset", "users", "validation", "test", "difference ± s.e.", "p, paired t"
 
 
-def compare(dataset: str, given: dict, n_users: int, seed: int) -> str:
+def compare(dataset: str, given: dict, n_users: int, seed: int) -> list[str]:
     """Returns a dataset's row of the table."""
     with loaded("BPR", dataset, protocol="holdout", **given) as (_, data):
         parts = data.train, data.valid, data.test
@@ -36,10 +39,14 @@ def compare(dataset: str, given: dict, n_users: int, seed: int) -> str:
     valid, test = (nearness(train, part, users) for part in held_out)
     difference = valid - test
     error = difference.std(ddof=1) / np.sqrt(len(users))
-    return (
-        f"| {dataset} | {len(users):,} | {valid.mean():.4f} | {test.mean():.4f} "
-        f"| {difference.mean():+.4f} ± {error:.4f} | {ttest_rel(valid, test).pvalue:.1g} |"
-    )
+    return [
+        dataset,
+        f"{len(users):,}",
+        f"{valid.mean():.4f}",
+        f"{test.mean():.4f}",
+        f"{difference.mean():+.4f} ± {error:.4f}",
+        f"{ttest_rel(valid, test).pvalue:.1g}",
+    ]
 
 
 def main() -> None:
@@ -61,9 +68,7 @@ def main() -> None:
         compare(name, given, options.users, options.seed)
         for name in tqdm(options.datasets.split(","), leave=False)
     ]
-    print("| dataset | users | validation | test | difference ± s.e. | p, paired t |")
-    print("|---|---|---|---|---|---|")
-    print("\n".join(rows))
+    print(pipe_table(COLUMNS, rows))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Rows of one model under several settings as one Markdown table: mean and spread of each."""
 
+from recbole_hill.report.markdown import pipe_table
 from recbole_hill.report.seeds import (
     how_made,
     identity,
@@ -48,7 +49,7 @@ def ablation_table(rows: list[dict], metrics: tuple[str, ...] = ("recall@20", "n
     if "HILL" in arms:
         columns += ["index recall@20", "scored", "nodes used", "largest", "entropy"]
     columns.append("seconds")
-    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    lines = []
     for values, group in groups.items():
         by_arm = {arm: [row for row in group if row["arm"] == arm] for arm in arms}
         cells = [*values, str(len(by_arm[arms[0]]))]
@@ -57,8 +58,9 @@ def ablation_table(rows: list[dict], metrics: tuple[str, ...] = ("recall@20", "n
         if "HILL" in arms:
             cells += _index_cells(by_arm["HILL"])
         cells.append(f"{sum(map(_seconds, by_arm[arms[0]])) / len(by_arm[arms[0]]):,.0f}")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", *how_made(rows[0], sorted({row["seed"] for row in rows}))])
+        lines.append(cells)
+    notes = how_made(rows[0], sorted({row["seed"] for row in rows}))
+    return "\n".join([pipe_table(columns, lines), "", *notes])
 
 
 def _index_cells(rows: list[dict]) -> list[str]:

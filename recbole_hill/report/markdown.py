@@ -1,5 +1,7 @@
 """A table in Markdown."""
 
+from collections.abc import Iterable, Sequence
+
 from recbole_hill.report.document import Line, Number, Table, difference_text, published_text
 
 
@@ -10,9 +12,18 @@ def markdown(table: Table) -> str:
     columns += table.metrics
     columns += ["published", "difference"] if table.has_published else []
     columns += table.facts
-    lines = [_row(columns), "|---" * len(columns) + "|"]
-    lines += [_row(_cells(table, line)) for line in table.lines]
-    return "\n".join([*lines, "", *(f"- {note}" for note in table.notes)])
+    rows = (_cells(table, line) for line in table.lines)
+    return "\n".join([pipe_table(columns, rows), "", *(f"- {note}" for note in table.notes)])
+
+
+def pipe_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Returns rows of cells under a head; a cell may hold a ``|``.
+
+    Args:
+        head: Names of the columns.
+        rows: As many cells each.
+    """
+    return "\n".join([_row(head), "|---" * len(head) + "|", *map(_row, rows)])
 
 
 def _cells(table: Table, line: Line) -> list[str]:
@@ -39,5 +50,6 @@ def _number(number: Number | str) -> str:
     return text + number.mark
 
 
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+def _row(cells: Sequence[str]) -> str:
+    escaped = (cell.replace("|", "\\|") for cell in cells)
+    return "|" + "".join(f" {cell} |" if cell else " |" for cell in escaped)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
+from recbole_hill.report.markdown import pipe_table
 from recbole_hill.report.tables import retrieval_note
 from recbole_hill.runs import ROWS
 
@@ -52,11 +53,11 @@ def seeds_table(rows: list[dict]) -> str:
     require_comparable(rows)
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     names = list(rows[0]["metrics"])
-    lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    for arm in arms:
-        cells = [spread([r["metrics"][n] for r in rows if r["arm"] == arm]) for n in names]
-        lines.append(f"| {arm} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", *_notes(rows)])
+    lines = [
+        [arm, *(spread([r["metrics"][n] for r in rows if r["arm"] == arm]) for n in names)]
+        for arm in arms
+    ]
+    return "\n".join([pipe_table(["", *names], lines), "", *_notes(rows)])
 
 
 def require_one_experiment(rows: list[dict], shared: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ The columns of HSNN's Table 1 (arXiv 2408.06653), each model relative to two tow
 
 from statistics import mean
 
+from recbole_hill.report.markdown import pipe_table
 from recbole_hill.report.seeds import (
     how_made,
     identity,
@@ -54,13 +55,10 @@ def serving_table(rows: list[dict]) -> str:
     for group in groups.values():
         require_comparable(group)
     towers = {row["seed"]: row for row in groups.get(BASELINE, ())}
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
-    lines += [
-        "| " + " | ".join(_cells(name, group, towers)) + " |" for name, group in groups.items()
-    ]
+    table = pipe_table(COLUMNS, (_cells(name, group, towers) for name, group in groups.items()))
     commits = ", ".join(dict.fromkeys(row["commit"] for row in rows))
     first = {**rows[0], "model": "Models", "commit": commits}
-    return "\n".join([*lines, "", *how_made(first, sorted({row["seed"] for row in rows}))])
+    return "\n".join([table, "", *how_made(first, sorted({row["seed"] for row in rows}))])
 
 
 def _cells(name: str, rows: list[dict], towers: dict[int, dict]) -> list[str]:

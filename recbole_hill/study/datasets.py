@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from recbole_hill.config import HillConfig, read_properties
 from recbole_hill.data.splits import create_dataset, require_files
+from recbole_hill.report.markdown import pipe_table
 
 _COLUMNS = ("users", "items", "interactions", "density")
 
@@ -17,22 +18,23 @@ def datasets_table(number: str, names: Sequence[str] | None = None) -> str:
     """
     table = read_properties("table", f"{number}.yaml")
     printed, texts = table["rows"], table.get("notes", {})
-    lines = ["| dataset | | " + " | ".join(_COLUMNS) + " |", "|---" * (len(_COLUMNS) + 2) + "|"]
+    lines: list[list[str]] = []
     notes: list[str] = []
     for name in names or printed:
         facts = printed.get(name, {})
         try:
-            lines.append(f"| {name} | here | " + " | ".join(_shown(measure(name))) + " |")
+            lines.append([name, "here", *_shown(measure(name))])
         except FileNotFoundError as error:
-            lines.append(f"| {name} | here |" + " – |" * len(_COLUMNS))
+            lines.append([name, "here", *("–" for _ in _COLUMNS)])
             notes.append(str(error))
         if "paper" in facts:
             mark = ""
             if "note" in facts:
                 notes.append(texts[facts["note"]])
                 mark = f" [{len(notes)}]"
-            lines.append(f"| | paper{mark} | " + " | ".join(_shown(facts["paper"])) + " |")
-    return "\n".join([*lines, "", *(f"- [{i}] {note}" for i, note in enumerate(notes, start=1))])
+            lines.append(["", f"paper{mark}", *_shown(facts["paper"])])
+    table = pipe_table(["dataset", "", *_COLUMNS], lines)
+    return "\n".join([table, "", *(f"- [{i}] {note}" for i, note in enumerate(notes, start=1))])
 
 
 def measure(name: str) -> tuple[int, int, int, float]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from recbole_hill import runs
 from recbole_hill.files import atomic_path
 from recbole_hill.quantities import duration
+from recbole_hill.report.markdown import pipe_table
 from recbole_hill.study.estimate import Estimate, History
 from recbole_hill.study.ledger import DONE, FAILED, STUDY, Ledger
 from recbole_hill.study.plan import BACKBONE, Cell, Study
@@ -142,10 +143,8 @@ def plan_table(studies: Sequence[Study], history: History, jobs: int) -> str:
         history: What past runs took.
         jobs: Cells side by side.
     """
-    lines = [
-        "| table | dataset | row | cells | done | a cell | memory, MiB | as |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    head = ["table", "dataset", "row", "cells", "done", "a cell", "memory, MiB", "as"]
+    lines = []
     work, cells, finished, largest = 0.0, 0, 0, 0
     for study in studies:
         entries = Ledger(study.folder).entries()
@@ -158,14 +157,12 @@ def plan_table(studies: Sequence[Study], history: History, jobs: int) -> str:
             work += one.seconds * (len(group) - done)
             cells, finished = cells + len(group), finished + done
             largest = max(largest, one.memory_mib)
-            lines.append(
-                f"| {study.table.number} | {study.dataset} | {row} | {len(group)} | {done} | "
-                f"{duration(one.seconds)} | {one.memory_mib:,} | {one.basis} |"
-            )
+            counts = [str(len(group)), str(done), duration(one.seconds), f"{one.memory_mib:,}"]
+            lines.append([study.table.number, study.dataset, row, *counts, one.basis])
     together = f", {duration(work / jobs)} with {jobs} side by side" if jobs > 1 else ""
     return "\n".join(
         [
-            *lines,
+            pipe_table(head, lines),
             "",
             f"{cells} cells, {finished} done; the rest takes about {duration(work)}{together}; the "
             f"largest needs {largest:,} MiB",
