@@ -40,6 +40,18 @@ def test_node_vectors_follow_the_items_and_their_gradient(made):
     assert nodes.of_items(torch.tensor([1, 4, 6]), 1).tolist() == [0, 1, 3]
 
 
+@pytest.mark.parametrize("chosen", [[1, 0, 1], [0], []])
+def test_some_node_vectors_are_those_of_all(made, chosen):
+    _, items, nodes = made
+    assert nodes.count(2) == 2
+    chosen = torch.tensor(chosen, dtype=torch.long)
+    weights = torch.randn(len(chosen), 3)
+    some, all_ = nodes.means_of(chosen, items, 2), nodes.means(items, 2)[chosen]
+    torch.testing.assert_close(some, all_)
+    gradients = [torch.autograd.grad((x * weights).sum(), items)[0] for x in (some, all_)]
+    torch.testing.assert_close(*gradients)
+
+
 def test_pair_loss_by_hand_where_the_negative_is_forced(made):
     users, items, nodes = made
     # Depth 2 has two nodes: the only other one is the negative.
@@ -89,7 +101,7 @@ def test_a_negative_is_never_the_node_itself(made, kind):
     users, items, nodes = made
     loss = PairLoss(pairs_of((1, 0, 1)), nodes, 1, negatives=kind, frozen=False)
     node = torch.arange(4).repeat_interleave(200)
-    negative = loss._negatives(1, users[torch.zeros(800).long()], node, nodes.means(items, 1))
+    negative = loss._negatives(1, users[torch.zeros(800).long()], node, items)
     assert (negative != node).all()
     drawn = {n: set(negative[node == n].tolist()) for n in range(4)}
     if kind == "random":
@@ -109,7 +121,7 @@ def test_only_child_takes_any_other_node_as_its_sibling():
     nodes = NodeVectors(index)
     loss = PairLoss(pairs_of((0, 0, 1)), nodes, 1, negatives="sibling", frozen=False)
     node = torch.zeros(100).long()
-    negative = loss._negatives(1, torch.randn(100, 3), node, torch.eye(3))
+    negative = loss._negatives(1, torch.randn(100, 3), node, torch.zeros(4, 3))
     assert set(negative.tolist()) == {1, 2}
 
 

@@ -62,24 +62,33 @@ class PairLoss:
             drawn = torch.randint(len(all_users), (size,))
             user = users[all_users[drawn].to(users.device)]
             node, weights = (x[drawn].to(users.device) for x in (all_nodes, all_weights))
-            vectors = self.nodes.frozen(depth) if self.frozen else self.nodes.means(items, depth)
             if self.negatives == "all":
-                found = F.cross_entropy(user @ vectors.T, node, reduction="none")
+                found = F.cross_entropy(user @ self._all(depth, items).T, node, reduction="none")
             else:
-                negative = self._negatives(depth, user, node, vectors)
-                scores = [(user * vectors[n]).sum(1) for n in (node, negative)]
-                found = F.softplus(scores[1] - scores[0])
+                negative = self._negatives(depth, user, node, items)
+                vectors = self._some(torch.cat((node, negative)), depth, items)
+                positive, other = (user * vectors.view(2, *user.shape)).sum(2)
+                found = F.softplus(other - positive)
             losses.append(weights * found)
         return torch.cat(losses).mean() if losses else users.new_zeros(())
 
+    def _all(self, depth: int, items: Tensor) -> Tensor:
+        return self.nodes.frozen(depth) if self.frozen else self.nodes.means(items, depth)
+
+    def _some(self, nodes: Tensor, depth: int, items: Tensor) -> Tensor:
+        if self.frozen:
+            return self.nodes.frozen(depth)[nodes]
+        return self.nodes.means_of(nodes, items, depth)
+
     @torch.no_grad()
-    def _negatives(self, depth: int, user: Tensor, node: Tensor, vectors: Tensor) -> Tensor:
-        n_nodes = len(vectors)
+    def _negatives(self, depth: int, user: Tensor, node: Tensor, items: Tensor) -> Tensor:
+        n_nodes = self.nodes.count(depth)
         if n_nodes == 1:
             return node  # nothing to tell apart: the loss is a constant
         if self.negatives == "hard":
             candidates = _other_than(node.unsqueeze(1).expand(-1, _HARD_CANDIDATES), n_nodes)
-            best = torch.einsum("bd,bcd->bc", user, vectors[candidates]).argmax(1, keepdim=True)
+            rivals = self._all(depth, items)[candidates]
+            best = torch.einsum("bd,bcd->bc", user, rivals).argmax(1, keepdim=True)
             return candidates.gather(1, best).squeeze(1)
         anything = _other_than(node, n_nodes)
         if self.negatives == "sibling" and depth < self.nodes.depth:

@@ -23,10 +23,15 @@ class NodeVectors(nn.Module):
         for depth in range(1, self.depth + 1):
             assignment = torch.from_numpy(index.assignments(depth).copy())
             sizes = torch.bincount(assignment, minlength=index.nodes_per_depth[depth - 1])
-            frozen = torch.from_numpy(index.vectors[depth - 1].copy())
-            self.register_buffer(f"assignment_{depth}", assignment, persistent=False)
-            self.register_buffer(f"sizes_{depth}", sizes.unsqueeze(1), persistent=False)
-            self.register_buffer(f"frozen_{depth}", frozen, persistent=False)
+            facts = {
+                "assignment": assignment,
+                "sizes": sizes,
+                "members": assignment.argsort(stable=True),  # node by node
+                "firsts": sizes.cumsum(0) - sizes,  # where each node's members begin
+                "frozen": torch.from_numpy(index.vectors[depth - 1].copy()),
+            }
+            for name, value in facts.items():
+                self.register_buffer(f"{name}_{depth}", value, persistent=False)
             if depth < self.depth:  # children of the next depth's nodes, for siblings
                 starts, children = (torch.from_numpy(a.copy()) for a in index.children(depth + 1))
                 parents = torch.from_numpy(index.parents[depth].copy())
@@ -36,6 +41,10 @@ class NodeVectors(nn.Module):
     def of_items(self, items: Tensor, depth: int) -> Tensor:
         """Returns the depth-``depth`` node of each RecBole item id (>= 1), same shape."""
         return getattr(self, f"assignment_{depth}")[items - 1]
+
+    def count(self, depth: int) -> int:
+        """Returns the number of nodes at a depth, K_depth."""
+        return len(getattr(self, f"sizes_{depth}"))
 
     def means(self, items: Tensor, depth: int) -> Tensor:
         """Returns the mean vector of each node's items, differentiable.
@@ -47,9 +56,31 @@ class NodeVectors(nn.Module):
         Returns:
             Shape (K_depth, D).
         """
-        sizes = getattr(self, f"sizes_{depth}")
+        sizes = getattr(self, f"sizes_{depth}").unsqueeze(1)
         sums = items.new_zeros(len(sizes), items.shape[1])
         return sums.index_add(0, getattr(self, f"assignment_{depth}"), items[1:]) / sizes
+
+    def means_of(self, nodes: Tensor, items: Tensor, depth: int) -> Tensor:
+        """Returns what :meth:`means` has for some nodes, at the cost of their own items alone.
+
+        Args:
+            nodes: Node ids at ``depth``, shape (B,).
+            items: RecBole's item vectors with the padding row, shape (I + 1, D).
+            depth: Depth of the nodes, from 1.
+
+        Returns:
+            Shape (B, D).
+        """
+        sizes, members, firsts = (
+            getattr(self, f"{name}_{depth}") for name in ("sizes", "members", "firsts")
+        )
+        sizes = sizes[nodes]
+        row = torch.arange(len(nodes), device=nodes.device).repeat_interleave(sizes)
+        # The members of row r are `firsts` of its node and the next ones.
+        shift = firsts[nodes] - (sizes.cumsum(0) - sizes)
+        member = members[torch.arange(len(row), device=nodes.device) + shift[row]]
+        sums = items.new_zeros(len(nodes), items.shape[1])
+        return sums.index_add(0, row, items[member + 1]) / sizes.unsqueeze(1)
 
     def sibling(self, nodes: Tensor, depth: int) -> Tensor:
         """Draws a child of each node's parent, other than the node where there is one.
