@@ -7,7 +7,6 @@ from others (`pretrained_from`, `fuse_from`) begins where these ended.
 """
 
 import argparse
-import json
 import re
 import sys
 from dataclasses import dataclass
@@ -19,13 +18,11 @@ from plots import write_convergence
 
 from recbole_hill.report.markdown import pipe_table
 from recbole_hill.runs import read_config
-from recbole_hill.trainer import STAGES
+from recbole_hill.starts import seconds_before
 
 _TRAINED = re.compile(r"epoch (\d+) training \[time: ([\d.]+)s")
 _VALIDATED = re.compile(r"epoch (\d+) evaluating")
 _METRIC = re.compile(r"(\S+@\d+) : ([\d.]+)")
-#: Settings that name the folders of runs that have to be there first.
-_STARTS = ("pretrained_from", "fuse_from")
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ def curve(folder: Path) -> list[Reached]:
     Raises:
         ValueError: If the log has no validation.
     """
-    seconds, epochs, awaited, found = seconds_before(folder), 0, False, []
+    seconds, epochs, awaited, found = seconds_before(read_config(folder)), 0, False, []
     for line in (folder / "run.log").read_text().splitlines():
         if trained := _TRAINED.search(line):
             epochs, seconds = int(trained[1]) + 1, seconds + float(trained[2])
@@ -65,17 +62,6 @@ def curve(folder: Path) -> list[Reached]:
     if not found:
         raise ValueError(f"{folder}/run.log has no validation; accepted is a run that had some")
     return found
-
-
-def seconds_before(folder: Path) -> float:
-    """Returns the training seconds of the runs that a run starts from."""
-    settings, total = read_config(folder), 0.0
-    for key in _STARTS:
-        starts = settings.get(key) or []
-        for start in map(Path, [starts] if isinstance(starts, str) else starts):
-            stage = json.loads((start / STAGES).read_text())["backbone"]
-            total += stage["seconds"] + seconds_before(start)
-    return total
 
 
 def table(curves: dict[str, list[Reached]], metrics: list[str]) -> str:

@@ -89,7 +89,7 @@ report/index.html, table.tex and table.csv in the folder. --key=value goes to ev
 
 tables: 1 (MoNN and HSNN), 2 (the datasets), 3 (38 baselines and HILL), 4 (without each training
 trick), 5 (joint, EM, separate), 6 (nodes per depth), 7 (interest thresholds); 4-hsnn and 5-hsnn
-(HSNN's), forms (other forms of test-time training)
+(HSNN's), forms (other forms of test-time training), beyond (Fusion and the best in print)
 
 examples
   run_recbole_hill.py table 3 --dataset=ml-100k --seeds=2020,2021,2022 --jobs=2

@@ -28,8 +28,9 @@ from recbole_hill.index.em import learn_index
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.retrieval.base import Retriever
 from recbole_hill.retrieval.choose import choose_retriever
-from recbole_hill.runs import read_config
-from recbole_hill.trainer import STAGES, RunTrainer
+from recbole_hill.runs import STAGES, read_config
+from recbole_hill.starts import seconds_of
+from recbole_hill.trainer import RunTrainer
 
 INDEX = "index.npz"
 START = "indexed.safetensors"  # the weights that every arm starts from
@@ -104,10 +105,11 @@ class HILLTrainer(RunTrainer):
             "backbone",
             save_as="backbone.safetensors",
             epochs=facts["epochs"],
-            trained_seconds=facts["seconds"],
+            trained_seconds=seconds_of(folder),
             valid_score=score,
             valid=facts["valid"],
             taken_from=folder.name,
+            started_from=facts.get("started_from", {}),
         )
 
     @property

@@ -20,6 +20,7 @@ from recbole_hill.files import atomic_path
 CONFIG = "config.yaml"
 ROWS = "rows.jsonl"
 METRICS = "metrics.json"
+STAGES = "stages.json"
 
 
 def new_folder(root: str | Path, model: str, dataset: str) -> Path:

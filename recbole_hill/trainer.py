@@ -28,13 +28,14 @@ from recbole_hill.data.splits import note_data
 from recbole_hill.evaluation.collector import TopListCollector
 from recbole_hill.files import atomic_path
 from recbole_hill.learning_rate import LearningRateRule
+from recbole_hill.runs import STAGES
+from recbole_hill.starts import facts_of
 
 #: PyTorch has fused Adam for the CPU since 2.4.
 _FUSED_ADAM = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 4)
 
 BEST = "best.safetensors"
 STATE = "state.pt"
-STAGES = "stages.json"
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,7 @@ class RunTrainer(Trainer):
             epochs=self.best_epoch + 1,
             valid_score=float(score),
             valid=_floats(result),
+            **facts_of(plain_settings(self.config)),
         )
         return score, result
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from recbole_hill.runs import write_config
+from recbole_hill.starts import facts_of
 
 LOG = """\
 05:55:23 epoch 0 training [time: 53.50s, train loss: 1399.0587]
@@ -29,7 +30,8 @@ def made_run(folder: Path, seconds: float = 0.0, **settings) -> Path:
     folder.mkdir()
     write_config(folder, {"model": "BPR", **settings})
     (folder / "run.log").write_text(LOG)
-    (folder / "stages.json").write_text(json.dumps({"backbone": {"seconds": seconds}}))
+    stage = {"seconds": seconds, **facts_of(settings)}
+    (folder / "stages.json").write_text(json.dumps({"backbone": stage}))
     return folder
 
 

@@ -42,7 +42,7 @@ def test_a_cell_is_named_by_all_that_decides_its_run():
         Cell("BPR", "BPR", "ml-100k", "refit", 1, cell.settings),
         Cell("BPR", "BPR", "ml-100k", "holdout", 2, cell.settings),
         Cell("BPR", "BPR", "ml-100k", "holdout", 1, {**cell.settings, "epochs": 3}),
-        Cell("BPR", "BPR", "ml-100k", "holdout", 1, cell.settings, backbone="abc"),
+        Cell("BPR", "BPR", "ml-100k", "holdout", 1, cell.settings, {"backbone_from": "abc"}),
     ):
         assert changed.id != cell.id
 
@@ -51,7 +51,8 @@ def test_rows_of_a_sweep_share_one_trained_backbone():
     found = cells("6", seeds=(5, 6))
     assert [cell.row for cell in found].count(BACKBONE) == 1
     assert found[0].row == BACKBONE and found[0].model == "NESCL" and found[0].seed == 5
-    assert {cell.backbone for cell in found[1:]} == {found[0].id} and len(found) == 1 + 2 * 5
+    assert len(found) == 1 + 2 * 5
+    assert all(cell.starts_from == {"backbone_from": found[0].id} for cell in found[1:])
 
 
 def test_where_each_seed_has_its_own_backbone():
@@ -60,16 +61,49 @@ def test_where_each_seed_has_its_own_backbone():
     assert sorted(backbones.values()) == [5, 6]
     for cell in found:
         if cell.row == "joint":
-            assert cell.backbone is None  # it learns both together
+            assert not cell.starts_from  # it learns both together
         elif cell.row != BACKBONE:
-            assert backbones[cell.backbone] == cell.seed
+            assert backbones[cell.starts_from["backbone_from"]] == cell.seed
 
 
 def test_a_finished_run_in_the_backbones_place():
     found = cells("6", backbone_from="saved/NESCL-run")
-    assert {cell.backbone for cell in found} == {"saved/NESCL-run"} and len(found) == 5
+    assert len(found) == 5
+    assert all(cell.starts_from == {"backbone_from": "saved/NESCL-run"} for cell in found)
     with pytest.raises(ValueError, match="--backbone-from: the rows of table 3 share no backbone"):
         cells("3", backbone_from="saved/NESCL-run")
+
+
+def test_rows_that_start_from_other_rows():
+    found = cells("beyond", seeds=(5, 6), rows=["HILL on Fusion"])
+    assert [(cell.row, cell.seed) for cell in found] == [
+        (row, seed)
+        for seed in (5, 6)
+        for row in ("LightGCN-BSL", "SpectralMF", "Fusion", "HILL on Fusion")
+    ]
+    for first in (0, 4):
+        graph, spectral, fusion, hill = found[first : first + 4]
+        assert fusion.starts_from == {"fuse_from": [graph.id, spectral.id]}
+        assert hill.starts_from == {"backbone_from": fusion.id, **fusion.starts_from}
+        assert hill.starts == {graph.id, spectral.id, fusion.id} and not graph.starts
+
+
+@pytest.mark.parametrize(
+    ("starts_from", "message"),
+    [
+        ({"fuse_from": ["BPR", "Pop"]}, r"row 'Fusion': starts_from must name rows above it, BPR;"),
+        (
+            {"from": "BPR"},
+            r"starts_from is for backbone_from, fuse_from, pretrained_from; got from",
+        ),
+    ],
+)
+def test_a_row_starts_from_rows_above_it(monkeypatch, starts_from, message):
+    rows = {"BPR": None, "Fusion": {"starts_from": starts_from}, "Pop": {}}
+    table = {"title": "Of three", "kind": "comparison", "metrics": ["recall@20"], "rows": rows}
+    monkeypatch.setattr("recbole_hill.study.paper_table.read_properties", lambda *_: table)
+    with pytest.raises(ValueError, match=message):
+        PaperTable.read("three")
 
 
 def test_precedence_of_settings():

@@ -184,10 +184,12 @@ def test_variants_show_every_arm_and_test_within_the_row(tmp_path, tests):
 
 
 def test_arms_of_a_definition_are_shown_alone(tmp_path, monkeypatch):
-    monkeypatch.setitem(DEFINITION, "arms", ["HILL", "continue"])
     rows = [made("HILL", 0.3, arm=a) for a in ("backbone", "continue", "HILL")]
-    table = table_of(tmp_path, [cell("HILL", rows)], seeds=(1,))
-    assert [line.label for line in table.lines] == ["HILL", "HILL: continue"]
+    cells = [cell("HILL", rows), cell("BPR", [made("BPR", 0.1)])]
+    for number, (arms, shown) in enumerate(((["continue"], ["HILL: continue"]), ([], []))):
+        monkeypatch.setitem(DEFINITION, "arms", arms)
+        table = table_of(tmp_path / str(number), cells, seeds=(1,))
+        assert [line.label for line in table.lines] == ["BPR", "HILL", *shown]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from recbole_hill.report.seeds import require_comparable
 from recbole_hill.study.estimate import Estimate, History
 from recbole_hill.study.ledger import Ledger
 from recbole_hill.study.paper_table import PaperTable
@@ -115,6 +116,14 @@ def _run_for(seconds, function):
         signal.signal(signal.SIGALRM, before)
 
 
+def test_rows_wait_for_all_that_they_start_from(tmp_path):
+    study = study_of("beyond", tmp_path, rows=["Fusion", "ChebyCF"])
+    workers = Recorder(1)
+    run_studies([study], workers, Known({"LightGCN-BSL": 1000.0, "Fusion": 1.0}))
+    names = ["SpectralMF", "LightGCN-BSL", "Fusion", "ChebyCF"]  # the awaited ones first
+    assert [cell.row for cell in workers.started] == names
+
+
 def test_side_by_side_as_slots_and_memory_allow(tmp_path):
     rows = ["BPR", "Pop", "EASE", "CML", "GRMF", "ENMF"]
     wide, narrow = Recorder(3), Recorder(3, memory=250)
@@ -167,13 +176,53 @@ def test_a_cell_that_waits_in_vain_for_its_backbone(tiny_path, in_tmp, monkeypat
     shared = {"data_path": str(tiny_path)}
     study = plan(PaperTable.read("7"), "tiny", root=in_tmp, rows=[".8/.1"], settings=shared)
     backbone, cell = study.cells
-    with pytest.raises(Stopped, match="its backbone is not finished"):
+    with pytest.raises(Stopped, match="what it starts from is not finished"):
         run_cell(study.folder, cell)
-    failed = {"cell": backbone.id, "status": "failed", "error": "no disk", "run_dir": "runs/x"}
+    failed = {
+        "cell": backbone.id,
+        "row": "backbone",
+        "status": "failed",
+        "error": "no disk",
+        "run_dir": "runs/x",
+    }
     Ledger(study.folder).append(failed)
-    assert run_cell(study.folder, cell)["error"] == "its backbone failed: no disk"
+    assert run_cell(study.folder, cell)["error"] == (
+        "backbone, which it starts from, failed: no disk"
+    )
     with Ledger(study.folder).claim(cell.id), pytest.raises(Stopped, match="another process"):
         run_cell(study.folder, cell)
+
+
+def test_a_fusion_of_two_cells(tiny_path, in_tmp):
+    """Its row says what it was made of and counts what that took; seeds are averaged."""
+    shared = {"data_path": str(tiny_path), "topk": [5, 10], "valid_metric": "NDCG@10"}
+    rows = {
+        "BPR": {"settings": {"embedding_size": 6, "epochs": 2}},
+        "SpectralMF": {"settings": {"embedding_size": 4}},
+        "Fusion": {
+            "settings": {"fuse_weights": [1.0, 0.5], "embedding_size": 10},
+            "starts_from": {"fuse_from": ["BPR", "SpectralMF"]},
+        },
+    }
+    facts = {"title": "Three", "kind": "comparison", "metrics": ["recall@10"], "rows": rows}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("recbole_hill.study.paper_table.read_properties", lambda *_: facts)
+        table = PaperTable.read("three")
+    study = plan(table, "tiny", root=in_tmp, seeds=(1, 2), settings=shared)
+    assert run_studies([study], LocalWorkers(2, threads=1), Known({})) == Outcome(6, 0, 0)
+    entries = Ledger(study.folder).entries()
+    of = {(e["row"], e["seed"]): e["rows"][0] for e in entries.values()}
+    for seed in (1, 2):
+        parts = [of[name, seed]["stages"]["backbone"]["seconds"] for name in ("BPR", "SpectralMF")]
+        stage = of["Fusion", seed]["stages"]["backbone"]
+        assert stage["trained_seconds"] == pytest.approx(sum(parts))
+        assert stage["started_from"] == {"fuse_from": ["BPR", "SpectralMF"]}
+    fusions = [of["Fusion", seed] for seed in (1, 2)]
+    assert fusions[0]["settings"]["fuse_from"] != fusions[1]["settings"]["fuse_from"]
+    require_comparable(fusions)
+    fusions[1]["stages"]["backbone"]["started_from"] = {"fuse_from": ["BPR", "BPR"]}
+    with pytest.raises(ValueError, match="rows of different fuse_from are never averaged"):
+        require_comparable(fusions)
 
 
 def test_a_killed_study_goes_on_where_it_was(tiny_path, in_tmp):

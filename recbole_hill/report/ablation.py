@@ -37,8 +37,8 @@ def ablation_table(rows: list[dict], metrics: tuple[str, ...] = ("recall@20", "n
     if not settings:
         raise ValueError("the runs differ in their seed alone; report without --ablation")
     groups: dict[tuple, list[dict]] = {}
-    for row in rows:
-        groups.setdefault(tuple(str(row["settings"][key]) for key in settings), []).append(row)
+    for row, one in zip(rows, made, strict=True):
+        groups.setdefault(tuple(str(one.get(key)) for key in settings), []).append(row)
     for group in groups.values():
         require_comparable(group)
     arms = [arm for arm in ("backbone", "HILL") if any(row["arm"] == arm for row in rows)]

@@ -105,9 +105,13 @@ def require_comparable(rows: list[dict]) -> None:
 
 
 def identity(row: dict) -> dict:
-    """Returns what a row must share with another to be averaged with it."""
+    """Returns what a row must share with another to be averaged with it.
+
+    Of the runs that it started from that is their models, not where they are kept.
+    """
     settings = {key: v for key, v in row["settings"].items() if key not in _PER_RUN}
-    return {**{key: row[key] for key in _SHARED}, **settings}
+    started_from = row["stages"].get("backbone", {}).get("started_from", {})
+    return {**{key: row[key] for key in _SHARED}, **settings, **started_from}
 
 
 def spread(values: list[float], digits: int = 4) -> str:

@@ -172,7 +172,7 @@ def _order(study: Study) -> list[str]:
 def _lines(
     study: Study, name: str, metrics: tuple[str, ...], facts: tuple[str, ...]
 ) -> Iterable[Line]:
-    """Yields a row's own line, then those of its other arms."""
+    """Yields a row's own line, then those of its other arms, all or those that the table shows."""
     rows = [row for cell in study.done if cell["row"] == name for row in cell["rows"]]
     if not rows:
         errors = [_first_line(cell) for cell in study.failed if cell["row"] == name]
@@ -183,7 +183,7 @@ def _lines(
     arms = dict.fromkeys(row["arm"] for row in rows)
     own = [arm for arm in arms if arm == rows[0]["model"]]
     for arm in [*own, *(arm for arm in arms if arm not in own)]:
-        if chosen and arm not in chosen:
+        if chosen is not None and arm not in (*own, *chosen):
             continue
         group = [row for row in rows if row["arm"] == arm]
         said = study.facts.get(name, {}) if arm in own else {}

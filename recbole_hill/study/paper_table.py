@@ -1,11 +1,12 @@
 """A paper's table as a list of runs: what ``properties/table/<N>.yaml`` says."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from recbole_hill import registry
 from recbole_hill.config import read_properties
 from recbole_hill.properties_path import properties
+from recbole_hill.starts import STARTS
 
 KINDS = ("comparison", "variants", "serving", "datasets")
 
@@ -19,12 +20,19 @@ class Row:
         model: A registered model.
         layers: Settings by dataset, those of every dataset under the key ``None``; later ones win.
         own_backbone: Whether it trains its backbone itself where the table shares one.
+        starts_from: Settings that name the runs of other rows, with those rows' names.
     """
 
     name: str
     model: str
     layers: tuple[dict[str | None, dict], ...] = ()
     own_backbone: bool = False
+    starts_from: dict[str, str | list[str]] = field(default_factory=dict)
+
+    @property
+    def starts(self) -> list[str]:
+        """Names of the rows whose runs it starts from."""
+        return [name for named in self.starts_from.values() for name in as_list(named)]
 
     def settings_on(self, dataset: str) -> dict:
         """Returns the settings on a dataset."""
@@ -73,19 +81,27 @@ class PaperTable:
         shared = _layer(file, "the table", facts)
         model = facts.get("model")
         named = {**(facts.get("rows") or {}), **(facts.get("beyond") or {})}
-        rows = [] if kind == "datasets" else named.items()
+        rows: list[Row] = []
+        for name, row in {} if kind == "datasets" else named.items():
+            rows.append(_row(file, name, row, model, shared))
+            before = [other.name for other in rows[:-1]]
+            if unknown := set(rows[-1].starts) - set(before):
+                raise ValueError(
+                    f"{file}, row {name!r}: starts_from must name rows above it, "
+                    f"{', '.join(before)}; got {', '.join(sorted(unknown))}"
+                )
         backbone = facts.get("backbone")
         return cls(
             number=str(number),
             title=facts["title"],
             kind=kind,
-            rows=tuple(_row(file, name, row, model, shared) for name, row in rows),
+            rows=tuple(rows),
             backbone=_row(file, "backbone", backbone, None, {}) if backbone else None,
             backbone_per_seed=bool((backbone or {}).get("per_seed")),
         )
 
     def chosen(self, names: Sequence[str] | None) -> tuple[Row, ...]:
-        """Returns the rows of these names; all of them for None.
+        """Returns the rows of these names and those that they start from; all of them for None.
 
         In a comparison any registered model may be added by its name.
 
@@ -107,7 +123,12 @@ class PaperTable:
                 )
             entry = registry.find(name)  # an error names the near ones
             found[entry.name] = rows.get(entry.name.lower()) or Row(entry.name, entry.name)
-        return tuple(found.values())
+        return tuple({r.name: r for row in found.values() for r in self._with_starts(row)}.values())
+
+    def _with_starts(self, row: Row) -> list[Row]:
+        """Returns the rows that a row starts from, theirs first, and the row."""
+        before = [other for other in self.rows if other.name in row.starts]
+        return [each for other in before for each in self._with_starts(other)] + [row]
 
 
 def numbers() -> list[str]:
@@ -116,15 +137,27 @@ def numbers() -> list[str]:
     return sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
 
 
-def _row(file: str, name: str, facts: dict, model: str | None, shared: dict) -> Row:
+def as_list(one_or_more: str | list[str]) -> list[str]:
+    """Returns a name alone as a list of it."""
+    return [one_or_more] if isinstance(one_or_more, str) else one_or_more
+
+
+def _row(file: str, name: str, facts: dict | None, model: str | None, shared: dict) -> Row:
     """Reads a row; what it says beside how it is run are datasets' published numbers."""
+    facts = facts or {}
     model = facts.get("model", model) or name
     try:
         model = registry.find(model).name
     except ValueError as error:
         raise ValueError(f"{file}, row {name!r}: {error}") from error
     layers = (shared, _layer(file, repr(name), facts))
-    return Row(name, model, layers, bool(facts.get("own_backbone")))
+    starts_from = facts.get("starts_from") or {}
+    if unknown := set(starts_from) - set(STARTS):
+        raise ValueError(
+            f"{file}, row {name!r}: starts_from is for {', '.join(STARTS)}; "
+            f"got {', '.join(sorted(unknown))}"
+        )
+    return Row(name, model, layers, bool(facts.get("own_backbone")), starts_from)
 
 
 def _layer(file: str, whose: str, facts: dict) -> dict[str | None, dict]:

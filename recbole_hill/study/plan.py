@@ -6,7 +6,7 @@ from pathlib import Path
 
 from recbole_hill.config import PROTOCOLS, HillConfig
 from recbole_hill.records import short_id
-from recbole_hill.study.paper_table import PaperTable, Row
+from recbole_hill.study.paper_table import PaperTable, Row, as_list
 
 #: The row under which the shared backbone of a table runs.
 BACKBONE = "backbone"
@@ -23,7 +23,8 @@ class Cell:
         protocol: holdout, refit or published.
         seed: The seed.
         settings: The model's settings, as given on a command line.
-        backbone: Id of the cell, or folder of the run, whose backbone it starts from; or None.
+        starts_from: Settings that name runs, ``backbone_from`` say, each with the id of a cell (or
+            the folder of a run), or a list of them.
     """
 
     row: str
@@ -32,13 +33,18 @@ class Cell:
     protocol: str
     seed: int
     settings: dict = field(default_factory=dict)
-    backbone: str | None = None
+    starts_from: dict[str, str | list[str]] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
         """Twelve digits of the hash of all that decides the run; the row's name does not."""
-        decides = [self.model, self.dataset, self.protocol, self.seed, self.settings, self.backbone]
-        return short_id(decides)
+        made = [self.model, self.dataset, self.protocol, self.seed, self.settings, self.starts_from]
+        return short_id(made)
+
+    @property
+    def starts(self) -> set[str]:
+        """The cells (or folders) that it starts from."""
+        return {start for named in self.starts_from.values() for start in as_list(named)}
 
     def __str__(self) -> str:
         return f"{self.row}, seed {self.seed}"
@@ -102,13 +108,17 @@ def plan(
     shared: dict[int, Cell] = {}
     cells: list[Cell] = []
     for seed in seeds:
+        of_row: dict[str, str] = {}
         for row in table.chosen(rows):
             cell = {
                 **common,
                 "seed": seed,
                 "settings": {**row.settings_on(dataset), **(settings or {})},
             }
-            start = None
+            starts_from = {
+                setting: of_row[names] if isinstance(names, str) else [of_row[n] for n in names]
+                for setting, names in row.starts_from.items()
+            }
             if table.backbone and not row.own_backbone:
                 start = backbone_from
                 if not start:
@@ -117,7 +127,9 @@ def plan(
                         shared[first] = _backbone(table.backbone, first, common)
                         cells.append(shared[first])
                     start = shared[first].id
-            cells.append(Cell(row.name, row.model, **cell, backbone=start))
+                starts_from["backbone_from"] = start
+            cells.append(Cell(row.name, row.model, **cell, starts_from=starts_from))
+            of_row[row.name] = cells[-1].id
     _check(cells)
     folder = Path(root) / f"table{table.number}-{dataset}-{protocol}"
     return Study(table, dataset, protocol, seeds, folder, tuple(cells))

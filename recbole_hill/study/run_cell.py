@@ -14,6 +14,7 @@ from recbole_hill.config import written_value
 from recbole_hill.ray_session import checkout_path
 from recbole_hill.runs import CONFIG, ROWS
 from recbole_hill.study.ledger import DONE, FAILED, Ledger
+from recbole_hill.study.paper_table import as_list
 from recbole_hill.study.plan import Cell
 
 #: Environment of a cell: a thread that spins takes the core of the cell beside it.
@@ -90,8 +91,8 @@ def _command(ledger: Ledger, cell: Cell, folder: Path, threads: int) -> list[str
     """Returns the command line that starts the cell, or goes on with it.
 
     Raises:
-        ValueError: If the cell that it starts from failed.
-        Stopped: If that has not ended.
+        ValueError: If a cell that it starts from failed.
+        Stopped: If one has not ended.
     """
     python = [sys.executable, "-m", "recbole_hill", "run"]
     folder = folder.absolute()
@@ -99,20 +100,32 @@ def _command(ledger: Ledger, cell: Cell, folder: Path, threads: int) -> list[str
         return [*python, f"--resume={folder}"]
     settings = {**cell.settings, "protocol": cell.protocol, "seed": cell.seed, "threads": threads}
     settings |= {"run_dir": str(folder), "show_progress": False}
-    if cell.backbone:
-        start = ledger.entries().get(cell.backbone)
-        if start and start["status"] == FAILED:
-            raise ValueError(f"its backbone failed: {start['error']}")
-        if not start and not (Path(cell.backbone) / CONFIG).exists():
-            raise Stopped("its backbone is not finished")
-        start = (ledger.folder / start["run_dir"]).absolute() if start else cell.backbone
-        settings["backbone_from"] = str(start)
+    for setting, starts in cell.starts_from.items():
+        folders = [_folder_of(ledger, start) for start in as_list(starts)]
+        settings[setting] = folders[0] if isinstance(starts, str) else folders
     return [
         *python,
         f"--model={cell.model}",
         f"--dataset={cell.dataset}",
         *(f"--{key}={written_value(value)}" for key, value in settings.items()),
     ]
+
+
+def _folder_of(ledger: Ledger, start: str) -> str:
+    """Returns the folder of a run to start from: a cell's, or one that is given as such.
+
+    Raises:
+        ValueError: If the cell failed.
+        Stopped: If it has not ended.
+    """
+    entry = ledger.entries().get(start)
+    if entry and entry["status"] == FAILED:
+        raise ValueError(f"{entry['row']}, which it starts from, failed: {entry['error']}")
+    if entry:
+        return str((ledger.folder / entry["run_dir"]).absolute())
+    if not (Path(start) / CONFIG).exists():
+        raise Stopped("what it starts from is not finished")
+    return start
 
 
 def _train(

@@ -13,7 +13,7 @@ from recbole_hill.quantities import duration
 from recbole_hill.report.markdown import pipe_table
 from recbole_hill.study.estimate import Estimate, History
 from recbole_hill.study.ledger import DONE, FAILED, STUDY, Ledger
-from recbole_hill.study.plan import BACKBONE, Cell, Study
+from recbole_hill.study.plan import Cell, Study
 from recbole_hill.study.progress import Progress
 
 
@@ -46,6 +46,8 @@ def open_tasks(
 ) -> list[Task]:
     """Returns what is left to run: all of the first seed before the second, short cells first.
 
+    Those that others start from come before all others of their seed.
+
     Args:
         studies: The studies.
         history: What past runs took.
@@ -58,10 +60,11 @@ def open_tasks(
             status = entries.get(cell.id, {}).get("status")
             if status != DONE and (status != FAILED or retry_failed):
                 tasks.append(Task(study, cell, history.estimate(cell)))
+    awaited = {start for task in tasks for start in task.cell.starts}
 
     def order(task: Task) -> tuple:
-        first = task.cell.row != BACKBONE  # others wait for it
-        return task.study.seeds.index(task.cell.seed), first, task.estimate.seconds
+        last = task.cell.id not in awaited
+        return task.study.seeds.index(task.cell.seed), last, task.estimate.seconds
 
     return sorted(tasks, key=order)
 
@@ -171,7 +174,7 @@ def plan_table(studies: Sequence[Study], history: History, jobs: int) -> str:
 
 
 def _startable(waiting: list[Task], running: dict, workers) -> list[Task]:
-    """Returns the tasks that may start now: a slot, memory, and the backbone they start from."""
+    """Returns the tasks that may start now: a slot, memory, and the runs they start from."""
     busy = {task.cell.id for task in running.values()}
     open_ids = busy | {task.cell.id for task in waiting}
     memory = sum(task.estimate.memory_mib for task in running.values())
@@ -180,7 +183,7 @@ def _startable(waiting: list[Task], running: dict, workers) -> list[Task]:
     for task in waiting:
         if free <= 0:
             break
-        if task.cell.id in busy or task.cell.backbone in open_ids:
+        if task.cell.id in busy or task.cell.starts & open_ids:
             continue
         if not workers.fits(task.estimate.memory_mib, memory):
             continue
