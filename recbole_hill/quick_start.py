@@ -73,7 +73,7 @@ def run(
     if theirs := registry.replaced(registry.find(config["model"])):
         logging.getLogger().info(f"{config['model']} is recbole_hill's; RecBole's runs as {theirs}")
 
-    if config["protocol"] == "refit":
+    if config["protocol"] == "refit" and _has_a_choice(config):
         _choose_by_holdout(config, folder)
     _, data, trainer = train(config, use_validation=config["protocol"] != "refit")
     rows = evaluate(config, data, trainer)
@@ -166,6 +166,11 @@ def evaluate(config, data, trainer) -> list[dict]:
     if tables:
         write_per_user(config["run_dir"], tables)
     return rows
+
+
+def _has_a_choice(config) -> bool:
+    """Whether there are epochs to choose among, or HILL's adapted weights to keep or not."""
+    return config["epochs"] > 1 or bool(config["ttt_epochs"])
 
 
 def _choose_by_holdout(config, folder: Path) -> None:

@@ -120,6 +120,23 @@ def test_a_model_without_vectors_is_refused(fuse, tiny_path, tmp_path):
         fuse([str(folder)], [1.0], 16)
 
 
+def test_refit_has_nothing_to_choose(fuse, tiny_path, tmp_path):
+    """Its parts were trained on all of train: there are none that holdout could fuse."""
+    parts = []
+    for model, width in WIDTHS.items():
+        settings = tiny_settings(tiny_path, model, embedding_size=width, epochs=2, protocol="refit")
+        settings["run_dir"] = str(tmp_path / model)
+        parts.append(run(model, "tiny", overrides=settings).folder)
+    assert [(part / "holdout").exists() for part in parts] == [True, True]
+    fused = fuse(list(map(str, parts)), [1.0, 1.0], 20, protocol="refit", epochs=1).folder
+    assert not (fused / "holdout").exists()
+    alone = run(
+        "SpectralMF", "tiny", overrides={**settings, "epochs": 1, "run_dir": str(tmp_path / "x")}
+    )
+    assert not (alone.folder / "holdout").exists()
+    np.testing.assert_array_equal(scores(alone.folder), scores(parts[1]))
+
+
 def test_hill_indexes_the_sum(fuse):
     result = fuse(["BPR", "SpectralMF"], [1.0, 1.0], 20, model="HILL", backbone="Fusion")
     arms = {row["arm"]: row for row in result.rows}
