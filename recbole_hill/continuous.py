@@ -13,7 +13,12 @@ import numpy as np
 from torch import Tensor, nn
 
 from recbole_hill.checkpoint import load_weights, random_state, restore_random_state
-from recbole_hill.config import HillConfig, internal_defaults, read_properties
+from recbole_hill.config import (
+    HillConfig,
+    internal_defaults,
+    plain_settings,
+    read_properties,
+)
 from recbole_hill.data.ids import IDS, Ids
 from recbole_hill.data.splits import Data, load_data, require_same_data
 from recbole_hill.index.hierarchy import HierarchicalIndex
@@ -89,7 +94,8 @@ class OldRun:
         backbone = self.settings.get("backbone")
         keys = internal_defaults(self.settings["model"], config["dataset"], backbone)
         keys = keys.keys() - read_properties("overall.yaml").keys()
-        pairs = {key: [self.settings.get(key), config[key]] for key in sorted(keys)}
+        ours = plain_settings(config)
+        pairs = {key: [self.settings.get(key), ours.get(key)] for key in sorted(keys)}
         return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
     @property

@@ -204,10 +204,12 @@ def test_stacked_and_transposed_weights_follow_too():
 @pytest.mark.parametrize("model", ["BPR", "YouTubeNet", "recbole.BPR", "LightGCN", "BUIR", "GC-MC"])
 def test_other_models_continue(tiny_path, later_path, tmp_path, model):
     old = finish(model, tiny_path, tmp_path, epochs=1)
-    changes = {"warm_start": str(old.folder), "epochs": 1, "checkpoint_dir": str(tmp_path)}
+    changes = {"warm_start": str(old.folder), "epochs": 2, "checkpoint_dir": str(tmp_path)}
     result = run(model, "later", overrides=tiny_settings(later_path, model, **changes))
     assert result.stages["warm_start"]["items_added"] == 2
     assert result.stages["warm_start"]["epochs_before"] == 1
+    ours = not model.startswith("recbole.")  # whose settings no file of ours names
+    assert result.stages["warm_start"]["settings_changed"] == ({"epochs": [1, 2]} if ours else {})
     assert set(result.rows[0]["metrics"].values()) != {0.0}
 
 
