@@ -10,12 +10,16 @@ from recbole_hill.runs import STAGES, read_config
 STARTS = ("backbone_from", "fuse_from", "pretrained_from")
 
 
+def as_list(one_or_more: str | list[str]) -> list[str]:
+    """Returns a name alone as a list of it."""
+    return [one_or_more] if isinstance(one_or_more, str) else one_or_more
+
+
 def folders_of(settings: Mapping) -> dict[str, list[Path]]:
     """Returns the folders that each setting of :data:`STARTS` names, where it names any."""
     found = {}
     for key in STARTS:
-        named = settings.get(key) or []
-        if folders := [Path(named)] if isinstance(named, str) else [Path(each) for each in named]:
+        if folders := [Path(each) for each in as_list(settings.get(key) or [])]:
             found[key] = folders
     return found
 

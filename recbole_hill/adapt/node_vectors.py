@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from recbole_hill.data.ragged import ranges
 from recbole_hill.index.hierarchy import HierarchicalIndex
 
 _FAMILY = ("starts", "children", "parents")
@@ -76,9 +77,7 @@ class NodeVectors(nn.Module):
         )
         sizes = sizes[nodes]
         row = torch.arange(len(nodes), device=nodes.device).repeat_interleave(sizes)
-        # The members of row r are `firsts` of its node and the next ones.
-        shift = firsts[nodes] - (sizes.cumsum(0) - sizes)
-        member = members[torch.arange(len(row), device=nodes.device) + shift[row]]
+        member = members[ranges(firsts[nodes], sizes)]
         sums = items.new_zeros(len(nodes), items.shape[1])
         return sums.index_add(0, row, items[member + 1]) / sizes.unsqueeze(1)
 

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from recbole_hill.data.ragged import ranges
+
 
 class InteractionGraph(nn.Module):
     """Symmetric bipartite adjacency in CSR form, and cheap re-weighted views of it.
@@ -118,8 +120,7 @@ class InteractionGraph(nn.Module):
         counts = self.crow[nodes + 1] - starts
         crow = torch.cat((counts.new_zeros(1), counts.cumsum(0)))
         row = torch.arange(len(nodes), device=nodes.device).repeat_interleave(counts)
-        place = torch.arange(len(row), device=nodes.device) + (starts - crow[:-1])[row]
-        return crow, row, self.col[place]
+        return crow, row, self.col[ranges(starts, counts)]
 
     def _renormalized(self, values: Tensor) -> Tensor:
         ones = torch.ones(len(self), 1, device=values.device)

@@ -12,6 +12,8 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from recbole_hill.data.ragged import ranges
+
 #: Numbers that :meth:`InvertedIndex.dense` makes of a pair.
 DENSE = 3
 
@@ -50,9 +52,7 @@ class History:
             Items (E,) and starts (B,), as ``embedding_bag`` takes them.
         """
         sizes = self.lengths[users]
-        ends = sizes.cumsum(0)
-        shift = (self.starts[users] - (ends - sizes)).repeat_interleave(sizes)
-        return self.items[shift + torch.arange(len(shift))], ends - sizes
+        return self.items[ranges(self.starts[users], sizes)], sizes.cumsum(0) - sizes
 
 
 def find(keys: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_hill.data.ragged import ranges
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.retrieval.base import BLOCK_ENTRIES, top_k
 
@@ -90,10 +91,7 @@ def places_of_children(starts: Tensor, beam: Tensor) -> tuple[Tensor, Tensor, Te
     sizes = (starts[nodes + 1] - first) * (beam >= 0)  # (B, W)
     lengths = sizes.sum(1)
     flat = sizes.flatten()
-    # All children one after the other: the n-th child of a list is n places after its start.
-    ends = flat.cumsum(0)
-    shift = (first.flatten() - (ends - flat)).repeat_interleave(flat)
-    places = shift + torch.arange(len(shift), device=beam.device)
+    places = ranges(first.flatten(), flat)  # all children one after the other
     of_beam = torch.arange(beam.shape[1], device=beam.device).repeat(len(beam))
     filled = torch.arange(int(lengths.max()), device=beam.device) < lengths.unsqueeze(1)
     padded = torch.zeros(2, *filled.shape, dtype=torch.int64, device=beam.device)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from recbole_hill import registry
 from recbole_hill.config import read_properties
 from recbole_hill.properties_path import properties
-from recbole_hill.starts import STARTS
+from recbole_hill.starts import STARTS, as_list
 
 KINDS = ("comparison", "variants", "serving", "datasets")
 
@@ -135,11 +135,6 @@ def numbers() -> list[str]:
     """Returns the numbers of the tables that can be run."""
     files = (file.name for file in properties("table").iterdir())
     return sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
-
-
-def as_list(one_or_more: str | list[str]) -> list[str]:
-    """Returns a name alone as a list of it."""
-    return [one_or_more] if isinstance(one_or_more, str) else one_or_more
 
 
 def _row(file: str, name: str, facts: dict | None, model: str | None, shared: dict) -> Row:

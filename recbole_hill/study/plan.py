@@ -6,7 +6,8 @@ from pathlib import Path
 
 from recbole_hill.config import PROTOCOLS, HillConfig
 from recbole_hill.records import short_id
-from recbole_hill.study.paper_table import PaperTable, Row, as_list
+from recbole_hill.starts import as_list
+from recbole_hill.study.paper_table import PaperTable, Row
 
 #: The row under which the shared backbone of a table runs.
 BACKBONE = "backbone"

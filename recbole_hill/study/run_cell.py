@@ -13,8 +13,8 @@ from pathlib import Path
 from recbole_hill.config import written_value
 from recbole_hill.ray_session import checkout_path
 from recbole_hill.runs import CONFIG, ROWS
+from recbole_hill.starts import as_list
 from recbole_hill.study.ledger import DONE, FAILED, Ledger
-from recbole_hill.study.paper_table import as_list
 from recbole_hill.study.plan import Cell
 
 #: Environment of a cell: a thread that spins takes the core of the cell beside it.
