@@ -209,7 +209,10 @@ def _parser() -> argparse.ArgumentParser:
     table = command("table", _table, "run a paper's table, and report it", epilog=TABLE_EPILOG)
     table.add_argument("number", metavar="N", help="the table")
     table.add_argument("--dataset", help="one or more: gowalla,yelp2018 (default: ml-100k)")
-    table.add_argument("--models", help="only these rows; with table 3 any model: BPR,MyModel")
+    table.add_argument(
+        "--models",
+        help="these rows and those they start from; with table 3 any model: BPR,MyModel",
+    )
     table.add_argument("--seeds", default="2020", help="2020,2021 (default: 2020)")
     table.add_argument("--protocol", default="holdout", help="holdout | refit | published")
     table.add_argument("--jobs", type=int, default=1, help="cells side by side (default: 1)")
@@ -224,7 +227,9 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--time_budget", help="stop after 90s, 30m, 2h; the same command goes on")
     table.add_argument("--dry_run", action="store_true", help="print cells, time, memory; no more")
     table.add_argument("--retry_failed", action="store_true", help="run failed cells once more")
-    table.add_argument("--backbone_from", metavar="DIR", help="a finished run, for tables 5 to 7")
+    table.add_argument(
+        "--backbone_from", metavar="DIR", help="a finished run, for tables 5 to 7 and forms"
+    )
     table.add_argument("--reference", metavar="ROW", help="what significance is against")
     _add_studies_argument(table)
 

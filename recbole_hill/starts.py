@@ -1,7 +1,7 @@
 """The finished runs that a run starts from: which models they are of, and what they took."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from recbole_hill.runs import STAGES, read_config
@@ -13,6 +13,11 @@ STARTS = ("backbone_from", "fuse_from", "pretrained_from")
 def as_list(one_or_more: str | list[str]) -> list[str]:
     """Returns a name alone as a list of it."""
     return [one_or_more] if isinstance(one_or_more, str) else one_or_more
+
+
+def for_each(one_or_more: str | list[str], do: Callable[[str], str]) -> str | list[str]:
+    """Returns what ``do`` makes of a name alone, or of each name of a list."""
+    return do(one_or_more) if isinstance(one_or_more, str) else [do(each) for each in one_or_more]
 
 
 def folders_of(settings: Mapping) -> dict[str, list[Path]]:

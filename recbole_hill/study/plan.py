@@ -6,7 +6,7 @@ from pathlib import Path
 
 from recbole_hill.config import PROTOCOLS, HillConfig
 from recbole_hill.records import short_id
-from recbole_hill.starts import as_list
+from recbole_hill.starts import as_list, for_each
 from recbole_hill.study.paper_table import PaperTable, Row
 
 #: The row under which the shared backbone of a table runs.
@@ -117,8 +117,8 @@ def plan(
                 "settings": {**row.settings_on(dataset), **(settings or {})},
             }
             starts_from = {
-                setting: of_row[names] if isinstance(names, str) else [of_row[n] for n in names]
-                for setting, names in row.starts_from.items()
+                setting: for_each(rows_above, of_row.__getitem__)
+                for setting, rows_above in row.starts_from.items()
             }
             if table.backbone and not row.own_backbone:
                 start = backbone_from

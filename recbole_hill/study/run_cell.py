@@ -13,7 +13,7 @@ from pathlib import Path
 from recbole_hill.config import written_value
 from recbole_hill.ray_session import checkout_path
 from recbole_hill.runs import CONFIG, ROWS
-from recbole_hill.starts import as_list
+from recbole_hill.starts import for_each
 from recbole_hill.study.ledger import DONE, FAILED, Ledger
 from recbole_hill.study.plan import Cell
 
@@ -101,8 +101,7 @@ def _command(ledger: Ledger, cell: Cell, folder: Path, threads: int) -> list[str
     settings = {**cell.settings, "protocol": cell.protocol, "seed": cell.seed, "threads": threads}
     settings |= {"run_dir": str(folder), "show_progress": False}
     for setting, starts in cell.starts_from.items():
-        folders = [_folder_of(ledger, start) for start in as_list(starts)]
-        settings[setting] = folders[0] if isinstance(starts, str) else folders
+        settings[setting] = for_each(starts, lambda start: _folder_of(ledger, start))
     return [
         *python,
         f"--model={cell.model}",
