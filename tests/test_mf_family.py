@@ -173,11 +173,29 @@ def test_bpr_with_one_negative_is_recboles(build):
     assert loss(ours, batch).item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_bpr_s_l2_is_over_the_batch_or_the_tables(build):
+    changes = {"n_negatives": 3, "train_batch_size": 16, "init_std": 0.5}
+    weight = 0.3
+    plain, batch = build("BPR", reg_weight=0.0, **changes)
+    for over in ("batch", "tables"):
+        model, _ = build("BPR", reg_weight=weight, reg_over=over, **changes)
+        model.load_state_dict(plain.state_dict())
+        added = loss(model, batch).item() - loss(plain, batch).item()
+        torch.manual_seed(3)  # as in ``loss``
+        user, positive, negative = model.draw(batch)
+        users, items = model.user_embedding.weight, model.item_embedding.weight
+        parts = users[user], items[positive], items[negative]
+        expected = sum(part.square().sum() for part in parts) / 2 / len(user)
+        if over == "tables":
+            expected = (users.square().sum() + items.square().sum()) / 2
+        assert added == pytest.approx(weight * expected.item(), rel=1e-4)
+
+
 def test_grmf_without_its_term_is_the_bpr_row(build):
     changes = {"n_negatives": 4, "reg_weight": 0.2, "positive_order": "interaction"}
     changes |= {"reject_positives": True, "train_batch_size": 64}
     grmf, batch = build("GRMF", graph_weight=0.0, **changes)
-    plain, _ = build("BPR", **changes)
+    plain, _ = build("BPR", reg_over="batch", **changes)
     plain.load_state_dict(grmf.state_dict())
     assert loss(grmf, batch).item() == loss(plain, batch).item()
 

@@ -111,6 +111,11 @@ class MatrixFactorization(SampledModel):
         norms = self.item_embedding.weight.square().sum(1)
         return squared_l2(*rows) + (norms * times).sum() / (2 * len(user))
 
+    def tables_l2(self) -> Tensor:
+        """Returns half the tables' squared norms by their weight."""
+        tables = (self.user_embedding.weight, self.item_embedding.weight)
+        return self.reg_weight / 2 * sum(table.square().sum() for table in tables)
+
 
 class SampledScores(torch.autograd.Function):
     """Inner products of each user with its own drawn items, without a (B, n, D) array of them.

@@ -64,8 +64,3 @@ class MFCCL(MatrixFactorization):
             margin=self.margin,
             weight=self.negative_weight,
         )
-
-    def tables_l2(self) -> Tensor:
-        """Returns half the tables' squared norms by their weight."""
-        tables = (self.user_embedding.weight, self.item_embedding.weight)
-        return self.reg_weight / 2 * sum(table.square().sum() for table in tables)
