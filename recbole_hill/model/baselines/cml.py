@@ -44,11 +44,13 @@ class CML(MatrixFactorization):
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
         """The weighted hinge of the hardest drawn negative, summed over the batch."""
         user, positive, negative = self.draw(interaction)
-        own = users[user, :-1] / 2
-        near = (own - items[positive, :-1]).square().sum(1)
-        # |u - j|^2 = |u|^2 - (2 u.j - |j|^2), without a (B, n, D) array of differences.
-        score = SampledScores.apply(users[user], items, negative)
-        far = own.square().sum(1, keepdim=True) - score
-        violations = self.margin + near.unsqueeze(1) - far  # (B, n)
-        rank = (violations > 0).float().mean(1) * (self.n_items - 1)
-        return (rank.log1p() * F.relu(violations.max(1).values)).sum()
+        # With s = 2 u.i - |i|^2, d(u, i) - d(u, j) is s_uj - s_ui.
+        query = users[user]
+        near = (query * items[positive]).sum(1)
+        with torch.no_grad():  # of the negatives the gradient reaches the hardest alone
+            others = SampledScores.apply(query, items, negative)  # (B, n)
+            violators = others > near.unsqueeze(1) - self.margin
+            rank = violators.float().mean(1) * (self.n_items - 1)
+            hardest = negative.gather(1, others.argmax(1, keepdim=True)).squeeze(1)
+        hinge = F.relu(self.margin - near + (query * items[hardest]).sum(1))
+        return (rank.log1p() * hinge).sum()
