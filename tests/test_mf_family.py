@@ -264,6 +264,31 @@ def test_hop_rec_walks_along_edges(build):
     assert (found != items).any()
 
 
+def test_cml_by_loop(build):
+    model, batch = build("CML", n_negatives=5, margin=0.7, init_std=0.4)
+    torch.manual_seed(3)
+    user, positive, negative = model.draw(batch)
+    model.clip()
+    p, q = model.user_embedding.weight.detach(), model.item_embedding.weight.detach()
+    assert p.norm(dim=1).max() <= 1 + 1e-6 and q.norm(dim=1).max() <= 1 + 1e-6
+    total = 0.0
+    for u, i, others in zip(user, positive, negative, strict=True):
+        near = (p[u] - q[i]).square().sum()
+        far = (p[u] - q[others]).square().sum(1)
+        violators = (0.7 + near - far > 0).sum()
+        rank = violators / 5 * (model.n_items - 1)
+        total += torch.log(rank + 1) * (0.7 + near - far.min()).clamp_min(0)
+    torch.manual_seed(3)
+    assert model.calculate_loss(batch).item() == pytest.approx(total.item(), rel=1e-4)
+
+
+def test_cml_ranks_by_distance(build):
+    model, _ = build("CML", init_std=0.4)
+    users, items = model.user_item_embeddings()
+    distance = torch.cdist(model.user_embedding.weight, model.item_embedding.weight)
+    assert torch.equal((users @ items.T)[7].argsort(descending=True)[:9], distance[7].argsort()[:9])
+
+
 def test_ultragcn_weights_are_the_dense_formulas():
     rng = np.random.default_rng(0)
     dense = (rng.random((12, 9)) < 0.6).astype(np.float32)
