@@ -6,6 +6,7 @@ epoch and whether the adapted weights are kept, and nothing else.
 """
 
 import json
+import math
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -126,18 +127,28 @@ class HILLTrainer(RunTrainer):
         optimizer = super()._build_optimizer(**kwargs)
         if self.model.learner is None:
             return optimizer
-        was_training = self.model.training
-        self.model.eval()
-        items = self.model.vectors()[1][1:]
-        self.model.train(was_training)
-        rate = self.settings.index_learning_rate * float(items.detach().square().mean().sqrt())
         nodes = list(self.model.learner.nodes)
         ours = {id(node) for node in nodes}
         (group,) = optimizer.param_groups
         group["params"] = [x for x in group["params"] if id(x) not in ours]
         options = {key: value for key, value in group.items() if key != "params"}
-        optimizer.add_param_group({**options, "params": nodes, "lr": rate})
+        optimizer.add_param_group({**options, "params": nodes, "lr": self._node_rate()})
         return optimizer
+
+    def _node_rate(self) -> float:
+        """Returns the nodes' learning rate for item vectors as they are."""
+        was_training = self.model.training
+        self.model.eval()
+        items = self.model.vectors()[1][1:].detach()
+        self.model.train(was_training)
+        return self.settings.index_learning_rate * float(items.square().mean().sqrt())
+
+    def _set_rate(self, epoch: int) -> None:
+        """Lets the nodes' learning rate follow the vectors, which grow from small beginnings."""
+        super()._set_rate(epoch)
+        if len(self.optimizer.param_groups) > 1:
+            others, nodes = self.optimizer.param_groups
+            nodes["lr"] = self._node_rate() * others["lr"] / self.learning_rate
 
     # -- index ----------------------------------------------------------------------------------
 
@@ -230,7 +241,7 @@ class HILLTrainer(RunTrainer):
         self.model.fixed_vectors, self.model.learning_index = self.model.vectors(), True
         self.run_stage(
             stage,
-            self.settings.index_epochs,
+            math.ceil(self.settings.index_epochs),
             train_data,
             self.model.separate_index_loss,
             learning_rate=self.learning_rate,
@@ -358,7 +369,7 @@ class HILLTrainer(RunTrainer):
 
         self.run_stage(
             stage,
-            self.settings.ttt_epochs,
+            self._adapt_epochs(arm),
             train_data,
             training.loss,
             learning_rate=self.settings.ttt_learning_rate,
@@ -369,6 +380,11 @@ class HILLTrainer(RunTrainer):
             self.save_model(best)
         score = None if self.best_epoch < 0 else self.best_valid_score
         self.finish_stage(stage, epochs=self.best_epoch + 1, valid_score=score)
+
+    def _adapt_epochs(self, arm: str) -> int:
+        """Returns how long an arm is trained: as set, or as was chosen for it before."""
+        chosen = {} if self.choice is None else self.choice.adapt_epochs
+        return chosen.get(arm, self.settings.ttt_epochs)
 
     def pair_loss(self, pairs: Pairs, steps: int) -> PairLoss:
         """Returns the loss on pairs as the settings ask for it."""
@@ -384,8 +400,7 @@ class HILLTrainer(RunTrainer):
     def choose(self, valid_data) -> None:
         """Keeps the adapted weights only if validation prefers them, and says which it kept.
 
-        Without validation (``refit``) the choice was made under ``holdout``: it is in
-        ``ttt_epochs``, which is 0 where adapting did not pay.
+        Without validation (``refit``) the choice was made under ``holdout``.
         """
         if "HILL" not in self.stages:
             self.load_stage(START)
@@ -393,7 +408,7 @@ class HILLTrainer(RunTrainer):
             adapted = self.stages["adapt_pairs"]["valid_score"]
             unadapted = None if valid_data is None else self.valid_score(valid_data)
             if valid_data is None:
-                keep = self.settings.ttt_epochs > 0
+                keep = self.choice is not None and self.choice.keeps_adapted
             else:
                 keep = adapted is not None and self._better(adapted, unadapted)
             self.load_stage("adapt_pairs.safetensors" if keep else START)

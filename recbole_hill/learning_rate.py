@@ -62,7 +62,13 @@ class LearningRateRule:
         return True
 
     def _lower(self, optimizer: Optimizer) -> None:
-        for group in optimizer.param_groups:
-            rate = group["lr"]
-            lower = rate - self.step if self.rule == "linear" else rate * self.factor
-            group["lr"] = max(lower, min(self.least, rate))
+        rate = optimizer.param_groups[0]["lr"]
+        lower = rate - self.step if self.rule == "linear" else rate * self.factor
+        set_rate(optimizer, max(lower, min(self.least, rate)))
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """Sets the first group's learning rate; any others keep their ratio to it."""
+    first = optimizer.param_groups[0]["lr"]
+    for group in optimizer.param_groups:
+        group["lr"] = rate if group["lr"] == first else group["lr"] * (rate / first)

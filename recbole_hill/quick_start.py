@@ -10,6 +10,7 @@ import torch
 from recbole.utils import init_seed
 
 from recbole_hill import registry, runs
+from recbole_hill.choice import Choice, holdout_config
 from recbole_hill.config import HillConfig, plain_settings
 from recbole_hill.continuous import seen_before
 from recbole_hill.data.splits import load_data, note_data
@@ -73,9 +74,8 @@ def run(
     if theirs := registry.replaced(registry.find(config["model"])):
         logging.getLogger().info(f"{config['model']} is recbole_hill's; RecBole's runs as {theirs}")
 
-    if config["protocol"] == "refit" and _has_a_choice(config):
-        _choose_by_holdout(config, folder)
-    _, data, trainer = train(config, use_validation=config["protocol"] != "refit")
+    choice = _choose_by_holdout(config, folder) if config["protocol"] == "refit" else None
+    _, data, trainer = train(config, use_validation=choice is None, choice=choice)
     rows = evaluate(config, data, trainer)
     runs.write_rows(folder, rows)
     return Result(folder, rows, trainer.stages)
@@ -87,6 +87,7 @@ def train(
     use_validation: bool,
     seal_test: bool = False,
     on_validation: Callable[[Validation], None] | None = None,
+    choice: Choice | None = None,
 ):
     """Loads the data and runs every training stage.
 
@@ -95,6 +96,7 @@ def train(
         use_validation: Whether epochs and weights are chosen on validation.
         seal_test: Whether the test set is out of reach from here on: reading it raises.
         on_validation: Called after every validation of the backbone.
+        choice: What was chosen before, for a run without validation.
 
     Returns:
         The model, the data and the trainer that ran its stages.
@@ -110,6 +112,8 @@ def train(
     trainer = trainer_for(config, model)
     if on_validation is not None:
         trainer.on_validation = on_validation
+    if choice is not None:
+        trainer.follow(choice)
     if config["warm_start"] and "warm_start" not in trainer.stages:
         trainer.warm_start_facts = {"seen_before": seen_before(config["warm_start"], data)}
     trainer.fit(
@@ -168,25 +172,13 @@ def evaluate(config, data, trainer) -> list[dict]:
     return rows
 
 
-def _has_a_choice(config) -> bool:
-    """Whether there are epochs to choose among, or HILL's adapted weights to keep or not."""
-    return config["epochs"] > 1 or bool(config["ttt_epochs"])
-
-
-def _choose_by_holdout(config, folder: Path) -> None:
-    """Runs ``holdout`` in a sub-folder and takes over its epochs and HILL's choice."""
-    inner = HillConfig(
-        config["model"],
-        config["dataset"],
-        None,
-        {**plain_settings(config), "protocol": "holdout", "run_dir": str(folder / "holdout")},
-    )
-    (folder / "holdout").mkdir(exist_ok=True)
-    logging.getLogger().info("refit: choosing epochs by holdout")
+def _choose_by_holdout(config, folder: Path) -> Choice:
+    """Runs ``holdout`` in a sub-folder and returns what it chose."""
+    inner = holdout_config(config, folder)
+    Path(inner["run_dir"]).mkdir(exist_ok=True)
+    runs.write_config(Path(inner["run_dir"]), plain_settings(inner))
+    logging.getLogger().info("refit: choosing by holdout")
     _, _, trainer = train(inner, use_validation=True)
-    stages = trainer.stages
-    config["epochs"] = stages["backbone"]["epochs"]
-    if "HILL" in stages:
-        kept = stages["HILL"]["kept"] == "adapted"
-        config["ttt_epochs"] = stages["adapt_pairs"]["epochs"] if kept else 0
-    logging.getLogger().info(f"refit: {config['epochs']} epochs")
+    choice = Choice.of(trainer.stages)
+    logging.getLogger().info(f"refit: {choice.epochs} epochs")
+    return choice

@@ -21,6 +21,8 @@ CONFIG = "config.yaml"
 ROWS = "rows.jsonl"
 METRICS = "metrics.json"
 STAGES = "stages.json"
+#: Within a ``refit`` run's folder that of the run which chose for it, and its stage there.
+HOLDOUT = "holdout"
 
 
 def new_folder(root: str | Path, model: str, dataset: str) -> Path:

@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from recbole_hill.runs import STAGES, read_config
+from recbole_hill.runs import HOLDOUT, STAGES, read_config
 
 #: Settings that name the folder of a finished run, or a list of folders.
-STARTS = ("backbone_from", "fuse_from", "pretrained_from")
+STARTS = ("backbone_from", "fuse_from", "pretrained_from", "distill_from")
 
 
 def as_list(one_or_more: str | list[str]) -> list[str]:
@@ -30,9 +30,13 @@ def folders_of(settings: Mapping) -> dict[str, list[Path]]:
 
 
 def seconds_of(folder: Path) -> float:
-    """Returns what training a finished run's model took, the runs it started from included."""
-    stage = json.loads((folder / STAGES).read_text())["backbone"]
-    return stage["seconds"] + stage.get("trained_seconds", 0.0)
+    """Returns what training a finished run's model took, the runs it started from included.
+
+    Under ``refit`` also what choosing took.
+    """
+    stages = json.loads((folder / STAGES).read_text())
+    backbone, chosen = stages["backbone"], stages.get(HOLDOUT, {})
+    return backbone["seconds"] + backbone.get("trained_seconds", 0.0) + chosen.get("seconds", 0.0)
 
 
 def seconds_before(settings: Mapping) -> float:

@@ -21,14 +21,15 @@ from torch.optim import Adam
 from torch.utils.tensorboard import SummaryWriter
 
 from recbole_hill import checkpoint, runs
+from recbole_hill.choice import Choice
 from recbole_hill.config import plain_settings
 from recbole_hill.continuous import OldRun, take_over
 from recbole_hill.data.ids import Ids
 from recbole_hill.data.splits import note_data
 from recbole_hill.evaluation.collector import TopListCollector
 from recbole_hill.files import atomic_path
-from recbole_hill.learning_rate import LearningRateRule
-from recbole_hill.runs import STAGES
+from recbole_hill.learning_rate import LearningRateRule, set_rate
+from recbole_hill.runs import HOLDOUT, STAGES
 from recbole_hill.starts import facts_of
 
 #: PyTorch has fused Adam for the CPU since 2.4.
@@ -102,6 +103,18 @@ class RunTrainer(Trainer):
         #: Called after every validation of the ``backbone`` stage.
         self.on_validation: Callable[[Validation], None] = lambda validation: None
         self._epochs_done = 0
+        #: What is not chosen here, but was before.
+        self.choice: Choice | None = None
+        #: The learning rate of each epoch on the way to the weights as they are, and to the best.
+        self._rates: list[float] = []
+        self._best_rates: list[float] = []
+
+    def follow(self, choice: Choice) -> None:
+        """Takes over what another run chose; what that took is the stage ``holdout``."""
+        self.choice, self.epochs = choice, choice.epochs
+        if HOLDOUT not in self.stages:
+            self.clock(choice.seconds)
+            self.finish_stage(HOLDOUT)
 
     # -- stages ---------------------------------------------------------------------------------
 
@@ -125,13 +138,16 @@ class RunTrainer(Trainer):
         self.load_stage(BEST)
         if self.best_epoch < 0 and valid_data is not None:  # no epochs were asked for
             score, result = self._valid_epoch(valid_data)
+        facts = facts_of(plain_settings(self.config))
+        if len(set(self._best_rates)) > 1:
+            facts["learning_rates"] = self._best_rates
         self.finish_stage(
             "backbone",
             save_as="backbone.safetensors",
             epochs=self.best_epoch + 1,
-            valid_score=float(score),
+            valid_score=None if valid_data is None else float(score),
             valid=_floats(result),
-            **facts_of(plain_settings(self.config)),
+            **facts,
         )
         return score, result
 
@@ -252,9 +268,17 @@ class RunTrainer(Trainer):
         if self._stage == "backbone" and hasattr(self.model, "fit_once"):
             self.model.fit_once()
             return 0.0
+        if self._stage == "backbone":
+            self._set_rate(epoch_idx)
         loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
         self.learning_rate_rule.after_epoch(self.optimizer)
         return loss
+
+    def _set_rate(self, epoch: int) -> None:
+        """Sets the learning rate that was chosen for an epoch, if any was, and notes what it is."""
+        if self.choice is not None and self.choice.learning_rates:
+            set_rate(self.optimizer, self.choice.learning_rates[epoch])
+        self._rates.append(self.optimizer.param_groups[0]["lr"])
 
     def _valid_epoch(self, valid_data, show_progress=False):
         score, result = super()._valid_epoch(valid_data, show_progress)
@@ -266,12 +290,13 @@ class RunTrainer(Trainer):
         if not gained:
             if self.learning_rate_rule.after_no_gain(self.optimizer):
                 self.load_stage(BEST)
+                self._rates = list(self._best_rates)
             # RecBole takes an equal score for a gain: a run at rest would never stop.
             score = float(np.nextafter(score, -np.inf if self.valid_metric_bigger else np.inf))
         return score, result
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
-        self.best_epoch = epoch
+        self.best_epoch, self._best_rates = epoch, list(self._rates)
         self.save_model(BEST)
 
     def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
@@ -295,6 +320,7 @@ class RunTrainer(Trainer):
         self._stage, self._started, self._spent = stage, time.perf_counter(), 0.0
         self.start_epoch, self.cur_step, self.best_epoch = 0, 0, -1
         self._epochs_done = 0
+        self._rates, self._best_rates = [], []
         self.best_valid_score = -math.inf if self.valid_metric_bigger else math.inf
         path = self.run_dir / STATE
         if not path.exists():
@@ -308,6 +334,7 @@ class RunTrainer(Trainer):
         self.start_epoch, self._spent = state["epoch"], state["seconds"]
         for name in ("cur_step", "best_epoch", "best_valid_score", "best_valid_result"):
             setattr(self, name, state[name])
+        self._rates, self._best_rates = state["rates"], state["best_rates"]
         self.logger.info(f"resuming {stage} at epoch {self.start_epoch}")
 
     def _save_state(self, epoch: int, train_data) -> None:
@@ -323,6 +350,8 @@ class RunTrainer(Trainer):
             "best_epoch": self.best_epoch,
             "best_valid_score": _float(self.best_valid_score),
             "best_valid_result": _floats(self.best_valid_result),
+            "rates": self._rates,
+            "best_rates": self._best_rates,
         }
         checkpoint.save_state(self.run_dir / STATE, state)
 

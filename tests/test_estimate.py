@@ -42,6 +42,8 @@ def test_runs_with_the_same_settings_count_first():
     assert HISTORY.estimate(cell("BPR", epochs=9)).seconds == 90
     found = HISTORY.estimate(cell("BPR", epochs=5))
     assert found.seconds == 25 and found.basis == "4 with other settings"
+    refit = Cell("BPR", "BPR", "ml-100k", "refit", 1, {"epochs": 2})
+    assert HISTORY.estimate(refit).basis == "4 with other settings"
 
 
 def test_another_dataset_is_scaled_by_its_size():

@@ -9,6 +9,7 @@ from conftest import tiny_settings
 from recbole_hill.model.fusion import deviations
 from recbole_hill.quick_start import run
 from recbole_hill.serving import Served
+from recbole_hill.starts import seconds_of
 
 WIDTHS = {"BPR": 16, "SpectralMF": 4}
 
@@ -120,21 +121,32 @@ def test_a_model_without_vectors_is_refused(fuse, tiny_path, tmp_path):
         fuse([str(folder)], [1.0], 16)
 
 
-def test_refit_has_nothing_to_choose(fuse, tiny_path, tmp_path):
-    """Its parts were trained on all of train: there are none that holdout could fuse."""
-    parts = []
+@pytest.fixture
+def refitted(tiny_path, tmp_path):
+    """Folders of two finished ``refit`` runs."""
+    folders = []
     for model, width in WIDTHS.items():
         settings = tiny_settings(tiny_path, model, embedding_size=width, epochs=2, protocol="refit")
         settings["run_dir"] = str(tmp_path / model)
-        parts.append(run(model, "tiny", overrides=settings).folder)
-    assert [(part / "holdout").exists() for part in parts] == [True, True]
-    fused = fuse(list(map(str, parts)), [1.0, 1.0], 20, protocol="refit", epochs=1).folder
-    assert not (fused / "holdout").exists()
-    alone = run(
-        "SpectralMF", "tiny", overrides={**settings, "epochs": 1, "run_dir": str(tmp_path / "x")}
+        folders.append(run(model, "tiny", overrides=settings).folder)
+    return folders
+
+
+def test_a_refit_is_chosen_by_the_runs_that_chose_for_its_parts(fuse, refitted):
+    weights, width = [1.0, 1.0], 20
+    result = fuse(list(map(str, refitted)), weights, width, protocol="refit")
+    for name, folder in (("chooser", result.folder / "holdout"), ("itself", result.folder)):
+        parts = refitted if name == "itself" else [part / "holdout" for part in refitted]
+        expected = sum(own / own.std(axis=1, keepdims=True) for own in map(scores, parts))
+        np.testing.assert_allclose(scores(folder), expected, rtol=1e-4, atol=1e-4)
+    assert result.stages["backbone"]["trained_seconds"] == pytest.approx(
+        sum(map(seconds_of, refitted)), abs=0.1
     )
-    assert not (alone.folder / "holdout").exists()
-    np.testing.assert_array_equal(scores(alone.folder), scores(parts[1]))
+
+
+def test_a_refit_of_what_was_not_refitted_is_refused(fuse, parts):
+    with pytest.raises(ValueError, match=r"fuse_from: .* is no run of --protocol=refit"):
+        fuse(["BPR"], [1.0], 16, protocol="refit")
 
 
 def test_hill_indexes_the_sum(fuse):

@@ -177,14 +177,33 @@ def test_refit_takes_epochs_and_choice_from_holdout(tiny_path, tmp_path, monkeyp
     )
     result = run("HILL", "tiny", overrides=settings)
     holdout = json.loads((result.folder / "holdout" / "stages.json").read_text())
-    kept = holdout["HILL"]["kept"] == "adapted"
     assert result.stages["backbone"]["epochs"] == holdout["backbone"]["epochs"]
     assert result.stages["HILL"]["kept"] == holdout["HILL"]["kept"]
-    assert result.stages["adapt_pairs"]["epochs"] == (
-        holdout["adapt_pairs"]["epochs"] if kept else 0
-    )
+    assert result.stages["adapt_pairs"]["epochs"] == holdout["adapt_pairs"]["epochs"] > 0
+    assert result.stages["backbone"]["valid_score"] is None
     assert result.stages["HILL"]["valid_score"] is None
+    assert result.stages["holdout"]["seconds"] == pytest.approx(
+        sum(stage["seconds"] for stage in holdout.values()), abs=0.1
+    )
+    row = result.rows[0]  # says what was asked for: seeds that choose otherwise are averaged
+    assert row["settings"]["epochs"] == settings["epochs"]
+    assert row["settings"]["ttt_epochs"] == settings["ttt_epochs"]
     assert len(tested) == settings["ttt_epochs"] + 1  # all of them in the holdout run
+
+
+def test_a_refit_on_a_refitted_backbone(tiny_path, tmp_path):
+    settings = tiny_settings(tiny_path, "NESCL", protocol="refit", run_dir=str(tmp_path / "nescl"))
+    backbone = run("NESCL", "tiny", overrides=settings)
+    settings = tiny_settings(
+        tiny_path, "HILL", protocol="refit", run_dir=str(tmp_path / "hill"), adapt_control=[]
+    )
+    settings["backbone_from"] = str(backbone.folder)
+    hill = run("HILL", "tiny", overrides=settings)
+    for part in (".", "holdout"):
+        theirs, ours = (
+            load_weights(run.folder / part / "backbone.safetensors") for run in (backbone, hill)
+        )
+        assert theirs and all(torch.equal(theirs[k], ours[f"backbone.{k}"]) for k in theirs)
 
 
 def test_published_is_stamped(tiny_path, tmp_path):

@@ -255,6 +255,25 @@ def test_the_nodes_start_from_items_after_the_backbones_first_epochs(tiny_path, 
     assert gap < torch.cdist(items, items).mean()
 
 
+def test_the_nodes_rate_follows_the_vectors(tiny_path, tmp_path):
+    """From tables of 1e-4 a rate that is set once would keep the nodes where they began."""
+    changes = {"index_learning": "joint", "backbone": "BPR", "init_std": 1e-4, "epochs": 5}
+    changes |= {"lr_rule": "exponential", "lr_factor": 0.5, "run_dir": str(tmp_path)}
+    settings = settings_of(tiny_path, tmp_path, **changes)
+    settings.pop("ssl_warmup_epochs", None)  # NESCL's
+    config = HillConfig("HILL", "tiny", None, settings)
+    data = load_data(config)
+    trainer = trainer_for(config, build_model(config, data))
+    first = trainer.optimizer.param_groups[1]["lr"]
+    trainer.fit(data.train, data.valid)
+    trainer._set_rate(5)
+    base, nodes = trainer.optimizer.param_groups
+    scale = float(trainer.model.vectors()[1][1:].square().mean().sqrt())
+    share = base["lr"] / config["learning_rate"]
+    assert nodes["lr"] == pytest.approx(config["index_learning_rate"] * scale * share)
+    assert nodes["lr"] > first * share
+
+
 EPOCHWISE = [name for name in MODELS if name not in NEEDS]
 
 

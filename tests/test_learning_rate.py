@@ -4,6 +4,7 @@ import pytest
 import torch
 from conftest import tiny_settings
 
+from recbole_hill.choice import Choice
 from recbole_hill.config import HillConfig
 from recbole_hill.data.splits import load_data
 from recbole_hill.learning_rate import LearningRateRule
@@ -112,6 +113,35 @@ def test_plateau_goes_back_to_the_best_weights(tiny_path, tmp_path, monkeypatch)
     assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.01)
     assert all(torch.equal(now[name], kept[0.9][name]) for name in now)
     assert not all(torch.equal(now[name], kept[0.1][name]) for name in now)
+
+
+def test_a_refit_takes_the_rates_on_the_way_to_the_best_weights(tiny_path, tmp_path, monkeypatch):
+    """The epochs that a plateau made undone are not trained again."""
+    changes = {"epochs": 6, "stopping_step": 9, "lr_rule": "plateau", "lr_factor": 0.5}
+    chooser, data = trainer_of(tiny_path, tmp_path / "holdout", **changes)
+    scores = iter([0.1, 0.2, 0.1, 0.15, 0.3, 0.2])  # epochs 2, 3 and 5 lead nowhere
+    monkeypatch.setattr(chooser, "evaluate", lambda *args, **kwargs: {"ndcg@10": next(scores)})
+    chooser.fit(data.train, data.valid)
+    choice = Choice.of(chooser.stages)
+    assert choice.epochs == 3 and choice.learning_rates == pytest.approx((0.02, 0.02, 0.005))
+    assert chooser.stages["backbone"]["epochs"] == 5
+
+    refit, data = trainer_of(tiny_path, tmp_path / "refit", protocol="refit", **changes)
+    refit.follow(choice)
+    refit.fit(data.train, None)
+    facts = refit.stages["backbone"]
+    assert facts["epochs"] == 3 and facts["learning_rates"] == list(choice.learning_rates)
+    assert facts["valid_score"] is None
+
+
+def test_groups_keep_their_ratio():
+    groups = [{"params": [torch.zeros(1, requires_grad=True)], "lr": lr} for lr in (0.4, 0.1)]
+    optimizer = torch.optim.SGD(groups)
+    LearningRateRule("linear", 0.5, 0.0, step=0.1).after_epoch(optimizer)
+    assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.3, 0.075])
+    for _ in range(5):
+        LearningRateRule("linear", 0.5, 0.0, step=0.1).after_epoch(optimizer)
+    assert [g["lr"] for g in optimizer.param_groups] == [0, 0]
 
 
 def test_an_equal_score_is_no_gain(tiny_path, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from recbole_hill.report.document import Line, Number
 from recbole_hill.report.seeds import require_comparable
+from recbole_hill.runs import HOLDOUT
 
 #: What a line says of its cost, behind the metrics.
 COST = ("training, s", "epochs", "commit")
@@ -76,14 +77,15 @@ def made(rows: list[dict]) -> dict:
 def training_seconds(row: dict) -> float:
     """Returns what training to this arm took, that of a backbone from another run included.
 
-    A backbone ends with itself; any other arm takes the stages before it, but not those that
-    fine-tuned other arms. Of ``HILL`` these are those of ``pairs``.
+    Under ``refit`` choosing is part of it. A backbone ends with itself; any other arm takes the
+    stages before it, but not those that fine-tuned other arms. Of ``HILL`` these are those of
+    ``pairs``.
     """
     arm = row["arm"]
     own = f"adapt_{'pairs' if arm == 'HILL' else arm}"
     total = 0.0
     for stage, facts in row["stages"].items():
-        if arm == "backbone" and stage != "backbone":
+        if arm == "backbone" and stage not in (HOLDOUT, "backbone"):
             continue
         if stage.startswith("adapt_") and stage != own:
             continue

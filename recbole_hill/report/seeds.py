@@ -11,7 +11,7 @@ from recbole_hill.runs import ROWS
 
 #: What rows must share to be averaged.
 _SHARED = ("model", "dataset", "data_sha256", "protocol", "split_seed", "commit", "versions")
-_PER_RUN = ("seed", "run_dir", "checkpoint_dir", "threads", "backbone_from")
+_PER_RUN = ("seed", "run_dir", "checkpoint_dir", "threads", "backbone_from", "warm_start")
 
 
 def read_rows(folders: list[str | Path]) -> list[dict]:
@@ -107,11 +107,14 @@ def require_comparable(rows: list[dict]) -> None:
 def identity(row: dict) -> dict:
     """Returns what a row must share with another to be averaged with it.
 
-    Of the runs that it started from that is their models, not where they are kept.
+    Of the runs that it started from that is their models, not where they are kept; of the run that
+    it continues, its epochs.
     """
     settings = {key: v for key, v in row["settings"].items() if key not in _PER_RUN}
     started_from = row["stages"].get("backbone", {}).get("started_from", {})
-    return {**{key: row[key] for key in _SHARED}, **settings, **started_from}
+    continued = row["stages"].get("warm_start", {}).get("epochs_before", 0)
+    shared = {key: row[key] for key in _SHARED}
+    return {**shared, **settings, **started_from, "warm_start": continued}
 
 
 def spread(values: list[float], digits: int = 4) -> str:

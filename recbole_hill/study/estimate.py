@@ -56,12 +56,15 @@ class History:
             seconds += sum(row.get("test_seconds", 0) for row in arms)
             memory = max(row["peak_memory_mib"] for row in arms)
             taken = self._taken.setdefault((model, dataset), [])
-            taken.append((seconds, memory, arms[0]["settings"]))
+            taken.append(
+                (seconds, memory, {**arms[0]["settings"], "protocol": arms[0]["protocol"]})
+            )
 
     def estimate(self, cell: Cell) -> Estimate:
         """Returns what runs like the cell took; the same settings count before the same model."""
         past = self._taken.get((cell.model, cell.dataset), [])
-        alike = [taken for taken in past if _agree(taken[2], cell.settings)]
+        wanted = {**cell.settings, "protocol": cell.protocol}
+        alike = [taken for taken in past if _agree(taken[2], wanted)]
         if alike:
             return _of(alike, 1.0, f"{len(alike)} such run{'s' * (len(alike) > 1)}")
         if past:
