@@ -8,6 +8,7 @@ import hashlib
 import pickle
 import random
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -159,3 +160,13 @@ def restore_random_state(state: dict, loader=None) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
     if loader is not None and "loader" in state:
         loader.generator.set_state(state["loader"])
+
+
+@contextmanager
+def random_numbers_kept():
+    """Undoes what the block draws and seeds."""
+    state = random_state()
+    try:
+        yield
+    finally:
+        restore_random_state(state)

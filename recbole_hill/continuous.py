@@ -5,14 +5,13 @@ there is taken over. Its index is :class:`recbole_hill.index.carried.OldIndex`'s
 """
 
 import json
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor, nn
 
-from recbole_hill.checkpoint import load_weights, random_state, restore_random_state
+from recbole_hill.checkpoint import load_weights, random_numbers_kept
 from recbole_hill.config import (
     HillConfig,
     internal_defaults,
@@ -156,20 +155,10 @@ def _ids_of(folder: Path, settings: dict) -> Ids:
 
 def _data_of(folder: Path, settings: dict) -> Data:
     """Reads a run's own data again; they must be the same."""
-    with _random_numbers_kept():
+    with random_numbers_kept():  # a split by RecBole seeds every generator
         data = load_data(HillConfig(None, None, None, {**settings, "run_dir": str(folder)}))
     require_same_data(folder, data.sha256)
     return data
-
-
-@contextmanager
-def _random_numbers_kept():
-    """Undoes what the block draws: a split by RecBole seeds every generator."""
-    state = random_state()
-    try:
-        yield
-    finally:
-        restore_random_state(state)
 
 
 def take_over(model: nn.Module, old: OldRun, dataset) -> dict:

@@ -100,7 +100,7 @@ def export(
         files |= _write_vectors(served, ids, output)
         manifest["metric"] = "inner product"
         manifest["search"] = f"score = {_USERS}[row in {_USER_IDS}] @ {_ITEMS}[row in {_ITEM_IDS}]"
-    if served.index is not None and served.vectors is None:
+    if served.index is not None and served.settings is None:  # not HILL's: a search of its own
         files[_TREE] = _write_tree(served.index, output)
     elif served.index is not None:
         files |= _write_index(served, beam_width, output)

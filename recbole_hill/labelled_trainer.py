@@ -97,10 +97,16 @@ class LabelledTrainer(Trainer):
         return self.relevant(data)[0].unique()
 
     def relevant(self, data) -> tuple[Tensor, Tensor]:
-        """Returns users and items of the test rows whose first label is 1."""
-        rows = data.test._dataset.inter_feat
-        liked = rows[self.model.tasks[0].name] > 0
-        return rows[self.model.USER_ID][liked], rows[self.model.ITEM_ID][liked]
+        """Returns users and items of the test rows whose first label is 1.
+
+        Left out are pairs that were shown before the test: no list holds them.
+        """
+        rows, n_items = data.test._dataset.inter_feat, self.model.n_items
+        users, items = rows[self.model.USER_ID], rows[self.model.ITEM_ID]
+        shown_users, shown_items = self.shown(data)
+        new = ~torch.isin(users * n_items + items, shown_users * n_items + shown_items)
+        wanted = new & (rows[self.model.tasks[0].name] > 0)
+        return users[wanted], items[wanted]
 
     def shown(self, data) -> tuple[Tensor, Tensor]:
         """Returns users and items of the rows before the test."""

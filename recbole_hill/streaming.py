@@ -19,7 +19,12 @@ from tqdm import tqdm
 from recbole_hill import registry, runs
 from recbole_hill.config import HillConfig, plain_settings
 from recbole_hill.data.features import require_features
-from recbole_hill.data.splits import create_dataset, require_files
+from recbole_hill.data.splits import (
+    create_dataset,
+    interactions_sha256,
+    note_data,
+    require_files,
+)
 from recbole_hill.data.tasks import tasks_of
 from recbole_hill.files import atomic_path
 from recbole_hill.index.codes import drift, matched
@@ -29,7 +34,7 @@ from recbole_hill.quick_start import build_model
 from recbole_hill.trainer import trainer_for
 
 SLICES = "slices.jsonl"
-_INDEX = "index.npz"
+_INDEX, _CUT = "index.npz", "stream.json"
 
 
 @dataclass(frozen=True)
@@ -93,9 +98,15 @@ def run_stream(
     for key, number, least in (("slices", slices, 2), ("keep", 1 if keep is None else keep, 1)):
         if isinstance(number, bool) or not isinstance(number, int) or number < least:
             raise ValueError(f"{key} must be an integer of at least {least}, got {number!r}")
-    folder = _folder(config)
+    if config["distill_from"]:
+        raise ValueError(
+            f"a stream takes no teacher, got distill_from={config['distill_from']}: a finished run "
+            "has learnt from rows that are later"
+        )
+    folder = _folder(config, {"slices": slices, "keep": keep})
     runs.start_log(folder, config["state"])
     parts = _slices(config, slices)
+    note_data(folder, interactions_sha256(*map(_Loaded, parts)))
     trained = build_model(config, _Loaded(parts[0]))
     trainer = trainer_for(config, trained)
     bar = tqdm(range(slices), unit="slice", disable=not config["show_progress"])
@@ -127,19 +138,25 @@ def run_stream(
     return records
 
 
-def _folder(config) -> Path:
-    """Returns the stream's folder; one that holds the same stream is continued."""
+def _folder(config, cut: dict) -> Path:
+    """Returns the stream's folder; one that holds the same stream, cut alike, is continued.
+
+    Cut otherwise, a slice would be judged by a model that has been trained on some of it.
+    """
     folder = runs.folder_of(config)
     settings = plain_settings(config)
     if (folder / runs.CONFIG).exists():
-        theirs = runs.read_config(folder)
-        changed = sorted(key for key in settings if settings[key] != theirs.get(key))
+        theirs = {**runs.read_config(folder), **json.loads((folder / _CUT).read_text())}
+        ours = {**settings, **cut}
+        changed = sorted(key for key in ours if ours[key] != theirs.get(key))
         if changed:
             raise ValueError(
                 f"run_dir {folder} holds a stream of other settings: {changed[0]} is "
-                f"{settings[changed[0]]!r} here and {theirs.get(changed[0])!r} there"
+                f"{ours[changed[0]]!r} here and {theirs.get(changed[0])!r} there"
             )
     folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(folder / _CUT) as temporary:
+        temporary.write_text(json.dumps(cut))
     runs.write_config(folder, settings)
     return folder
 
@@ -209,7 +226,7 @@ def _publish(folder: Path, number: int, model, alive: list[int]) -> tuple[Tensor
     if index is not None:
         gone = np.delete(index.items, np.array(alive) - 1)
         if len(gone):
-            index = index.remove(gone, model.tables().vectors[-1].flatten(1).cpu().numpy())
+            index = index.remove(gone, model.index_vectors().cpu().numpy())
         snapshot = folder / "snapshots" / str(number)
         snapshot.mkdir(parents=True, exist_ok=True)
         index.save(snapshot / _INDEX)

@@ -1,6 +1,7 @@
 """MoNN: its modules by hand, and what every model of labelled impressions must do."""
 
 import json
+from pathlib import Path
 
 import impressions
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from recbole.data.interaction import Interaction
 
 from recbole_hill.config import HillConfig
-from recbole_hill.data.splits import load_data
+from recbole_hill.data.splits import load_data, note_data
 from recbole_hill.evaluation.cost import pair_flops
 from recbole_hill.export import export
 from recbole_hill.model.monn.overarch import OVERARCHES, OverArch
@@ -17,6 +18,7 @@ from recbole_hill.model.monn.sizes import SIZES, Part, size_of
 from recbole_hill.model.monn.tower import TowerLayer
 from recbole_hill.quick_start import build_model, run
 from recbole_hill.serving import Served
+from recbole_hill.trainer import trainer_for
 
 NAMES = ("MoNN", "TTSN", "EBR", "HSNN")
 #: What makes each of them small.
@@ -50,6 +52,8 @@ def built(name, path, **changes):
     settings = impressions.settings(path, **{**SMALL.get(name, {}), **changes})
     config = HillConfig(name, "log", None, settings)
     data = load_data(config)
+    if config["run_dir"]:
+        note_data(Path(config["run_dir"]), data.sha256)
     return build_model(config, data), data
 
 
@@ -168,9 +172,14 @@ def test_stated_interests_are_queries(path):
         built("MoNN", path, interest_fields={"loves": "category"})
 
 
-def test_distillation_follows_the_teacher(path, runs):
+def test_distillation_follows_the_teacher(path, runs, tmp_path):
     settings = {"distill_from": str(runs["MoNN"].folder), "distill_weight": 50.0, "epochs": 1}
+    settings["run_dir"] = str(tmp_path)
     model, data = built("TTSN", path, **settings)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    assert model.teacher is not None and torch.equal(torch.rand(3), expected)  # no draw, no seed
     users, items, soft = model.teacher.draw(100, model.n_users, model.n_items)
     (teacher,) = model.teacher.model
     batch = Interaction({"user_id": users, "item_id": items})
@@ -191,7 +200,28 @@ def test_distillation_follows_the_teacher(path, runs):
     assert after < before
     other = {**impressions.TASKS, "buy": {"field": "stars", "at_least": 4}}
     with pytest.raises(ValueError, match="does not predict the tasks click, buy as they are set"):
-        built("TTSN", path, **settings, tasks=other)
+        assert built("TTSN", path, **settings, tasks=other)[0].teacher
+    settings |= {"run_dir": str(tmp_path / "other"), "split_seed": 7}
+    (tmp_path / "other").mkdir()
+    with pytest.raises(ValueError, match="was made on other data"):
+        assert built("TTSN", path, **settings)[0].teacher
+
+
+def test_pairs_shown_before_the_test_are_not_looked_for(path, tmp_path):
+    """No list holds them, so that they must not count in recall either."""
+    settings = impressions.settings(path, run_dir=str(tmp_path), **SMALL.get("TTSN", {}))
+    config = HillConfig("TTSN", "log", None, settings)
+    data = load_data(config)
+    trainer = trainer_for(config, build_model(config, data))
+    rows, train = (loader._dataset.inter_feat for loader in (data.test, data.train))
+    for field in ("user_id", "item_id"):  # the first test row is an impression shown before
+        rows[field][0] = train[field][0]
+    rows[trainer.model.tasks[0].name][0] = 1
+    pairs = {*zip(*(part.tolist() for part in trainer.relevant(data)), strict=True)}
+    liked = rows[trainer.model.tasks[0].name] > 0
+    every = {*zip(*(rows[f][liked].tolist() for f in ("user_id", "item_id")), strict=True)}
+    shown = {*zip(*(part.tolist() for part in trainer.shown(data)), strict=True)}
+    assert every & shown and pairs == every - shown
 
 
 # -- what every one must do ------------------------------------------------------------------------

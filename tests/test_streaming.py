@@ -52,6 +52,21 @@ def test_items_come_and_go_and_a_snapshot_is_kept_of_each_slice(path, tmp_path):
     assert [row["metrics"] for row in written] == [record.metrics for record in records]
 
 
+def test_ebr_and_k_means_nodes_follow_the_stream(path, tmp_path):
+    """The items of each slice are clustered as they are after it."""
+    moved = {}
+    for name, model, changes in (
+        ("EBR", "EBR", {"nodes_per_depth": [6]}),
+        ("em", "HSNN", {"index_learning": "em"}),
+        ("separate", "HSNN", {"index_learning": "separate"}),
+    ):
+        made = settings(path, tmp_path / name, model, **changes)
+        records = run_stream(model, "log", slices=3, overrides=made)
+        assert (tmp_path / name / "snapshots" / "2" / "index.npz").is_file()
+        moved[name] = sum(sum(record.drift) for record in records)
+    assert moved["EBR"] > 0 and moved["em"] > 0 and moved["separate"] == 0
+
+
 def test_nothing_of_a_slice_is_known_when_it_is_judged(path, tmp_path, monkeypatch):
     """The history at each judgement holds the clicks of the slices before, and no more."""
     sizes = []
@@ -83,6 +98,11 @@ def test_a_stopped_stream_goes_on(path, tmp_path, monkeypatch):
     again = run_stream("HSNN", "log", slices=3, overrides=settings(path, tmp_path / "cut"))
     assert [r.metrics for r in again] == [r.metrics for r in whole]
     assert [r.drift for r in again] == [r.drift for r in whole]
+    # Cut otherwise, slices would be judged by what was trained on them.
+    with pytest.raises(ValueError, match="other settings: slices is 6 here and 3 there"):
+        run_stream("HSNN", "log", slices=6, overrides=settings(path, tmp_path / "cut"))
+    with pytest.raises(ValueError, match="other settings: keep is 2 here and None there"):
+        run_stream("HSNN", "log", slices=3, keep=2, overrides=settings(path, tmp_path / "cut"))
     with pytest.raises(ValueError, match=r"a stream of other settings: learning_rate is 0\.5"):
         changed = settings(path, tmp_path / "cut") | {"learning_rate": 0.5}
         run_stream("HSNN", "log", slices=3, overrides=changed)

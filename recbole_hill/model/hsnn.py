@@ -219,7 +219,7 @@ class HSNN(LabelledModel):
     def start_index(self, steps_per_epoch: int) -> None:
         """Makes the first index of the items as they are, and sets the schedules."""
         config = self.settings
-        vectors = self._index_vectors()
+        vectors = self.index_vectors()
         if self.index_learning == "joint":
             self.learner.schedule = Schedule(
                 config["index_alpha"],
@@ -229,7 +229,7 @@ class HSNN(LabelledModel):
             )
             if not bool(self.learner.started):
                 self.learner.start(vectors, seed=config["seed"])
-        elif not bool(self.indexed):
+        elif self.index_learning == "em" or not bool(self.indexed):  # a stream begins it anew
             self._cluster(vectors)
         self.indexed.fill_(True)
         self.begin_epoch(0)
@@ -238,7 +238,7 @@ class HSNN(LabelledModel):
         """Moves unused nodes, or clusters anew; then says which item stands for which."""
         if not self.indexed:
             return
-        vectors = self._index_vectors()
+        vectors = self.index_vectors()
         if self.index_learning == "joint":
             self.learner.revive(vectors)
         elif self.index_learning == "em" and epoch and epoch % self.settings["em_epochs"] == 0:
@@ -252,7 +252,7 @@ class HSNN(LabelledModel):
         self._standing_for = torch.cat((padding, torch.stack(rows)), 1)  # (L, I + 1)
 
     @torch.no_grad()
-    def _index_vectors(self) -> Tensor:
+    def index_vectors(self) -> Tensor:
         """Returns what the index is over: the item layer's item embeddings, (I, D)."""
         items = torch.arange(1, self.n_items)
         parts = [self.blocks[-1].item(part).flatten(1) for part in items.split(BLOCK_PAIRS)]
@@ -286,7 +286,7 @@ class HSNN(LabelledModel):
     def tables(self) -> Tables:
         """Returns index and embeddings of nodes and items, made once after training stops."""
         if self._tables is None or self.training:
-            vectors = self._index_vectors()
+            vectors = self.index_vectors()
             index = self._published(vectors)
             depths = range(index.depth, 0, -1)
             stand_ins = [torch.tensor(index.representatives[d - 1]) + 1 for d in depths]

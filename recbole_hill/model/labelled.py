@@ -1,5 +1,7 @@
 """Models of labelled impressions: probabilities per task, and a ranking of all items by them."""
 
+from functools import cached_property
+
 import torch
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import InputType, ModelType
@@ -48,7 +50,13 @@ class LabelledModel(AbstractRecommender):
         )
         weights = torch.tensor([task.weight for task in self.tasks])
         self.register_buffer("task_weights", weights, persistent=False)
-        self.teacher = Teacher.from_config(config, self.tasks, dataset)
+        self._teacher_from = config, dataset
+
+    @cached_property
+    def teacher(self) -> Teacher | None:
+        """Loaded when training begins: a finished model does without it."""
+        config, dataset = self._teacher_from
+        return Teacher.from_config(config, self.tasks, dataset)
 
     @property
     def trainer_class(self) -> type:

@@ -56,7 +56,7 @@ def serving_table(rows: list[dict]) -> str:
         require_comparable(group)
     towers = {row["seed"]: row for row in groups.get(BASELINE, ())}
     table = pipe_table(COLUMNS, (_cells(name, group, towers) for name, group in groups.items()))
-    commits = ", ".join(dict.fromkeys(row["commit"] for row in rows))
+    commits = ", ".join(dict.fromkeys(str(row["commit"]) for row in rows))
     first = {**rows[0], "model": "Models", "commit": commits}
     return "\n".join([table, "", *how_made(first, sorted({row["seed"] for row in rows}))])
 

@@ -116,15 +116,25 @@ class EBR(TTSN):
         self._index: HierarchicalIndex | None = None
 
     @torch.no_grad()
-    def searcher(self, full: bool = False) -> NetworkSearch:
-        """Returns a beam search over the nodes; the items are clustered once after training."""
-        users, items = self.user_item_embeddings()
-        vectors = items[1:].cpu()
+    def index_vectors(self) -> Tensor:
+        """Returns what the index is over: the items' vectors, (I, D)."""
+        return self.user_item_embeddings()[1][1:].cpu()
+
+    @property
+    def index(self) -> HierarchicalIndex:
+        """The nodes over the items, which are clustered once after training."""
         if self._index is None or self.training:
-            self._index = learn_index(vectors.numpy(), self.tokens, self.nodes, seed=self.seed)
-        ids = torch.arange(1, len(items))
+            vectors = self.index_vectors().numpy()
+            self._index = learn_index(vectors, self.tokens, self.nodes, seed=self.seed)
+        return self._index
+
+    @torch.no_grad()
+    def searcher(self, full: bool = False) -> NetworkSearch:
+        """Returns a beam search over the nodes."""
+        users, vectors = self.user_item_embeddings()[0].cpu(), self.index_vectors()
+        ids = torch.arange(1, len(vectors) + 1)
         width = "full" if full else self.width
-        return VectorSearch(users.cpu(), BeamRetriever(self._index, vectors, ids, beam_width=width))
+        return VectorSearch(users, BeamRetriever(self.index, vectors, ids, beam_width=width))
 
     def forget(self) -> None:
         """Forgets the index too."""

@@ -1,12 +1,15 @@
 """Soft labels of a stronger model on pairs that nobody labelled (HSNN, Eq. 2)."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_hill.checkpoint import random_numbers_kept
 from recbole_hill.data.ids import Ids
+from recbole_hill.data.splits import known_data, require_same_data
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Teacher:
         """Loads the run of ``distill_from``; None if there is none.
 
         Raises:
-            ValueError: If the run's model has other tasks, users or items, or a number is negative.
+            ValueError: If the run saw other data (it may have learnt what the student is tested
+                on), its model has other tasks, users or items, or a number is negative.
         """
         folder = config["distill_from"]
         if not folder:
@@ -39,7 +43,9 @@ class Teacher:
         for key in ("distill_pairs", "distill_weight"):
             if not isinstance(config[key], (int, float)) or config[key] < 0:
                 raise ValueError(f"{key} must be a number of at least 0, got {config[key]!r}")
-        served = Served.load(folder)
+        require_same_data(Path(folder), known_data(Path(config["run_dir"])))
+        with random_numbers_kept():  # the student's are its own seed's
+            served = Served.load(folder)
         if not isinstance(served.model, LabelledModel) or served.model.tasks != tasks:
             raise ValueError(
                 f"distill_from={folder}: its model {served.config['model']} does not predict the "
