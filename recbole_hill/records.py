@@ -45,6 +45,7 @@ def read_records(file: str | Path, key: str) -> dict[str, dict]:
             continue
         try:
             record = json.loads(line)
+            found.pop(record[key], None)  # the order is that of the last records
             found[record[key]] = record
         except (json.JSONDecodeError, KeyError, TypeError):
             warnings.warn(f"{file}, line {number}: not a whole record; left out", stacklevel=2)

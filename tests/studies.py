@@ -47,14 +47,17 @@ def failed(name: str, seed: int, error: str) -> dict:
     return {"cell": name, "row": name, "seed": seed, "status": "failed", "rows": [], "error": error}
 
 
-def write_study(folder: Path, cells: list[dict], seeds=(1, 2), table: str = "test") -> Path:
-    """Writes a study's folder."""
+def write_study(
+    folder: Path, cells: list[dict], seeds=(1, 2), table: str = "test", called_for=None
+) -> Path:
+    """Writes a study's folder; ``called_for`` are the ids of its cells, by row and seed."""
     about = {
         "table": table,
         "dataset": "gowalla",
         "protocol": "holdout",
         "seeds": list(seeds),
         "command": "run_recbole_hill.py table test --dataset=gowalla",
+        **({"cells": called_for} if called_for else {}),
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "study.json").write_text(json.dumps(about))

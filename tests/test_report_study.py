@@ -225,6 +225,29 @@ def test_seeds_that_were_made_otherwise_are_left_out(tmp_path, change, what):
     assert "Not run yet with seed 1: BPR" not in notes
 
 
+def test_reported_are_the_cells_that_the_last_command_was_about(tmp_path):
+    """A first, then other settings, then the first command again: nothing ran, the first is it."""
+    first, second = made("BPR", 0.2), made("BPR", 0.3, settings={"lr": 1})
+    cells = [cell("BPR", [first], cell="a"), cell("BPR", [second], cell="b")]
+    for named, value in ((None, 0.3), ("b", 0.3), ("a", 0.2)):
+        called_for = {"BPR": {"1": named}} if named else None
+        study = read_study(write_study(tmp_path / str(named), cells, called_for=called_for))
+        line = by_label(study_table(study))["BPR"]
+        assert line.numbers[0].values == (value,)
+
+
+def test_a_seed_made_anew_is_the_rows_last(tmp_path):
+    """Seeds 1 and 2, then seed 1 with other settings: seed 2 is what was made otherwise."""
+    cells = [
+        cell("BPR", BOTH[:1], cell="a"),
+        cell("BPR", BOTH[1:], cell="b"),
+        cell("BPR", [{**BOTH[0], "settings": {"seed": 1, "lr": 1}}], cell="c"),
+    ]
+    table = table_of(tmp_path, cells)
+    assert by_label(table)["BPR"].numbers[0].values == (BOTH[0]["metrics"]["recall@20"],)
+    assert "**Left out**: BPR, seed 2, made with another" in "\n".join(table.notes)
+
+
 def test_rows_that_differ_are_told_apart_in_the_notes(tmp_path):
     other = made("HILL", 0.3, commit="xyz", protocol="published", test_selected=True)
     other["versions"] = {"torch": "3"}

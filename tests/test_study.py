@@ -88,6 +88,7 @@ def test_first_seed_first_and_short_cells_first(tmp_path):
     assert [task.cell.row for task in open_tasks([more], Known({}))] == ["CML"]
     facts = json.loads((study.folder / "study.json").read_text())
     assert facts["seeds"] == [3, 9] and facts["rows"] == ["BPR", "Pop", "EASE"]
+    assert facts["cells"]["BPR"] == {str(c.seed): c.id for c in study.cells if c.row == "BPR"}
 
 
 def test_rows_wait_for_their_backbone(tmp_path):

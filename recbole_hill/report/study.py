@@ -32,9 +32,9 @@ class Study:
 
     Attributes:
         folder: Where they are.
-        about: ``study.json``: table, dataset, protocol, seeds, command.
+        about: ``study.json``: table, dataset, protocol, seeds, rows, cells, command.
         definition: The table's file of ``properties/table``.
-        cells: The latest of every row and seed: row, seed, status, rows, error, run_dir.
+        cells: That of every row and seed: row, seed, status, rows, error, run_dir.
         aside: Cells that were made otherwise than their row's last one, and are in no table.
     """
 
@@ -79,11 +79,25 @@ def read_study(folder: str | Path) -> Study:
         raise FileNotFoundError(f"{folder} is not a study's folder: it has no {STUDY}")
     described = _parsed(about.read_text(), f"{about}")
     entries = read_records(folder / CELLS, "cell").values()
-    # With other settings it is another cell of the same row, and the last one counts.
-    cells = {(cell["row"], cell["seed"]): cell for cell in entries}
     definition = definition_of(str(described["table"]))
-    kept, aside = _of_one_making(list(cells.values()))
+    kept, aside = _of_one_making(_called_for(described, entries))
     return Study(folder, described, definition, tuple(kept), tuple(aside))
+
+
+def _called_for(about: dict, entries: Iterable[dict]) -> list[dict]:
+    """Returns the cells that the study's last command for their row and seed was about.
+
+    With other settings it is another cell of the same row and seed. Where ``study.json`` does not
+    say which, the last one counts.
+    """
+    found: dict[tuple, dict] = {}
+    for cell in entries:
+        named = about.get("cells", {}).get(cell["row"], {}).get(str(cell["seed"]))
+        if named in (None, cell["cell"]):
+            key = cell["row"], cell["seed"]
+            found.pop(key, None)  # so that it stands where the last of them does
+            found[key] = cell
+    return list(found.values())
 
 
 def _of_one_making(cells: list[dict]) -> tuple[list[dict], list[dict]]:

@@ -214,14 +214,19 @@ def _describe(study: Study) -> None:
     """Writes ``study.json``: what the study is, for its reports."""
     file = study.folder / STUDY
     before = json.loads(file.read_text()) if file.exists() else {}
-    # A call for some rows or seeds adds to a study; its report shows all there is.
+    # A call for some rows or seeds adds to a study; its report shows all there is. A call with
+    # other settings is for other cells of the same rows and seeds: they are the study's from now.
     known = {name: before.get(name, []) for name in ("seeds", "rows")}
+    cells = before.get("cells", {})
+    for cell in study.cells:
+        cells.setdefault(cell.row, {})[str(cell.seed)] = cell.id
     facts = {
         "table": study.table.number,
         "dataset": study.dataset,
         "protocol": study.protocol,
         "seeds": sorted({*known["seeds"], *study.seeds}),
         "rows": list(dict.fromkeys([*known["rows"], *(cell.row for cell in study.cells)])),
+        "cells": cells,
         "command": " ".join(sys.argv),
     }
     with atomic_path(file) as temporary:
