@@ -13,7 +13,9 @@ class TopListCollector(Collector):
 
     RecBole makes a matrix of users by items for the test items of each batch, and sums it; here
     they are looked up in the lists. What is collected is equal to the bit, ties among scores
-    included. Metrics that need more than lists (AUC, mean ranks) go RecBole's way.
+    included, but for one thing: places of a list that only minus infinity is left to fill (a search
+    that found too few items) are no hits. Metrics that need more than lists (AUC, mean ranks) go
+    RecBole's way.
     """
 
     def eval_batch_collect(
@@ -30,7 +32,9 @@ class TopListCollector(Collector):
         if self.register.need("rec.topk"):
             pairs = torch.unique(positive_u * n_items + positive_i).to(found.device)
             own = torch.arange(n_users, device=found.device).unsqueeze(1) * n_items
-            hits = torch.isin(own + found, pairs).long()
+            hits = torch.isin(own + found, pairs)
+            hits &= scores_tensor.gather(1, found) > -torch.inf
+            hits = hits.long()
             lengths = torch.bincount(pairs // n_items, minlength=n_users).unsqueeze(1)
             self.data_struct.update_tensor("rec.topk", torch.cat((hits, lengths), dim=1))
 
