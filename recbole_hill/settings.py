@@ -116,9 +116,12 @@ class HillSettings:
         for key, accepted in _CHOICES.items():
             if values[key] not in accepted:
                 raise ValueError(f"{key} must be one of {', '.join(accepted)}, got {values[key]!r}")
+        whole = {field.name for field in fields(cls) if field.type is int}
         for key, least in _AT_LEAST.items():
-            if not _is_number(values[key]) or values[key] < least:
-                raise ValueError(f"{key} must be a number >= {least}, got {values[key]!r}")
+            kind = "whole number" if key in whole else "number"
+            fits = _is_number(values[key]) and (key not in whole or isinstance(values[key], int))
+            if not fits or values[key] < least:
+                raise ValueError(f"{key} must be a {kind} >= {least}, got {values[key]!r}")
         for key in ("average_weight", "index_gradient"):
             if not _is_number(values[key]) or not 0 <= values[key] <= 1:
                 raise ValueError(f"{key} must be in [0, 1], got {values[key]!r}")
