@@ -214,8 +214,8 @@ CATALOGUE = (
     ),
     (
         "Macrid-VAE",
-        f"{_RECBOLE}.macridvae:MacridVAE",
-        "recbole",
+        f"{_BASELINES}.macridvae:MacridVAE",
+        "own, for RecBole's",
         'Jianxin Ma et al. "Learning Disentangled Representations for Recommendation." '
         "in NeurIPS 2019.",
         "MacridVAE",

@@ -56,11 +56,12 @@ def test_mult_vae_samples_with_the_encoders_spread(build):
     assert torch.equal(model.reparameterize(mu, log_variance), mu)
 
 
-def test_the_annealing_is_kept_with_the_weights(build):
-    model, data = build("Mult-VAE")
+@pytest.mark.parametrize("name", ["Mult-VAE", "Macrid-VAE"])
+def test_the_annealing_is_kept_with_the_weights(build, name):
+    model, data = build(name)
     for _ in range(3):
         model.calculate_loss(next(iter(data.train)))
-    again, _ = build("Mult-VAE")
+    again, _ = build(name)
     again.load_state_dict(model.state_dict())
     assert again.update == model.update == 3
 

@@ -89,6 +89,8 @@ def mean_over_neighbours(model):
 
 
 def test_gcmc_by_dense_layers(build):
+    dropped, _ = build("GC-MC", dropout_rate=0.5)
+    assert (vectors(dropped) == 0).float().mean() > 0.4  # after the dense layer
     model, batch = build("GC-MC", dropout_rate=0.0, reg_weight=0.3)
     x, p = ego(model), mean_over_neighbours(model)
     hidden = p @ x @ model.convolution.weight.T + model.convolution.bias

@@ -207,7 +207,8 @@ def test_softmax_over_drawn_items(build, name):
 
 
 def test_sgls_contrast_by_the_plain_matrix(build):
-    model, batch = build("SGL-ED", n_layers=2, ssl_tau=0.3, edge_dropout=0.4, reg_weight=0.2)
+    changes = {"ssl_tau": 0.3, "edge_dropout": 0.4, "reg_weight": 0.2, "init_std": 0.1}
+    model, batch = build("SGL-ED", n_layers=2, **changes)
     model.begin_epoch(0)
     ego, _ = parts(model)
     ego.requires_grad_()

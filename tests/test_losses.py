@@ -34,11 +34,11 @@ def batch():
 
 @pytest.mark.parametrize("form", ["in", "out"])
 @pytest.mark.parametrize("tau", [0.05, 0.1, 0.5])
-@pytest.mark.parametrize("block", [64, 2_000_000])
+@pytest.mark.parametrize("tile", [(3, 4), (4, 512), (256, 8), (256, 512)])
 def test_contrast_equals_the_plain_formula_in_value_and_gradient(
-    batch, form, tau, block, monkeypatch
+    batch, form, tau, tile, monkeypatch
 ):
-    monkeypatch.setattr(CosineLogSumExp, "block_entries", block)
+    monkeypatch.setattr(CosineLogSumExp, "tile", tile)
     (view, other), *nodes = batch
     fast = neighbour_contrast(view, other, *nodes, tau=tau, form=form)
     fast_gradients = torch.autograd.grad(fast, (view, other))

@@ -115,6 +115,14 @@ def test_simplex_aggregates_the_history_without_the_target(build, aggregator, sh
         torch.testing.assert_close(found[row], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_simplex_s_l2_is_over_the_histories_table_too(build):
+    for share, names in ((True, ("user", "item")), (False, ("user", "item", "history"))):
+        model, _ = build("SimpleX", share_embedding=share, reg_weight=0.4)
+        tables = [getattr(model, f"{name}_embedding").weight for name in names]
+        expected = 0.2 * sum(table.square().sum() for table in tables)
+        torch.testing.assert_close(model.tables_l2(), expected)
+
+
 def test_youtubenet_leaves_the_target_out(build):
     changes = {"n_negatives": 3, "reg_weight": 0.1, "train_batch_size": 16}
     model, batch = build("YouTubeNet", **changes)

@@ -38,11 +38,14 @@ class DeviceSampling:
 
     def draw(self, interaction) -> tuple[Tensor, Tensor, Tensor]:
         """Returns this step's users (B,), positive items (B,) and negative items (B, n)."""
-        users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
-        if self.user_uniform:
-            users, items = self.sampler.positives(len(users))
+        users, items = self.positives(interaction)
         negatives = self.sampler.negatives(users, self.n_negatives, reject=self.reject_positives)
         return users, items, negatives
+
+    def positives(self, interaction) -> tuple[Tensor, Tensor]:
+        """Returns this step's users (B,) and positive items (B,)."""
+        users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        return self.sampler.positives(len(users)) if self.user_uniform else (users, items)
 
 
 class SampledModel(DeviceSampling, EmbeddingModel):
@@ -113,8 +116,11 @@ class MatrixFactorization(SampledModel):
 
     def tables_l2(self) -> Tensor:
         """Returns half the tables' squared norms by their weight."""
-        tables = (self.user_embedding.weight, self.item_embedding.weight)
-        return self.reg_weight / 2 * sum(table.square().sum() for table in tables)
+        return self.reg_weight / 2 * sum(table.square().sum() for table in self.tables())
+
+    def tables(self) -> list[Tensor]:
+        """Returns the tables of embeddings, each (N, D)."""
+        return [self.user_embedding.weight, self.item_embedding.weight]
 
 
 class SampledScores(torch.autograd.Function):

@@ -1,6 +1,7 @@
 """Losses that more than one model shares."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -99,12 +100,12 @@ def unit(x: Tensor) -> Tensor:
 class CosineLogSumExp(torch.autograd.Function):
     """log sum_c w_c exp(<r, c> / tau) for unit rows r and c, without keeping the R x C matrix.
 
-    Both passes walk over blocks of rows, and the backward recomputes the exponentials, so the
-    memory is one block however large the batch. Cosines are bounded by 1, so that shifting by
+    Both passes walk over tiles of rows and columns, and the backward recomputes the exponentials,
+    so the memory is one tile however large the batch. Cosines are bounded by 1, so that shifting by
     1 / tau replaces the usual search for each row's maximum.
 
-    Every block has one of a few shapes, rows and columns being filled up: oneDNN compiles and keeps
-    a kernel for each new shape, gigabytes of them over a few thousand batches of varying size.
+    All tiles have one shape, rows and columns being filled up: oneDNN compiles and keeps a kernel
+    for each new shape, gigabytes of them over a few thousand batches of varying size.
 
     Args (of ``apply``):
         rows: Unit vectors (or zero), shape (R, D).
@@ -117,9 +118,9 @@ class CosineLogSumExp(torch.autograd.Function):
         Shape (R,).
     """
 
-    block_entries = 250_000  # 1 MB: on a CPU a block goes through its kernels while it is in cache
-    device_block_entries = 2_000_000  # a GPU wants few launches of large kernels
-    column_multiple = 512
+    #: Rows and columns of a tile. On a CPU a tile of half a MB, and the vectors it is made of, stay
+    #: in cache through its kernels; a GPU wants few launches of large ones.
+    tile, device_tile = (256, 512), (2048, 8192)
 
     @staticmethod
     def forward(
@@ -127,20 +128,20 @@ class CosineLogSumExp(torch.autograd.Function):
     ) -> Tensor:
         """Returns the weighted log-sum-exp of every row."""
         sizes = len(rows), len(columns)
-        columns = _filled(columns.to(precision), CosineLogSumExp.column_multiple)
         on_cpu = rows.device.type == "cpu"
-        entries = CosineLogSumExp.block_entries if on_cpu else CosineLogSumExp.device_block_entries
-        step = max(1, entries // len(columns))
-        scaled = _filled((rows / tau).to(precision), step)
-        # weight * exp(x) = exp(x + log weight): one pass less over the block.
+        tile = CosineLogSumExp.tile if on_cpu else CosineLogSumExp.device_tile
+        scaled = _filled((rows / tau).to(precision), tile[0])
+        columns = _filled(columns.to(precision), tile[1])
+        # weight * exp(x) = exp(x + log weight): one pass less over the tile.
         log_weights = weights.new_full((len(columns),), -math.inf)
         log_weights[: sizes[1]] = weights.log()
-        result = torch.empty(len(scaled), device=rows.device)
-        for block in _blocks(scaled, step):
-            result[block] = _exponentials(scaled[block], columns, log_weights, 1 / tau).sum(1)
+        result = torch.zeros(len(scaled), device=rows.device)
+        for some, others in _tiles(scaled, columns, tile):
+            tile_of = _exponentials(scaled[some], columns[others], log_weights[others], 1 / tau)
+            result[some] += tile_of.sum(1)
         result = result.log_() + 1 / tau
         ctx.save_for_backward(scaled, columns, log_weights, result)
-        ctx.tau, ctx.step, ctx.sizes = tau, step, sizes
+        ctx.tau, ctx.tile, ctx.sizes = tau, tile, sizes
         return result[: sizes[0]]
 
     @staticmethod
@@ -148,13 +149,14 @@ class CosineLogSumExp(torch.autograd.Function):
         """Returns the gradients of rows and columns."""
         scaled, columns, log_weights, result = ctx.saved_tensors
         gradient = F.pad(gradient, (0, len(scaled) - len(gradient)))
-        d_rows = torch.empty(scaled.shape, device=gradient.device)
+        d_rows = torch.zeros(scaled.shape, device=gradient.device)
         d_columns = torch.zeros(columns.shape, device=gradient.device)
-        for block in _blocks(scaled, ctx.step):
-            softmax = _exponentials(scaled[block], columns, log_weights, result[block].unsqueeze(1))
-            softmax = softmax.mul_(gradient[block].unsqueeze(1)).to(columns.dtype)
-            d_rows[block] = (softmax @ columns).float()
-            d_columns += (softmax.T @ scaled[block]).float()
+        for some, others in _tiles(scaled, columns, ctx.tile):
+            shift = result[some].unsqueeze(1)
+            softmax = _exponentials(scaled[some], columns[others], log_weights[others], shift)
+            softmax = softmax.mul_(gradient[some].unsqueeze(1)).to(columns.dtype)
+            d_rows[some] += (softmax @ columns[others]).float()
+            d_columns[others] += (softmax.T @ scaled[some]).float()
         n_rows, n_columns = ctx.sizes
         return d_rows[:n_rows] / ctx.tau, d_columns[:n_columns], None, None, None
 
@@ -164,12 +166,14 @@ def _filled(x: Tensor, multiple: int) -> Tensor:
     return F.pad(x, (0, 0, 0, -len(x) % multiple))
 
 
-def _blocks(rows: Tensor, step: int) -> list[slice]:
-    return [slice(start, start + step) for start in range(0, len(rows), step)]
+def _tiles(rows: Tensor, columns: Tensor, tile: tuple[int, int]) -> Iterator[tuple[slice, slice]]:
+    for first in range(0, len(rows), tile[0]):
+        for other in range(0, len(columns), tile[1]):
+            yield slice(first, first + tile[0]), slice(other, other + tile[1])
 
 
 def _exponentials(rows: Tensor, columns: Tensor, log_weights: Tensor, shift: Tensor | float):
-    """Returns exp(rows @ columns.T + log_weights - shift) in float32, shape (block, C)."""
+    """Returns exp(rows @ columns.T + log_weights - shift) in float32, shape (R, C)."""
     return (rows @ columns.T).float().add_(log_weights).sub_(shift).exp_()
 
 

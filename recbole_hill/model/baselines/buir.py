@@ -24,7 +24,8 @@ class BUIR(GraphModel):
     product of the concatenations [q(u); u] and [i; q(i)].
 
     Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s (nothing is drawn but
-    positives), ``n_layers``, ``momentum``, and RecBole's ``weight_decay``.
+    positives, and the tables start from Xavier's, whatever ``init_std``), ``n_layers``,
+    ``momentum``, and RecBole's ``weight_decay``.
     """
 
     def __init__(self, config, dataset):
@@ -36,7 +37,8 @@ class BUIR(GraphModel):
             nn.init.xavier_uniform_(table.weight)
         tables = (self.user_embedding, self.item_embedding)
         self.target = nn.ModuleList(copy.deepcopy(t) for t in tables).requires_grad_(False)
-        self.stepped = False
+        #: Whether there was a step since the target last moved; with the weights, to resume by.
+        self.register_buffer("stepped", torch.zeros((), dtype=torch.bool))
 
     def propagate(self, ego: Tensor) -> Tensor:
         """LightGCN's mean of layers."""
@@ -64,8 +66,8 @@ class BUIR(GraphModel):
         """The two regressions of a batch."""
         if self.stepped:
             self.move_target()
-        self.stepped = True
-        user, item = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        self.stepped.fill_(True)
+        user, item = self.positives(interaction)
         with torch.no_grad():
             nodes = self.propagate(torch.cat([table.weight for table in self.target]))
             target_users, target_items = nodes.split((self.n_users, self.n_items))

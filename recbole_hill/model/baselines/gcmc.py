@@ -13,7 +13,7 @@ from recbole_hill.model.losses import squared_l2
 
 
 class GCMC(GraphModel):
-    """Vectors V dropout(LeakyReLU(W P E + w)) + v, P = D^-1 A the mean over neighbours.
+    """Vectors dropout(V LeakyReLU(W P E + w) + v), P = D^-1 A the mean over neighbours.
 
     RecBole's ``GCMC`` (``recbole.GCMC`` here) is another model: one-hot features, two classes,
     cross-entropy. Here the L2 term is on the batch's output vectors, as in NGCF's code; its node
@@ -34,7 +34,7 @@ class GCMC(GraphModel):
     def propagate(self, ego: Tensor) -> Tensor:
         """The convolution and the dense layer."""
         hidden = F.leaky_relu(self.convolution(self.graph.neighbour_means(ego)), 0.2)
-        return self.dense(F.dropout(hidden, self.dropout_rate, self.training))
+        return F.dropout(self.dense(hidden), self.dropout_rate, self.training)
 
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
         """BPR, and L2 of the batch's output vectors in place of the tables' rows."""

@@ -9,13 +9,10 @@ from recbole.model.general_recommender import multivae
 from torch import Tensor
 
 
-class MultVAE(multivae.MultiVAE):
-    """RecBole's MultiVAE with the paper's sampling, z = mu + sigma epsilon, epsilon ~ N(0, 1).
+class KeptUpdates:
+    """A mixin, before RecBole's auto-encoders: the updates that the KL weight anneals by.
 
-    RecBole draws epsilon with a standard deviation of .01, which all but switches the sampling off.
-    The updates that the KL weight anneals by are kept with the weights, so that a killed run
-    resumes where it was. RecBole's ``latent_dimension`` holds mu and log sigma^2 side by side: 400
-    for the paper's 200.
+    They are kept with the weights, so that a killed run resumes where it was.
     """
 
     @property
@@ -26,6 +23,14 @@ class MultVAE(multivae.MultiVAE):
     @update.setter
     def update(self, value: int) -> None:
         self.register_buffer("updates", torch.tensor(value))
+
+
+class MultVAE(KeptUpdates, multivae.MultiVAE):
+    """RecBole's MultiVAE with the paper's sampling, z = mu + sigma epsilon, epsilon ~ N(0, 1).
+
+    RecBole draws epsilon with a standard deviation of .01, which all but switches the sampling off.
+    Its ``latent_dimension`` holds mu and log sigma^2 side by side: 400 for the paper's 200.
+    """
 
     def reparameterize(self, mu: Tensor, logvar: Tensor) -> Tensor:
         """Draws the latent vectors, (B, Z); their means outside training."""

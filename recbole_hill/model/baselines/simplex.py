@@ -44,6 +44,10 @@ class SimpleX(MFCCL):
             nn.init.normal_(self.history_embedding.weight, std=config["init_std"])
         self.value = nn.Linear(size, size, bias=False)
         self.key = nn.Linear(size, size)
+        if self.aggregator == "user_attention":
+            for layer in (self.value, self.key):
+                nn.init.xavier_normal_(layer.weight)
+            nn.init.zeros_(self.key.bias)
 
     def aggregate(self, users: Tensor, left_out: Tensor | None = None) -> Tensor:
         """Returns V agg(history) of some users.
@@ -82,6 +86,11 @@ class SimpleX(MFCCL):
         """Returns the vectors for evaluation, with whole histories."""
         everyone = torch.arange(self.n_users, device=self.user_embedding.weight.device)
         return self.query(everyone), unit(self.item_embedding.weight)
+
+    def tables(self) -> list[Tensor]:
+        """Returns the history's table too, where it has one of its own."""
+        own = getattr(self, "history_embedding", None)
+        return [*super().tables(), *([] if own is None else [own.weight])]
 
     def calculate_loss(self, interaction) -> Tensor:
         """The loss of the batch's users alone: nobody else's history is aggregated."""
