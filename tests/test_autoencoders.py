@@ -3,11 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_settings
 from contract import built
 
 from recbole_hill import registry
-from recbole_hill.quick_start import run
 
 
 @pytest.fixture
@@ -69,10 +67,3 @@ def test_the_annealing_is_kept_with_the_weights(build, name):
 def test_recboles_spellings_are_the_same_models():
     for alias, name in (("MultiVAE", "Mult-VAE"), ("MacridVAE", "Macrid-VAE")):
         assert registry.find(alias).name == name
-
-
-def test_macrid_vae_runs(tiny_path, tmp_path):
-    changes = {"train_batch_size": 16, "epochs": 30, "kfac": 4, "learning_rate": 0.005}
-    settings = tiny_settings(tiny_path, "Macrid-VAE", checkpoint_dir=str(tmp_path), **changes)
-    metrics = run("Macrid-VAE", "tiny", overrides=settings).rows[0]["metrics"]
-    assert metrics["recall@10"] > 0.5  # random lists have about .21

@@ -128,6 +128,10 @@ MODELS = {
     # -- end of scores that do not factorise
     # -- auto-encoders
     "Mult-VAE": (0.6, {"train_batch_size": 16, "epochs": 40, "learning_rate": 0.005}),
+    "Macrid-VAE": (
+        0.5,
+        {"train_batch_size": 16, "epochs": 30, "kfac": 4, "learning_rate": 0.005},
+    ),
     # -- end of auto-encoders
     # -- walks and skip-grams
     "DeepWalk": (0.6, {"skip_gram_passes": 5}),
