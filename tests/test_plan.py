@@ -94,7 +94,7 @@ def test_rows_that_start_from_other_rows():
         ({"fuse_from": ["BPR", "Pop"]}, r"row 'Fusion': starts_from must name rows above it, BPR;"),
         (
             {"from": "BPR"},
-            r"starts_from is for backbone_from, fuse_from, pretrained_from; got from",
+            r"starts_from is for backbone_from, fuse_from, pretrained_from, distill_from; got from",
         ),
     ],
 )
