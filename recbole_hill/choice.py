@@ -23,10 +23,10 @@ class Choice:
     """
 
     epochs: int
-    learning_rates: tuple[float, ...] = ()
-    adapt_epochs: Mapping[str, int] | None = None
-    keeps_adapted: bool = False
-    seconds: float = 0.0
+    learning_rates: tuple[float, ...]
+    adapt_epochs: Mapping[str, int]
+    keeps_adapted: bool
+    seconds: float
 
     @classmethod
     def of(cls, stages: Mapping[str, dict]) -> "Choice":

@@ -67,7 +67,7 @@ class LabelledTrainer(Trainer):
         """
         self.model.eval()
         truth, seen = self.relevant(data), self.shown(data)
-        users, searcher = self.ranked_users(data), self.model.searcher()
+        users, searcher = truth[0].unique(), self.model.searcher()
         hits = []
         for part in tqdm(users.split(256), desc="ranking", disable=not show_progress, leave=False):
             lists = searcher.search(part, max(self.config["topk"]), _of(seen, part))[1]

@@ -131,10 +131,10 @@ class EBR(TTSN):
     @torch.no_grad()
     def searcher(self, full: bool = False) -> NetworkSearch:
         """Returns a beam search over the nodes."""
-        users, vectors = self.user_item_embeddings()[0].cpu(), self.index_vectors()
-        ids = torch.arange(1, len(vectors) + 1)
+        users, items = (part.cpu() for part in self.user_item_embeddings())
+        ids = torch.arange(1, len(items))
         width = "full" if full else self.width
-        return VectorSearch(users, BeamRetriever(self.index, vectors, ids, beam_width=width))
+        return VectorSearch(users, BeamRetriever(self.index, items[1:], ids, beam_width=width))
 
     def forget(self) -> None:
         """Forgets the index too."""
