@@ -15,7 +15,12 @@ from recbole_hill.config import HillConfig
 from recbole_hill.data.splits import load_data
 from recbole_hill.model.baselines.bsl import pooled
 from recbole_hill.model.baselines.ultragcn import item_neighbours, limit_weights
-from recbole_hill.model.factorization import MatrixFactorization, SampledScores, scores_of
+from recbole_hill.model.factorization import (
+    MANY,
+    MatrixFactorization,
+    SampledScores,
+    scores_of,
+)
 from recbole_hill.model.losses import bpr, cosine_contrastive, sampled_softmax, squared_l2
 from recbole_hill.quick_start import build_model
 from recbole_hill.trainer import trainer_for
@@ -142,12 +147,14 @@ def test_youtubenet_leaves_the_target_out(build):
     torch.testing.assert_close(whole[5], q[keys].mean(0))
 
 
-@pytest.mark.parametrize("n", [1, 5])
-def test_sampled_scores_and_their_gradients(n, monkeypatch):
+@pytest.mark.parametrize("share", [1.0, 0.1, 0.0])  # of the scores that are in the loss
+@pytest.mark.parametrize("n", [1, 5, MANY])
+def test_sampled_scores_and_their_gradients(n, share, monkeypatch):
     monkeypatch.setattr(SampledScores, "cpu_block", 3 * n)  # several blocks, the last one short
     torch.manual_seed(0)
     users, items = torch.randn(10, 4, requires_grad=True), torch.randn(7, 4, requires_grad=True)
     drawn, weights = torch.randint(7, (10, n)), torch.randn(10, n)
+    weights[torch.rand(10, n) >= share] = 0
     plain = scores_of(users, items[drawn])
     found = SampledScores.apply(users, items, drawn)
     torch.testing.assert_close(found, plain)

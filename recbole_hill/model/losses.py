@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def bpr(positive: Tensor, negative: Tensor) -> Tensor:
@@ -81,6 +82,26 @@ def cosine_contrastive(
 _LEAST_NORM = 1e-12
 
 
+class _Unit(torch.autograd.Function):
+    """Rows over their lengths; half the passes over a table that autograd would make of it."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        norm = x.norm(dim=1, keepdim=True)
+        # A row that nothing but an L2 term moves ends near zero, where 1 / norm^2 is no float.
+        scale = torch.where(norm > _LEAST_NORM, norm.reciprocal(), 0.0)
+        scaled = x * scale
+        ctx.save_for_backward(scaled, scale)
+        return scaled
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        scaled, scale = ctx.saved_tensors
+        along = (gradient * scaled).sum(1, keepdim=True)
+        return torch.mul(scaled, along).neg_().add_(gradient).mul_(scale)
+
+
 def unit(x: Tensor) -> Tensor:
     """Scales rows to length 1; rows of (nearly) length 0, dropped nodes, are 0, in gradient too.
 
@@ -90,11 +111,7 @@ def unit(x: Tensor) -> Tensor:
     Returns:
         Shape (N, D).
     """
-    norm = x.norm(dim=1, keepdim=True)
-    # Of the norms alone, (N, 1): a `where` over the rows is several passes over a whole table.
-    # A row that nothing but an L2 term moves ends near zero, where 1 / norm^2 is no float any more.
-    present = norm > _LEAST_NORM
-    return x * torch.where(present, torch.where(present, norm, 1.0).reciprocal(), 0.0)
+    return _Unit.apply(x)
 
 
 class CosineLogSumExp(torch.autograd.Function):

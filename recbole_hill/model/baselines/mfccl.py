@@ -5,6 +5,7 @@ Reference:
     in CIKM 2021.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -32,9 +33,22 @@ class MFCCL(MatrixFactorization):
         users, items = super().user_item_embeddings()
         return unit(users), unit(items)
 
-    def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
-        """The cosine contrastive loss plus half the tables' squared norms."""
-        return self.ranking_loss(users, items, *self.draw(interaction)) + self.tables_l2()
+    def query(self, users: Tensor, left_out: Tensor | None = None) -> Tensor:
+        """Returns the vectors of some users, (B,), at length 1; ``left_out`` is SimpleX's."""
+        return unit(self.user_embedding(users))
+
+    def calculate_loss(self, interaction) -> Tensor:
+        """The loss of the batch's users alone: nobody else's vector is made."""
+        return self.embedding_loss(None, unit(self.item_embedding.weight), interaction)
+
+    def embedding_loss(self, users: Tensor | None, items: Tensor, interaction) -> Tensor:
+        """The cosine contrastive loss plus half the tables' squared norms.
+
+        The batch's user vectors are made here: in those of ``users`` SimpleX counts their targets.
+        """
+        user, positive, negative = self.draw(interaction)
+        query = F.dropout(self.query(user, positive), self.dropout_rate, self.training)
+        return self.contrast(query, items, positive, negative) + self.tables_l2()
 
     def ranking_loss(
         self,
@@ -58,9 +72,7 @@ class MFCCL(MatrixFactorization):
             positive: Item ids, shape (B,).
             negative: Item ids, shape (B, n).
         """
+        scores = SampledScores.apply(query, items, torch.cat((positive.unsqueeze(1), negative), 1))
         return cosine_contrastive(
-            (query * items[positive]).sum(1),
-            SampledScores.apply(query, items, negative),
-            margin=self.margin,
-            weight=self.negative_weight,
+            scores[:, 0], scores[:, 1:], margin=self.margin, weight=self.negative_weight
         )

@@ -6,13 +6,13 @@ Reference:
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_hill.data.graph import InteractionGraph
 from recbole_hill.model.attention import segment_softmax, segment_sums
 from recbole_hill.model.baselines.mfccl import MFCCL
 from recbole_hill.model.fit_once import train_matrix
+from recbole_hill.model.history import histories, history_means
 from recbole_hill.model.losses import unit
 
 
@@ -60,19 +60,11 @@ class SimpleX(MFCCL):
             Shape (B, D); 0 for an empty history.
         """
         table = getattr(self, "history_embedding", self.item_embedding).weight
-        crow, row, column = self.graph.rows(users)
-        item = column - self.n_users
-        counted = torch.ones_like(item, dtype=torch.bool)
-        if left_out is not None:
-            counted = item != left_out[row]
         if self.aggregator == "mean":
-            weights = counted.float()
-            count = weights.new_zeros(len(users)).index_add(0, row, weights)
-            weights = weights / count.clamp_min(1)[row]
-        else:
-            keys = self.key(table).tanh()
-            logits = (keys[item] * self.user_embedding(users)[row]).sum(1)
-            weights = segment_softmax(logits.masked_fill(~counted, -torch.inf), row, len(users))
+            return self.value(history_means(self.graph, table, users, left_out))
+        crow, row, item, counted = histories(self.graph, users, left_out)
+        logits = (self.key(table).tanh()[item] * self.user_embedding(users)[row]).sum(1)
+        weights = segment_softmax(logits.masked_fill(~counted, -torch.inf), row, len(users))
         return self.value(segment_sums(weights, table, item, crow))
 
     def query(self, users: Tensor, left_out: Tensor | None = None) -> Tensor:
@@ -91,16 +83,3 @@ class SimpleX(MFCCL):
         """Returns the history's table too, where it has one of its own."""
         own = getattr(self, "history_embedding", None)
         return [*super().tables(), *([] if own is None else [own.weight])]
-
-    def calculate_loss(self, interaction) -> Tensor:
-        """The loss of the batch's users alone: nobody else's history is aggregated."""
-        return self._loss(unit(self.item_embedding.weight), interaction)
-
-    def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
-        """The same loss; ``users`` hold their targets, so the batch's are computed again."""
-        return self._loss(items, interaction)
-
-    def _loss(self, items: Tensor, interaction) -> Tensor:
-        user, positive, negative = self.draw(interaction)
-        query = F.dropout(self.query(user, positive), self.dropout_rate, self.training)
-        return self.contrast(query, items, positive, negative) + self.tables_l2()

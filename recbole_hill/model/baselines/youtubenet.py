@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from recbole_hill.data.graph import InteractionGraph
 from recbole_hill.model.factorization import SampledModel, SampledScores
 from recbole_hill.model.fit_once import train_matrix
+from recbole_hill.model.history import history_means
 from recbole_hill.model.losses import sampled_softmax
 
 
@@ -20,7 +21,7 @@ class YouTubeNet(SampledModel):
     wants watch sequences and ages). In training the target is left out of its own user's mean;
     a user of one item then has a zero vector.
 
-    The paper's longest history, 500, is not cut here: the mean is one sparse product.
+    The paper's longest history, 500, is not cut here.
 
     Settings: :class:`~recbole_hill.model.factorization.DeviceSampling`'s, ``embedding_size``,
     ``init_std``, ``reg_weight`` (half the whole table's squared norm).
@@ -33,22 +34,20 @@ class YouTubeNet(SampledModel):
         self.reg_weight = config["reg_weight"]
         self.graph = InteractionGraph(train_matrix(dataset))
 
-    def history_sums(self) -> Tensor:
-        """Returns the sum of each user's item vectors, shape (U, D)."""
-        items = self.item_embedding.weight
-        padded = torch.cat((items.new_zeros(self.n_users, items.shape[1]), items))
-        return self.graph.neighbour_sums(padded)[: self.n_users]
-
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
-        """Returns the means of the histories, and the table."""
-        count = self.graph.degree[: self.n_users].clamp_min(1).unsqueeze(1)
-        return self.history_sums() / count, self.item_embedding.weight
+        """Returns the means of the whole histories, and the table."""
+        items = self.item_embedding.weight
+        everyone = torch.arange(self.n_users, device=items.device)
+        return history_means(self.graph, items, everyone), items
 
-    def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
-        """Sampled softmax, each user without the target of its row."""
+    def calculate_loss(self, interaction) -> Tensor:
+        """The loss of the batch's users alone: nobody else's mean is made."""
+        return self.embedding_loss(None, self.item_embedding.weight, interaction)
+
+    def embedding_loss(self, users: Tensor | None, items: Tensor, interaction) -> Tensor:
+        """Sampled softmax, each user without the target of its row, unlike in ``users``."""
         user, positive, negative = self.draw(interaction)
-        count = self.graph.degree[user].unsqueeze(1)
-        query = (users[user] * count - items[positive]) / (count - 1).clamp_min(1)
-        others = SampledScores.apply(query, items, negative)
-        loss = sampled_softmax((query * items[positive]).sum(1), others)
+        query = history_means(self.graph, items, user, positive)
+        scores = SampledScores.apply(query, items, torch.cat((positive.unsqueeze(1), negative), 1))
+        loss = sampled_softmax(scores[:, 0], scores[:, 1:])
         return loss + self.reg_weight / 2 * items.square().sum()
