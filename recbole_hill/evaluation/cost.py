@@ -29,7 +29,8 @@ def serving_cost(model: LabelledModel, users: Tensor, k: int, exclude, repeats: 
 
     Returns:
         ``pair_flops`` (M, per layer, coarsest first), ``pairs`` (per request and layer),
-        ``user_flops``, ``flops`` (their sum, the paper's M * I_1 + M * V with the user towers),
+        ``user_flops`` (user towers, and the over-archs' part of users alone), ``flops`` (their sum,
+        the paper's M * I_1 + M * V with what is a user's alone),
         ``flops_measured`` (of one request as run, padding included), ``latency_ms``,
         ``latency_p99_ms`` and ``tables_mib`` (what is kept of nodes and items).
     """
@@ -44,11 +45,11 @@ def serving_cost(model: LabelledModel, users: Tensor, k: int, exclude, repeats: 
     pairs = [count / searcher.queries for count in searcher.pairs]
     for user in users[:3]:
         measured.append(_count(lambda user=user: searcher.search(user[None], k)))
-    networks = model.networks()
-    per_pair = [pair_flops(network) for network in networks]
-    per_user = sum(_count(lambda block=block: block.user(users[:1])) for block in networks)
+    towers = sum(_count(lambda block=block: block.user(users[:1])) for block in model.networks())
+    per_pair, beside = zip(*map(pair_flops, model.networks()), strict=True)
+    per_user = towers + sum(beside)
     return {
-        "pair_flops": per_pair,
+        "pair_flops": list(per_pair),
         "pairs": pairs,
         "user_flops": per_user,
         "flops": per_user + sum(m * n for m, n in zip(per_pair, pairs, strict=True)),
@@ -60,17 +61,26 @@ def serving_cost(model: LabelledModel, users: Tensor, k: int, exclude, repeats: 
 
 
 @torch.no_grad()
-def pair_flops(block: MoNNBlock) -> float:
-    """Returns M, the operations of interaction tower and over-arch for one <user, item> pair."""
+def pair_flops(block: MoNNBlock) -> tuple[float, float]:
+    """Returns M, the operations of interaction tower and over-arch for one <user, item> pair.
+
+    And, second, those that they need once for a user however many his items are.
+    """
     size = block.size
     if size.is_dot_product:
-        return 2.0 * size.user.width
-    items = torch.ones(1, _PAIRS, dtype=torch.int64)
+        return 2.0 * size.user.width, 0.0
     device = next(block.parameters()).device
     user = torch.zeros(1, size.user.embeddings, size.user.dim, device=device)
-    vectors = torch.zeros(1, _PAIRS, size.item.embeddings, size.item.dim, device=device)
-    users = torch.ones(1, dtype=torch.int64)
-    return _count(lambda: grid_logits(block, users, user, items, vectors)) / _PAIRS
+    one = torch.ones(1, 1, dtype=torch.int64)
+    vector = torch.zeros(1, 1, size.item.embeddings, size.item.dim, device=device)
+
+    def count(n: int) -> float:
+        items, vectors = one.expand(1, n), vector.expand(1, n, -1, -1)
+        return _count(lambda: grid_logits(block, one[0], user, items, vectors))
+
+    single, several = count(1), count(_PAIRS)
+    per_pair = (several - single) / (_PAIRS - 1)
+    return per_pair, single - per_pair
 
 
 def _count(call) -> float:

@@ -179,7 +179,5 @@ def grid_logits(
     if not block.size.is_dot_product:
         shared = [index.block(users, items).flat() for index in block.data.indices]
         context = block.data.context_of({}, n_users * n_items)
-    of_users = user_vectors.unsqueeze(1).expand(-1, n_items, -1, -1).flatten(0, 1)
-    of_items = item_vectors.flatten(0, 1)
-    interactions = block.interact(of_users, of_items, shared, context)
-    return block.logits(of_users, of_items, interactions).view(n_users, n_items, -1)
+    interactions = block.interact(user_vectors, item_vectors, shared, context)
+    return block.logits(user_vectors, item_vectors, interactions)

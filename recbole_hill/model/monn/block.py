@@ -121,7 +121,7 @@ class InteractionTower(nn.Module):
         Args:
             shared: Per inverted index what the pairs have in common, leading shape (N,).
             context: Features of N impressions.
-            beside: Further vectors, each (N, width).
+            beside: Further vectors of b users and their C pairs, N = b C, each (b, 1 or C, width).
 
         Returns:
             Shape (N, num_embed, dim); zeros where there is nothing to look at.
@@ -137,7 +137,8 @@ class InteractionTower(nn.Module):
             sparse = (self.values(one.values) * weights.unsqueeze(2)).sum(1) / total
             fields += [dense(one.dense()).unsqueeze(1), sparse.unsqueeze(1)]
         for vectors, map_ in zip(beside, self.beside, strict=True):
-            fields.append(map_(vectors).unsqueeze(1))
+            mapped = map_(vectors).expand(-1, len(context) // len(vectors), -1)
+            fields.append(mapped.flatten(0, 1).unsqueeze(1))
         return self.tower(torch.cat(fields, 1))
 
 
@@ -186,32 +187,35 @@ class MoNNBlock(nn.Module):
     def interact(
         self, users: Tensor, items: Tensor, shared: Sequence[Shared], context: Encoded
     ) -> Tensor | None:
-        """Returns the interaction tower's embeddings of N pairs; None for a dot product.
+        """Returns the interaction tower's embeddings of users with C items each.
 
         Args:
-            users: User embeddings of the pairs, shape (N, num_embed, dim).
-            items: Item embeddings of the pairs, shape (N, num_embed, dim).
-            shared: Per inverted index what the pairs have in common.
-            context: Features of the N impressions.
+            users: User embeddings, shape (b, num_embed, dim).
+            items: Item embeddings, shape (b, C, num_embed, dim).
+            shared: Per inverted index what the b * C pairs have in common.
+            context: Features of the b * C impressions.
+
+        Returns:
+            Shape (b, C, num_embed, dim); None for a dot product.
         """
         if self.size.is_dot_product:
             return None
-        beside = (users.flatten(1), items.flatten(1)) if self.of_nodes else ()
-        return self.interaction(shared, context, beside)
+        beside = (users.flatten(1).unsqueeze(1), items.flatten(2)) if self.of_nodes else ()
+        return self.interaction(shared, context, beside).unflatten(0, items.shape[:2])
 
     def logits(self, users: Tensor, items: Tensor, interactions: Tensor | None) -> Tensor:
-        """Returns one logit per task of N pairs.
+        """Returns one logit per task of users with C items each.
 
         Args:
-            users: Shape (N, num_embed, dim).
-            items: Shape (N, num_embed, dim).
+            users: Shape (b, num_embed, dim).
+            items: Shape (b, C, num_embed, dim).
             interactions: What :meth:`interact` returned.
 
         Returns:
-            Shape (N, T).
+            Shape (b, C, T).
         """
         if self.size.is_dot_product:
-            dots = (users.flatten(1) * items.flatten(1)).sum(1, keepdim=True)
+            dots = (users.flatten(1).unsqueeze(1) * items.flatten(2)).sum(2, keepdim=True)
             return dots / self.size.user.width**0.5 * self.scale + self.bias
         return self.arch((users, items, interactions))
 
@@ -240,8 +244,10 @@ class MoNNBlock(nn.Module):
         shared = []
         if not self.size.is_dot_product:
             shared = [index.pairs(users, items, left_out) for index in self.data.indices]
-        interactions = self.interact(of_users, of_items, shared, context)
-        return self.logits(of_users, of_items, interactions), interactions
+        one_each = of_items.unsqueeze(1)
+        interactions = self.interact(of_users, one_each, shared, context)
+        logits = self.logits(of_users, one_each, interactions).squeeze(1)
+        return logits, None if interactions is None else interactions.squeeze(1)
 
     @torch.no_grad()
     def start_at(self, base_rates: Tensor) -> None:
@@ -251,4 +257,4 @@ class MoNNBlock(nn.Module):
             self.bias.copy_(log_odds)
         else:
             network = self.arch.network
-            (network.first if hasattr(network, "first") else network.head).bias.copy_(log_odds)
+            (network.head if hasattr(network, "head") else network.first).bias.copy_(log_odds)

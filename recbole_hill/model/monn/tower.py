@@ -74,10 +74,25 @@ class TowerLayer(nn.Module):
         kept = self.shortcut(fields.transpose(1, 2)).transpose(1, 2)
         found = kept + self.deep(fields.flatten(1)).view_as(kept)
         if self.pairs.shape[1]:
-            products = fields[:, self.pairs[0]] * fields[:, self.pairs[1]]  # (N, P, E)
-            weights = self.attention(products).softmax(1)  # (N, P, F')
-            found = found + weights.transpose(1, 2) @ products
+            # Not by indexing, which copies number by number: (N, P, E).
+            first, second = (fields.index_select(1, end) for end in self.pairs)
+            products = first * second
+            found = found + attend(self.attention(products).mT.contiguous(), products)
         return self.norm(found)
+
+
+def attend(logits: Tensor, values: Tensor) -> Tensor:
+    """Returns softmax(logits) @ values, several times as fast as with torch's own over so few.
+
+    Args:
+        logits: Shape (N, F, P), contiguous.
+        values: Shape (N, P, E).
+
+    Returns:
+        Shape (N, F, E).
+    """
+    weights = (logits - logits.detach().amax(2, keepdim=True)).exp()
+    return (weights @ values) / weights.sum(2, keepdim=True)
 
 
 class Tower(nn.Module):
