@@ -105,7 +105,13 @@ class LabelledTrainer(Trainer):
         users, items = rows[self.model.USER_ID], rows[self.model.ITEM_ID]
         shown_users, shown_items = self.shown(data)
         new = ~torch.isin(users * n_items + items, shown_users * n_items + shown_items)
-        wanted = new & (rows[self.model.tasks[0].name] > 0)
+        task = self.model.tasks[0].name
+        wanted = new & (rows[task] > 0)
+        if not bool(wanted.any()):
+            raise ValueError(
+                f"no test row of task {task} is 1 for an item that its user was not shown before: "
+                f"there is nothing to rank"
+            )
         return users[wanted], items[wanted]
 
     def shown(self, data) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from recbole_hill.config import HillConfig
-from recbole_hill.data.splits import load_data
+from recbole_hill.data.splits import load_data, note_data
 from recbole_hill.data.tasks import label_matrix
 from recbole_hill.model.hsnn import layers_of
 from recbole_hill.quick_start import build_model, run
@@ -28,12 +28,17 @@ def settings(path, **changes):
 
 
 @pytest.fixture(scope="module")
-def three(path, tmp_path_factory):
-    """A trained model of three layers."""
+def three_folder(path, tmp_path_factory):
+    """The run of a model of three layers."""
     folder = tmp_path_factory.mktemp("three") / "run"
-    made = settings(path, hsnn_layers=THREE, run_dir=str(folder))
-    run("HSNN", "log", overrides=made)
-    return Served.load(folder).model
+    run("HSNN", "log", overrides=settings(path, hsnn_layers=THREE, run_dir=str(folder)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def three(three_folder):
+    """A trained model of three layers."""
+    return Served.load(three_folder).model
 
 
 @pytest.mark.parametrize(
@@ -142,6 +147,56 @@ def test_gradients_reach_items_and_nodes_through_the_index(path, tmp_path):
     assert all(block.item.fields.table.weight.grad.abs().sum() > 0 for block in model.blocks)
 
 
+def test_the_index_is_of_the_items_as_they_serve(path, tmp_path):
+    made = settings(path, run_dir=str(tmp_path), dropout_prob=0.5)
+    config = HillConfig("HSNN", "log", None, made)
+    model = build_model(config, load_data(config))
+    serving = model.eval().index_vectors()
+    torch.testing.assert_close(model.train().index_vectors(), serving)
+    assert all(module.training for module in model.modules())
+
+
+def test_soft_labels_teach_every_layer(path, three_folder, tmp_path, monkeypatch):
+    made = settings(path, run_dir=str(tmp_path), distill_from=str(three_folder))
+    config = HillConfig("HSNN", "log", None, made | {"distill_weight": 3.0})
+    data = load_data(config)
+    note_data(tmp_path, data.sha256)
+    model = build_model(config, data)
+    model.start_index(10)
+    # The same pairs in both computations.
+    monkeypatch.setattr(type(model.teacher), "draw", lambda *sizes: drawn)
+    rows = next(iter(data.train))
+    users, items = rows[model.USER_ID], rows[model.ITEM_ID]
+    drawn = users.flip(0)[:50], items[:50], torch.rand(50, 2)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+
+    def gradients(loss):
+        model.load_state_dict(state)  # the schedule's step too
+        model.zero_grad()
+        loss().backward()
+        return [p.grad.clone() for b in model.blocks for p in b.parameters() if p.grad is not None]
+
+    both = gradients(lambda: model.calculate_loss(rows))
+    n = len(users)
+    context = [model.data.context_of(rows, n), model.data.context_of({}, 50)]
+    weights = [torch.full((n,), 1 / n), torch.full((50,), 3.0 / 50)]
+    labels = [label_matrix(rows, model.tasks), drawn[2]]
+
+    def by_hand():
+        cat = [torch.cat(pair) for pair in ((users, drawn[0]), (items, drawn[1]), labels, weights)]
+        of_users, of_items, targets, shares = cat
+        whole = type(context[0]).cat(context)
+        return model.loss_of(of_users, of_items, whole, targets, shares)
+
+    for ours, expected in zip(both, gradients(by_hand), strict=True):
+        torch.testing.assert_close(ours, expected)
+    # Of the drawn pairs alone: every network learns.
+    only = gradients(lambda: model.loss_of(*drawn[:2], context[1], drawn[2], weights[1]))
+    assert len(only) == len(both) and all(g.abs().sum() > 0 for g in only[:1])
+    for block in model.blocks:
+        assert block.item.fields.table.weight.grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize("layers", [TWO, THREE])
 def test_a_share_of_the_gradient_goes_through_the_index_into_the_items(path, tmp_path, layers):
     """None: as if pseudo items were constants. A quarter: a quarter of what all of it adds."""
@@ -209,7 +264,7 @@ def test_through_the_ensemble_a_layer_learns_what_is_left_over(path, tmp_path):
     labels = torch.tensor([[1.0, 0], [0, 0], [1, 1], [0, 0], [1, 0]])
     with torch.no_grad():
         model.mixtures[1].weights.copy_(torch.tensor([[0.5, 0.1], [0.7, 0.2]]))
-    model._layer_loss(1, said, labels).backward()
+    model._layer_loss(1, said, labels, torch.full((5,), 0.2)).backward()
     wrong = (0.5 * said[0][:, 0] + 0.7 * said[1][:, 0]).sigmoid() - labels[:, 0]
     torch.testing.assert_close(said[0].grad[:, 0], 0.5 * wrong / 5)
     torch.testing.assert_close(said[1].grad[:, 0], 0.7 * wrong / 5)

@@ -165,7 +165,9 @@ def test_loss_is_weighted_cross_entropy_and_starts_at_the_base_rates(path):
     p = logits.sigmoid()
     each = -(labels * p.log() + (1 - labels) * (1 - p).log())
     expected = (each[:, 0] + 0.5 * each[:, 1]).mean()  # the tasks' weights
-    torch.testing.assert_close(model.cross_entropy(logits, labels), expected)
+    torch.testing.assert_close(
+        model.cross_entropy(logits, labels, torch.full((7,), 1 / 7)), expected
+    )
     rates = model.data.base_rates
     everything = data.train._dataset.inter_feat
     torch.testing.assert_close(rates[0], everything["click"].mean())
@@ -218,19 +220,18 @@ def test_distillation_follows_the_teacher(path, runs, tmp_path):
     batch = Interaction({"user_id": users, "item_id": items})
     torch.testing.assert_close(soft, teacher.probabilities(batch))
     assert not any(name.startswith("teacher") for name, _ in model.named_parameters())
-    before = model.cross_entropy(
-        model.pair_logits(users, items, model.data.context_of({}, 100), None), soft
-    )
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    context, weights = model.data.context_of({}, 100), torch.full((100,), 0.01)
+
+    def loss():
+        return model.cross_entropy(model.pair_logits(users, items, context, None), soft, weights)
+
+    before, optimizer = loss(), torch.optim.Adam(model.parameters(), lr=0.02)
     for _ in range(3):
         for batch in data.train:
             optimizer.zero_grad()
             model.calculate_loss(batch).backward()
             optimizer.step()
-    after = model.cross_entropy(
-        model.pair_logits(users, items, model.data.context_of({}, 100), None), soft
-    )
-    assert after < before
+    assert loss() < before
     other = {**impressions.TASKS, "buy": {"field": "stars", "at_least": 4}}
     with pytest.raises(ValueError, match="does not predict the tasks click, buy as they are set"):
         assert built("TTSN", path, **settings, tasks=other)[0].teacher
@@ -376,8 +377,9 @@ def test_cost_of_a_request(runs):
         work = sum(m * n for m, n in zip(cost["pair_flops"], cost["pairs"], strict=True))
         assert cost["flops"] == pytest.approx(work + cost["user_flops"]), name
     assert costs["MoNN"]["pairs"] == [48] and costs["TTSN"]["pairs"] == [48]
-    # Of 48 items, and the padding item.
-    assert costs["MoNN"]["flops_measured"] == pytest.approx(costs["MoNN"]["flops"], rel=1 / 40)
+    for name in ("MoNN", "TTSN", "EBR"):  # of 48 items, and the padding item
+        cost = costs[name]
+        assert cost["flops_measured"] == pytest.approx(cost["flops"], rel=1 / 40), name
     assert costs["EBR"]["pairs"][0] < 48  # twelve nodes and the items of three
     n_nodes = Served.load(runs["HSNN"].folder).model.index.nodes_per_depth[0]
     assert 1 < costs["HSNN"]["pairs"][0] == n_nodes <= 6 and costs["HSNN"]["pairs"][1] < 48
@@ -392,6 +394,19 @@ def test_each_layer_is_judged_and_calibrated(runs):
         assert layers[-1][name] == pytest.approx(row["metrics"][name], abs=1e-6)
     assert layers[0]["ne"] != layers[1]["ne"]
     assert all(0.5 < layer["calibration"] < 2 for layer in layers)
+
+
+def test_a_users_part_of_the_over_arch_is_counted_once(path):
+    block = built("MoNN", path)[0].block
+    users, d = block.size.user.embeddings, block.arch.dim
+    width, of_pair = block.size.tokens * d, users * (users - 1) // 2
+    once = users * users * d + of_pair * width + users * d * width + users * block.size.tokens * d
+    assert pair_flops(block)[1] == 2 * once
+
+
+def test_a_warm_start_is_refused(path):
+    with pytest.raises(ValueError, match="MoNN takes no warm_start, got saved/other"):
+        built("MoNN", path, warm_start="saved/other")
 
 
 def test_pair_flops_of_a_dot_product_by_hand(path):

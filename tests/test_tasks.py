@@ -1,5 +1,7 @@
 """Labels: read, made, and not given away."""
 
+import shutil
+
 import impressions
 import numpy as np
 import pytest
@@ -81,13 +83,23 @@ def test_a_missing_label_is_named(path, tmp_path):
         load_data(config(edited(path, tmp_path, change)))
 
 
-@pytest.mark.parametrize("kind", ["float", "token"])
-def test_a_feature_that_leaks_the_label_is_refused(path, tmp_path, kind):
+@pytest.mark.parametrize(
+    ("kind", "of_label"),
+    [
+        ("float", {False: ["0"], True: ["1"]}),
+        ("float", {False: ["0", "2"], True: ["1"]}),  # it does not order the rows
+        ("token", {False: ["no"], True: ["yes"]}),
+        ("token_seq", {False: ["none"], True: ["card bank", "bank card"]}),
+    ],
+)
+def test_a_feature_that_leaks_the_label_is_refused(path, tmp_path, kind, of_label):
     from recbole_hill.quick_start import build_model
 
     def change(number, line):
-        leak = f"paid:{kind}" if not number else str(int(float(line.split("\t")[2]) >= 3))
-        return f"{line}\t{leak}"
+        if not number:
+            return f"{line}\tpaid:{kind}"
+        values = of_label[float(line.split("\t")[2]) >= 3]
+        return f"{line}\t{values[number % len(values)]}"
 
     root = edited(path, tmp_path, change)
     load = {**impressions.LOAD, "inter": [*impressions.LOAD["inter"], "paid"]}
@@ -96,6 +108,19 @@ def test_a_feature_that_leaks_the_label_is_refused(path, tmp_path, kind):
         build_model(leaky, load_data(leaky))
     clean = config(root)  # load_col leaves it out
     build_model(clean, load_data(clean))
+
+
+def test_a_column_that_its_file_lacks_is_named(path, tmp_path):
+    load = {**impressions.LOAD, "item": ["item_id", "categroy"]}
+    message = "load_col: item: 'categroy' is no column of log.item, which has item_id, category"
+    with pytest.raises(ValueError, match=message):
+        load_data(config(path, load_col=load))
+    shutil.copytree(path / "log", tmp_path / "log")
+    (tmp_path / "log" / "log.user").unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"load_col names columns of user, but .* not exist"
+    ):
+        load_data(config(tmp_path))
 
 
 def test_area_under_curve_by_hand():

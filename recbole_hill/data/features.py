@@ -19,6 +19,9 @@ def require_features(config) -> None:
             model, the column and the columns there are.
     """
     kind, model, dataset = config["MODEL_TYPE"], config["model"], config["dataset"]
+    if config["reads_features"] or config["tasks"]:  # others' lists are RecBole's defaults
+        for part in ("inter", "user", "item"):
+            _require_known(config, part)
     if kind == ModelType.KNOWLEDGE:
         for part in ("kg", "link"):
             file = Path(config["data_path"], f"{dataset}.{part}")
@@ -53,12 +56,34 @@ def _require_column(config, key: str, column: str, what: str) -> None:
         )
 
 
+def _require_known(config, part: str) -> None:
+    """Refuses a column of ``load_col`` that its file lacks, which RecBole would pass over."""
+    wanted = (config["load_col"] or {}).get(part)
+    if not isinstance(wanted, list) or not wanted:
+        return
+    file, found = _header(config, part)
+    for column in wanted:
+        if column not in found:
+            raise ValueError(
+                f"load_col: {part}: {column!r} is no column of {file.name}, which has "
+                f"{', '.join(found)}"
+            )
+
+
 def _columns(config) -> list[str]:
     """Returns the columns of the interaction file, those that ``load_col`` reads if it says so."""
-    part = (config["benchmark_filename"] or [None])[0]
-    name = ".".join(filter(None, (config["dataset"], part, "inter")))
-    with Path(config["data_path"], name).open(encoding="utf-8") as file:
-        header = file.readline().rstrip("\n")
-    found = [column.split(":")[0] for column in header.split(config["field_separator"])]
+    found = _header(config, "inter")[1]
     wanted = (config["load_col"] or {}).get("inter")
     return found if wanted is None else [column for column in found if column in wanted]
+
+
+def _header(config, part: str) -> tuple[Path, list[str]]:
+    """Returns a file of the dataset, ``inter``, ``user`` or ``item``, and its columns."""
+    cut = (config["benchmark_filename"] or [None])[0] if part == "inter" else None
+    name = ".".join(filter(None, (config["dataset"], cut, part)))
+    file = Path(config["data_path"], name)
+    if not file.is_file():
+        raise FileNotFoundError(f"load_col names columns of {part}, but {file} does not exist")
+    with file.open(encoding=config["encoding"]) as lines:
+        header = lines.readline().rstrip("\n")
+    return file, [column.split(":")[0] for column in header.split(config["field_separator"])]

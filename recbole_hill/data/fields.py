@@ -1,9 +1,11 @@
 """Feature columns as tensors: tokens as ids of one vocabulary, floats normalised from train."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from recbole.utils import FeatureType
 from torch import Tensor
 
@@ -32,6 +34,18 @@ class Encoded:
         """Returns the features on a device."""
         bags = tuple(bag.to(device) for bag in self.bags)
         return Encoded(self.tokens.to(device), bags, self.floats.to(device))
+
+    @staticmethod
+    def cat(parts: Sequence["Encoded"]) -> "Encoded":
+        """Returns the rows of several, one after another."""
+        bags = []
+        for of_field in zip(*(part.bags for part in parts), strict=True):
+            width = max(bag.shape[1] for bag in of_field)
+            bags.append(torch.cat([F.pad(bag, (0, width - bag.shape[1])) for bag in of_field]))
+        tokens, floats = (
+            torch.cat([getattr(part, kind) for part in parts]) for kind in ("tokens", "floats")
+        )
+        return Encoded(tokens, tuple(bags), floats)
 
     def value_lists(self) -> tuple[Tensor, ...]:
         """Returns the token fields, then the bags, as lists of values per row, each (N, M)."""

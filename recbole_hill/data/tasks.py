@@ -99,8 +99,8 @@ def require_two_classes(labels: Tensor, tasks: tuple[Task, ...]) -> None:
 def require_no_leak(dataset, features: list[str], tasks: tuple[Task, ...]) -> None:
     """Refuses a feature from whose value alone a training row's label follows.
 
-    A number that orders the rows by their label, or a token each of whose values goes with one
-    label, was made of the label or after it.
+    A number that orders the rows by their label, or a column each of whose values (or bags of
+    them) goes with one label, was made of the label or after it.
 
     Args:
         dataset: RecBole's train dataset.
@@ -112,7 +112,7 @@ def require_no_leak(dataset, features: list[str], tasks: tuple[Task, ...]) -> No
     """
     rows = dataset[torch.arange(len(dataset))]
     for field in features:
-        if dataset.field2type[field] not in (FeatureType.TOKEN, FeatureType.FLOAT):
+        if dataset.field2type[field] == FeatureType.FLOAT_SEQ:
             continue
         values = rows[field].numpy()
         for task in tasks:
@@ -127,9 +127,12 @@ def require_no_leak(dataset, features: list[str], tasks: tuple[Task, ...]) -> No
 def _gives_away(values: np.ndarray, labels: np.ndarray, kind: FeatureType) -> bool:
     if kind == FeatureType.FLOAT:
         area = _area_under_curve(values, labels)
-        return max(area, 1 - area) >= _LEAK_AUC
-    _, value, counts = np.unique(values, return_inverse=True, return_counts=True)
-    rates = np.bincount(value, weights=labels) / counts
+        if max(area, 1 - area) >= _LEAK_AUC:
+            return True
+    if values.ndim == 2:  # bags: the same values in any order
+        values = np.sort(values, axis=1)
+    _, value, counts = np.unique(values, axis=0, return_inverse=True, return_counts=True)
+    rates = np.bincount(value.ravel(), weights=labels) / counts
     # A value of few rows goes with one label by chance.
     often = counts >= 10
     pure = often & ((rates == 0) | (rates == 1))

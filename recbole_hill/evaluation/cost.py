@@ -1,6 +1,7 @@
 """What a request costs a network that retrieves: operations counted, latency measured."""
 
 import time
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ def serving_cost(model: LabelledModel, users: Tensor, k: int, exclude, repeats: 
         ``user_flops`` (user towers, and the over-archs' part of users alone), ``flops`` (their sum,
         the paper's M * I_1 + M * V with what is a user's alone),
         ``flops_measured`` (of one request as run, padding included), ``latency_ms``,
-        ``latency_p99_ms`` and ``tables_mib`` (what is kept of nodes and items).
+        ``latency_p99_ms``, ``tables_mib`` (what is kept of nodes and items) and ``weights_mib``.
     """
     searcher = model.searcher()
     millis, measured = [], []
@@ -56,7 +57,8 @@ def serving_cost(model: LabelledModel, users: Tensor, k: int, exclude, repeats: 
         "flops_measured": float(np.mean(measured)),
         "latency_ms": float(np.median(millis)),
         "latency_p99_ms": float(np.percentile(millis, 99)),
-        "tables_mib": sum(table.numel() * table.element_size() for table in model.kept()) / 2**20,
+        "tables_mib": _mib(model.kept()),
+        "weights_mib": _mib(model.parameters()),
     }
 
 
@@ -81,6 +83,10 @@ def pair_flops(block: MoNNBlock) -> tuple[float, float]:
     single, several = count(1), count(_PAIRS)
     per_pair = (several - single) / (_PAIRS - 1)
     return per_pair, single - per_pair
+
+
+def _mib(tensors: Iterable[Tensor]) -> float:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 2**20
 
 
 def _count(call) -> float:

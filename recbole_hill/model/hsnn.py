@@ -153,12 +153,14 @@ class HSNN(LabelledModel):
         self.indexed.fill_(False)
         return self.calculate_loss(interaction)
 
-    def loss_of(self, users: Tensor, items: Tensor, context: Encoded, labels: Tensor) -> Tensor:
+    def loss_of(
+        self, users: Tensor, items: Tensor, context: Encoded, labels: Tensor, weights: Tensor
+    ) -> Tensor:
         """A supervised loss per layer (Eq. 4), the index's losses and the auxiliary one."""
         users, items = users.cpu(), items.cpu()
-        if not self.indexed:
-            return self.cross_entropy(self._item_layer(users, items, context, items)[0], labels)
         of_item, item_interaction, vectors = self._item_layer(users, items, context, items)
+        if not self.indexed:
+            return self.cross_entropy(of_item, labels, weights)
         pseudo, index_loss = self._pseudo_items(items, vectors.flatten(1))
         loss, said = self.settings["index_weight"] * index_loss, []
         for layer, block in enumerate(self.blocks[:-1]):
@@ -169,21 +171,23 @@ class HSNN(LabelledModel):
             of_nodes = block.item(stand_in) + added.view(len(items), *_shape(block.size))
             logits, interaction = block.judge(users, stand_in, of_users, of_nodes, context, items)
             said.append(logits)
-            loss = loss + self._layer_loss(layer, said, labels)
+            loss = loss + self._layer_loss(layer, said, labels, weights)
             if self.matches[layer] is not None:
                 matched = self.matches[layer](interaction.flatten(1))
                 target = item_interaction.detach().flatten(1)
                 loss = loss + self.settings["aux_weight"] * mse_loss(matched, target)
         said.append(of_item)
-        return loss + self._layer_loss(self.n_node_layers, said, labels)
+        return loss + self._layer_loss(self.n_node_layers, said, labels, weights)
 
-    def _layer_loss(self, layer: int, said: Sequence[Tensor], labels: Tensor) -> Tensor:
+    def _layer_loss(
+        self, layer: int, said: Sequence[Tensor], labels: Tensor, weights: Tensor
+    ) -> Tensor:
         """Returns a layer's supervised loss, given the logits of layers 0..layer, each (B, T)."""
         if self.settings["layer_loss"] == "ensemble":
-            return self.cross_entropy(self.ensemble(layer, said), labels)
+            return self.cross_entropy(self.ensemble(layer, said), labels, weights)
         at_rest = [logits.detach() for logits in said]
-        fit = self.cross_entropy(self.ensemble(layer, at_rest), labels)
-        return self.cross_entropy(said[-1], labels) + fit
+        fit = self.cross_entropy(self.ensemble(layer, at_rest), labels, weights)
+        return self.cross_entropy(said[-1], labels, weights) + fit
 
     def _item_layer(
         self, users: Tensor, items: Tensor, context: Encoded, left_out: Tensor | None
@@ -253,9 +257,15 @@ class HSNN(LabelledModel):
 
     @torch.no_grad()
     def index_vectors(self) -> Tensor:
-        """Returns what the index is over: the item layer's item embeddings, (I, D)."""
-        items = torch.arange(1, self.n_items)
-        parts = [self.blocks[-1].item(part).flatten(1) for part in items.split(BLOCK_PAIRS)]
+        """Returns what the index is over: the item layer's item embeddings, (I, D).
+
+        As they serve, without dropout, in training too.
+        """
+        tower, items = self.blocks[-1].item, torch.arange(1, self.n_items)
+        mode = tower.training
+        tower.eval()
+        parts = [tower(part).flatten(1) for part in items.split(BLOCK_PAIRS)]
+        tower.train(mode)
         return torch.cat(parts)
 
     def _cluster(self, vectors: Tensor) -> None:

@@ -45,6 +45,11 @@ class LabelledModel(AbstractRecommender):
                 f"{config['model']} needs labels: set tasks, such as "
                 f"{{click: {{field: rating, at_least: 4}}}}"
             )
+        if config["warm_start"]:
+            raise ValueError(
+                f"{config['model']} takes no warm_start, got {config['warm_start']}: its tables "
+                f"are by the features' values; `stream` trains one model on later and later rows"
+            )
         self.data = Impressions(
             dataset, self.tasks, config["interest_fields"], config["vocabulary"]
         )
@@ -87,9 +92,19 @@ class LabelledModel(AbstractRecommender):
         """Returns the first task's logits of every item, without context, (b, I)."""
         raise NotImplementedError
 
-    def loss_of(self, users: Tensor, items: Tensor, context: Encoded, labels: Tensor) -> Tensor:
-        """Returns the supervised loss of labelled rows."""
-        return self.cross_entropy(self.pair_logits(users, items, context, items), labels)
+    def loss_of(
+        self, users: Tensor, items: Tensor, context: Encoded, labels: Tensor, weights: Tensor
+    ) -> Tensor:
+        """Returns the loss of rows with labels, hard or soft.
+
+        Args:
+            users: Shape (B,).
+            items: Shape (B,).
+            context: Features of the B impressions.
+            labels: In [0, 1], shape (B, T).
+            weights: Of the rows, shape (B,).
+        """
+        return self.cross_entropy(self.pair_logits(users, items, context, items), labels, weights)
 
     def networks(self) -> list[MoNNBlock]:
         """Returns the networks by layer, coarsest first."""
@@ -108,23 +123,31 @@ class LabelledModel(AbstractRecommender):
 
     # -- what all share -------------------------------------------------------------------------
 
-    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Returns the weighted cross-entropy, a sum over tasks and a mean over rows (Eq. 1)."""
+    def cross_entropy(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        """Returns the cross-entropy, a weighted sum over tasks and rows (Eq. 1)."""
         losses = binary_cross_entropy_with_logits(logits, labels, reduction="none")
-        return (losses * self.task_weights).sum(1).mean()
+        return weights @ (losses * self.task_weights).sum(1)
 
     def calculate_loss(self, interaction) -> Tensor:
-        """RecBole's hook: supervised loss, and distillation if there is a teacher (Eq. 3)."""
+        """RecBole's hook: the mean loss of the labelled rows (Eq. 1).
+
+        If there is a teacher, plus its weight times that of pairs with its soft labels (Eq. 2, 3);
+        they go through the network together.
+        """
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
         context = self.data.context_of(interaction, len(users))
         labels = label_matrix(interaction, self.tasks).to(self.device)
-        loss = self.loss_of(users, items, context, labels)
+        weights = torch.full((len(users),), 1 / len(users), device=self.device)
         if self.teacher is not None:
-            users, items, soft = self.teacher.draw(len(users), self.n_users, self.n_items)
-            context = self.data.context_of({}, len(users))
-            logits = self.pair_logits(users, items, context, items)
-            loss = loss + self.teacher.weight * self.cross_entropy(logits, soft.to(self.device))
-        return loss
+            drawn = self.teacher.draw(len(users), self.n_users, self.n_items)
+            n_drawn = len(drawn[0])
+            context = Encoded.cat((context, self.data.context_of({}, n_drawn)))
+            share = torch.full((n_drawn,), self.teacher.weight / n_drawn)
+            users, items, labels, weights = (
+                torch.cat((ours, more.to(ours.device)))
+                for ours, more in zip((users, items, labels, weights), (*drawn, share), strict=True)
+            )
+        return self.loss_of(users, items, context, labels, weights)
 
     @torch.no_grad()
     def probabilities(self, interaction) -> Tensor:

@@ -14,6 +14,7 @@ from recbole_hill.report.seeds import (
     spread,
 )
 
+_KEPT = ("weights_mib", "tables_mib")
 #: What all rows must share.
 _SHARED = ("dataset", "data_sha256", "protocol", "split_seed", "versions")
 #: What the others are relative to.
@@ -28,8 +29,9 @@ COLUMNS = (
     "index recall@20",
     "FLOPs a request",
     "x TTSN",
+    "FLOPs as run",
     "ms (p99)",
-    "tables, MiB",
+    "weights, tables, MiB",
     "training s",
 )
 
@@ -80,9 +82,10 @@ def _cells(name: str, rows: list[dict], towers: dict[int, dict]) -> list[str]:
         spread([one["index_recall@20"] for one in cost]),
         f"{flops:,.0f}",
         "–" if base is None else f"{flops / base:,.1f}",
+        f"{mean(one['flops_measured'] for one in cost):,.0f}",
         f"{mean(one['latency_ms'] for one in cost):.2f} "
         f"({mean(one['latency_p99_ms'] for one in cost):.2f})",
-        f"{mean(one['tables_mib'] for one in cost):.2f}",
+        ", ".join(f"{mean(one[key] for one in cost):.2f}" for key in _KEPT),
         f"{mean(sum(s['seconds'] for s in row['stages'].values()) for row in rows):,.0f}",
     ]
 

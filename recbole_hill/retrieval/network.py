@@ -1,6 +1,6 @@
 """Search by a network's scores: of every item, or down the index layer by layer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -93,12 +93,12 @@ class VectorSearch:
     """A search by vectors, asked by user ids.
 
     Args:
-        users: Vectors of all users, padding first, shape (U, D).
+        vectors_of: Gives the vectors of users (B,), shape (B, D).
         retriever: Over the items' vectors.
     """
 
-    def __init__(self, users: Tensor, retriever: Retriever):
-        self.users, self.retriever = users, retriever
+    def __init__(self, vectors_of: Callable[[Tensor], Tensor], retriever: Retriever):
+        self.vectors_of, self.retriever = vectors_of, retriever
 
     @property
     def pairs(self) -> list[int]:
@@ -110,11 +110,12 @@ class VectorSearch:
         """Users searched for."""
         return self.retriever.queries
 
+    @torch.no_grad()
     def search(
         self, users: Tensor, k: int, exclude: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
         """Returns what :meth:`Retriever.search` finds for the users' vectors."""
-        return self.retriever.search(self.users[users.cpu()], k, exclude)
+        return self.retriever.search(self.vectors_of(users.cpu()).cpu(), k, exclude)
 
 
 class LayeredSearch(NetworkSearch):

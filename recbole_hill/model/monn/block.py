@@ -215,7 +215,7 @@ class MoNNBlock(nn.Module):
             Shape (b, C, T).
         """
         if self.size.is_dot_product:
-            dots = (users.flatten(1).unsqueeze(1) * items.flatten(2)).sum(2, keepdim=True)
+            dots = items.flatten(2) @ users.flatten(1).unsqueeze(2)
             return dots / self.size.user.width**0.5 * self.scale + self.bias
         return self.arch((users, items, interactions))
 

@@ -98,9 +98,13 @@ class TTSN(MoNN):
 
         Shapes (U, D) and (I, D), padding row first.
         """
-        users = self.block.user(torch.arange(self.n_users)).flatten(1)
-        items = self.block.item(torch.arange(self.n_items)).flatten(1)
-        return users * self.block.scale[0] / users.shape[1] ** 0.5, items
+        users = self.user_vectors(torch.arange(self.n_users))
+        return users, self.block.item(torch.arange(self.n_items)).flatten(1)
+
+    def user_vectors(self, users: Tensor) -> Tensor:
+        """Returns the vectors of users (B,), shape (B, D)."""
+        vectors = self.block.user(users).flatten(1)
+        return vectors * self.block.scale[0] / vectors.shape[1] ** 0.5
 
 
 class EBR(TTSN):
@@ -118,7 +122,7 @@ class EBR(TTSN):
     @torch.no_grad()
     def index_vectors(self) -> Tensor:
         """Returns what the index is over: the items' vectors, (I, D)."""
-        return self.user_item_embeddings()[1][1:].cpu()
+        return self.item_vectors().flatten(1)[1:].cpu()
 
     @property
     def index(self) -> HierarchicalIndex:
@@ -131,10 +135,14 @@ class EBR(TTSN):
     @torch.no_grad()
     def searcher(self, full: bool = False) -> NetworkSearch:
         """Returns a beam search over the nodes."""
-        users, items = (part.cpu() for part in self.user_item_embeddings())
-        ids = torch.arange(1, len(items))
+        items, ids = self.index_vectors(), torch.arange(1, self.n_items)
         width = "full" if full else self.width
-        return VectorSearch(users, BeamRetriever(self.index, items[1:], ids, beam_width=width))
+        retriever = BeamRetriever(self.index, items, ids, beam_width=width)
+        return VectorSearch(self.user_vectors, retriever)
+
+    def kept(self) -> list[Tensor]:
+        """Returns the embeddings of items and nodes."""
+        return [self.index_vectors(), *(torch.tensor(part) for part in self.index.vectors)]
 
     def forget(self) -> None:
         """Forgets the index too."""
