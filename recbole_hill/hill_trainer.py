@@ -373,6 +373,7 @@ class HILLTrainer(RunTrainer):
             train_data,
             training.loss,
             learning_rate=self.settings.ttt_learning_rate,
+            learner="adam",
             after_epoch=keep_best,
             show_progress=self.show_progress,
         )

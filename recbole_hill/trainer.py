@@ -184,6 +184,7 @@ class RunTrainer(Trainer):
         loss: Callable,
         *,
         learning_rate: float,
+        learner: str | None = None,
         after_epoch: Callable[[int], None] = lambda epoch: None,
         show_progress: bool = False,
     ) -> None:
@@ -195,12 +196,14 @@ class RunTrainer(Trainer):
             epochs: Number of epochs.
             train_data: RecBole's train loader.
             loss: Takes a RecBole batch, returns a scalar.
-            learning_rate: Of the fresh optimiser.
+            learning_rate: Of the fresh optimiser; constant, ``lr_rule`` is the backbone's.
+            learner: RecBole's name of it; the setting ``learner`` if None.
             after_epoch: Called with the epoch's number when it is over.
             show_progress: Whether to show a bar per epoch.
         """
         self.seed_stage(stage, train_data)
-        self.optimizer = self._build_optimizer(learning_rate=learning_rate)
+        named = {} if learner is None else {"learner": learner}
+        self.optimizer = self._build_optimizer(learning_rate=learning_rate, **named)
         self._begin_stage(stage, train_data)
         for epoch in range(self.start_epoch, epochs):
             result = self._train_epoch(train_data, epoch, loss, show_progress)
@@ -268,8 +271,9 @@ class RunTrainer(Trainer):
         if self._stage == "backbone" and hasattr(self.model, "fit_once"):
             self.model.fit_once()
             return 0.0
-        if self._stage == "backbone":
-            self._set_rate(epoch_idx)
+        if self._stage != "backbone":
+            return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+        self._set_rate(epoch_idx)
         loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
         self.learning_rate_rule.after_epoch(self.optimizer)
         return loss

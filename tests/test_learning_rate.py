@@ -75,6 +75,15 @@ def test_linear_reaches_the_least_with_the_last_epoch(tiny_path, tmp_path):
     assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.004)
 
 
+@pytest.mark.parametrize("rule", ["linear", "exponential"])
+def test_a_stage_after_the_backbone_keeps_its_own_rate(tiny_path, tmp_path, rule):
+    trainer, data = trainer_of(tiny_path, tmp_path, lr_rule=rule, learner="sgd")
+    stage = {"learning_rate": 0.001, "learner": "adam"}
+    trainer.run_stage("more", 3, data.train, trainer.model.calculate_loss, **stage)
+    assert trainer.optimizer.param_groups[0]["lr"] == 0.001
+    assert isinstance(trainer.optimizer, torch.optim.Adam)
+
+
 def test_linear_resumes_bit_equal(tiny_path, tmp_path, monkeypatch):
     changes = {"epochs": 4, "lr_rule": "linear"}
     whole, data = trainer_of(tiny_path, tmp_path / "whole", **changes)

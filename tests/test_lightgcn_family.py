@@ -117,6 +117,20 @@ def test_hmlet_ranks_by_the_likelier_candidate(build):
     assert torch.equal(vectors(model), vectors(model))
 
 
+def test_hmlet_learns_by_soft_choices(build):
+    model, _ = build("HMLET", gate_dropout=0.0, temperature=0.7)
+    model.train()
+    linear, other = torch.randn(2, len(model.graph), model.user_embedding.weight.shape[1])
+    bent = torch.where(other > 0, other, other.exp() - 1)
+    torch.manual_seed(5)
+    noise = -torch.empty(len(linear), 2).exponential_().log()
+    chances = ((model.gates[0](torch.cat((linear, bent), 1)) + noise) / 0.7).exp()
+    weights = chances / chances.sum(1, keepdim=True)
+    torch.manual_seed(5)
+    found = model._choose(model.gates[0], linear, other)
+    close(found, weights[:, :1] * linear + weights[:, 1:] * bent)
+
+
 def test_hmlets_schedule(build):
     changes = {"gate_warmup_epochs": 3, "temperature": 0.7, "least_temperature": 0.5}
     model, _ = build("HMLET", temperature_decay=0.1, **changes)

@@ -102,6 +102,47 @@ def test_simplex_of_own_vectors_alone_is_mf_ccl(build):
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.parametrize("name", ["MF-CCL", "SimpleX"])
+def test_the_cosine_contrastive_loss_of_a_model(build, name):
+    """(1 - c+)_+ + w mean_n (c- - m)_+ over the rows, and half the tables' squares (Eq. 1)."""
+    changes = {"n_negatives": 7, "margin": 0.1, "negative_weight": 5, "dropout_rate": 0.0}
+    model, batch = build(name, **changes, reg_weight=0.01, init_std=0.5, train_batch_size=16)
+    torch.manual_seed(3)
+    user, positive, negative = model.draw(batch)
+    p, q = model.user_embedding.weight.detach(), model.item_embedding.weight.detach()
+    total = 0
+    for u, i, others in zip(user, positive, negative, strict=True):
+        query = p[u]
+        if name == "SimpleX":
+            history = model.aggregate(u[None], i[None])[0].detach()
+            query = model.gamma * query + (1 - model.gamma) * history
+        cosines = torch.cosine_similarity(query, q[torch.cat((i[None], others))])
+        total += max(0, 1 - cosines[0]) + 5 * (cosines[1:] - 0.1).clamp_min(0).mean()
+    squares = sum(table.square().sum() for table in model.tables())
+    expected = (total / len(user) + 0.005 * squares).item()
+    assert loss(model, batch).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["MF-CCL", "SimpleX", "YouTubeNet"])
+def test_the_batchs_users_alone_are_enough(build, name):
+    """``calculate_loss``, which makes no other vector, is ``embedding_loss`` with its gradients."""
+    changes = {} if name == "YouTubeNet" else {"dropout_rate": 0.2}
+    model, batch = build(name, n_negatives=7, init_std=0.5, train_batch_size=16, **changes)
+    found = []
+    for compute in (
+        lambda: model.calculate_loss(batch),
+        lambda: model.embedding_loss(*model.user_item_embeddings(), batch),
+    ):
+        torch.manual_seed(3)
+        model.zero_grad()
+        value = compute()
+        value.backward()
+        gradients = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+        found.append([value.detach(), *gradients])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 @pytest.mark.parametrize("share", [True, False])
 @pytest.mark.parametrize("aggregator", ["mean", "user_attention"])
 def test_simplex_aggregates_the_history_without_the_target(build, aggregator, share):
@@ -163,6 +204,20 @@ def test_sampled_scores_and_their_gradients(n, share, monkeypatch):
         torch.autograd.grad((found * weights).sum(), (users, items)), expected, strict=True
     ):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.1])
+@pytest.mark.parametrize("n", [5, MANY])
+def test_sampled_scores_of_half_precision(n, share):
+    torch.manual_seed(0)
+    users, items = torch.randn(10, 4, requires_grad=True), torch.randn(7, 4, requires_grad=True)
+    drawn, weights = torch.randint(7, (10, n)), torch.randn(10, n)
+    weights[torch.rand(10, n) >= share] = 0
+    expected = torch.autograd.grad((scores_of(users, items[drawn]) * weights).sum(), (users, items))
+    with torch.autocast("cpu", torch.bfloat16):
+        total = (SampledScores.apply(users, items, drawn) * weights).sum()
+    for ours, theirs in zip(torch.autograd.grad(total, (users, items)), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0.05, atol=0.05)
 
 
 def test_l2_of_many_draws_counts_each_occurrence(build):

@@ -352,6 +352,8 @@ def test_pretrained_tables_start_the_run_and_are_not_needed_after(tiny_path, tmp
     tables = Served.load(first.folder).model
     for name, size, scale, pair in (
         ("NeuMF", "mf_embedding_size", 1.0, ("user_mf_embedding", "item_mf_embedding")),
+        ("GC-MC", "embedding_size", 1.0, ("user_embedding", "item_embedding")),
+        ("PinSage", "embedding_size", 1.0, ("user_embedding", "item_embedding")),
         ("CMN", "embedding_size", 0.5, ("user_memory", "item_memory")),
     ):
         changes = {size: 16, "learning_rate": 0.0, "pretrained_from": str(first.folder)}

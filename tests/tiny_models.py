@@ -149,6 +149,11 @@ MODELS = {
     "NIA-GCN": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
     # -- end of generic graph networks
     # -- the LightGCN family
+    "LightGCN": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
+    "NESCL": (
+        0.7,
+        {"learning_rate": 0.02, "epochs": 20, "train_batch_size": 128, "ssl_warmup_epochs": 0},
+    ),
     "LightGCN-SSM": (
         0.7,
         {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128, "tau": 0.2},
@@ -201,6 +206,8 @@ MODELS = {
     "EASE": (0.6, {"reg_weight": 10.0}),
     "SpectralMF": (0.6, {"embedding_size": 4}),
     "SpectralSSM": (0.6, {"spectral_rank": 4, "train_batch_size": 128, "epochs": 10}),
+    "LINE": (0.6, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
+    "ItemKNN": (0.6, {}),
     "Pop": (0.1, {}),  # the same list for both kinds of users
     # -- end of closed forms and filters
 }

@@ -163,6 +163,7 @@ class SampledScores(torch.autograd.Function):
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         """Returns the gradients of the users and of the items."""
         users, items, drawn = ctx.saved_tensors
+        gradient = gradient.to(items.dtype)  # under autocast the scores may be of half precision
         row, column = gradient.nonzero(as_tuple=True)
         if len(row) < gradient.numel() * SPARSE:  # a hinge: most items are not in the loss
             ids, weight = drawn[row, column], gradient[row, column].unsqueeze(1)

@@ -24,8 +24,8 @@ class PretrainedStart:
         self.run_config = config
 
     def pretrained_pairs(self) -> list[tuple[nn.Embedding, nn.Embedding]]:
-        """Returns the pairs of a user and an item table to fill."""
-        raise NotImplementedError
+        """Returns the pairs of a user and an item table to fill; the one pair by default."""
+        return [(self.user_embedding, self.item_embedding)]
 
     @torch.no_grad()
     def begin_epoch(self, epoch: int) -> None:

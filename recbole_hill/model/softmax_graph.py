@@ -1,9 +1,10 @@
 """The trainer that MGDCF's authors gave to every graph network they compared."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_hill.model.factorization import scores_of
+from recbole_hill.model.factorization import SampledScores
 from recbole_hill.model.graph_model import GraphModel
 from recbole_hill.model.losses import sampled_softmax
 
@@ -45,9 +46,8 @@ class SoftmaxGraphModel(GraphModel):
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
         """The summed softmax loss, and L2 of every node but the padding."""
         user, positive, negative = self.draw(interaction)
-        query = users[user]
-        loss = sampled_softmax(
-            (query * items[positive]).sum(1), scores_of(query, items[negative])
-        ) * len(user)
+        drawn = torch.cat((positive.unsqueeze(1), negative), 1)
+        scores = SampledScores.apply(users[user], items, drawn)
+        loss = sampled_softmax(scores[:, 0], scores[:, 1:]) * len(user)
         norms = users[1:].square().sum() + items[1:].square().sum()
         return loss + self.reg_weight / 2 * norms

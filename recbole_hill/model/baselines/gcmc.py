@@ -10,16 +10,19 @@ from torch import Tensor, nn
 
 from recbole_hill.model.graph_model import GraphModel
 from recbole_hill.model.losses import squared_l2
+from recbole_hill.model.pretrained import PretrainedStart
 
 
-class GCMC(GraphModel):
+class GCMC(PretrainedStart, GraphModel):
     """Vectors dropout(V LeakyReLU(W P E + w) + v), P = D^-1 A the mean over neighbours.
 
     RecBole's ``GCMC`` (``recbole.GCMC`` here) is another model: one-hot features, two classes,
-    cross-entropy. Here the L2 term is on the batch's output vectors, as in NGCF's code; its node
-    dropout is not built (its rate was tuned and is unpublished), nor its start from MF.
+    cross-entropy. Here the L2 term is on the batch's output vectors, as in NGCF's code, whose rows
+    start from MF (``pretrained_from``); its node dropout is not built (its rate was tuned and is
+    unpublished).
 
-    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``dropout_rate``.
+    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``dropout_rate``,
+    ``pretrained_from``.
     """
 
     def __init__(self, config, dataset):

@@ -11,17 +11,20 @@ from torch import Tensor, nn
 
 from recbole_hill.model.graph_model import GraphModel
 from recbole_hill.model.losses import unit
+from recbole_hill.model.pretrained import PretrainedStart
 
 
-class PinSage(GraphModel):
+class PinSage(PretrainedStart, GraphModel):
     """Layers h <- |ReLU(W [h; mean_v ReLU(Q h_v + q)] + w)|, and of the last G_2 ReLU(G_1 h + g).
 
     |.| scales to length 1 (Algorithm 1); the two dense maps after the last layer (Algorithm 2) free
     the scores from [0, 1], in which BPR hardly orders anything. All neighbours take part with equal
-    weight: the row's code is unpublished, and nothing says that random-walk importance was used;
-    nor is it started from MF here. PyTorch Geometric's ``SAGEConv`` lacks the inner ReLU.
+    weight: the row's code is unpublished, and nothing says that random-walk importance was used.
+    NGCF's rows start from MF (``pretrained_from``). PyTorch Geometric's ``SAGEConv`` lacks the
+    inner ReLU.
 
-    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``n_layers``.
+    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``n_layers``,
+    ``pretrained_from``.
     """
 
     def __init__(self, config, dataset):

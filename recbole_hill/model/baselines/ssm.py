@@ -7,7 +7,7 @@ Reference:
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from recbole_hill.data.graph import propagate
 from recbole_hill.model.factorization import MatrixFactorization, SampledScores
@@ -55,10 +55,6 @@ class SoftmaxLoss(PretrainedStart):
             counts = train_matrix(dataset).sum(0).A1  # at least 1 where an item can be in a batch
             popularity = torch.from_numpy(counts / counts.mean()).float()
         self.register_buffer("popularity", popularity, persistent=False)
-
-    def pretrained_pairs(self) -> list[tuple[nn.Embedding, nn.Embedding]]:
-        """The two tables."""
-        return [(self.user_embedding, self.item_embedding)]
 
     def from_pretrained(self, values: Tensor, drawn: Tensor) -> Tensor:
         """Takes the other run's directions at the drawn lengths, which suit the learning rate."""
