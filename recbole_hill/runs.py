@@ -23,6 +23,8 @@ METRICS = "metrics.json"
 STAGES = "stages.json"
 #: Within a ``refit`` run's folder that of the run which chose for it, and its stage there.
 HOLDOUT = "holdout"
+#: How a stream is cut; a folder that has it is a stream's.
+STREAM = "stream.json"
 
 
 def new_folder(root: str | Path, model: str, dataset: str) -> Path:

@@ -47,7 +47,7 @@ class Served:
 
     @classmethod
     def load(cls, folder: str | Path) -> "Served":
-        """Loads a run's folder.
+        """Loads a run's folder; of a stream's, what it serves after its last finished slice.
 
         Raises:
             FileNotFoundError: If it is not a run's folder or the run has not finished.
@@ -56,6 +56,10 @@ class Served:
         from recbole_hill.quick_start import build_model
 
         folder = Path(folder)
+        if (folder / runs.STREAM).is_file():
+            from recbole_hill.streaming import load_snapshot
+
+            return load_snapshot(folder)
         settings = runs.read_config(folder)
         config = HillConfig(None, None, None, {**settings, "run_dir": str(folder)})
         stage = "adapted" if config["model"] == "HILL" else "backbone"

@@ -12,18 +12,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from recbole.data.interaction import cat_interactions
 from recbole.data.utils import get_dataloader
 from torch import Tensor
 from tqdm import tqdm
 
 from recbole_hill import registry, runs
+from recbole_hill.checkpoint import load_weights, set_model_weights
 from recbole_hill.config import HillConfig, plain_settings
 from recbole_hill.data.features import require_features
 from recbole_hill.data.splits import (
+    Data,
+    SealedTest,
     create_dataset,
     interactions_sha256,
+    known_data,
     note_data,
     require_files,
+    require_same_data,
 )
 from recbole_hill.data.tasks import tasks_of
 from recbole_hill.files import atomic_path
@@ -31,10 +37,11 @@ from recbole_hill.index.codes import drift, matched
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.model.labelled import LabelledModel
 from recbole_hill.quick_start import build_model
+from recbole_hill.serving import Served
 from recbole_hill.trainer import trainer_for
 
 SLICES = "slices.jsonl"
-_INDEX, _CUT = "index.npz", "stream.json"
+_INDEX = "index.npz"
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,10 @@ def run_stream(
     """Trains on a dataset's impressions in the order of time, slice by slice.
 
     A killed stream continues if it is called again with its ``run_dir``: finished slices are not
-    trained on again. The optimiser starts anew with every slice.
+    trained on again. The optimiser starts anew with every slice. Lists, clusters and
+    representatives are of the items shown so far (and not deleted). Features of users and items
+    are their files', whatever the time; base rates, scales of numbers and what counts as a leak
+    are the first slice's.
 
     Args:
         model: MoNN, TTSN, EBR or HSNN.
@@ -123,11 +133,12 @@ def run_stream(
             metrics = trainer.stages[stage]["metrics"]
         else:
             metrics = dict(trainer.evaluate(loader, load_best_model=False)) if number else {}
+            alive = [i for i, n in last_shown.items() if keep is None or number - n < keep]
+            trained.serve(torch.tensor(alive))
             _train(trainer, stage, loader)
             trainer.finish_stage(stage, save_as=file, metrics=metrics)
         _remember(trained, parts[: number + 1])
-        alive = sorted(i for i, n in last_shown.items() if keep is None or number - n < keep)
-        served = _publish(folder, number, trained, alive)
+        served = _publish(folder, number, trained)
         record = _record(number, len(rows), metrics, served, before, trainer.stages[stage])
         records.append(record)
         before = served
@@ -138,6 +149,35 @@ def run_stream(
     return records
 
 
+def load_snapshot(folder: str | Path, number: int | None = None) -> Served:
+    """Loads what a stream serves after a slice, whose rows and those before count as seen.
+
+    Args:
+        folder: The stream's.
+        number: The slice, from 0; the last that is finished if None.
+
+    Raises:
+        FileNotFoundError: If it is no stream's folder, or the slice is not finished.
+        ValueError: If the data or the weights are not the stream's own.
+    """
+    folder = Path(folder)
+    config = HillConfig(None, None, None, {**runs.read_config(folder), "run_dir": str(folder)})
+    n_slices = json.loads((folder / runs.STREAM).read_text())["slices"]
+    finished = [n for n in range(n_slices) if (folder / f"slice_{n}.safetensors").is_file()]
+    number = max(finished, default=0) if number is None else number
+    if number not in finished:
+        raise FileNotFoundError(f"the stream in {folder} has not finished slice {number}")
+    parts = _slices(config, n_slices)
+    require_same_data(folder, interactions_sha256(*map(_Loaded, parts)))
+    model = build_model(config, _Loaded(parts[0]))
+    set_model_weights(model, load_weights(folder / f"slice_{number}.safetensors"))
+    _remember(model, parts[: number + 1])
+    rows = cat_interactions([part.inter_feat for part in parts[: number + 1]])
+    seen = _Loaded(parts[0].copy(rows))
+    data = Data(seen._dataset, seen, seen, SealedTest(), known_data(folder))
+    return Served(config, data, model)
+
+
 def _folder(config, cut: dict) -> Path:
     """Returns the stream's folder; one that holds the same stream, cut alike, is continued.
 
@@ -146,7 +186,7 @@ def _folder(config, cut: dict) -> Path:
     folder = runs.folder_of(config)
     settings = plain_settings(config)
     if (folder / runs.CONFIG).exists():
-        theirs = {**runs.read_config(folder), **json.loads((folder / _CUT).read_text())}
+        theirs = {**runs.read_config(folder), **json.loads((folder / runs.STREAM).read_text())}
         ours = {**settings, **cut}
         changed = sorted(key for key in ours if ours[key] != theirs.get(key))
         if changed:
@@ -155,7 +195,7 @@ def _folder(config, cut: dict) -> Path:
                 f"{ours[changed[0]]!r} here and {theirs.get(changed[0])!r} there"
             )
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(folder / _CUT) as temporary:
+    with atomic_path(folder / runs.STREAM) as temporary:
         temporary.write_text(json.dumps(cut))
     runs.write_config(folder, settings)
     return folder
@@ -220,17 +260,14 @@ def _remember(model: LabelledModel, parts: list) -> None:
     model.eval()
 
 
-def _publish(folder: Path, number: int, model, alive: list[int]) -> tuple[Tensor, object]:
-    """Writes the index over the items that are alive; returns them and it."""
+def _publish(folder: Path, number: int, model: LabelledModel) -> tuple[Tensor, object]:
+    """Writes the index over the items that are alive; returns their ids and it."""
     index = getattr(model, "index", None)
     if index is not None:
-        gone = np.delete(index.items, np.array(alive) - 1)
-        if len(gone):
-            index = index.remove(gone, model.index_vectors().cpu().numpy())
         snapshot = folder / "snapshots" / str(number)
         snapshot.mkdir(parents=True, exist_ok=True)
         index.save(snapshot / _INDEX)
-    return torch.tensor(alive), index
+    return model.alive_rows + 1, index
 
 
 def _record(number, n_rows, metrics, served, before, facts) -> Slice:

@@ -1,15 +1,19 @@
 """Online training: judged before learnt, resumable, with items that come and go."""
 
 import json
+import shutil
 
 import impressions
 import numpy as np
 import pytest
+import torch
 
 from recbole_hill import streaming
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.labelled_trainer import LabelledTrainer
-from recbole_hill.streaming import run_stream
+from recbole_hill.retrieval.network import ExhaustiveSearch
+from recbole_hill.serving import Served
+from recbole_hill.streaming import load_snapshot, run_stream
 
 SMALL = {"hsnn_layers": [{"size": "S", "nodes": 6}, {"size": "XS"}], "index_warmup_epochs": 0}
 
@@ -50,6 +54,71 @@ def test_items_come_and_go_and_a_snapshot_is_kept_of_each_slice(path, tmp_path):
     assert records[0].metrics == {} and 0 < records[-1].metrics["ne"] < 1.2
     written = [json.loads(line) for line in (tmp_path / "s" / "slices.jsonl").open()]
     assert [row["metrics"] for row in written] == [record.metrics for record in records]
+
+
+@pytest.fixture(scope="module")
+def young(tmp_path_factory):
+    """A log whose second half of items is born halfway."""
+    root = impressions.write(tmp_path_factory.mktemp("young"))
+    head, *rows = (root / "log" / "log.inter").read_text().splitlines()
+    rows = [row.split("\t") for row in rows]
+    half = impressions.N_ITEMS // 2
+    late = [[*row[:4], str(500 + float(row[4]) / 2)] for row in rows if int(row[1][1:]) >= half]
+    soon = [row for row in rows if int(row[1][1:]) < half]
+    text = "\n".join([head, *("\t".join(row) for row in soon + late)]) + "\n"
+    (root / "log" / "log.inter").write_text(text)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("model", "changes"),
+    [
+        ("HSNN", {}),
+        ("HSNN", {"index_learning": "em"}),
+        ("HSNN", {"index_learning": "separate"}),
+        ("EBR", {"nodes_per_depth": [6]}),
+        ("MoNN", {}),
+    ],
+)
+def test_what_is_not_alive_is_neither_listed_nor_stands_for_a_node(young, tmp_path, model, changes):
+    made = settings(young, tmp_path, model, **changes)
+    run_stream(model, "log", slices=6, keep=2, overrides=made)
+    rows = times_and_items(young)
+    size = len(rows) / 6
+    for number in (0, 3, 5):
+        served = load_snapshot(tmp_path, number)
+        begin, end = (round(size * n) for n in (max(0, number - 1), number + 1))
+        alive = {row[1] for row in rows[begin:end]}
+        listed = {i for one in served.recommend(["u1", "u2", "u3"], 8) for i, _ in one}
+        assert listed and listed <= alive
+        seen = {row[1] for row in rows[:end] if row[0] == "u1"}
+        assert not seen & {i for i, _ in served.recommend(["u1"], 8)[0]}
+        if served.index is not None:
+            assert set(served.index.items.tolist()) == alive
+        if model == "HSNN":
+            tables = served.model.tables()
+            stand_ins = served.item_tokens[tables.representatives[0].numpy() - 1]
+            assert set(stand_ins) <= alive
+            full = served.model.searcher(full=True).search(torch.tensor([3, 4]), 5)
+            every = ExhaustiveSearch(served.model).search(torch.tensor([3, 4]), 5)
+            assert torch.equal(full[1], every[1])
+    last = Served.load(tmp_path)  # the last snapshot
+    assert last.recommend(["u1"], 5) == served.recommend(["u1"], 5)
+    with pytest.raises(FileNotFoundError, match="has not finished slice 6"):
+        load_snapshot(tmp_path, 6)
+
+
+def test_contexts_that_come_later_have_a_vector(path, tmp_path):
+    """A stream's vocabulary is the catalogue's; here the first slice knows one place alone."""
+    root = tmp_path / "places"
+    shutil.copytree(path / "log", root / "log")
+    head, *rows = (root / "log" / "log.inter").read_text().splitlines()
+    rows = [row.split("\t") for row in rows]
+    rows = [[*r[:3], "p0" if float(r[4]) < 600 else r[3], r[4]] for r in rows]
+    (root / "log" / "log.inter").write_text("\n".join([head, *map("\t".join, rows)]) + "\n")
+    run_stream("MoNN", "log", slices=2, overrides=settings(root, tmp_path / "s", "MoNN"))
+    context = load_snapshot(tmp_path / "s").model.data.context
+    assert context.vocabulary == 1 + len({row[3] for row in rows})
 
 
 def test_ebr_and_k_means_nodes_follow_the_stream(path, tmp_path):

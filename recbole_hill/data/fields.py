@@ -17,7 +17,8 @@ class Encoded:
     Attributes:
         tokens: One id per token field, 0 for a missing value or one that train never saw, (N, Ft).
         bags: Per token-sequence field its ids, filled up with 0, each (N, M).
-        floats: Normalised numbers, 0 where missing, (N, Ff).
+        floats: Normalised numbers, 0 where rows lack the column, (N, Ff). A value that is missing
+            in a file is what RecBole puts there, the column's mean.
     """
 
     tokens: Tensor
@@ -60,6 +61,7 @@ class FieldEncoder:
         names: Columns to encode.
         dataset: RecBole dataset, for types and numbers of values.
         of_train: Rows (of ``rows``) that train knows.
+        whole: Whether every value that the dataset knows gets a vector, whichever rows have it.
 
     Attributes:
         token_fields, bag_fields, float_fields: The columns by kind; a number that is the same in
@@ -70,7 +72,7 @@ class FieldEncoder:
         ValueError: If a column is of another kind, or a number is not finite.
     """
 
-    def __init__(self, rows, names: list[str], dataset, of_train: Tensor):
+    def __init__(self, rows, names: list[str], dataset, of_train: Tensor, *, whole: bool = False):
         by_kind: dict[FeatureType, list[str]] = {kind: [] for kind in FeatureType}
         for name in names:
             by_kind[dataset.field2type[name]].append(name)
@@ -84,7 +86,7 @@ class FieldEncoder:
         self._ids: dict[str, Tensor] = {}
         self.vocabulary = 1
         for name in (*self.token_fields, *self.bag_fields):
-            known = torch.zeros(dataset.num(name), dtype=torch.bool)
+            known = torch.full((dataset.num(name),), whole)
             known[rows[name][of_train].flatten()] = True
             known[0] = False  # RecBole's padding
             ids = torch.zeros(len(known), dtype=torch.int64)

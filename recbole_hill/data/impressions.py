@@ -80,7 +80,8 @@ class Impressions:
         self.item_features = self.items.encode(sides[1], dataset.item_num)
         everything = torch.arange(len(rows))
         context = names[(FeatureSource.INTERACTION,)]
-        self.context = FieldEncoder(rows, context, dataset, everything)
+        whole = vocabulary == "catalogue"
+        self.context = FieldEncoder(rows, context, dataset, everything, whole=whole)
 
         names = (*self.items.token_fields, *self.items.bag_fields)
         self._lists = dict(zip(names, self.item_features.value_lists(), strict=True))

@@ -135,3 +135,27 @@ def tree_of_codes(
         above = prefix
     parents = [prefix, *parents[::-1]]
     return HierarchicalIndex.build(items, parents, item_vectors, "top_down", vectors[::-1])
+
+
+def tree_of_nodes(
+    items: Sequence[str],
+    codes: Sequence[np.ndarray],
+    nodes: Sequence[np.ndarray],
+    item_vectors: np.ndarray,
+) -> HierarchicalIndex:
+    """Makes a ``bottom_up`` index of every item's nodes; nodes without items are left out.
+
+    Args:
+        items: External item ids, (I,).
+        codes: Nodes of all items at depths 1..L, each (I,).
+        nodes: Vectors of the nodes at the same depths, each (K_d, D).
+        item_vectors: Shape (I, D), for the representatives.
+    """
+    parents, vectors, below = [], [], np.arange(len(item_vectors))
+    for code, book in zip(codes, nodes, strict=True):
+        used, renumbered = np.unique(code, return_inverse=True)
+        first = np.unique(below, return_index=True)[1]
+        parents.append(renumbered[first])
+        vectors.append(book[used])
+        below = renumbered
+    return HierarchicalIndex.build(items, parents, item_vectors, "bottom_up", vectors)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from recbole_hill.finite import require_finite
 from recbole_hill.index.attention import NodeAttention, nearest_nodes
-from recbole_hill.index.codes import Load, tree_of_codes
+from recbole_hill.index.codes import Load, tree_of_codes, tree_of_nodes
 from recbole_hill.index.em import check_sizes, cluster
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.index.schedules import Balance, Schedule
@@ -284,14 +284,7 @@ class LearnedIndex(nn.Module):
         books = [nodes.detach().cpu().numpy() for nodes in self.nodes]
         if self.direction == "top_down":
             return tree_of_codes(items, codes[::-1], books[::-1], points)
-        parents, nodes, below = [], [], np.arange(len(points))
-        for code, book in zip(codes, books, strict=True):
-            used, renumbered = np.unique(code, return_inverse=True)
-            _, of_below = np.unique(below, return_index=True)
-            parents.append(renumbered[of_below])
-            nodes.append(book[used])
-            below = renumbered
-        return HierarchicalIndex.build(items, parents, points, "bottom_up", nodes)
+        return tree_of_nodes(items, codes, books, points)
 
     # -- layers ---------------------------------------------------------------------------------
 

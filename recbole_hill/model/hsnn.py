@@ -7,15 +7,15 @@ References:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from recbole_hill.data.fields import Encoded
 from recbole_hill.data.ids import Ids
+from recbole_hill.index.attention import nearest_nodes
+from recbole_hill.index.codes import tree_of_nodes
 from recbole_hill.index.em import learn_index
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.index.lti import LearnedIndex
@@ -34,7 +34,7 @@ class Tables:
     """What serving keeps of a model at rest.
 
     Attributes:
-        index: The tree over the items; its row r is RecBole's item r + 1.
+        index: The tree over the items that are alive, ascending.
         representatives: Item id that stands for each node, coarsest layer first, each (K,).
         node_of_item: Each item's node, coarsest layer first, each (I,), without padding.
         vectors: Node embeddings per layer, coarsest first, then the items', padding left out.
@@ -232,7 +232,7 @@ class HSNN(LabelledModel):
                 round(config["index_warmup_epochs"] * steps_per_epoch),
             )
             if not bool(self.learner.started):
-                self.learner.start(vectors, seed=config["seed"])
+                self.learner.start(vectors[self.alive_rows], seed=config["seed"])
         elif self.index_learning == "em" or not bool(self.indexed):  # a stream begins it anew
             self._cluster(vectors)
         self.indexed.fill_(True)
@@ -244,16 +244,33 @@ class HSNN(LabelledModel):
             return
         vectors = self.index_vectors()
         if self.index_learning == "joint":
-            self.learner.revive(vectors)
+            self.learner.revive(vectors[self.alive_rows])
         elif self.index_learning == "em" and epoch and epoch % self.settings["em_epochs"] == 0:
             self._cluster(vectors)
         index = self._published(vectors)
-        rows = [
-            torch.tensor(index.representatives[depth - 1][index.assignments(depth)]) + 1
-            for depth in range(1, index.depth + 1)
-        ]
+        found = zip(self._representatives(index), self._nodes_of(index, vectors), strict=True)
+        rows = torch.stack([stand_ins[node] for stand_ins, node in found])
         padding = torch.zeros(len(rows), 1, dtype=torch.int64)
-        self._standing_for = torch.cat((padding, torch.stack(rows)), 1)  # (L, I + 1)
+        self._standing_for = torch.cat((padding, rows), 1)  # (L, I + 1)
+
+    def serve(self, items: Tensor) -> None:
+        """Makes lists of these items alone; k-means' new ones go to their nearest node."""
+        before = self.alive.clone()
+        super().serve(items)
+        if self.index_learning != "joint" and bool(self.indexed):
+            self._place(self.index_vectors(), self.alive & ~before)
+
+    @torch.no_grad()
+    def _place(self, vectors: Tensor, new: Tensor) -> None:
+        """Puts items, by a mask over their ids, under the nearest nodes of the last clustering."""
+        rows = new[1:].nonzero().squeeze(1)
+        below = nearest_nodes(vectors[rows], self.learner.nodes[0].data)
+        self.codes[0, rows] = below
+        others = self.alive_rows[~torch.isin(self.alive_rows, rows.cpu())].to(rows.device)
+        for depth in range(1, self.n_node_layers):
+            above = torch.zeros(self.learner.sizes[depth - 1], dtype=torch.int64)
+            above[self.codes[depth - 1, others]] = self.codes[depth, others]
+            self.codes[depth, rows] = above[self.codes[depth - 1, rows]]
 
     @torch.no_grad()
     def index_vectors(self) -> Tensor:
@@ -269,26 +286,46 @@ class HSNN(LabelledModel):
         return torch.cat(parts)
 
     def _cluster(self, vectors: Tensor) -> None:
+        rows = self.alive_rows
         index = learn_index(
-            vectors.cpu().numpy(), self.tokens, self.learner.sizes, seed=self.settings["seed"]
+            vectors[rows].cpu().numpy(),
+            self.tokens[rows.numpy()],
+            self.learner.sizes,
+            seed=self.settings["seed"],
         )
-        for depth in range(1, index.depth + 1):
-            self.codes[depth - 1] = torch.from_numpy(index.assignments(depth))
-            self.learner.nodes[depth - 1].data.copy_(torch.from_numpy(index.vectors[depth - 1]))
+        for depth, of_items in enumerate(self._nodes_of(index, vectors)):
+            self.codes[depth] = of_items
+            self.learner.nodes[depth].data.copy_(torch.from_numpy(index.vectors[depth]))
+
+    def _representatives(self, index: HierarchicalIndex) -> list[Tensor]:
+        """Returns the id of the item that stands for each node, depths 1..L, each (K,)."""
+        return [self.alive_rows[torch.tensor(part)] + 1 for part in index.representatives]
+
+    def _nodes_of(self, index: HierarchicalIndex, vectors: Tensor) -> list[Tensor]:
+        """Returns every item's node of an index of those alive, depths 1..L, each (I,).
+
+        One that is not alive, so that no list holds it but a row may ask for it, has the node that
+        is nearest.
+        """
+        node, gone = torch.zeros(len(vectors), dtype=torch.int64), ~self.alive[1:].cpu()
+        node[~gone] = torch.tensor(index.assignments(1))
+        if gone.any():
+            nodes = torch.tensor(index.vectors[0], device=vectors.device)
+            node[gone] = nearest_nodes(vectors[gone.to(vectors.device)], nodes).cpu()
+        found = [node]
+        for parents in index.parents[1:]:
+            found.append(torch.tensor(parents)[found[-1]])
+        return found
 
     def _published(self, vectors: Tensor) -> HierarchicalIndex:
-        """Returns the index over items of these vectors, (I, D)."""
+        """Returns the index over the items that are alive, given the vectors of all, (I, D)."""
+        rows = self.alive_rows
+        tokens, vectors = self.tokens[rows.numpy()], vectors[rows]
         if self.index_learning == "joint":
-            return self.learner.publish(self.tokens, vectors)
-        codes = self.codes.cpu().numpy()
-        parents = [codes[0]]
-        for below, above in pairwise(codes):
-            first = np.unique(below, return_index=True)[1]
-            parents.append(above[first])
+            return self.learner.publish(tokens, vectors)
+        codes = self.codes.cpu().numpy()[:, rows.numpy()]
         books = [book.detach().cpu().numpy() for book in self.learner.nodes]
-        return HierarchicalIndex.build(
-            self.tokens, parents, vectors.cpu().numpy(), "bottom_up", books
-        )
+        return tree_of_nodes(tokens, codes, books, vectors.cpu().numpy())
 
     # -- serving --------------------------------------------------------------------------------
 
@@ -299,7 +336,7 @@ class HSNN(LabelledModel):
             vectors = self.index_vectors()
             index = self._published(vectors)
             depths = range(index.depth, 0, -1)
-            stand_ins = [torch.tensor(index.representatives[d - 1]) + 1 for d in depths]
+            stand_ins = self._representatives(index)[::-1]
             found = []
             for layer, (depth, stand_in) in enumerate(zip(depths, stand_ins, strict=True)):
                 nodes = torch.from_numpy(index.vectors[depth - 1].copy()).to(vectors.device)
@@ -307,7 +344,7 @@ class HSNN(LabelledModel):
                 added = self.adapters[layer](nodes).view(len(nodes), *_shape(block.size))
                 found.append(block.item(stand_in) + added)
             found.append(vectors.view(len(vectors), *_shape(self.blocks[-1].size)))
-            of_item = [torch.tensor(index.assignments(depth)) for depth in depths]
+            of_item = self._nodes_of(index, vectors)[::-1]
             self._tables = Tables(index, stand_ins, of_item, found)
         return self._tables
 

@@ -53,6 +53,8 @@ class LabelledModel(AbstractRecommender):
         self.data = Impressions(
             dataset, self.tasks, config["interest_fields"], config["vocabulary"]
         )
+        #: Items that lists are made of, by id: all, but in a stream.
+        self.register_buffer("alive", torch.arange(self.n_items) > 0)
         weights = torch.tensor([task.weight for task in self.tasks])
         self.register_buffer("task_weights", weights, persistent=False)
         self._teacher_from = config, dataset
@@ -117,6 +119,17 @@ class LabelledModel(AbstractRecommender):
     def searcher(self, full: bool = False) -> NetworkSearch:
         """Returns the search that serves the model; one that is exact if ``full``."""
         return ExhaustiveSearch(self)
+
+    def serve(self, items: Tensor) -> None:
+        """Makes lists of these items alone, by id; in a stream others are gone or not yet born."""
+        self.alive.fill_(False)
+        self.alive[items] = True
+        self.forget()
+
+    @property
+    def alive_rows(self) -> Tensor:
+        """The items that lists are made of, as rows of arrays without padding, ascending."""
+        return self.alive[1:].nonzero().squeeze(1).cpu()
 
     def forget(self) -> None:
         """Forgets what serving keeps: the weights are about to change, or have."""

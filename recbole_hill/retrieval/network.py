@@ -84,7 +84,7 @@ class ExhaustiveSearch(NetworkSearch):
 
     def _search(self, users: Tensor) -> tuple[Tensor, Tensor]:
         scores = self.model.all_logits(users)
-        scores[:, 0] = -torch.inf  # padding
+        scores[:, ~self.model.alive] = -torch.inf  # padding, and what a stream has not or no more
         self.pairs[0] += len(users) * (self.model.n_items - 1)
         return scores, torch.arange(self.model.n_items).expand(len(users), -1)
 
@@ -138,6 +138,8 @@ class LayeredSearch(NetworkSearch):
         self.widths = beam_widths(beam_width, counts)
         lists = [index.children(depth) for depth in range(index.depth, 0, -1)]
         self._lists = [tuple(torch.from_numpy(part.copy()) for part in pair) for pair in lists]
+        starts, members = self._lists[-1]
+        self._lists[-1] = starts, model.alive_rows[members]
         most = max(
             int(torch.diff(starts).sort().values[-width:].sum())
             for (starts, _), width in zip(self._lists, self.widths, strict=True)

@@ -126,18 +126,19 @@ class EBR(TTSN):
 
     @property
     def index(self) -> HierarchicalIndex:
-        """The nodes over the items, which are clustered once after training."""
+        """The nodes over the items that are alive, which are clustered once after training."""
         if self._index is None or self.training:
-            vectors = self.index_vectors().numpy()
-            self._index = learn_index(vectors, self.tokens, self.nodes, seed=self.seed)
+            rows = self.alive_rows
+            vectors, tokens = self.index_vectors()[rows].numpy(), self.tokens[rows.numpy()]
+            self._index = learn_index(vectors, tokens, self.nodes, seed=self.seed)
         return self._index
 
     @torch.no_grad()
     def searcher(self, full: bool = False) -> NetworkSearch:
         """Returns a beam search over the nodes."""
-        items, ids = self.index_vectors(), torch.arange(1, self.n_items)
-        width = "full" if full else self.width
-        retriever = BeamRetriever(self.index, items, ids, beam_width=width)
+        rows, width = self.alive_rows, "full" if full else self.width
+        items = self.index_vectors()[rows]
+        retriever = BeamRetriever(self.index, items, rows + 1, beam_width=width)
         return VectorSearch(self.user_vectors, retriever)
 
     def kept(self) -> list[Tensor]:
