@@ -19,6 +19,7 @@ from recbole.utils import argument_list
 from recbole_hill import registry
 from recbole_hill.compatibility import numpy_aliases
 from recbole_hill.evaluation.metrics import register_metrics
+from recbole_hill.one_of import one_of
 from recbole_hill.properties_path import properties
 
 PROTOCOLS = ("holdout", "refit", "published")
@@ -91,10 +92,7 @@ class HillConfig(Config):
         self._wanted_model = model
         register_metrics()
         super().__init__(None, dataset, config_file_list, config_dict)
-        if self["protocol"] not in PROTOCOLS:
-            raise ValueError(
-                f"protocol must be one of {', '.join(PROTOCOLS)}, got {self['protocol']!r}"
-            )
+        one_of("protocol", self["protocol"], PROTOCOLS)
 
         metric, at, k = self["valid_metric"].partition("@")
         measured = {name.lower() for name in self["metrics"]}

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from recbole_hill import runs
 from recbole_hill.files import atomic_path, sha256_of
 from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.one_of import one_of
 from recbole_hill.optional import require, require_faiss
 from recbole_hill.serving import Served
 
@@ -62,8 +63,7 @@ def export(
         FileNotFoundError: If ``folder`` is not a finished run's.
         ImportError: If the format needs a library that is not installed.
     """
-    if file_format not in FORMATS:
-        raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {file_format!r}")
+    one_of("format", file_format, FORMATS)
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     if file_format == "parquet":

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from torch.optim import Optimizer
 
+from recbole_hill.one_of import one_of
+
 RULES = ("constant", "exponential", "linear", "plateau")
 
 
@@ -32,11 +34,9 @@ class LearningRateRule:
         Raises:
             ValueError: Naming the key, the value and what is accepted.
         """
-        rule = config["lr_rule"] or "constant"
+        rule = one_of("lr_rule", config["lr_rule"] or "constant", RULES)
         factor = 0.1 if config["lr_factor"] is None else config["lr_factor"]
         least = config["lr_least"] or 0.0
-        if rule not in RULES:
-            raise ValueError(f"lr_rule must be one of {', '.join(RULES)}, got {rule!r}")
         if not isinstance(factor, (int, float)) or not 0 < factor <= 1:
             raise ValueError(f"lr_factor must be in (0, 1], got {factor!r}")
         if not isinstance(least, (int, float)) or least < 0:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+from recbole_hill.one_of import one_of
 from recbole_hill.retrieval.choose import RETRIEVALS
 from recbole_hill.retrieval.faiss_ivf import PROBES
 
@@ -114,8 +115,7 @@ class HillSettings:
             if value is None:
                 raise ValueError(f"{key} must be set for HILL, got nothing")
         for key, accepted in _CHOICES.items():
-            if values[key] not in accepted:
-                raise ValueError(f"{key} must be one of {', '.join(accepted)}, got {values[key]!r}")
+            one_of(key, values[key], accepted)
         whole = {field.name for field in fields(cls) if field.type is int}
         for key, least in _AT_LEAST.items():
             kind = "whole number" if key in whole else "number"

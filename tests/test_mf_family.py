@@ -471,5 +471,5 @@ def test_product_ranks_by_unscaled_vectors(build):
     assert users[1:].norm(dim=1).std() > 0.01
     model, _ = build("LightGCN-BSL", rank_by="cosine")
     torch.testing.assert_close(model.eval().vectors()[0][1:].norm(dim=1), torch.ones(80))
-    with pytest.raises(ValueError, match="rank_by must be cosine or product, got 'dot'"):
+    with pytest.raises(ValueError, match="rank_by must be one of cosine, product, got 'dot'"):
         build("MF-SSM", rank_by="dot")

@@ -150,7 +150,7 @@ def test_a_dataset_is_split_by_it(tmp_path):
         )
     }
     assert found == set(zip(users[mask].tolist(), items[mask].tolist(), strict=True))
-    with pytest.raises(ValueError, match="valid_choice must be random or later, got 'latest'"):
+    with pytest.raises(ValueError, match="valid_choice must be one of random, later, got 'latest'"):
         load_data(HillConfig("BPR", "drift", None, {**settings, "valid_choice": "latest"}))
 
 

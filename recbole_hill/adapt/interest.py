@@ -23,6 +23,8 @@ from numbers import Integral
 import numpy as np
 import scipy.sparse as sp
 
+from recbole_hill.one_of import one_of
+
 READINGS = ("coverage", "concentration")
 CARRIES = ("qualified", "touched")
 
@@ -99,8 +101,7 @@ def climb(
         ValueError: Names the setting that does not fit, its value and what is accepted.
     """
     limits = check_thresholds(thresholds, phi_dep, len(parents))
-    if carry not in CARRIES:
-        raise ValueError(f"interest_carry must be one of {', '.join(CARRIES)}, got {carry!r}")
+    one_of("interest_carry", carry, CARRIES)
     current = interested
     found = []
     for depth in range(1, phi_dep + 1):
@@ -214,14 +215,12 @@ def _touched(interested: sp.spmatrix, parent: np.ndarray, n_nodes: int | None) -
 
 
 def _rates(touched: sp.csr_matrix, parent: np.ndarray, reading: str) -> sp.csr_matrix:
-    if reading == "coverage":
+    if one_of("interest_reading", reading, READINGS) == "coverage":
         whole = np.bincount(parent)[touched.indices]
-    elif reading == "concentration":
+    else:
         # Every child has one parent, so a row of counts adds up to |I(u, d-1)|.
         size = np.asarray(touched.sum(axis=1)).ravel()
         whole = np.repeat(size, np.diff(touched.indptr))
-    else:
-        raise ValueError(f"interest_reading must be one of {', '.join(READINGS)}, got {reading!r}")
     return sp.csr_matrix(
         (touched.data / whole, touched.indices.copy(), touched.indptr.copy()), shape=touched.shape
     )

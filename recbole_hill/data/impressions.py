@@ -17,6 +17,7 @@ from recbole_hill.data.tasks import (
     require_no_leak,
     require_two_classes,
 )
+from recbole_hill.one_of import one_of
 
 VOCABULARIES = ("train", "catalogue")
 
@@ -67,12 +68,9 @@ class Impressions:
 
         users, items = rows[ids[0]], rows[ids[1]]
         sides = dataset.get_user_feature(), dataset.get_item_feature()
-        if vocabulary not in VOCABULARIES:
-            raise ValueError(
-                f"vocabulary must be one of {', '.join(VOCABULARIES)}, got {vocabulary!r}"
-            )
         known = users.unique(), items.unique()
-        if vocabulary == "catalogue":
+        whole = one_of("vocabulary", vocabulary, VOCABULARIES) == "catalogue"
+        if whole:
             known = torch.arange(1, dataset.user_num), torch.arange(1, dataset.item_num)
         self.users = FieldEncoder(sides[0], names[_USER], dataset, known[0])
         self.items = FieldEncoder(sides[1], names[_ITEM], dataset, known[1])
@@ -80,7 +78,6 @@ class Impressions:
         self.item_features = self.items.encode(sides[1], dataset.item_num)
         everything = torch.arange(len(rows))
         context = names[(FeatureSource.INTERACTION,)]
-        whole = vocabulary == "catalogue"
         self.context = FieldEncoder(rows, context, dataset, everything, whole=whole)
 
         names = (*self.items.token_fields, *self.items.bag_fields)

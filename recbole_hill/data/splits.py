@@ -35,6 +35,7 @@ from recbole_hill.data.validation import (
     file_numbers,
 )
 from recbole_hill.files import atomic_path
+from recbole_hill.one_of import one_of
 
 _DATA = "data.json"
 
@@ -90,19 +91,16 @@ class SplitDataset(Dataset):
 
     def _carve_validation(self, train: Dataset) -> tuple[Dataset, Dataset]:
         """Moves a seeded share of the interactions to validation; every user keeps one."""
-        choice, ratio, seed = (
-            self.config[k] for k in ("valid_choice", "valid_ratio", "split_seed")
-        )
+        choice = one_of("valid_choice", self.config["valid_choice"], ("random", "later"))
+        ratio, seed = self.config["valid_ratio"], self.config["split_seed"]
         fields = self.uid_field, self.iid_field
         users, items = (train.inter_feat[field].numpy() for field in fields)
         if choice == "random":
             chosen = choose_validation(users, ratio, seed)
-        elif choice == "later":
+        else:
             numbers = (file_numbers(train.field2id_token[field]) for field in fields)
             users, items = (n[x] for n, x in zip(numbers, (users, items), strict=True))
             chosen = choose_later_validation(users, items, ratio, seed)
-        else:
-            raise ValueError(f"valid_choice must be random or later, got {choice!r}")
         chosen = torch.from_numpy(chosen)
         return self.copy(train.inter_feat[~chosen]), self.copy(train.inter_feat[chosen])
 

@@ -4,6 +4,8 @@ import numpy as np
 from recbole.evaluator import register
 from recbole.evaluator.base_metric import LossMetric
 
+from recbole_hill.one_of import one_of
+
 BASE_RATES = ("evaluated", "train")
 #: Under what a data struct holds the mean label of the training rows.
 TRAIN_RATE = "data.train_rate"
@@ -22,11 +24,7 @@ class NE(LossMetric):
 
     def __init__(self, config):
         super().__init__(config)
-        self.base_rate = config["ne_base_rate"] or "evaluated"
-        if self.base_rate not in BASE_RATES:
-            raise ValueError(
-                f"ne_base_rate must be one of {', '.join(BASE_RATES)}, got {self.base_rate!r}"
-            )
+        self.base_rate = one_of("ne_base_rate", config["ne_base_rate"] or "evaluated", BASE_RATES)
 
     def calculate_metric(self, dataobject) -> dict[str, float]:
         """Returns ``{"ne": value}``."""

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from recbole_hill.finite import require_finite
 from recbole_hill.index.codes import tree_of_codes
 from recbole_hill.index.hierarchy import DIRECTIONS, HierarchicalIndex, means, squared_distances
+from recbole_hill.one_of import one_of
 from recbole_hill.optional import require_faiss
 
 #: Rounds of batched k-means++. On Gowalla (8,000 of 40,981) 32 to 1,000 rounds end in the same
@@ -324,10 +325,7 @@ def check_sizes(
         ValueError: If they are not positive integers, grow upward in a ``bottom_up`` index, or ask
             for more nodes than there are items.
     """
-    if direction not in DIRECTIONS:
-        raise ValueError(
-            f"index_direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}"
-        )
+    one_of("index_direction", direction, DIRECTIONS)
     sizes = tuple(nodes_per_depth)
     if not sizes or any(
         not isinstance(size, Integral) or isinstance(size, bool) or size < 1 for size in sizes

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from recbole_hill.files import atomic_path
+from recbole_hill.one_of import one_of
 
 DIRECTIONS = ("bottom_up", "top_down")
 _FORMAT = 1
@@ -54,10 +55,7 @@ class HierarchicalIndex:
         self._check()
 
     def _check(self) -> None:
-        if self.direction not in DIRECTIONS:
-            raise ValueError(
-                f"index direction must be one of {', '.join(DIRECTIONS)}, got {self.direction!r}"
-            )
+        one_of("index direction", self.direction, DIRECTIONS)
         if not self.parents or not len(self.items):
             raise ValueError("an index needs at least one item and one depth")
         if not len(self.parents) == len(self.vectors) == len(self.representatives):

@@ -9,6 +9,7 @@ from recbole_hill.data.sampling import InteractionSampler
 from recbole_hill.model.base import EmbeddingModel
 from recbole_hill.model.fit_once import train_matrix
 from recbole_hill.model.losses import bpr, squared_l2
+from recbole_hill.one_of import one_of
 
 #: Up to so many negatives a positive, their vectors are gathered whole.
 FEW = 4
@@ -36,9 +37,7 @@ class DeviceSampling:
         self.reject_positives = config["reject_positives"]
         if not isinstance(self.n_negatives, int) or self.n_negatives < 1:
             raise ValueError(f"n_negatives must be a positive integer, got {self.n_negatives!r}")
-        order = config["positive_order"]
-        if order not in ("interaction", "user"):
-            raise ValueError(f"positive_order must be interaction or user, got {order!r}")
+        order = one_of("positive_order", config["positive_order"], ("interaction", "user"))
         self.user_uniform = order == "user"
         self.sampler = InteractionSampler(train_matrix(dataset))
 

@@ -23,6 +23,7 @@ from recbole_hill.index.schedules import Schedule
 from recbole_hill.model.labelled import LabelledModel, grid_logits
 from recbole_hill.model.monn.block import MoNNBlock
 from recbole_hill.model.monn.sizes import Size, size_of
+from recbole_hill.one_of import one_of
 from recbole_hill.retrieval.network import BLOCK_PAIRS, LayeredSearch
 
 INDEX_LEARNING = ("joint", "em", "separate")
@@ -77,13 +78,8 @@ class HSNN(LabelledModel):
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         sizes, nodes = layers_of(config["hsnn_layers"], config["monn_scale"], self.n_items - 1)
-        self.index_learning = config["index_learning"]
+        self.index_learning = one_of("index_learning", config["index_learning"], INDEX_LEARNING)
         direction = config["index_direction"]
-        if self.index_learning not in INDEX_LEARNING:
-            raise ValueError(
-                f"index_learning must be one of {', '.join(INDEX_LEARNING)}, got "
-                f"{self.index_learning!r}"
-            )
         if self.index_learning != "joint" and direction != "bottom_up":
             raise ValueError(
                 f"index_learning {self.index_learning} builds bottom_up; index_direction "
@@ -92,10 +88,7 @@ class HSNN(LabelledModel):
         share = config["index_gradient"]
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
             raise ValueError(f"index_gradient must be a number in 0..1, got {share!r}")
-        if config["layer_loss"] not in LAYER_LOSSES:
-            raise ValueError(
-                f"layer_loss must be one of {', '.join(LAYER_LOSSES)}, got {config['layer_loss']!r}"
-            )
+        one_of("layer_loss", config["layer_loss"], LAYER_LOSSES)
         self.settings = config
         self.tokens = Ids.of(dataset).items
         n_tasks, dim = len(self.tasks), config["embedding_size"]

@@ -17,6 +17,7 @@ from recbole_hill.data.graph import InteractionGraph, propagate
 from recbole_hill.data.neighbours import nearest_neighbours
 from recbole_hill.model.base import EmbeddingModel
 from recbole_hill.model.losses import batch_norms, bpr, neighbour_contrast
+from recbole_hill.one_of import one_of
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -43,12 +44,15 @@ class NESCL(EmbeddingModel):
         self.use_bpr = config["use_bpr"]
         self.ssl_weight = config["ssl_weight"]
         self.ssl_tau = config["ssl_tau"]
-        self.ssl_form = _one_of(config, "ssl_form", ("in", "out"))
+        self.ssl_form = one_of("ssl_form", config["ssl_form"], ("in", "out"))
         self.ssl_warmup_epochs = config["ssl_warmup_epochs"]
-        self.ssl_precision = PRECISIONS[_one_of(config, "ssl_precision", tuple(PRECISIONS))]
-        self.dropout_kind = _one_of(config, "dropout_kind", ("node", "edge"))
+        precision = one_of("ssl_precision", config["ssl_precision"], PRECISIONS)
+        self.ssl_precision = PRECISIONS[precision]
+        self.dropout_kind = one_of("dropout_kind", config["dropout_kind"], ("node", "edge"))
         self.dropout_rate = config["dropout_rate"]
-        self.neighbour_draw = _one_of(config, "neighbour_draw", ("uniform", "similarity"))
+        self.neighbour_draw = one_of(
+            "neighbour_draw", config["neighbour_draw"], ("uniform", "similarity")
+        )
         if not self.ssl_tau >= 0.025:
             raise ValueError(f"ssl_tau must be at least 0.025, got {self.ssl_tau}")
         if not 0 <= self.dropout_rate < 1:
@@ -153,9 +157,3 @@ def _uniform(cumulative: Tensor) -> Tensor:
     """Returns the table in which every neighbour that has weight is equally likely."""
     steps = torch.diff(cumulative, dim=1, prepend=torch.zeros(len(cumulative), 1))
     return _cumulative((steps > 0).float().numpy())
-
-
-def _one_of(config, key: str, accepted: tuple[str, ...]) -> str:
-    if config[key] not in accepted:
-        raise ValueError(f"{key} must be one of {', '.join(accepted)}, got {config[key]!r}")
-    return config[key]

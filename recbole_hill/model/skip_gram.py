@@ -7,6 +7,7 @@ from torch import Tensor
 
 from recbole_hill.model.fitted_tables import FittedTables
 from recbole_hill.model.losses import unit
+from recbole_hill.one_of import one_of
 from recbole_hill.optional import require
 
 #: gensim silently cuts what is longer.
@@ -36,9 +37,7 @@ class SkipGramModel(FittedTables):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.score = config["score"]
-        if self.score not in ("dot", "cosine", "context"):
-            raise ValueError(f"score must be dot, cosine or context, got {self.score!r}")
+        self.score = one_of("score", config["score"], ("dot", "cosine", "context"))
         for key, least in _AT_LEAST.items():
             if not isinstance(config[key], int) or config[key] < least:
                 raise ValueError(f"{key} must be an integer >= {least}, got {config[key]!r}")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.one_of import one_of
 from recbole_hill.retrieval.base import Retriever
 from recbole_hill.retrieval.beam import BeamRetriever
 from recbole_hill.retrieval.descent import beam_widths
@@ -60,5 +61,4 @@ def require_retrieval(name: str) -> None:
     Raises:
         ValueError: Naming it and what is accepted.
     """
-    if name not in RETRIEVALS:
-        raise ValueError(f"retrieval must be one of {', '.join(RETRIEVALS)}, got {name!r}")
+    one_of("retrieval", name, RETRIEVALS)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.one_of import one_of
 from recbole_hill.optional import require_faiss
 from recbole_hill.retrieval.base import BLOCK_ENTRIES, Retriever, top_k
 from recbole_hill.retrieval.descent import Descent, require_fit
@@ -61,12 +62,10 @@ class FaissRetriever(Retriever):
         n_nodes = index.nodes_per_depth[0]
         self.block = max(1, BLOCK_ENTRIES // max(index.nodes_per_depth))
         self._descent = None
-        if probe == "beam":
+        if one_of("probe", probe, PROBES) == "beam":
             self._descent = Descent(index, self.item_vectors, beam_width)
             self.block = min(self.block, self._descent.block)
             n_probe = self._descent.widths[-1]
-        elif probe != "nodes":
-            raise ValueError(f"probe must be one of {', '.join(PROBES)}, got {probe!r}")
         elif not isinstance(n_probe, Integral) or n_probe < 1:
             raise ValueError(f"n_probe must be a positive integer, got {n_probe!r}")
         self._sizes = torch.from_numpy(np.bincount(index.parents[0]))

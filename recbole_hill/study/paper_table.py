@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from recbole_hill import registry
 from recbole_hill.config import read_properties
+from recbole_hill.one_of import one_of
 from recbole_hill.properties_path import properties
 from recbole_hill.starts import STARTS, as_list
 
@@ -75,9 +76,7 @@ class PaperTable:
         facts = read_properties("table", f"{number}.yaml")
         if not facts:
             raise ValueError(f"table must be one of {', '.join(numbers())}, got {number!r}")
-        kind = facts.get("kind")
-        if kind not in KINDS:
-            raise ValueError(f"{file}: kind must be one of {', '.join(KINDS)}, got {kind!r}")
+        kind = one_of(f"{file}: kind", facts.get("kind"), KINDS)
         shared = _layer(file, "the table", facts)
         model = facts.get("model")
         named = {**(facts.get("rows") or {}), **(facts.get("beyond") or {})}

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from recbole_hill.config import PROTOCOLS, HillConfig
+from recbole_hill.one_of import one_of
 from recbole_hill.records import short_id
 from recbole_hill.starts import as_list, for_each
 from recbole_hill.study.paper_table import PaperTable, Row
@@ -98,8 +99,7 @@ def plan(
     Raises:
         ValueError: For a row, protocol, seed or setting that does not fit, naming it.
     """
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
+    one_of("protocol", protocol, PROTOCOLS)
     seeds = tuple(dict.fromkeys(seeds))
     if not seeds or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
         raise ValueError(f"seeds must be whole numbers, got {seeds}")

@@ -7,6 +7,7 @@ Reference:
 from torch import Tensor
 
 from recbole_hill.model.factorization import MatrixFactorization
+from recbole_hill.one_of import one_of
 
 REG_OVER = ("batch", "tables")
 
@@ -25,11 +26,7 @@ class BPR(MatrixFactorization):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        if config["reg_over"] not in REG_OVER:
-            raise ValueError(
-                f"reg_over must be one of {', '.join(REG_OVER)}, got {config['reg_over']!r}"
-            )
-        self.over_tables = config["reg_over"] == "tables"
+        self.over_tables = one_of("reg_over", config["reg_over"], REG_OVER) == "tables"
 
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
         """BPR over the drawn negatives, and the L2 term."""

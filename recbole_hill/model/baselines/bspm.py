@@ -8,6 +8,7 @@ Reference:
 from torch import Tensor
 
 from recbole_hill.model.filter import FilterModel
+from recbole_hill.one_of import one_of
 
 
 class BSPM(FilterModel):
@@ -27,13 +28,10 @@ class BSPM(FilterModel):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.merge, self.solver = config["merge"], config["solver"]
+        self.merge = one_of("merge", config["merge"], ("late", "early"))
+        self.solver = one_of("solver", config["solver"], ("rk4", "euler"))
         self.time, self.n_steps = config["sharpen_time"], config["n_steps"]
         self.ideal_weight, self.average_times = config["ideal_weight"], config["average_times"]
-        if self.merge not in ("late", "early"):
-            raise ValueError(f"merge must be late or early, got {self.merge!r}")
-        if self.solver not in ("rk4", "euler"):
-            raise ValueError(f"solver must be rk4 or euler, got {self.solver!r}")
 
     def filter(self, signals: Tensor) -> Tensor:
         """Blurs and sharpens, and merges the ideal filter early or late."""

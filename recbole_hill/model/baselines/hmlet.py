@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from recbole_hill.data.graph import SymmetricProduct
 from recbole_hill.model.graph_model import GraphModel
+from recbole_hill.one_of import one_of
 
 
 class HMLET(GraphModel):
@@ -33,9 +34,7 @@ class HMLET(GraphModel):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        if config["gates"] not in ("learnt", "linear"):
-            raise ValueError(f"gates must be learnt or linear, got {config['gates']!r}")
-        self.gated = config["gates"] == "learnt"
+        self.gated = one_of("gates", config["gates"], ("learnt", "linear")) == "learnt"
         self.edge_dropout = config["edge_dropout"]
         self.first, self.least = config["temperature"], config["least_temperature"]
         self.decay, self.warmup = config["temperature_decay"], config["gate_warmup_epochs"]

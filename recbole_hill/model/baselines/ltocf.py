@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from recbole_hill.data.graph import SymmetricProduct
 from recbole_hill.model.graph_model import GraphModel
+from recbole_hill.one_of import one_of
 
 
 class LTOCF(GraphModel):
@@ -32,9 +33,7 @@ class LTOCF(GraphModel):
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.n_layers = config["n_layers"]
-        if config["solver"] not in ("rk4", "euler"):
-            raise ValueError(f"solver must be rk4 or euler, got {config['solver']!r}")
-        self.order = 4 if config["solver"] == "rk4" else 1
+        self.order = 4 if one_of("solver", config["solver"], ("rk4", "euler")) == "rk4" else 1
         self.time_scale = config["time_learning_rate"] / config["learning_rate"]
         self.time_shift = nn.Parameter(torch.zeros(self.n_layers - 1))
 

@@ -14,6 +14,7 @@ from recbole_hill.model.baselines.mfccl import MFCCL
 from recbole_hill.model.fit_once import train_matrix
 from recbole_hill.model.history import histories, history_means
 from recbole_hill.model.losses import unit
+from recbole_hill.one_of import one_of
 
 
 class SimpleX(MFCCL):
@@ -34,9 +35,8 @@ class SimpleX(MFCCL):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.gamma, self.aggregator = config["gamma"], config["aggregator"]
-        if self.aggregator not in ("mean", "user_attention"):
-            raise ValueError(f"aggregator must be mean or user_attention, got {self.aggregator!r}")
+        self.gamma = config["gamma"]
+        self.aggregator = one_of("aggregator", config["aggregator"], ("mean", "user_attention"))
         self.graph = InteractionGraph(train_matrix(dataset))
         size = config["embedding_size"]
         if not config["share_embedding"]:

@@ -9,6 +9,7 @@ from recbole_hill.model.fit_once import train_matrix
 from recbole_hill.model.graph_model import GraphModel
 from recbole_hill.model.losses import unit
 from recbole_hill.model.spectral import Smoother, leading_settings, low_rank_factors
+from recbole_hill.one_of import one_of
 
 
 class SpectralSSM(GraphModel):
@@ -37,19 +38,17 @@ class SpectralSSM(GraphModel):
         self.n_layers, self.tau = config["n_layers"], config["tau"]
         if not self.tau > 0:
             raise ValueError(f"tau must be above 0, got {self.tau!r}")
-        for key, accepted in (
-            ("rivals", ("batch", "corrected")),
-            ("softmax_precision", ("float32", "bfloat16")),
-        ):
-            if config[key] not in accepted:
-                raise ValueError(f"{key} must be {' or '.join(accepted)}, got {config[key]!r}")
-        self.precision = getattr(torch, config["softmax_precision"])
+        rivals = one_of("rivals", config["rivals"], ("batch", "corrected"))
+        precision = one_of(
+            "softmax_precision", config["softmax_precision"], ("float32", "bfloat16")
+        )
+        self.precision = getattr(torch, precision)
         self.rank, self.iterations = leading_settings(config, "spectral_rank", dataset)
         self.degree_power, self.seed = config["degree_power"], config["seed"]
         self.weight, self.gain = config["spectral_weight"], config["spectral_gain"]
         self.history = train_matrix(dataset)
         counts = torch.from_numpy(self.history.sum(0).A1)
-        popularity = counts / counts[1:].mean() if config["rivals"] == "corrected" else None
+        popularity = counts / counts[1:].mean() if rivals == "corrected" else None
         self.register_buffer("popularity", popularity, persistent=False)
         #: V, the filter: a run is loaded without finding it again.
         self.register_buffer("vectors_of_items", torch.zeros(self.n_items, self.rank))

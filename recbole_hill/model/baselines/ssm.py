@@ -15,6 +15,7 @@ from recbole_hill.model.fit_once import train_matrix
 from recbole_hill.model.graph_model import GraphModel
 from recbole_hill.model.losses import CosineLogSumExp, unit
 from recbole_hill.model.pretrained import PretrainedStart
+from recbole_hill.one_of import one_of
 
 
 class SoftmaxLoss(PretrainedStart):
@@ -38,20 +39,15 @@ class SoftmaxLoss(PretrainedStart):
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.tau = config["tau"]
-        rivals = ("batch", "corrected", "uniform")
-        precisions = ("float32", "bfloat16")
-        for key, accepted in (
-            ("rivals", rivals),
-            ("rank_by", ("cosine", "product")),
-            ("softmax_precision", precisions),
-        ):
-            if config[key] not in accepted:
-                raise ValueError(f"{key} must be {' or '.join(accepted)}, got {config[key]!r}")
-        self.in_batch = config["rivals"] != "uniform"
-        self.by_cosine = config["rank_by"] == "cosine"
-        self.precision = getattr(torch, config["softmax_precision"])
+        rivals = one_of("rivals", config["rivals"], ("batch", "corrected", "uniform"))
+        rank_by = one_of("rank_by", config["rank_by"], ("cosine", "product"))
+        precision = one_of(
+            "softmax_precision", config["softmax_precision"], ("float32", "bfloat16")
+        )
+        self.in_batch, self.by_cosine = rivals != "uniform", rank_by == "cosine"
+        self.precision = getattr(torch, precision)
         popularity = None
-        if config["rivals"] == "corrected":
+        if rivals == "corrected":
             counts = train_matrix(dataset).sum(0).A1  # at least 1 where an item can be in a batch
             popularity = torch.from_numpy(counts / counts.mean()).float()
         self.register_buffer("popularity", popularity, persistent=False)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_hill.model.monn.sizes import Part
+from recbole_hill.one_of import one_of
 
 
 class OverArch(nn.Module):
@@ -30,17 +31,14 @@ class OverArch(nn.Module):
 
     def __init__(self, parts: Sequence[Part], n_tasks: int, kind: str, layers: int, tokens: int):
         super().__init__()
-        if kind not in OVERARCHES:
-            raise ValueError(f"overarch must be one of {', '.join(OVERARCHES)}, got {kind!r}")
+        network = OVERARCHES[one_of("overarch", kind, OVERARCHES)]
         self.dim = max(part.dim for part in parts)
         self.alike = nn.ModuleList(
             nn.Identity() if part.dim == self.dim else nn.Linear(part.dim, self.dim)
             for part in parts
         )
         counts = [part.embeddings for part in parts]
-        self.network = OVERARCHES[kind](
-            counts[0], sum(counts[1:]), self.dim, n_tasks, layers, tokens
-        )
+        self.network = network(counts[0], sum(counts[1:]), self.dim, n_tasks, layers, tokens)
 
     def forward(self, embeddings: Sequence[Tensor]) -> Tensor:
         """Judges C items of each of b users.

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from recbole_hill.one_of import one_of
+
 
 @dataclass(frozen=True)
 class Part:
@@ -77,8 +79,7 @@ def size_of(name: str, scale: float) -> Size:
     Raises:
         ValueError: If there is no such size, or the scale is not positive.
     """
-    if name not in SIZES:
-        raise ValueError(f"a MoNN's size must be one of {', '.join(SIZES)}, got {name!r}")
+    size = SIZES[one_of("a MoNN's size", name, SIZES)]
     if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not scale > 0:
         raise ValueError(f"monn_scale must be a positive number, got {scale!r}")
-    return SIZES[name].scaled(scale)
+    return size.scaled(scale)
