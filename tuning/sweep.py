@@ -19,6 +19,7 @@ from tqdm import tqdm
 from recbole_hill import quick_start, runs
 from recbole_hill.config import plain_settings, written_value
 from recbole_hill.files import atomic_path
+from recbole_hill.one_of import one_of
 from recbole_hill.optional import require
 from recbole_hill.quantities import parse_duration
 from recbole_hill.tuning.ledger import DONE, FAILED, STOPPED, Ledger
@@ -162,9 +163,7 @@ def _space(space, model: str, dataset: str) -> Space:
 
 def _plan(space: Space, strategy: str, trials: int | None, seed: int) -> list[dict]:
     """Returns every trial to be, in order, before the first begins."""
-    if strategy not in STRATEGIES:
-        raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}")
-    if strategy == "grid":
+    if one_of("strategy", strategy, STRATEGIES) == "grid":
         drawn = space.grid()
         if trials is not None and trials < len(drawn):
             raise ValueError(
