@@ -377,11 +377,16 @@ def test_cost_of_a_request(runs):
         work = sum(m * n for m, n in zip(cost["pair_flops"], cost["pairs"], strict=True))
         assert cost["flops"] == pytest.approx(work + cost["user_flops"]), name
     assert costs["MoNN"]["pairs"] == [48] and costs["TTSN"]["pairs"] == [48]
+    (per_pair,) = costs["MoNN"]["pair_flops"]
+    assert costs["MoNN"]["flops_formula"] == 48 * per_pair
+    m_node, m_item = costs["HSNN"]["pair_flops"]
+    n_nodes = Served.load(runs["HSNN"].folder).model.index.nodes_per_depth[0]
+    assert costs["HSNN"]["flops_formula"] == m_node * n_nodes + m_item * 48
+    assert costs["EBR"]["flops_formula"] == 12 * costs["EBR"]["pair_flops"][0]
     for name in ("MoNN", "TTSN", "EBR"):  # of 48 items, and the padding item
         cost = costs[name]
         assert cost["flops_measured"] == pytest.approx(cost["flops"], rel=1 / 40), name
     assert costs["EBR"]["pairs"][0] < 48  # twelve nodes and the items of three
-    n_nodes = Served.load(runs["HSNN"].folder).model.index.nodes_per_depth[0]
     assert 1 < costs["HSNN"]["pairs"][0] == n_nodes <= 6 and costs["HSNN"]["pairs"][1] < 48
     assert costs["MoNN"]["index_recall@5"] == costs["TTSN"]["index_recall@5"] == 1
 

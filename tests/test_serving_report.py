@@ -9,6 +9,7 @@ from recbole_hill.report.serving import serving_table
 COST = {
     "flops": 1000.0,
     "flops_measured": 1100.0,
+    "flops_formula": 3000.0,
     "index_recall@20": 1.0,
     "latency_ms": 0.5,
     "latency_p99_ms": 2.0,
@@ -73,7 +74,8 @@ def test_gains_are_paired_by_seed_and_costs_relative():
     assert cells[0][3] == "–" and cells[1][3].startswith("-4.00 ± 1.41")  # -5 % and -3 %
     assert cells[2][3] == "-1.00 %" and cells[3][3] == "0.00 %"
     assert [line[8] for line in cells] == ["1.0", "5.0", "2.0", "2.0"]
-    assert [cells[0][place] for place in (7, 9, 11)] == ["1,000", "1,100", "1.50, 0.25"]
+    costs = [cells[0][place] for place in (7, 9, 10, 12)]
+    assert costs == ["1,000", "1,100", "3,000", "1.50, 0.25"]
     other = serving_table([*rows[:2], row("EBR") | {"commit": "d"}])
     assert "commit c, d" in other and "commit c, d" not in "\n".join(lines)
     assert [line[1] for line in cells] == ["2", "2", "1", "1"]

@@ -1,7 +1,7 @@
 """What a request costs a network that retrieves: operations counted, latency measured."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -30,8 +30,9 @@ def serving_cost(model: LabelledModel, users: Tensor, k: int, exclude, repeats: 
 
     Returns:
         ``pair_flops`` (M, per layer, coarsest first), ``pairs`` (per request and layer),
-        ``user_flops`` (user towers, and the over-archs' part of users alone), ``flops`` (their sum,
-        the paper's M * I_1 + M * V with what is a user's alone),
+        ``user_flops`` (user towers, and the over-archs' part of users alone), ``flops`` (their
+        sum), ``flops_formula`` (the paper's theoretical cost, M * I_1 + M * V: as if every node
+        were kept),
         ``flops_measured`` (of one request as run, padding included), ``latency_ms``,
         ``latency_p99_ms``, ``tables_mib`` (what is kept of nodes and items) and ``weights_mib``.
     """
@@ -53,7 +54,8 @@ def serving_cost(model: LabelledModel, users: Tensor, k: int, exclude, repeats: 
         "pair_flops": list(per_pair),
         "pairs": pairs,
         "user_flops": per_user,
-        "flops": per_user + sum(m * n for m, n in zip(per_pair, pairs, strict=True)),
+        "flops": per_user + _total(per_pair, pairs),
+        "flops_formula": _total(per_pair, model.layer_sizes()),
         "flops_measured": float(np.mean(measured)),
         "latency_ms": float(np.median(millis)),
         "latency_p99_ms": float(np.percentile(millis, 99)),
@@ -83,6 +85,10 @@ def pair_flops(block: MoNNBlock) -> tuple[float, float]:
     single, several = count(1), count(_PAIRS)
     per_pair = (several - single) / (_PAIRS - 1)
     return per_pair, single - per_pair
+
+
+def _total(per_pair: Sequence[float], pairs: Sequence[float]) -> float:
+    return sum(m * n for m, n in zip(per_pair, pairs, strict=True))
 
 
 def _mib(tensors: Iterable[Tensor]) -> float:

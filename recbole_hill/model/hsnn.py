@@ -416,6 +416,10 @@ class HSNN(LabelledModel):
         """Returns the layers' networks, coarsest first."""
         return list(self.blocks)
 
+    def layer_sizes(self) -> list[int]:
+        """Returns I_1, I_2, ... and V (Table 1)."""
+        return [*self.tables().index.nodes_per_depth[::-1], *super().layer_sizes()]
+
     def kept(self) -> list[Tensor]:
         """Returns the embeddings of nodes and items."""
         return self.tables().vectors

@@ -112,6 +112,10 @@ class LabelledModel(AbstractRecommender):
         """Returns the networks by layer, coarsest first."""
         raise NotImplementedError
 
+    def layer_sizes(self) -> list[int]:
+        """Returns how many nodes or items each network would judge if all were kept: V here."""
+        return [len(self.alive_rows)]
+
     def kept(self) -> list[Tensor]:
         """Returns the embeddings of nodes and items that serving keeps."""
         raise NotImplementedError

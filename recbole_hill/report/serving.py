@@ -30,6 +30,7 @@ COLUMNS = (
     "FLOPs a request",
     "x TTSN",
     "FLOPs as run",
+    "M * I + M * V",
     "ms (p99)",
     "weights, tables, MiB",
     "training s",
@@ -82,12 +83,18 @@ def _cells(name: str, rows: list[dict], towers: dict[int, dict]) -> list[str]:
         spread([one["index_recall@20"] for one in cost]),
         f"{flops:,.0f}",
         "–" if base is None else f"{flops / base:,.1f}",
-        f"{mean(one['flops_measured'] for one in cost):,.0f}",
+        _mean(cost, "flops_measured", ",.0f"),
+        _mean(cost, "flops_formula", ",.0f"),
         f"{mean(one['latency_ms'] for one in cost):.2f} "
         f"({mean(one['latency_p99_ms'] for one in cost):.2f})",
-        ", ".join(f"{mean(one[key] for one in cost):.2f}" for key in _KEPT),
+        ", ".join(_mean(cost, key, ".2f") for key in _KEPT),
         f"{mean(sum(s['seconds'] for s in row['stages'].values()) for row in rows):,.0f}",
     ]
+
+
+def _mean(cost: list[dict], key: str, form: str) -> str:
+    """Returns a cost's mean; a dash for rows from before it was counted."""
+    return format(mean(one[key] for one in cost), form) if all(key in c for c in cost) else "–"
 
 
 def _name(row: dict) -> str:

@@ -141,6 +141,10 @@ class EBR(TTSN):
         retriever = BeamRetriever(self.index, items, rows + 1, beam_width=width)
         return VectorSearch(self.user_vectors, retriever)
 
+    def layer_sizes(self) -> list[int]:
+        """Returns I_1: the paper counts EBR's nodes alone (Table 1)."""
+        return [self.index.nodes_per_depth[-1]]
+
     def kept(self) -> list[Tensor]:
         """Returns the embeddings of items and nodes."""
         return [self.index_vectors(), *(torch.tensor(part) for part in self.index.vectors)]
