@@ -6,6 +6,7 @@ Reference:
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_hill.data.graph import InteractionGraph
@@ -63,7 +64,9 @@ class SimpleX(MFCCL):
         if self.aggregator == "mean":
             return self.value(history_means(self.graph, table, users, left_out))
         crow, row, item, counted = histories(self.graph, users, left_out)
-        logits = (self.key(table).tanh()[item] * self.user_embedding(users)[row]).sum(1)
+        near, place = item.unique(return_inverse=True)  # a batch sees a part of the items
+        keys = F.embedding(place, self.key(F.embedding(near, table)).tanh())
+        logits = (keys * F.embedding(row, self.user_embedding(users))).sum(1)
         weights = segment_softmax(logits.masked_fill(~counted, -torch.inf), row, len(users))
         return self.value(segment_sums(weights, table, item, crow))
 
