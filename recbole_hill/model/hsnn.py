@@ -7,6 +7,7 @@ References:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -256,14 +257,14 @@ class HSNN(LabelledModel):
     @torch.no_grad()
     def _place(self, vectors: Tensor, new: Tensor) -> None:
         """Puts items, by a mask over their ids, under the nearest nodes of the last clustering."""
-        rows = new[1:].nonzero().squeeze(1)
-        below = nearest_nodes(vectors[rows], self.learner.nodes[0].data)
-        self.codes[0, rows] = below
-        others = self.alive_rows[~torch.isin(self.alive_rows, rows.cpu())].to(rows.device)
-        for depth in range(1, self.n_node_layers):
-            above = torch.zeros(self.learner.sizes[depth - 1], dtype=torch.int64)
-            above[self.codes[depth - 1, others]] = self.codes[depth, others]
-            self.codes[depth, rows] = above[self.codes[depth - 1, rows]]
+        rows, tree = new[1:].nonzero().squeeze(1), self.codes.clone()  # of all items, alive or not
+        node = nearest_nodes(vectors[rows], self.learner.nodes[0].data)
+        self.codes[0, rows] = node
+        for depth, (below, above) in enumerate(pairwise(tree), start=1):
+            parents = tree.new_zeros(self.learner.sizes[depth - 1])
+            parents[below] = above
+            node = parents[node]
+            self.codes[depth, rows] = node
 
     @torch.no_grad()
     def index_vectors(self) -> Tensor:

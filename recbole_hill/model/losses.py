@@ -8,6 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+#: Of the large matrix products of a loss, by the names that settings have for them.
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
 
 def bpr(positive: Tensor, negative: Tensor) -> Tensor:
     """Bayesian personalised ranking (UAI 2009): the mean of -ln sigmoid(positive - negative).

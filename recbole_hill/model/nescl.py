@@ -16,10 +16,8 @@ from torch import Tensor, nn
 from recbole_hill.data.graph import InteractionGraph, propagate
 from recbole_hill.data.neighbours import nearest_neighbours
 from recbole_hill.model.base import EmbeddingModel
-from recbole_hill.model.losses import batch_norms, bpr, neighbour_contrast
+from recbole_hill.model.losses import PRECISIONS, batch_norms, bpr, neighbour_contrast
 from recbole_hill.one_of import one_of
-
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class NESCL(EmbeddingModel):

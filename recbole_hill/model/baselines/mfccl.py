@@ -47,7 +47,7 @@ class MFCCL(MatrixFactorization):
         The batch's user vectors are made here: in those of ``users`` SimpleX counts their targets.
         """
         user, positive, negative = self.draw(interaction)
-        query = F.dropout(self.query(user, positive), self.dropout_rate, self.training)
+        query = self.query(user, positive)
         return self.contrast(query, items, positive, negative) + self.tables_l2()
 
     def ranking_loss(
@@ -60,18 +60,18 @@ class MFCCL(MatrixFactorization):
         ids: Tensor | None = None,
     ) -> Tensor:
         """The cosine contrastive loss of a draw; vectors are of length 1."""
-        query = F.dropout(users[user], self.dropout_rate, self.training)
-        return self.contrast(query, items, positive, negative)
+        return self.contrast(users[user], items, positive, negative)
 
     def contrast(self, query: Tensor, items: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """The cosine contrastive loss of users and drawn items.
+        """The cosine contrastive loss of users, after dropout, and drawn items.
 
         Args:
-            query: User vectors, shape (B, D).
+            query: User vectors of length 1, shape (B, D).
             items: Item vectors of length 1, shape (I, D).
             positive: Item ids, shape (B,).
             negative: Item ids, shape (B, n).
         """
+        query = F.dropout(query, self.dropout_rate, self.training)
         scores = SampledScores.apply(query, items, torch.cat((positive.unsqueeze(1), negative), 1))
         return cosine_contrastive(
             scores[:, 0], scores[:, 1:], margin=self.margin, weight=self.negative_weight

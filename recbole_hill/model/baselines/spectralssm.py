@@ -7,7 +7,7 @@ from torch import Tensor
 from recbole_hill.data.graph import propagate
 from recbole_hill.model.fit_once import train_matrix
 from recbole_hill.model.graph_model import GraphModel
-from recbole_hill.model.losses import unit
+from recbole_hill.model.losses import PRECISIONS, unit
 from recbole_hill.model.spectral import Smoother, leading_settings, low_rank_factors
 from recbole_hill.one_of import one_of
 
@@ -39,10 +39,8 @@ class SpectralSSM(GraphModel):
         if not self.tau > 0:
             raise ValueError(f"tau must be above 0, got {self.tau!r}")
         rivals = one_of("rivals", config["rivals"], ("batch", "corrected"))
-        precision = one_of(
-            "softmax_precision", config["softmax_precision"], ("float32", "bfloat16")
-        )
-        self.precision = getattr(torch, precision)
+        precision = one_of("softmax_precision", config["softmax_precision"], PRECISIONS)
+        self.precision = PRECISIONS[precision]
         self.rank, self.iterations = leading_settings(config, "spectral_rank", dataset)
         self.degree_power, self.seed = config["degree_power"], config["seed"]
         self.weight, self.gain = config["spectral_weight"], config["spectral_gain"]

@@ -13,7 +13,7 @@ from recbole_hill.data.graph import propagate
 from recbole_hill.model.factorization import MatrixFactorization, SampledScores
 from recbole_hill.model.fit_once import train_matrix
 from recbole_hill.model.graph_model import GraphModel
-from recbole_hill.model.losses import CosineLogSumExp, unit
+from recbole_hill.model.losses import PRECISIONS, CosineLogSumExp, unit
 from recbole_hill.model.pretrained import PretrainedStart
 from recbole_hill.one_of import one_of
 
@@ -41,11 +41,9 @@ class SoftmaxLoss(PretrainedStart):
         self.tau = config["tau"]
         rivals = one_of("rivals", config["rivals"], ("batch", "corrected", "uniform"))
         rank_by = one_of("rank_by", config["rank_by"], ("cosine", "product"))
-        precision = one_of(
-            "softmax_precision", config["softmax_precision"], ("float32", "bfloat16")
-        )
+        precision = one_of("softmax_precision", config["softmax_precision"], PRECISIONS)
         self.in_batch, self.by_cosine = rivals != "uniform", rank_by == "cosine"
-        self.precision = getattr(torch, precision)
+        self.precision = PRECISIONS[precision]
         popularity = None
         if rivals == "corrected":
             counts = train_matrix(dataset).sum(0).A1  # at least 1 where an item can be in a batch
