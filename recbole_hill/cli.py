@@ -443,11 +443,11 @@ def _models(arguments) -> None:
     from recbole_hill import registry
 
     entries = registry.entries()
-    name_width = max(len(entry.name) for entry in entries)
+    names = [", ".join((entry.name, *entry.aliases)) for entry in entries]
+    name_width = max(map(len, names))
     origin_width = max(len(entry.origin) for entry in entries)
-    for entry in entries:
-        citation = entry.citation or "-"
-        print(f"{entry.name:{name_width}}  {entry.origin:{origin_width}}  {citation}")
+    for name, entry in zip(names, entries, strict=True):
+        print(f"{name:{name_width}}  {entry.origin:{origin_width}}  {entry.citation or '-'}")
 
 
 def _recommend(arguments) -> None:

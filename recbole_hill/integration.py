@@ -19,11 +19,13 @@ _PACKAGE = "recbole.model.general_recommender"
 def register_with_recbole() -> None:
     """Makes our models known to RecBole's own entry points."""
     import recbole.data.dataset
+    import recbole.data.utils
     import recbole.model.general_recommender  # before its modules are replaced
     import recbole.trainer
     from recbole.config import Config
 
-    from recbole_hill.data.splits import SplitDataset
+    from recbole_hill.data.splits import SplitDataset, loader_of_class
+    from recbole_hill.evaluation.metrics import register_metrics
 
     if getattr(Config, "_knows_recbole_hill", False):
         return
@@ -31,7 +33,9 @@ def register_with_recbole() -> None:
     for name, entry in visible.items():
         _expose(name, entry)
         setattr(recbole.data.dataset, f"{name}Dataset", SplitDataset)
-        _expose_trainer(name, recbole.trainer)
+    _expose_trainers(visible, recbole.trainer)
+    recbole.data.utils.get_dataloader = loader_of_class(recbole.data.utils.get_dataloader)
+    register_metrics()
     _teach(Config, visible)
     if importlib.util.find_spec("ray") is not None:
         import recbole.quick_start
@@ -92,14 +96,22 @@ def _lazily(name: str, entry: registry.ModelEntry):
     return load
 
 
-def _expose_trainer(model: str, module) -> None:
-    """Puts a resumable trainer where RecBole's ``get_trainer`` looks for the model's own."""
-    from recbole_hill.hill_trainer import HILLTrainer
+def _expose_trainers(visible: dict[str, registry.ModelEntry], module) -> None:
+    """Has RecBole's ``get_trainer`` find a resumable trainer for each model, the model's own first.
+
+    As a class is imported to be asked for its trainer, that waits until someone looks.
+    """
     from recbole_hill.trainer import with_run_hooks
 
-    name = f"{model}Trainer"
-    base = HILLTrainer if model == "HILL" else getattr(module, name, module.Trainer)
-    setattr(module, name, with_run_hooks(base))
+    theirs = {f"{name}Trainer": vars(module).pop(f"{name}Trainer", None) for name in visible}
+
+    def trainer_of(attribute: str) -> type:
+        if attribute not in theirs:
+            raise AttributeError(attribute)
+        own = getattr(visible[attribute.removesuffix("Trainer")].load(), "trainer_class", None)
+        return with_run_hooks(own() if own else theirs[attribute] or module.Trainer)
+
+    module.__getattr__ = trainer_of
 
 
 def _teach(config_class, visible: dict[str, registry.ModelEntry]) -> None:

@@ -31,7 +31,6 @@ from recbole_hill.data.splits import (
     require_files,
     require_same_data,
 )
-from recbole_hill.data.tasks import tasks_of
 from recbole_hill.files import atomic_path
 from recbole_hill.index.codes import drift, matched
 from recbole_hill.index.hierarchy import HierarchicalIndex
@@ -216,7 +215,6 @@ def _slices(config, n_slices: int) -> list:
     """Returns the dataset's impressions in the order of time, cut into equal parts."""
     require_files(config)
     require_features(config)
-    config["LABEL_FIELD"] = tasks_of(config)[0].name
     config["benchmark_filename"] = None
     whole = create_dataset(config)
     if whole.time_field not in whole.inter_feat:

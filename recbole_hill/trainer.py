@@ -59,10 +59,9 @@ class Validation:
 
 
 def trainer_for(config, model) -> "RunTrainer":
-    """Returns a trainer for the model: ours for HILL, RecBole's choice with our hooks otherwise."""
-    base = getattr(model, "trainer_class", None) or get_trainer(
-        config["MODEL_TYPE"], config["model"]
-    )
+    """Returns the trainer that the model names, or else RecBole's choice, with our hooks."""
+    own = getattr(model, "trainer_class", None)
+    base = own() if own else get_trainer(config["MODEL_TYPE"], config["model"])
     return with_run_hooks(base)(config, model)
 
 

@@ -1,5 +1,7 @@
 """RecBole's own entry points after ``register()``, each in a process of its own."""
 
+import ast
+import importlib.util
 import os
 import subprocess
 import sys
@@ -8,6 +10,11 @@ from pathlib import Path
 import pytest
 
 REGISTERED = "import recbole_hill; recbole_hill.register();"
+
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None,
+    reason="recbole.quick_start imports Ray, which is not installed",
+)
 
 
 def python(code: str, folder) -> str:
@@ -42,15 +49,27 @@ def test_get_model_and_trainer_find_ours(tmp_path):
     assert "'recbole.model.general_recommender.bpr'" in out and "HILLTrainer" in out
 
 
+def test_loaders_and_trainers_go_by_the_class(tmp_path):
+    code = REGISTERED + (
+        "from recbole.config import Config; from recbole.data.utils import get_dataloader;"
+        "from recbole.utils import get_trainer;"
+        "names = ('Mult-VAE', 'Macrid-VAE', 'HSNN', 'TTSN', 'NCL', 'NESCL');"
+        "c = [Config(model=n, dataset='ml-100k') for n in names];"
+        "print([get_dataloader(one, 'train').__name__ for one in c]);"
+        "print([get_trainer(one['MODEL_TYPE'], one['model']).__name__ for one in c])"
+    )
+    loaders, trainers = python(code, tmp_path).splitlines()[-2:]
+    assert ast.literal_eval(loaders) == ["UserDataLoader"] * 2 + ["TrainDataLoader"] * 4
+    theirs = ["RunTrainer", "RunTrainer", "HSNNTrainer", "RunLabelledTrainer", "RunNCLTrainer"]
+    assert ast.literal_eval(trainers) == [*theirs, "RunTrainer"]
+
+
 def test_registering_twice_is_once(tmp_path):
     code = REGISTERED + "recbole_hill.register(); from recbole.config import Config; print(1)"
     assert python(code, tmp_path) == "1\n"
 
 
-@pytest.mark.skipif(
-    subprocess.run([sys.executable, "-c", "import ray"], capture_output=True).returncode != 0,
-    reason="recbole.quick_start imports Ray, which is not installed",
-)
+@needs_ray
 def test_run_recbole_and_load_data_and_model(tmp_path):
     settings = {
         "epochs": 2,
@@ -77,3 +96,23 @@ def test_run_recbole_and_load_data_and_model(tmp_path):
     first, middle, last = python(code, tmp_path).strip().splitlines()[-3:]
     assert middle == "HILL (40, 8)"
     assert first == last and float(first) > 0.05
+
+
+@needs_ray
+def test_run_recbole_trains_the_index_of_hsnn(tmp_path):
+    settings = {
+        "epochs": 1,
+        "item_epochs": 1,
+        "monn_scale": 0.1,
+        "hsnn_layers": [{"size": "XS", "nodes": 10}, {"size": "XS"}],
+        "show_progress": False,
+        "state": "ERROR",
+        "gpu_id": "",
+    }
+    code = REGISTERED + (
+        "from recbole.quick_start import run_recbole; import glob, json;"
+        f"print(run_recbole(model='HSNN', dataset='ml-100k', config_dict={settings!r}));"
+        "print(list(json.load(open(glob.glob('saved/HSNN-*/stages.json')[0]))))"
+    )
+    result, stages = python(code, tmp_path).strip().splitlines()[-2:]
+    assert "'ne'" in result and ast.literal_eval(stages) == ["item_layer", "backbone"]

@@ -15,8 +15,10 @@ early on the test set.
 
 import hashlib
 import json
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,11 @@ _CACHED_SCORES = 2**22
 
 class SplitDataset(Dataset):
     """RecBole's Dataset, split into train, validation and test as the protocol says."""
+
+    def __init__(self, config):
+        if tasks := tasks_of(config):
+            config["LABEL_FIELD"] = tasks[0].name
+        super().__init__(config)
 
     def build(self) -> list[Dataset]:
         """Returns the train, validation and test datasets."""
@@ -150,8 +157,6 @@ def load_data(config) -> Data:
     """
     require_files(config)
     require_features(config)
-    if tasks := tasks_of(config):
-        config["LABEL_FIELD"] = tasks[0].name
     dataset = create_dataset(config)
     if max(config["topk"]) >= dataset.item_num:
         raise ValueError(
@@ -162,13 +167,24 @@ def load_data(config) -> Data:
         config["eval_batch_size"] = evaluation_batch(
             dataset.item_num, config["eval_memory_mb"], cached=config["device"].type == "cpu"
         )
-    with _loader_of_class(config):
+    with _named_by_class(config):
         train, valid, test = data_preparation(config, dataset)
     return Data(dataset, train, valid, test, interactions_sha256(train, valid, test))
 
 
+def loader_of_class(get_dataloader: Callable) -> Callable:
+    """Returns RecBole's ``get_dataloader``, made to go by the model's class and not by its name."""
+
+    @wraps(get_dataloader)
+    def by_class(config, phase):
+        with _named_by_class(config):
+            return get_dataloader(config, phase)
+
+    return by_class
+
+
 @contextmanager
-def _loader_of_class(config):
+def _named_by_class(config):
     """Lets RecBole, which knows its user-wise loaders by model name, go by the model's class.
 
     Under its own name, an alias or a subclass of one of RecBole's auto-encoders would get

@@ -61,8 +61,8 @@ class HILL(EmbeddingModel):
         #: backbone's while an index is learnt apart from it.
         self.fixed_vectors: tuple[Tensor, Tensor] | None = None
 
-    @property
-    def trainer_class(self) -> type:
+    @staticmethod
+    def trainer_class() -> type:
         """The trainer that runs HILL's stages."""
         from recbole_hill.hill_trainer import HILLTrainer
 

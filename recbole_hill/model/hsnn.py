@@ -128,8 +128,8 @@ class HSNN(LabelledModel):
         self._standing_for: Tensor | None = None
         self._tables: Tables | None = None
 
-    @property
-    def trainer_class(self) -> type:
+    @staticmethod
+    def trainer_class() -> type:
         """Trains the item layer alone for a while before the index is begun."""
         from recbole_hill.hsnn_trainer import HSNNTrainer
 

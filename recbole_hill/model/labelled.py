@@ -65,8 +65,8 @@ class LabelledModel(AbstractRecommender):
         config, dataset = self._teacher_from
         return Teacher.from_config(config, self.tasks, dataset)
 
-    @property
-    def trainer_class(self) -> type:
+    @staticmethod
+    def trainer_class() -> type:
         """Evaluates by label and by rank."""
         from recbole_hill.labelled_trainer import LabelledTrainer
 
