@@ -27,7 +27,6 @@ from recbole_hill.evaluation.metrics import normalised_entropy
 from recbole_hill.evaluation.retrieval import index_recall
 from recbole_hill.model.hsnn import HSNN
 from recbole_hill.report.markdown import pipe_table
-from recbole_hill.retrieval.network import ExhaustiveSearch
 from recbole_hill.serving import Served
 
 K = 20
@@ -65,7 +64,9 @@ def main() -> None:
     monns = [folder for folder, run in served.items() if type(run.model).__name__ == "MoNN"]
     reference = options.reference or (monns or options.runs)[0]
     users = _sample(served[reference], options.requests)
-    exact = {folder: _answer(run, users, _all_items(run)) for folder, run in served.items()}
+    exact = {
+        folder: _answer(run, users, run.model.searcher(full=True)) for folder, run in served.items()
+    }
     of_reference, _, reference_ms = exact[reference]
 
     lines = []
@@ -100,10 +101,6 @@ def _sample(run: Served, n_users: int) -> torch.Tensor:
     """Draws users, by RecBole's ids."""
     drawn = np.random.default_rng(0).permutation(run.model.n_users - 1)[:n_users]
     return torch.from_numpy(np.sort(drawn) + 1)
-
-
-def _all_items(run: Served) -> ExhaustiveSearch:
-    return ExhaustiveSearch(run.model)
 
 
 def _seen(run: Served, user: int) -> torch.Tensor:
@@ -156,8 +153,7 @@ def _written(run: Served, users: torch.Tensor, items: torch.Tensor) -> tuple[np.
 def _ne(run: Served) -> float:
     rows = run.data.test._dataset.inter_feat
     labels = label_matrix(rows, run.model.tasks)[:, 0].numpy()
-    rate = float(run.model.data.base_rates[0])
-    return normalised_entropy(run.model.predict(rows).cpu().numpy(), labels, rate)
+    return normalised_entropy(run.model.predict(rows).cpu().numpy(), labels)
 
 
 if __name__ == "__main__":

@@ -101,6 +101,11 @@ class HillConfig(Config):
                 f"valid_metric {self['valid_metric']!r} must be one of the metrics "
                 f"{self['metrics']} at one of topk {self['topk']}"
             )
+        if metric.lower() == "calibration":
+            raise ValueError(
+                f"valid_metric {self['valid_metric']!r} is best at 1, neither higher nor lower: "
+                f"nothing can be chosen by it; accepted are the other metrics {self['metrics']}"
+            )
 
     def compatibility_settings(self):
         """Sets the numpy aliases that RecBole uses and today's numpy lacks."""

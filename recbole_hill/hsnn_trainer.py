@@ -18,7 +18,7 @@ class HSNNTrainer(RunTrainer, LabelledTrainer):
     def fit(self, train_data, valid_data=None, **kwargs):
         """Trains the item layer, begins the index, and trains everything; resumes or skips."""
         if "backbone" not in self.stages:
-            self._train_item_layer(train_data, bool(kwargs.get("show_progress")))
+            self.train_item_layer(train_data, bool(kwargs.get("show_progress")))
             self.seed_stage("backbone", train_data)
             self.model.start_index(len(train_data))
             self.optimizer = self._build_optimizer()
@@ -32,12 +32,14 @@ class HSNNTrainer(RunTrainer, LabelledTrainer):
         context = self.model.data.context_of(rows, len(users))
         blocks = torch.arange(len(users)).split(BLOCK_PAIRS)
         parts = [
-            self.model.layer_judgements(users[some], items[some], context[some]) for some in blocks
+            self.model.layer_judgements(users[some], items[some], context[some], items[some])
+            for some in blocks
         ]
         layers = [torch.cat(of_layer).sigmoid().cpu() for of_layer in zip(*parts, strict=True)]
         return {**cost, "layers": [dict(self.judge(layer, rows)) for layer in layers]}
 
-    def _train_item_layer(self, train_data, show_progress: bool) -> None:
+    def train_item_layer(self, train_data, show_progress: bool) -> None:
+        """Trains the item layer alone, or loads it if that was done."""
         if _STAGE in self.stages:
             self.load_stage(_FILE)
             return

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from recbole.evaluator import Evaluator
 from recbole.evaluator.collector import DataStruct
+from recbole.evaluator.register import metric_information
 from recbole.trainer import Trainer
 from torch import Tensor
 from tqdm import tqdm
@@ -26,6 +27,7 @@ class LabelledTrainer(Trainer):
 
     def __init__(self, config, model):
         super().__init__(config, model)
+        _require_list_metrics(config["ranking_metrics"])
         ranking = {key: config[key] for key in ("topk", "metric_decimal_place")}
         self.ranking = Evaluator({**ranking, "metrics": config["ranking_metrics"]})
 
@@ -120,6 +122,17 @@ class LabelledTrainer(Trainer):
         rows = [loader._dataset.inter_feat for loader in loaders]
         fields = self.model.USER_ID, self.model.ITEM_ID
         return tuple(torch.cat([part[field] for part in rows]) for field in fields)
+
+
+def _require_list_metrics(names) -> None:
+    """Refuses ``ranking_metrics`` that need more than which places of a list are relevant."""
+    accepted = [name for name, needs in metric_information.items() if needs == ["rec.topk"]]
+    wrong = [n for n in names if str(n).lower() not in accepted] if isinstance(names, list) else []
+    if wrong or not isinstance(names, list) or not names:
+        raise ValueError(
+            f"ranking_metrics must be a list of {', '.join(sorted(accepted))}, got "
+            f"{wrong[0] if wrong else names!r}"
+        )
 
 
 def _of(pairs: tuple[Tensor, Tensor], users: Tensor) -> tuple[Tensor, Tensor]:

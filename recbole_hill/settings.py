@@ -1,6 +1,6 @@
 """HILL's settings, validated once into a frozen value."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from recbole_hill.one_of import one_of
@@ -117,11 +117,7 @@ class HillSettings:
         for key, accepted in _CHOICES.items():
             one_of(key, values[key], accepted)
         whole = {field.name for field in fields(cls) if field.type is int}
-        for key, least in _AT_LEAST.items():
-            kind = "whole number" if key in whole else "number"
-            fits = _is_number(values[key]) and (key not in whole or isinstance(values[key], int))
-            if not fits or values[key] < least:
-                raise ValueError(f"{key} must be a {kind} >= {least}, got {values[key]!r}")
+        require_at_least(values, _AT_LEAST, whole)
         for key in ("average_weight", "index_gradient"):
             if not _is_number(values[key]) or not 0 <= values[key] <= 1:
                 raise ValueError(f"{key} must be in [0, 1], got {values[key]!r}")
@@ -167,6 +163,24 @@ class HillSettings:
             "beam_width": widths,
         }
         return cls(**{**values, **sequences})
+
+
+def require_at_least(values, least: Mapping[str, float], whole: Collection[str]) -> None:
+    """Refuses settings that are no number, or too small a one.
+
+    Args:
+        values: RecBole's Config or any mapping.
+        least: The keys to look at, and the least value of each.
+        whole: Keys whose values must be integers.
+
+    Raises:
+        ValueError: Naming the key, the value and what is accepted.
+    """
+    for key, bound in least.items():
+        kind = "whole number" if key in whole else "number"
+        fits = _is_number(values[key]) and (key not in whole or isinstance(values[key], int))
+        if not fits or not values[key] >= bound:  # NaN is not
+            raise ValueError(f"{key} must be a {kind} >= {bound}, got {values[key]!r}")
 
 
 def _is_number(value) -> bool:

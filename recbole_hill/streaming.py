@@ -41,6 +41,8 @@ from recbole_hill.trainer import trainer_for
 
 SLICES = "slices.jsonl"
 _INDEX = "index.npz"
+#: What a stream may be continued with otherwise.
+_FREE = {"threads", "show_progress", "state"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Slice:
         added: Of them, those that the snapshot before did not.
         deleted: Items that the snapshot before served, and this one does not.
         drift: Share of the items in both whose node changed, depths 1..L; empty without an index.
-        seconds: Of training on it.
+        seconds: Of training on it; for HSNN's first, the item layer alone is not among them.
     """
 
     number: int
@@ -80,10 +82,11 @@ def run_stream(
     """Trains on a dataset's impressions in the order of time, slice by slice.
 
     A killed stream continues if it is called again with its ``run_dir``: finished slices are not
-    trained on again. The optimiser starts anew with every slice. Lists, clusters and
-    representatives are of the items shown so far (and not deleted). Features of users and items
-    are their files', whatever the time; base rates, scales of numbers and what counts as a leak
-    are the first slice's.
+    trained on again. The optimiser starts anew with every slice. Before the first, HSNN's item
+    layer is trained alone on it (``item_epochs``), so that its index begins from something. Lists,
+    clusters and representatives are of the items shown so far (and not deleted). Features of users
+    and items are their files', whatever the time; base rates, scales of numbers and what counts as
+    a leak are the first slice's.
 
     Args:
         model: MoNN, TTSN, EBR or HSNN.
@@ -94,12 +97,13 @@ def run_stream(
         config_files: YAML files below the overrides.
 
     Returns:
-        One record per slice, as written to ``slices.jsonl``.
+        One record per slice; in ``slices.jsonl`` beside how the slice was made.
 
     Raises:
-        ValueError: If the model is not of labelled impressions, there are no times, or a number
+        ValueError: If the model is not of labelled impressions, there are no times, or a setting
             does not fit.
     """
+    runs.commit()  # of the code that is loaded now
     if not issubclass(registry.find(model).load(), LabelledModel):
         raise ValueError(f"a stream trains MoNN, TTSN, EBR or HSNN, got {model}")
     given = {"epochs": 1, "vocabulary": "catalogue", **(overrides or {})}
@@ -112,15 +116,24 @@ def run_stream(
             f"a stream takes no teacher, got distill_from={config['distill_from']}: a finished run "
             "has learnt from rows that are later"
         )
+    if config["lr_rule"] != "constant":
+        raise ValueError(
+            f"a stream trains every slice at one learning rate: lr_rule must be constant, got "
+            f"{config['lr_rule']!r}"
+        )
     folder = _folder(config, {"slices": slices, "keep": keep})
     runs.start_log(folder, config["state"])
+    if config["threads"]:
+        torch.set_num_threads(config["threads"])
     parts = _slices(config, slices)
-    note_data(folder, interactions_sha256(*map(_Loaded, parts)))
+    sha256 = interactions_sha256(*map(_Loaded, parts))
+    note_data(folder, sha256)
+    common = {"model": config["model"], "dataset": config["dataset"], "data_sha256": sha256}
     trained = build_model(config, _Loaded(parts[0]))
     trainer = trainer_for(config, trained)
     bar = tqdm(range(slices), unit="slice", disable=not config["show_progress"])
     last_shown: dict[int, int] = {}
-    records, before = [], None
+    records, lines, before = [], [], None
     for number in bar:
         part = parts[number]
         rows = part.inter_feat
@@ -135,16 +148,20 @@ def run_stream(
             alive = [i for i, n in last_shown.items() if keep is None or number - n < keep]
             trained.serve(torch.tensor(alive))
             _train(trainer, stage, loader)
-            trainer.finish_stage(stage, save_as=file, metrics=metrics)
+            # Kept with the stage: another part of the stream may be made elsewhere.
+            made = runs.provenance(config)
+            trainer.finish_stage(stage, save_as=file, metrics=metrics, provenance=made)
         _remember(trained, parts[: number + 1])
         served = _publish(folder, number, trained)
         record = _record(number, len(rows), metrics, served, before, trainer.stages[stage])
         records.append(record)
+        made = trainer.stages[stage].get("provenance", {})  # not kept by streams of old
+        lines.append(json.dumps({**common, **made, **asdict(record)}) + "\n")
         before = served
         logging.getLogger().info(f"slice {number}: {record}")
         bar.set_postfix_str(f"ne {metrics.get('ne', float('nan')):.4f}")
         with atomic_path(folder / SLICES) as temporary:
-            temporary.write_text("".join(json.dumps(asdict(r)) + "\n" for r in records))
+            temporary.write_text("".join(lines))
     return records
 
 
@@ -187,7 +204,7 @@ def _folder(config, cut: dict) -> Path:
     if (folder / runs.CONFIG).exists():
         theirs = {**runs.read_config(folder), **json.loads((folder / runs.STREAM).read_text())}
         ours = {**settings, **cut}
-        changed = sorted(key for key in ours if ours[key] != theirs.get(key))
+        changed = sorted(key for key in ours.keys() - _FREE if ours[key] != theirs.get(key))
         if changed:
             raise ValueError(
                 f"run_dir {folder} holds a stream of other settings: {changed[0]} is "
@@ -234,6 +251,8 @@ def _slices(config, n_slices: int) -> list:
 def _train(trainer, stage: str, loader) -> None:
     model = trainer.model
     if hasattr(model, "start_index"):
+        if not bool(model.indexed):
+            trainer.train_item_layer(loader, show_progress=False)
         trainer.seed_stage(stage, loader)
         model.start_index(len(loader))
     trainer.run_stage(

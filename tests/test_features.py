@@ -1,5 +1,6 @@
 """A model that needs features the data lacks says which, before anything is loaded."""
 
+import impressions
 import pytest
 
 from recbole_hill.config import HillConfig
@@ -26,6 +27,14 @@ def test_columns_that_load_col_leaves_out_are_missing():
     config = HillConfig("SASRec", "ml-100k", None, {"train_neg_sample_args": None})
     with pytest.raises(ValueError, match=r"are read of ml-100k\.inter, user_id, item_id"):
         require_features(config)
+
+
+def test_columns_that_unload_col_leaves_out_are_missing(tmp_path):
+    settings = impressions.settings(impressions.write(tmp_path))
+    settings |= {"load_col": None, "unload_col": {"inter": ["stars"]}}
+    message = r"'stars' is not among .* log\.inter, user_id, item_id, place, timestamp \(see"
+    with pytest.raises(ValueError, match=message):
+        require_features(HillConfig("MoNN", "log", None, settings))
 
 
 def test_features_that_are_there_suffice():

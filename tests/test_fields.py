@@ -47,6 +47,28 @@ def test_numbers_are_normalised_from_train(dataset):
     torch.testing.assert_close(encoder.encode(rows, len(rows)).floats[:, 0], expected)
 
 
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_numbers_may_be_of_any_size(dataset, scale):
+    known, price = torch.arange(1, 20), dataset.get_item_feature()["price"].double()
+    (found, expected) = (
+        FieldEncoder(rows, ["price"], dataset, known).encode(rows, len(price)).floats
+        for rows in ({"price": price * scale}, {"price": price})
+    )
+    torch.testing.assert_close(found, expected)
+    constant = {"price": torch.full((20,), 0.1 * scale, dtype=torch.float64)}
+    assert FieldEncoder(constant, ["price"], dataset, known).float_fields == ()
+
+
+def test_the_whole_catalogue_is_known_but_not_normalised_by(dataset):
+    rows, known = dataset.get_item_feature(), torch.arange(1, 20)
+    part, whole = (
+        FieldEncoder(rows, NAMES, dataset, known, whole=whole) for whole in (False, True)
+    )
+    every = part.encode(rows, len(rows)), whole.encode(rows, len(rows))
+    assert torch.equal(every[0].floats, every[1].floats)
+    assert (every[1].tokens[1:] > 0).all() and not (every[0].tokens[20:, 0] > 0).any()
+
+
 def test_columns_that_rows_lack_are_missing(dataset):
     rows = dataset.get_item_feature()
     encoder = FieldEncoder(rows, NAMES, dataset, torch.arange(1, len(rows)))

@@ -270,6 +270,31 @@ def test_through_the_ensemble_a_layer_learns_what_is_left_over(path, tmp_path):
     torch.testing.assert_close(said[1].grad[:, 0], 0.7 * wrong / 5)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "accepted"),
+    [
+        ("em_epochs", 0, "a whole number >= 1"),
+        ("item_epochs", 1.5, "a whole number >= 0"),
+        ("index_balance_batches", 0, "a whole number >= 1"),
+        ("embedding_size", 0, "a whole number >= 1"),
+        ("index_alpha", 0, "a number > 0"),
+        ("index_alpha", "sharp", "a number >= 0"),
+        ("index_alpha_power", "two", "a number >= 0"),
+        ("index_weight", -0.1, "a number >= 0"),
+        ("index_balance", float("nan"), "a number >= 0"),
+        ("index_epochs", -1, "a number >= 0"),
+        ("index_warmup_epochs", None, "a number >= 0"),
+        ("aux_weight", True, "a number >= 0"),
+        ("beam_width", 0, "a positive integer, one per depth of .6,., or 'full'"),
+        ("beam_width", [3, 3], "a positive integer, one per depth of .6,., or 'full'"),
+    ],
+)
+def test_bad_settings_are_named(path, key, value, accepted):
+    config = HillConfig("HSNN", "log", None, settings(path, **{key: value}))
+    with pytest.raises(ValueError, match=rf"^{key} must be {accepted}[,;] got"):
+        build_model(config, load_data(config))
+
+
 def test_a_bad_layer_loss_is_named(path):
     config = HillConfig("HSNN", "log", None, settings(path, layer_loss="both"))
     data = load_data(config)
@@ -305,5 +330,6 @@ def test_before_the_index_the_item_layer_predicts(path):
     assert model.index is None
     batch = next(iter(data.train))
     context = model.data.context_of(batch, len(batch))
-    alone = model._item_layer(batch["user_id"], batch["item_id"], context, None)[0]
+    users, items = batch["user_id"], batch["item_id"]
+    alone = model._item_layer(users, items, context, items)[0]
     torch.testing.assert_close(model.probabilities(batch), alone.sigmoid())

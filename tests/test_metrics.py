@@ -6,6 +6,7 @@ import torch
 from recbole.evaluator import Evaluator
 from recbole.evaluator.collector import DataStruct
 
+from recbole_hill.config import HillConfig
 from recbole_hill.evaluation.metrics import (
     TRAIN_RATE,
     log_loss,
@@ -49,5 +50,7 @@ def test_among_recboles_metrics():
         by_train.evaluate(struct)
     struct.set(TRAIN_RATE, 0.2)
     assert by_train.evaluate(struct)["ne"] != found["ne"]
+    with pytest.raises(ValueError, match="valid_metric 'Calibration' is best at 1"):
+        HillConfig("MoNN", "ml-100k", None, {"valid_metric": "Calibration"})
     with pytest.raises(ValueError, match="ne_base_rate must be one of evaluated, train"):
         Evaluator({**settings, "ne_base_rate": "test"})

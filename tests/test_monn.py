@@ -11,12 +11,14 @@ from recbole.data.interaction import Interaction
 
 from recbole_hill.config import HillConfig
 from recbole_hill.data.splits import load_data, note_data
+from recbole_hill.evaluation import cost
 from recbole_hill.evaluation.cost import pair_flops
 from recbole_hill.export import export
 from recbole_hill.model.monn.overarch import OVERARCHES, OverArch
 from recbole_hill.model.monn.sizes import SIZES, Part, size_of
 from recbole_hill.model.monn.tower import TowerLayer
 from recbole_hill.quick_start import build_model, run
+from recbole_hill.retrieval.network import ExhaustiveSearch
 from recbole_hill.serving import Served
 from recbole_hill.trainer import trainer_for
 
@@ -155,6 +157,40 @@ def test_an_unknown_over_arch_is_named(path):
         built("MoNN", path, overarch="mlp")
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("EBR", {"nodes_per_depth": 12}, "nodes_per_depth must be positive integers, got 12"),
+        ("EBR", {"nodes_per_depth": [49]}, r"nodes_per_depth \[49\] asks for 49 .* over 48"),
+        ("EBR", {"beam_width": True}, "beam_width must be a positive integer, .* got True"),
+        ("MoNN", {"embedding_size": 0.5}, "embedding_size must be a whole number >= 1, got 0.5"),
+        (
+            "MoNN",
+            {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}},
+            "train_neg_sample_args must be none .*, got distribution 'uniform'",
+        ),
+    ],
+)
+def test_bad_settings_are_named(path, name, changes, message):
+    with pytest.raises(ValueError, match=message):
+        built(name, path, **changes)
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [(["Recall", "GAUC"], "'GAUC'"), (["Recal"], "'Recal'"), ("Recall", "'Recall'"), ([], r"\[\]")],
+)
+def test_ranking_metrics_that_are_none_of_lists_are_named(path, tmp_path, given, wrong):
+    made = impressions.settings(path, run_dir=str(tmp_path), ranking_metrics=given)
+    config = HillConfig("MoNN", "log", None, made)
+    model = build_model(config, load_data(config))
+    accepted = "hit, map, mrr, ndcg, precision, recall"
+    with pytest.raises(
+        ValueError, match=f"ranking_metrics must be a list of {accepted}, got {wrong}"
+    ):
+        trainer_for(config, model)
+
+
 # -- loss ------------------------------------------------------------------------------------------
 
 
@@ -219,6 +255,10 @@ def test_distillation_follows_the_teacher(path, runs, tmp_path):
     (teacher,) = model.teacher.model
     batch = Interaction({"user_id": users, "item_id": items})
     torch.testing.assert_close(soft, teacher.probabilities(batch))
+    none = teacher.data.context_of({}, 100)
+    with torch.no_grad():
+        own, without = (teacher.pair_logits(users, items, none, out) for out in (None, items))
+    assert torch.equal(soft, without.sigmoid()) and not torch.equal(own, without)
     assert not any(name.startswith("teacher") for name, _ in model.named_parameters())
     context, weights = model.data.context_of({}, 100), torch.full((100,), 0.01)
 
@@ -235,6 +275,12 @@ def test_distillation_follows_the_teacher(path, runs, tmp_path):
     other = {**impressions.TASKS, "buy": {"field": "stars", "at_least": 4}}
     with pytest.raises(ValueError, match="does not predict the tasks click, buy as they are set"):
         assert built("TTSN", path, **settings, tasks=other)[0].teacher
+    heavier = {**impressions.TASKS, "buy": impressions.TASKS["buy"] | {"weight": 3.0}}
+    assert built("TTSN", path, **settings, tasks=heavier)[0].teacher is not None
+    assert built("TTSN", path, **settings | {"distill_pairs": 0})[0].teacher is None
+    for key, bad in (("distill_pairs", float("nan")), ("distill_weight", True)):
+        with pytest.raises(ValueError, match=f"{key} must be a number >= 0, got {bad}"):
+            assert built("TTSN", path, **settings | {key: bad})[0].teacher
     settings |= {"run_dir": str(tmp_path / "other"), "split_seed": 7}
     (tmp_path / "other").mkdir()
     with pytest.raises(ValueError, match="was made on other data"):
@@ -276,11 +322,35 @@ def test_ranking_agrees_with_pairs(runs, name):
     model = served.model
     users = torch.tensor([1, 7, 60])
     everything = model.full_sort_predict({"user_id": users}).view(3, -1)
-    for item in (1, 20, 48):
-        batch = Interaction({"user_id": users, "item_id": torch.full((3,), item)})
-        torch.testing.assert_close(
-            everything[:, item].sigmoid(), model.predict(batch), rtol=1e-4, atol=1e-5
-        )
+    for item in (1, 2, 20, 48):
+        items = torch.full((3,), item)
+        new = ~model.data.history.holds(users, items)  # of others, a pair leaves its item out
+        found = model.predict(Interaction({"user_id": users, "item_id": items}))
+        expected = everything[:, item].sigmoid()
+        torch.testing.assert_close(expected[new], found[new], rtol=1e-4, atol=1e-5)
+        assert new.any()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_pair_of_the_history_is_judged_without_itself(runs, name):
+    """As if its user had not engaged with the item; a list knows that he has."""
+    model = Served.load(runs[name].folder).model
+    users, items = map(torch.from_numpy, model.data.history.matrix.nonzero())
+    some = torch.tensor([4, 40, 90, 200])
+    batch = Interaction({"user_id": users[some].long(), "item_id": items[some].long()})
+    found = model.predict(batch)
+
+    def listed():
+        scores = model.full_sort_predict(batch).view(len(some), -1).sigmoid()
+        return scores.gather(1, batch["item_id"].unsqueeze(1)).squeeze(1)
+
+    assert (found - listed()).abs().max() > 1e-3
+    without = []
+    for row, pair in enumerate(some):
+        kept = torch.arange(len(users)) != pair
+        model.data.set_history(users[kept], items[kept], model.n_users, model.n_items)
+        without.append(listed()[row])
+    torch.testing.assert_close(found, torch.stack(without), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -349,6 +419,17 @@ def test_two_towers_are_served_by_their_vectors(runs):
     assert everything.vectors is None
 
 
+def test_two_towers_are_searched_as_all_items_are_scored(runs):
+    model, users = Served.load(runs["TTSN"].folder).model, torch.arange(1, 61)
+    seen = torch.arange(60), users.remainder(48) + 1
+    model.serve(torch.arange(3, 49))  # as in a stream, where some are gone
+    scores, found = model.searcher().search(users, 5, seen)
+    expected = ExhaustiveSearch(model).search(users, 5, seen)
+    assert torch.equal(found, expected[1])
+    bias = model.block.bias[0].item()  # the same for all
+    torch.testing.assert_close(scores + bias, expected[0], rtol=1e-4, atol=1e-5)
+
+
 def test_a_layered_model_is_served_and_exported_by_its_own_search(runs, tmp_path):
     served = Served.load(runs["HSNN"].folder)
     users = torch.arange(1, 61)
@@ -373,9 +454,9 @@ def test_a_layered_model_is_served_and_exported_by_its_own_search(runs, tmp_path
 
 def test_cost_of_a_request(runs):
     costs = {name: result.rows[0]["serving"] for name, result in runs.items()}
-    for name, cost in costs.items():
-        work = sum(m * n for m, n in zip(cost["pair_flops"], cost["pairs"], strict=True))
-        assert cost["flops"] == pytest.approx(work + cost["user_flops"]), name
+    for name, one in costs.items():
+        work = sum(m * n for m, n in zip(one["pair_flops"], one["pairs"], strict=True))
+        assert one["flops"] == pytest.approx(work + one["user_flops"]), name
     assert costs["MoNN"]["pairs"] == [48] and costs["TTSN"]["pairs"] == [48]
     (per_pair,) = costs["MoNN"]["pair_flops"]
     assert costs["MoNN"]["flops_formula"] == 48 * per_pair
@@ -384,11 +465,26 @@ def test_cost_of_a_request(runs):
     assert costs["HSNN"]["flops_formula"] == m_node * n_nodes + m_item * 48
     assert costs["EBR"]["flops_formula"] == 12 * costs["EBR"]["pair_flops"][0]
     for name in ("MoNN", "TTSN", "EBR"):  # of 48 items, and the padding item
-        cost = costs[name]
-        assert cost["flops_measured"] == pytest.approx(cost["flops"], rel=1 / 40), name
+        one = costs[name]
+        assert one["flops_measured"] == pytest.approx(one["flops"], rel=1 / 40), name
     assert costs["EBR"]["pairs"][0] < 48  # twelve nodes and the items of three
     assert 1 < costs["HSNN"]["pairs"][0] == n_nodes <= 6 and costs["HSNN"]["pairs"][1] < 48
     assert costs["MoNN"]["index_recall@5"] == costs["TTSN"]["index_recall@5"] == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_timed_request_makes_what_serving_keeps(runs, name, monkeypatch):
+    model, timing, found = Served.load(runs[name].folder).model.eval(), [], []
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: timing.append(1) or 0.1 * len(timing))
+    for block in model.networks():
+        block.item.register_forward_hook(lambda *call: found.append(len(timing) % 2))
+    users, none = torch.arange(1, 61), torch.empty(0, dtype=torch.int64)
+    costs = cost.serving_cost(model, users, 5, lambda user: none)
+    assert found and not any(found)  # between a request's two looks at the clock
+    assert costs["requests"] == 60 and len(timing) == 120
+    assert costs["latency_ms"] == pytest.approx(100)
+    if name in ("MoNN", "TTSN"):
+        assert costs["pairs"] == [48]  # of the timed requests alone
 
 
 def test_each_layer_is_judged_and_calibrated(runs):
@@ -399,6 +495,16 @@ def test_each_layer_is_judged_and_calibrated(runs):
         assert layers[-1][name] == pytest.approx(row["metrics"][name], abs=1e-6)
     assert layers[0]["ne"] != layers[1]["ne"]
     assert all(0.5 < layer["calibration"] < 2 for layer in layers)
+    # Rows of the history too: layers and metrics leave a pair itself out.
+    served = Served.load(runs["HSNN"].folder)
+    trainer, data = trainer_for(served.config, served.model), served.data
+    rows, train = (loader._dataset.inter_feat for loader in (data.test, data.train))
+    for field in ("user_id", "item_id", "click", "buy"):
+        rows[field][:60] = train[field][:60]
+    metrics = trainer.evaluate(data.test, load_best_model=False)
+    layer = trainer.serving_cost(data)["layers"][-1]
+    for name in ("ne", "auc", "ne_buy"):
+        assert layer[name] == pytest.approx(metrics[name], abs=1e-6)
 
 
 def test_a_users_part_of_the_over_arch_is_counted_once(path):

@@ -89,13 +89,17 @@ def test_a_row_says_what_gradients_went_through_index_and_ensemble():
         row("HSNN", **LAYERS | {"index_gradient": 0.25}),
         row("HSNN", **old),
         row("HSNN", **old | {"index_learning": "separate"}),
+        row("HSNN", **LAYERS | {"item_epochs": 10}),
+        row("HSNN", **LAYERS | {"item_epochs": 2, "index_balance": 0}),
     ]
-    names = [line.split("|")[1].strip() for line in serving_table(rows).splitlines()[2:6]]
+    names = [line.split("|")[1].strip() for line in serving_table(rows).splitlines()[2:8]]
     assert [name.removeprefix("HSNN L on 30 nodes, S") for name in names] == [
         "",
         "; gradient through the index 0.25",
         "; learnt through the ensemble; gradient through the index 1",
         "; index separate; learnt through the ensemble",
+        "; 10 epochs of the item layer first",
+        "; without balance",
     ]
 
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_hill import streaming
+from recbole_hill import runs, streaming
+from recbole_hill.checkpoint import load_weights
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.labelled_trainer import LabelledTrainer
+from recbole_hill.model.hsnn import HSNN
 from recbole_hill.retrieval.network import ExhaustiveSearch
 from recbole_hill.serving import Served
 from recbole_hill.streaming import load_snapshot, run_stream
@@ -39,6 +41,7 @@ def times_and_items(path):
 
 
 def test_items_come_and_go_and_a_snapshot_is_kept_of_each_slice(path, tmp_path):
+    torch.set_num_threads(2)  # the setting `threads` says 1
     records = run_stream("HSNN", "log", slices=6, keep=1, overrides=settings(path, tmp_path / "s"))
     rows = times_and_items(path)
     before = set()
@@ -53,6 +56,10 @@ def test_items_come_and_go_and_a_snapshot_is_kept_of_each_slice(path, tmp_path):
         before = shown
     assert records[0].metrics == {} and 0 < records[-1].metrics["ne"] < 1.2
     written = [json.loads(line) for line in (tmp_path / "s" / "slices.jsonl").open()]
+    noted = json.loads((tmp_path / "s" / "data.json").read_text())["sha256"]
+    for row in written:
+        assert (row["model"], row["dataset"], row["data_sha256"]) == ("HSNN", "log", noted)
+        assert row["commit"] == runs.commit() and row["device"] == "cpu, 1 threads"
     assert [row["metrics"] for row in written] == [record.metrics for record in records]
 
 
@@ -151,6 +158,60 @@ def test_nothing_of_a_slice_is_known_when_it_is_judged(path, tmp_path, monkeypat
     assert sizes == [sum(liked[: 360 * number]) for number in (1, 2, 3)]
 
 
+def test_a_slice_is_judged_by_the_weights_of_the_one_before(path, tmp_path, monkeypatch):
+    judges = []
+    original = LabelledTrainer.evaluate
+
+    def looks(self, eval_data, **kwargs):
+        judges.append({name: v.clone() for name, v in self.model.state_dict().items()})
+        return original(self, eval_data, **kwargs)
+
+    monkeypatch.setattr(LabelledTrainer, "evaluate", looks)
+    run_stream("MoNN", "log", slices=3, overrides=settings(path, tmp_path, "MoNN"))
+    kept = [load_weights(tmp_path / f"slice_{number}.safetensors") for number in range(3)]
+    assert len(judges) == 2
+    for number, judge in enumerate(judges):
+        assert all(torch.equal(judge[name], value) for name, value in kept[number].items())
+        assert any(not torch.equal(judge[name], value) for name, value in kept[number + 1].items())
+
+
+def test_the_first_index_is_of_trained_vectors(path, tmp_path, monkeypatch):
+    """As in a run; a separate index would be of vectors drawn at random for ever."""
+    seen, original, cluster = {}, HSNN.item_layer_loss, HSNN._cluster
+
+    def first_loss(self, interaction):
+        seen.setdefault("untrained", self.index_vectors())
+        seen["steps"] = seen.get("steps", 0) + 1
+        return original(self, interaction)
+
+    def clusters(self, vectors):
+        seen.setdefault("clustered", []).append(vectors)
+        cluster(self, vectors)
+
+    monkeypatch.setattr(HSNN, "item_layer_loss", first_loss)
+    monkeypatch.setattr(HSNN, "_cluster", clusters)
+    made = settings(path, tmp_path, index_learning="separate", item_epochs=3)
+    run_stream("HSNN", "log", slices=3, overrides=made)
+    assert seen["steps"] == 3 * 4 and len(seen["clustered"]) == 1  # 480 rows, 128 a step
+    moved = seen["clustered"][0] - seen["untrained"]
+    assert moved.norm() > 0.1 * seen["untrained"].norm()
+
+
+def test_numbers_are_normalised_by_what_the_first_slice_shows(young, tmp_path):
+    """Half of the items are born later, though every one of them has a vector."""
+    made = settings(young, tmp_path, "MoNN")
+    run_stream("MoNN", "log", slices=6, overrides=made)
+    model = load_snapshot(tmp_path).model
+    rows = times_and_items(young)
+    shown = {int(row[1][1:]) for row in rows[: len(rows) // 6]}
+    assert len(shown) == impressions.N_ITEMS // 2 and 7 in shown  # whose price is missing
+    mean = np.mean([i % 9 for i in range(impressions.N_ITEMS) if i != 7])  # RecBole's filling
+    prices = [mean if i == 7 else i % 9 for i in shown]
+    found = model.data.items._scales["price"]
+    assert found == pytest.approx((np.mean(prices), np.std(prices)))
+    assert (model.data.item_features.tokens[1:, 0] > 0).all()
+
+
 def test_a_stopped_stream_goes_on(path, tmp_path, monkeypatch):
     whole = run_stream("HSNN", "log", slices=3, overrides=settings(path, tmp_path / "whole"))
     original, calls = streaming._train, []
@@ -164,7 +225,9 @@ def test_a_stopped_stream_goes_on(path, tmp_path, monkeypatch):
     monkeypatch.setattr(streaming, "_train", dies)
     with pytest.raises(KeyboardInterrupt):
         run_stream("HSNN", "log", slices=3, overrides=settings(path, tmp_path / "cut"))
-    again = run_stream("HSNN", "log", slices=3, overrides=settings(path, tmp_path / "cut"))
+    # What of a machine bears on nothing may change.
+    free = {"threads": None, "state": "WARNING"}
+    again = run_stream("HSNN", "log", slices=3, overrides=settings(path, tmp_path / "cut") | free)
     assert [r.metrics for r in again] == [r.metrics for r in whole]
     assert [r.drift for r in again] == [r.drift for r in whole]
     # Cut otherwise, slices would be judged by what was trained on them.
@@ -184,12 +247,15 @@ def test_a_stopped_stream_goes_on(path, tmp_path, monkeypatch):
         ("MoNN", {"slices": 1}, "slices must be an integer of at least 2, got 1"),
         ("MoNN", {"keep": 0}, "keep must be an integer of at least 1, got 0"),
         ("MoNN", {"slices": 9999}, "slices 9999 are more than 1440 impressions"),
+        ("MoNN", {"lr_rule": "plateau"}, "lr_rule must be constant, got 'plateau'"),
         ("MoNN", {"load": ["user_id", "item_id", "stars"]}, "a stream needs times"),
     ],
 )
 def test_bad_streams_are_named(path, tmp_path, model, changes, message):
     made = settings(path, tmp_path, model)
-    if load := changes.pop("load", None):
+    if load := changes.get("load"):
         made["load_col"] = {**impressions.LOAD, "inter": load}
+    made |= {key: changes[key] for key in changes if key == "lr_rule"}
+    changes = {key: changes[key] for key in changes if key in ("slices", "keep")}
     with pytest.raises(ValueError, match=message):
         run_stream(model, "log", overrides=made, **{"slices": 3, **changes})

@@ -6,10 +6,11 @@ import impressions
 import numpy as np
 import pytest
 import torch
+from recbole.utils import FeatureType
 
 from recbole_hill.config import HillConfig
 from recbole_hill.data.splits import load_data
-from recbole_hill.data.tasks import _area_under_curve, label_matrix, tasks_of
+from recbole_hill.data.tasks import _area_under_curve, _gives_away, label_matrix, tasks_of
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,12 @@ def test_labels_are_thresholds_of_their_column(path):
         ({"click": {"field": "stars", "least": 3}}, "task click: unknown key 'least'"),
         ({"click": {"at_least": "x"}}, "at_least must be a number, got 'x'"),
         ({"click": {"weight": -1}}, "weight must not be negative, got -1"),
+        ({"click": {"weight": float("nan")}}, "weight must not be negative, got nan"),
+        ({"click": {"field": "stars", "weight": 0}}, "tasks: every weight is 0"),
+        ({"place": {"field": "stars"}}, r"task place: its name is .* column of log\.inter"),
+        ({"height": {"field": "stars"}}, r"task height: its name is .* column of log\.user"),
+        ({"tags": {"field": "stars"}}, r"task tags: its name is .* column of log\.item"),
+        ({"user_id": {"field": "user_id"}}, "task user_id: its name is that of a column"),
         (["click"], "tasks must map names"),
         ({"click": {"field": "nowhere"}}, "'nowhere' is not among the columns"),
         ({"click": {"field": "stars", "at_least": 9}}, "all .* training rows are 0"),
@@ -60,6 +67,12 @@ def test_bad_tasks_are_named(path, tasks, message):
     with pytest.raises(ValueError, match=message):
         made = config(path, tasks=tasks)
         build_model(made, load_data(made))
+
+
+def test_a_task_may_be_named_as_its_own_column(path):
+    data = load_data(config(path, tasks={"stars": {"field": "stars", "at_least": 3}}))
+    expected = load_data(config(path)).train._dataset.inter_feat["click"]
+    assert torch.equal(data.train._dataset.inter_feat["stars"], expected)
 
 
 def edited(path, root, change):
@@ -81,6 +94,29 @@ def test_a_missing_label_is_named(path, tmp_path):
 
     with pytest.raises(ValueError, match=r"task click: stars is missing in 1 of 1440 .* row 5"):
         load_data(config(edited(path, tmp_path, change)))
+
+
+def test_labels_of_tokens_are_refused(path, tmp_path):
+    """RecBole makes ids of them before the labels are made, which would be of the ids."""
+
+    def change(number, line):
+        return line if number else line.replace("stars:float", "stars:token")
+
+    message = r"task click: stars is of type token in log\.inter; accepted is float"
+    with pytest.raises(ValueError, match=message):
+        load_data(config(edited(path, tmp_path, change)))
+
+
+def test_one_class_cannot_be_chosen_on(path, tmp_path):
+    def change(number, line):
+        parts = line.split("\t")
+        return "\t".join([*parts[:2], "9", *parts[3:]]) if number in (1, 2) else line
+
+    tasks = {"click": {"field": "stars", "at_least": 9}}
+    root = edited(path, tmp_path, change)
+    with pytest.raises(ValueError, match=r"task click .* all 120 validation rows are 0"):
+        load_data(config(root, tasks=tasks))
+    load_data(config(root, tasks={"buy": impressions.TASKS["buy"], **tasks}))
 
 
 @pytest.mark.parametrize(
@@ -108,6 +144,58 @@ def test_a_feature_that_leaks_the_label_is_refused(path, tmp_path, kind, of_labe
         build_model(leaky, load_data(leaky))
     clean = config(root)  # load_col leaves it out
     build_model(clean, load_data(clean))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "found"),
+    [
+        ("token", lambda liked, rng: liked and rng.random() < 0.6, "rows of one of its values are"),
+        ("float", lambda liked, rng: liked and rng.random() < 0.6, "rows of one of its values are"),
+        ("float", lambda liked, rng: rng.normal() + 4 * liked, r"area under the curve 0\.99[78]"),
+        ("token", lambda liked, rng: rng.integers(3), None),
+        ("token", lambda liked, rng: liked and rng.random() < 0.1, None),  # some 30 rows
+        ("float", lambda liked, rng: rng.normal() + 2 * liked, None),
+    ],
+)
+def test_a_column_of_impressions_may_not_nearly_leak(path, tmp_path, kind, value, found):
+    from recbole_hill.quick_start import build_model
+
+    rng = np.random.default_rng(0)
+
+    def change(number, line):
+        if not number:
+            return f"{line}\tplayed:{kind}"
+        return f"{line}\t{float(value(float(line.split()[2]) >= 3, rng))}"
+
+    load = {**impressions.LOAD, "inter": [*impressions.LOAD["inter"], "played"]}
+    root = edited(path, tmp_path, change)
+    made = config(root, load_col=load)
+    if found is None:
+        build_model(made, load_data(made))
+        return
+    with pytest.raises(
+        ValueError, match=f"feature 'played' .* task click away: .*{found}.*trusted"
+    ):
+        build_model(made, load_data(made))
+    made = config(root, load_col=load, trusted_columns=["played"])
+    assert "played" in build_model(made, load_data(made)).data.context.__dict__[f"{kind}_fields"]
+    with pytest.raises(ValueError, match=r"trusted_columns must be among .*played.*, got 'plaid'"):
+        made = config(root, load_col=load, trusted_columns=["plaid"])
+        build_model(made, load_data(made))
+
+
+@pytest.mark.parametrize(
+    ("rows", "label", "refused"),
+    [(100, 0, False), (670, 0, False), (700, 0, True), (99, 1, False), (100, 1, True)],
+)
+def test_a_pure_value_of_a_rare_task_may_be_chance(rows, label, refused):
+    """At a base rate of 2 %, 684 rows of 0 have a chance of a millionth; 99 rows are below 1 %."""
+    labels, values = np.zeros(10_000), np.arange(10_000) % 7 + 2
+    labels[::50] = 1
+    values[np.flatnonzero(labels == label)[:rows]] = 1
+    kind = FeatureType.TOKEN
+    assert bool(_gives_away(values, labels, kind, of_impression=True)) == refused
+    assert not _gives_away(values, labels, kind, of_impression=False)  # a user's or an item's
 
 
 def test_a_column_that_its_file_lacks_is_named(path, tmp_path):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from recbole.utils import ModelType
 
-from recbole_hill.data.tasks import tasks_of
+from recbole_hill.data.tasks import Task, tasks_of
 
 
 def require_features(config) -> None:
@@ -36,6 +36,7 @@ def require_features(config) -> None:
     elif tasks := tasks_of(config):
         for task in tasks:
             _require_column(config, f"tasks: {task.name}: field", task.field, "the labels' columns")
+        _require_free_names(config, tasks)
     elif config["reads_features"]:
         raise ValueError(
             f"{model} needs labels, and properties/features/ has no {dataset}.yaml: set tasks, "
@@ -56,6 +57,20 @@ def _require_column(config, key: str, column: str, what: str) -> None:
         )
 
 
+def _require_free_names(config, tasks: tuple[Task, ...]) -> None:
+    """Refuses a task named as a column that is read, whose place its labels would take."""
+    ids = config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]
+    for part in ("inter", "user", "item"):
+        columns = [*ids, *(_columns(config, part) if _path(config, part).is_file() else ())]
+        for task in tasks:
+            own = part == "inter" and task.name == task.field and task.name not in ids
+            if task.name in columns and not own:
+                raise ValueError(
+                    f"task {task.name}: its name is that of a column of {config['dataset']}.{part} "
+                    f"that is read; name it otherwise, or leave the column out (load_col)"
+                )
+
+
 def _require_known(config, part: str) -> None:
     """Refuses a column of ``load_col`` that its file lacks, which RecBole would pass over."""
     wanted = (config["load_col"] or {}).get(part)
@@ -70,20 +85,29 @@ def _require_known(config, part: str) -> None:
             )
 
 
-def _columns(config) -> list[str]:
-    """Returns the columns of the interaction file, those that ``load_col`` reads if it says so."""
-    found = _header(config, "inter")[1]
-    wanted = (config["load_col"] or {}).get("inter")
-    return found if wanted is None else [column for column in found if column in wanted]
+def _columns(config, part: str = "inter") -> list[str]:
+    """Returns the columns that are read of a file, as RecBole goes by load_col and unload_col."""
+    wanted = {part: "*"} if config["load_col"] is None else config["load_col"]
+    if part not in wanted:
+        return []
+    left_out = (config["unload_col"] or {}).get(part, ())
+    return [
+        column
+        for column in _header(config, part)[1]
+        if (wanted[part] == "*" or column in wanted[part]) and column not in left_out
+    ]
 
 
 def _header(config, part: str) -> tuple[Path, list[str]]:
     """Returns a file of the dataset, ``inter``, ``user`` or ``item``, and its columns."""
-    cut = (config["benchmark_filename"] or [None])[0] if part == "inter" else None
-    name = ".".join(filter(None, (config["dataset"], cut, part)))
-    file = Path(config["data_path"], name)
+    file = _path(config, part)
     if not file.is_file():
         raise FileNotFoundError(f"load_col names columns of {part}, but {file} does not exist")
     with file.open(encoding=config["encoding"]) as lines:
         header = lines.readline().rstrip("\n")
     return file, [column.split(":")[0] for column in header.split(config["field_separator"])]
+
+
+def _path(config, part: str) -> Path:
+    cut = (config["benchmark_filename"] or [None])[0] if part == "inter" else None
+    return Path(config["data_path"], ".".join(filter(None, (config["dataset"], cut, part))))

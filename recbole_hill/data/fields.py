@@ -60,7 +60,7 @@ class FieldEncoder:
         rows: RecBole Interaction with the columns.
         names: Columns to encode.
         dataset: RecBole dataset, for types and numbers of values.
-        of_train: Rows (of ``rows``) that train knows.
+        of_train: Rows (of ``rows``) that train knows; numbers are normalised by theirs.
         whole: Whether every value that the dataset knows gets a vector, whichever rows have it.
 
     Attributes:
@@ -101,7 +101,7 @@ class FieldEncoder:
                 raise ValueError(f"feature {name!r} must be finite, got {values[row]} in row {row}")
             values = values[of_train].numpy()
             spread = float(np.std(values))
-            if spread > 1e-9 * max(1.0, float(np.abs(values).max(initial=0))):
+            if spread > 1e-9 * float(np.abs(values).max(initial=0)):
                 self._scales[name] = float(np.mean(values)), spread
         self.float_fields = tuple(self._scales)
 

@@ -1,6 +1,6 @@
 """What a model of labelled impressions knows besides the labels: three sources of features."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import scipy.sparse as sp
@@ -33,7 +33,9 @@ class Impressions:
         tasks: The labels; a user is engaged with the items of rows where the first is 1.
         interests: User fields that name values of an item field, and which: queries too.
         vocabulary: Whose ids and values get vectors of their own: those that ``train`` has seen, or
-            all of the ``catalogue`` (whose items a stream shows later).
+            all of the ``catalogue`` (whose items a stream shows later). Numbers are normalised by
+            those of train's users and items either way.
+        trusted: Columns that are not looked at for leaks.
 
     Attributes:
         users, items: Encoders of the side features, ids among them.
@@ -53,6 +55,7 @@ class Impressions:
         tasks: tuple[Task, ...],
         interests: Mapping[str, str] | None = None,
         vocabulary: str = "train",
+        trusted: Collection[str] = (),
     ):
         rows = dataset.inter_feat
         labels = label_matrix(rows, tasks)
@@ -64,22 +67,22 @@ class Impressions:
         }
         ids = (dataset.uid_field, dataset.iid_field)
         others = [name for of_source in names.values() for name in of_source if name not in ids]
-        require_no_leak(dataset, others, tasks)
+        require_no_leak(dataset, others, tasks, trusted)
 
         users, items = rows[ids[0]], rows[ids[1]]
         sides = dataset.get_user_feature(), dataset.get_item_feature()
-        known = users.unique(), items.unique()
         whole = one_of("vocabulary", vocabulary, VOCABULARIES) == "catalogue"
-        if whole:
-            known = torch.arange(1, dataset.user_num), torch.arange(1, dataset.item_num)
-        self.users = FieldEncoder(sides[0], names[_USER], dataset, known[0])
-        self.items = FieldEncoder(sides[1], names[_ITEM], dataset, known[1])
+        self.users, self.items = (
+            FieldEncoder(side, names[source], dataset, known.unique(), whole=whole)
+            for side, source, known in zip(sides, (_USER, _ITEM), (users, items), strict=True)
+        )
         self.user_features = self.users.encode(sides[0], dataset.user_num)
         self.item_features = self.items.encode(sides[1], dataset.item_num)
         everything = torch.arange(len(rows))
         context = names[(FeatureSource.INTERACTION,)]
         self.context = FieldEncoder(rows, context, dataset, everything, whole=whole)
 
+        self._item_id = dataset.iid_field
         names = (*self.items.token_fields, *self.items.bag_fields)
         self._lists = dict(zip(names, self.item_features.value_lists(), strict=True))
         self._stated = [
@@ -99,11 +102,10 @@ class Impressions:
         shape = (n_users, n_items)
         self.history = History(sp.csr_matrix((ones, (users.numpy(), items.numpy())), shape=shape))
         # Of an item's own id nothing but the target itself could be in common.
-        own_id = self.items.token_fields[0] if self.items.token_fields else None
         of_history = [
             InvertedIndex.of_history(values, self.items.vocabulary, self.history)
             for name, values in self._lists.items()
-            if name != own_id
+            if name != self._item_id
         ]
         self.indices = [*self._stated, *of_history]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recbole_hill.data.ragged import ranges
 
-#: Numbers that :meth:`InvertedIndex.dense` makes of a pair.
+#: Numbers that :meth:`Shared.dense` makes of a pair.
 DENSE = 3
 
 

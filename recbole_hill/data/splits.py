@@ -30,7 +30,13 @@ from recbole.data.utils import create_dataset as recbole_create_dataset
 from recbole.utils import FeatureSource, FeatureType, ModelType, init_seed
 
 from recbole_hill.data.features import require_features
-from recbole_hill.data.tasks import require_complete, tasks_of
+from recbole_hill.data.tasks import (
+    label_matrix,
+    require_complete,
+    require_floats,
+    require_two_classes,
+    tasks_of,
+)
 from recbole_hill.data.validation import (
     choose_later_validation,
     choose_validation,
@@ -81,8 +87,10 @@ class SplitDataset(Dataset):
         return [whole, test, self.copy(test.inter_feat)]
 
     def _fill_nan(self):
-        """Refuses missing labels before RecBole fills what is missing."""
-        require_complete(self.inter_feat, tasks_of(self.config))
+        """Refuses labels that are no numbers, or missing before RecBole fills what is missing."""
+        tasks = tasks_of(self.config)
+        require_floats(self, tasks)
+        require_complete(self.inter_feat, tasks)
         super()._fill_nan()
 
     def _set_label_by_threshold(self):
@@ -169,6 +177,12 @@ def load_data(config) -> Data:
         )
     with _named_by_class(config):
         train, valid, test = data_preparation(config, dataset)
+    if tasks := tasks_of(config):
+        require_two_classes(label_matrix(train._dataset.inter_feat, tasks), tasks)
+        if config["protocol"] != "refit":  # which chooses on nothing
+            # NE of one class is NaN, by which nothing can be chosen; it is the first task's.
+            labels = label_matrix(valid._dataset.inter_feat, tasks[:1])
+            require_two_classes(labels, tasks[:1], "validation")
     return Data(dataset, train, valid, test, interactions_sha256(train, valid, test))
 
 

@@ -1,15 +1,20 @@
 """Labels of impressions: which columns a model predicts, and features that give them away."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from recbole.utils import FeatureType
+from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
 #: A column that orders the rows as well as this (area under the ROC curve) is the label itself.
 _LEAK_AUC = 0.999
+#: A column of the impressions themselves may be written after the label, and be noisy.
+_LEAK_AUC_INTERACTION = 0.99
+#: There a value in so many rows, and in such a share of them, must not go with one label alone,
+#: unless chance would have it so more often than this.
+_PURE_ROWS, _PURE_SHARE, _PURE_CHANCE = 50, 0.01, 1e-6
 _TASK_KEYS = {"field", "at_least", "weight"}
 
 
@@ -55,9 +60,11 @@ def tasks_of(config) -> tuple[Task, ...]:
         for key in ("at_least", "weight"):
             if isinstance(facts[key], bool) or not isinstance(facts[key], (int, float)):
                 raise ValueError(f"task {name}: {key} must be a number, got {facts[key]!r}")
-        if facts["weight"] < 0:
+        if not facts["weight"] >= 0:
             raise ValueError(f"task {name}: weight must not be negative, got {facts['weight']}")
         tasks.append(Task(name, **facts))
+    if not any(task.weight for task in tasks):
+        raise ValueError("tasks: every weight is 0, nothing would be learnt; one must be above 0")
     return tuple(tasks)
 
 
@@ -81,62 +88,109 @@ def require_complete(interactions, tasks: tuple[Task, ...]) -> None:
             )
 
 
-def require_two_classes(labels: Tensor, tasks: tuple[Task, ...]) -> None:
-    """Refuses a task whose training rows all have one label.
+def require_floats(dataset, tasks: tuple[Task, ...]) -> None:
+    """Refuses a label's column that RecBole has read as tokens: it holds ids by now, not numbers.
+
+    Args:
+        dataset: RecBole's dataset.
+        tasks: The labels.
+
+    Raises:
+        ValueError: Naming the task, the column and its type.
+    """
+    for task in tasks:
+        kind = dataset.field2type[task.field]
+        if kind != FeatureType.FLOAT:
+            raise ValueError(
+                f"task {task.name}: {task.field} is of type {kind.value} in "
+                f"{dataset.dataset_name}.inter; accepted is float"
+            )
+
+
+def require_two_classes(labels: Tensor, tasks: tuple[Task, ...], part: str = "training") -> None:
+    """Refuses a task whose rows all have one label.
 
     Args:
         labels: Shape (N, T).
         tasks: The labels, T of them.
+        part: What the rows are for, as the message names them.
     """
     for task, rate in zip(tasks, labels.double().mean(0).tolist(), strict=True):
         if rate in (0.0, 1.0):
             raise ValueError(
-                f"task {task.name} ({task.field} >= {task.at_least:g}): all {len(labels)} training "
-                f"rows are {rate:.0f}; there is nothing to learn"
+                f"task {task.name} ({task.field} >= {task.at_least:g}): all {len(labels)} {part} "
+                f"rows are {rate:.0f}; both labels must occur"
             )
 
 
-def require_no_leak(dataset, features: list[str], tasks: tuple[Task, ...]) -> None:
-    """Refuses a feature from whose value alone a training row's label follows.
+def require_no_leak(
+    dataset, features: list[str], tasks: tuple[Task, ...], trusted: Collection[str] = ()
+) -> None:
+    """Refuses a feature from whose value alone training rows' labels follow.
 
     A number that orders the rows by their label, or a column each of whose values (or bags of
-    them) goes with one label, was made of the label or after it.
+    them) goes with one label, was made of the label or after it. Columns of the interaction file
+    may not come near that, nor have one frequent value that goes with one label by no chance.
 
     Args:
         dataset: RecBole's train dataset.
         features: Columns of the interaction, user and item files to look at.
         tasks: The labels.
+        trusted: Columns that are not looked at.
 
     Raises:
-        ValueError: Naming the column and the task.
+        ValueError: Naming the column and the task, or a trusted column that is no feature.
     """
+    if unknown := set(trusted) - set(features):
+        raise ValueError(
+            f"trusted_columns must be among the features {', '.join(features)}, got "
+            f"{min(unknown)!r}"
+        )
     rows = dataset[torch.arange(len(dataset))]
     for field in features:
-        if dataset.field2type[field] == FeatureType.FLOAT_SEQ:
+        if field in trusted or dataset.field2type[field] == FeatureType.FLOAT_SEQ:
             continue
         values = rows[field].numpy()
+        of_impression = dataset.field2source[field] == FeatureSource.INTERACTION
         for task in tasks:
-            if _gives_away(values, rows[task.name].numpy(), dataset.field2type[field]):
+            labels = rows[task.name].numpy()
+            if found := _gives_away(values, labels, dataset.field2type[field], of_impression):
                 raise ValueError(
-                    f"feature {field!r} gives the label of task {task.name} away: alone it tells "
-                    f"the {len(values)} training rows apart. Leave it out (unload_col), or make it "
-                    f"a task"
+                    f"feature {field!r} gives the label of task {task.name} away: {found}. Leave "
+                    f"it out (unload_col), make it a task, or, if it is known before the label, "
+                    f"name it in trusted_columns"
                 )
 
 
-def _gives_away(values: np.ndarray, labels: np.ndarray, kind: FeatureType) -> bool:
+def _gives_away(
+    values: np.ndarray, labels: np.ndarray, kind: FeatureType, of_impression: bool
+) -> str | None:
+    """Returns what about a column's values gives the labels away, None if nothing does."""
+    n_rows = len(values)
     if kind == FeatureType.FLOAT:
         area = _area_under_curve(values, labels)
-        if max(area, 1 - area) >= _LEAK_AUC:
-            return True
+        if max(area, 1 - area) >= (_LEAK_AUC_INTERACTION if of_impression else _LEAK_AUC):
+            return f"alone it orders the {n_rows} training rows (area under the curve {area:.4f})"
     if values.ndim == 2:  # bags: the same values in any order
         values = np.sort(values, axis=1)
     _, value, counts = np.unique(values, axis=0, return_inverse=True, return_counts=True)
     rates = np.bincount(value.ravel(), weights=labels) / counts
     # A value of few rows goes with one label by chance.
     often = counts >= 10
-    pure = often & ((rates == 0) | (rates == 1))
-    return counts[pure].sum() >= _LEAK_AUC * len(values)
+    pure = (rates == 0) | (rates == 1)
+    if counts[often & pure].sum() >= _LEAK_AUC * n_rows:
+        return f"alone it tells the {n_rows} training rows apart"
+    base_rate = labels.mean(dtype=np.float64)
+    log_chance = counts * np.log(np.where(rates == 1, base_rate, 1 - base_rate))
+    frequent = (counts >= _PURE_ROWS) & (counts >= _PURE_SHARE * n_rows)
+    telling = np.flatnonzero(frequent & pure & (log_chance < np.log(_PURE_CHANCE)))
+    if of_impression and len(telling):
+        one = telling[counts[telling].argmax()]
+        return (
+            f"all {counts[one]} training rows of one of its values are {rates[one]:.0f}, and of "
+            f"all rows {base_rate:.2%} are 1"
+        )
+    return None
 
 
 def _area_under_curve(values: np.ndarray, labels: np.ndarray) -> float:

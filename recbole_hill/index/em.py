@@ -326,11 +326,11 @@ def check_sizes(
             for more nodes than there are items.
     """
     one_of("index_direction", direction, DIRECTIONS)
-    sizes = tuple(nodes_per_depth)
+    sizes = tuple(nodes_per_depth) if isinstance(nodes_per_depth, Sequence) else ()
     if not sizes or any(
         not isinstance(size, Integral) or isinstance(size, bool) or size < 1 for size in sizes
     ):
-        raise ValueError(f"nodes_per_depth must be positive integers, got {nodes_per_depth}")
+        raise ValueError(f"nodes_per_depth must be positive integers, got {nodes_per_depth!r}")
     below = n_items
     for depth, size in enumerate(sizes, start=1):
         if below is not None and size > below:

@@ -25,10 +25,24 @@ from recbole_hill.model.labelled import LabelledModel, grid_logits
 from recbole_hill.model.monn.block import MoNNBlock
 from recbole_hill.model.monn.sizes import Size, size_of
 from recbole_hill.one_of import one_of
+from recbole_hill.retrieval.descent import beam_widths
 from recbole_hill.retrieval.network import BLOCK_PAIRS, LayeredSearch
+from recbole_hill.settings import require_at_least
 
 INDEX_LEARNING = ("joint", "em", "separate")
 LAYER_LOSSES = ("own", "ensemble")
+_AT_LEAST = {
+    "index_alpha_power": 0,
+    "index_epochs": 0,
+    "index_warmup_epochs": 0,
+    "index_weight": 0,
+    "index_balance": 0,
+    "index_balance_batches": 1,
+    "em_epochs": 1,
+    "item_epochs": 0,
+    "aux_weight": 0,
+}
+_WHOLE = {"index_balance_batches", "em_epochs", "item_epochs"}
 
 
 @dataclass(frozen=True)
@@ -86,6 +100,10 @@ class HSNN(LabelledModel):
                 f"index_learning {self.index_learning} builds bottom_up; index_direction "
                 f"{direction} is for joint"
             )
+        require_at_least(config, {"index_alpha": 0, **_AT_LEAST}, _WHOLE)
+        if not config["index_alpha"] > 0:
+            raise ValueError(f"index_alpha must be a number > 0, got {config['index_alpha']!r}")
+        beam_widths(config["beam_width"], tuple(nodes))
         share = config["index_gradient"]
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
             raise ValueError(f"index_gradient must be a number in 0..1, got {share!r}")
@@ -392,7 +410,7 @@ class HSNN(LabelledModel):
         return self.layer_judgements(users, items, context, left_out)[-1]
 
     def layer_judgements(
-        self, users: Tensor, items: Tensor, context: Encoded, left_out: Tensor | None = None
+        self, users: Tensor, items: Tensor, context: Encoded, left_out: Tensor | None
     ) -> list[Tensor]:
         """Returns the ensembles' logits of B pairs after each layer, coarsest first, each (B, T).
 

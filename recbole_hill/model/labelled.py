@@ -13,7 +13,13 @@ from recbole_hill.data.impressions import Impressions
 from recbole_hill.data.tasks import label_matrix, tasks_of
 from recbole_hill.model.monn.block import MoNNBlock
 from recbole_hill.model.monn.teacher import Teacher
-from recbole_hill.retrieval.network import BLOCK_PAIRS, ExhaustiveSearch, NetworkSearch
+from recbole_hill.retrieval.network import (
+    BLOCK_PAIRS,
+    ExhaustiveSearch,
+    NetworkSearch,
+    VectorSearch,
+)
+from recbole_hill.settings import require_at_least
 
 
 class LabelledModel(AbstractRecommender):
@@ -23,12 +29,16 @@ class LabelledModel(AbstractRecommender):
     (``all_logits``), and may add to the loss (``loss_of``).
 
     Loss: cross-entropy over tasks, weighted (HSNN, Eq. 1), and on unlabelled pairs that to a
-    teacher's soft labels (Eq. 2).
+    teacher's soft labels (Eq. 2). The tasks' weights are those of both.
 
-    Settings: ``tasks``, ``interest_fields``, ``vocabulary`` (``train`` | ``catalogue``),
-    ``embedding_size`` (of a field), ``monn_scale``, ``overarch``, ``dropout_prob``,
-    ``distill_from`` (folder of a finished run), ``distill_pairs`` (unlabelled pairs per labelled
-    one), ``distill_weight``.
+    Of a pair whose user has engaged with the item in train, that does not count as his history:
+    neither in training, where it is the label, nor where labels are predicted. Only lists of all
+    items go by all of his history.
+
+    Settings: ``tasks``, ``interest_fields``, ``trusted_columns`` (not looked at for leaks),
+    ``vocabulary`` (``train`` | ``catalogue``), ``embedding_size`` (of a field),
+    ``monn_scale``, ``overarch``, ``dropout_prob``, ``distill_from`` (folder of a finished run),
+    ``distill_pairs`` (unlabelled pairs per labelled one), ``distill_weight``.
     """
 
     type = ModelType.CONTEXT
@@ -50,8 +60,20 @@ class LabelledModel(AbstractRecommender):
                 f"{config['model']} takes no warm_start, got {config['warm_start']}: its tables "
                 f"are by the features' values; `stream` trains one model on later and later rows"
             )
+        drawn = config["train_neg_sample_args"]["distribution"]
+        if drawn != "none":
+            raise ValueError(
+                f"{config['model']} learns from labels, over which RecBole would write those of "
+                f"drawn negatives: train_neg_sample_args must be none (~), got distribution "
+                f"{drawn!r}"
+            )
+        require_at_least(config, {"embedding_size": 1}, {"embedding_size"})
         self.data = Impressions(
-            dataset, self.tasks, config["interest_fields"], config["vocabulary"]
+            dataset,
+            self.tasks,
+            config["interest_fields"],
+            config["vocabulary"],
+            config["trusted_columns"] or (),
         )
         #: Items that lists are made of, by id: all, but in a stream.
         self.register_buffer("alive", torch.arange(self.n_items) > 0)
@@ -120,7 +142,7 @@ class LabelledModel(AbstractRecommender):
         """Returns the embeddings of nodes and items that serving keeps."""
         raise NotImplementedError
 
-    def searcher(self, full: bool = False) -> NetworkSearch:
+    def searcher(self, full: bool = False) -> NetworkSearch | VectorSearch:
         """Returns the search that serves the model; one that is exact if ``full``."""
         return ExhaustiveSearch(self)
 
@@ -168,11 +190,14 @@ class LabelledModel(AbstractRecommender):
 
     @torch.no_grad()
     def probabilities(self, interaction) -> Tensor:
-        """Returns the tasks' probabilities of a batch, shape (B, T), in bounded memory."""
+        """Returns the tasks' probabilities of a batch, shape (B, T), in bounded memory.
+
+        As in training, an item is not part of the history by which it is judged.
+        """
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
         context = self.data.context_of(interaction, len(users))
         found = [
-            self.pair_logits(users[rows], items[rows], context[rows], None).sigmoid()
+            self.pair_logits(users[rows], items[rows], context[rows], items[rows]).sigmoid()
             for rows in torch.arange(len(users)).split(BLOCK_PAIRS)
         ]
         return torch.cat(found)

@@ -118,6 +118,8 @@ def _name(row: dict) -> str:
     ):
         if not settings[key]:
             changes.append(f"without {what}")
+    if (first := settings.get("item_epochs", 2)) != 2:
+        changes.append(f"{first} epochs of the item layer first")
     # Rows from before there were these two settings let all of the gradient through.
     if settings.get("layer_loss", "ensemble") == "ensemble":
         changes.append("learnt through the ensemble")

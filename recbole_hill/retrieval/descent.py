@@ -210,7 +210,7 @@ def beam_widths(beam_width: int | Sequence[int] | str, nodes: tuple[int, ...]) -
     if (
         not isinstance(widths, Sequence)
         or len(widths) != len(nodes)
-        or any(not isinstance(width, Integral) or width < 1 for width in widths)
+        or any(isinstance(w, bool) or not isinstance(w, Integral) or w < 1 for w in widths)
     ):
         raise ValueError(
             f"beam_width must be a positive integer, one per depth of {nodes}, or 'full'; "

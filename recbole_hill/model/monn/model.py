@@ -10,13 +10,15 @@ from torch import Tensor
 
 from recbole_hill.data.fields import Encoded
 from recbole_hill.data.ids import Ids
-from recbole_hill.index.em import learn_index
+from recbole_hill.index.em import check_sizes, learn_index
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.model.labelled import LabelledModel, grid_logits
 from recbole_hill.model.monn.block import MoNNBlock
 from recbole_hill.model.monn.sizes import size_of
 from recbole_hill.retrieval.beam import BeamRetriever
-from recbole_hill.retrieval.network import BLOCK_PAIRS, NetworkSearch, VectorSearch
+from recbole_hill.retrieval.descent import beam_widths
+from recbole_hill.retrieval.exact import ExactRetriever
+from recbole_hill.retrieval.network import BLOCK_PAIRS, VectorSearch
 
 
 class MoNN(LabelledModel):
@@ -106,6 +108,16 @@ class TTSN(MoNN):
         vectors = self.block.user(users).flatten(1)
         return vectors * self.block.scale[0] / vectors.shape[1] ** 0.5
 
+    @torch.no_grad()
+    def index_vectors(self) -> Tensor:
+        """Returns what is searched: the items' vectors, (I, D)."""
+        return self.item_vectors().flatten(1)[1:].cpu()
+
+    def searcher(self, full: bool = False) -> VectorSearch:
+        """Returns a search of all vectors, without a copy of them for every user."""
+        rows = self.alive_rows
+        return VectorSearch(self.user_vectors, ExactRetriever(self.index_vectors()[rows], rows + 1))
+
 
 class EBR(TTSN):
     """TTSN served through an approximate index (EBR, HSNN, Table 1): k-means nodes, a beam of them.
@@ -115,14 +127,11 @@ class EBR(TTSN):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.nodes, self.width = config["nodes_per_depth"], config["beam_width"]
+        self.nodes = check_sizes(config["nodes_per_depth"], "bottom_up", self.n_items - 1)
+        self.width = config["beam_width"]
+        beam_widths(self.width, self.nodes[::-1])
         self.seed, self.tokens = config["seed"], Ids.of(dataset).items
         self._index: HierarchicalIndex | None = None
-
-    @torch.no_grad()
-    def index_vectors(self) -> Tensor:
-        """Returns what the index is over: the items' vectors, (I, D)."""
-        return self.item_vectors().flatten(1)[1:].cpu()
 
     @property
     def index(self) -> HierarchicalIndex:
@@ -133,8 +142,7 @@ class EBR(TTSN):
             self._index = learn_index(vectors, tokens, self.nodes, seed=self.seed)
         return self._index
 
-    @torch.no_grad()
-    def searcher(self, full: bool = False) -> NetworkSearch:
+    def searcher(self, full: bool = False) -> VectorSearch:
         """Returns a beam search over the nodes."""
         rows, width = self.alive_rows, "full" if full else self.width
         items = self.index_vectors()[rows]

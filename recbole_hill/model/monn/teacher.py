@@ -1,6 +1,6 @@
 """Soft labels of a stronger model on pairs that nobody labelled (HSNN, Eq. 2)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +10,15 @@ from torch import Tensor
 from recbole_hill.checkpoint import random_numbers_kept
 from recbole_hill.data.ids import Ids
 from recbole_hill.data.splits import known_data, require_same_data
+from recbole_hill.data.tasks import Task
+from recbole_hill.settings import require_at_least
 
 
 @dataclass(frozen=True)
 class Teacher:
     """A finished run's model, asked about drawn pairs.
+
+    Its soft labels count by the student's task weights, as labels do; its own are of no matter.
 
     Attributes:
         model: It; kept out of the student's weights.
@@ -28,11 +32,11 @@ class Teacher:
 
     @classmethod
     def from_config(cls, config, tasks: tuple, dataset) -> "Teacher | None":
-        """Loads the run of ``distill_from``; None if there is none.
+        """Loads the run of ``distill_from``; None if there is none, or no pair is to be drawn.
 
         Raises:
             ValueError: If the run saw other data (it may have learnt what the student is tested
-                on), its model has other tasks, users or items, or a number is negative.
+                on), its model has other tasks, users or items, or a number is none or negative.
         """
         folder = config["distill_from"]
         if not folder:
@@ -40,13 +44,15 @@ class Teacher:
         from recbole_hill.model.labelled import LabelledModel
         from recbole_hill.serving import Served
 
-        for key in ("distill_pairs", "distill_weight"):
-            if not isinstance(config[key], (int, float)) or config[key] < 0:
-                raise ValueError(f"{key} must be a number of at least 0, got {config[key]!r}")
+        keys = ("distill_pairs", "distill_weight")
+        require_at_least(config, dict.fromkeys(keys, 0), ())
+        if not config["distill_pairs"]:
+            return None
         require_same_data(Path(folder), known_data(Path(config["run_dir"])))
         with random_numbers_kept():  # the student's are its own seed's
             served = Served.load(folder)
-        if not isinstance(served.model, LabelledModel) or served.model.tasks != tasks:
+        predicted = served.model.tasks if isinstance(served.model, LabelledModel) else ()
+        if _labels(predicted) != _labels(tasks):
             raise ValueError(
                 f"distill_from={folder}: its model {served.config['model']} does not predict the "
                 f"tasks {', '.join(task.name for task in tasks)} as they are set here"
@@ -71,3 +77,8 @@ class Teacher:
         items = torch.randint(1, n_items, (size,))
         batch = {model.USER_ID: users, model.ITEM_ID: items}
         return users, items, model.probabilities(batch)
+
+
+def _labels(tasks: tuple[Task, ...]) -> list[Task]:
+    """Returns the tasks without their weights: what is predicted."""
+    return [replace(task, weight=1.0) for task in tasks]
