@@ -23,8 +23,8 @@ class LTOCF(GraphModel):
 
     The authors' times have an optimiser of their own at ``time_learning_rate``. Adam's step does
     not depend on the gradient's scale, so here a time is its start plus a parameter times the ratio
-    of the two learning rates, which moves it as far. They also start from LightGCN weights that
-    they supply for their best Gowalla run; here nothing is supplied.
+    of the two learning rates, which moves it as far. For their best Gowalla run they
+    also start from a checkpoint of LT-OCF that they supply; here nothing is supplied.
 
     Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``n_layers`` (K),
     ``solver`` (rk4 | euler), ``time_learning_rate`` (0: fixed times), ``learning_rate``.

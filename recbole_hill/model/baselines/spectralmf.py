@@ -11,9 +11,9 @@ class SpectralMF(FittedTables):
     """Scores r D^-b V h(S) V^T D^b, where U S V^T are the leading parts of D_u^-1/2 R D_i^-1/2.
 
     The user's vector is r D^-b V, the item's its row of D^b V h(S), with h(s) = s^p: p = 0 is the
-    ideal low-pass filter of GF-CF and ChebyCF at full strength, p = 2 the linear filter of GF-CF.
-    What those sum up from a sparse and a low-rank part is one inner product here, so that an index
-    can be searched; the rank takes the place of the sparse part.
+    ideal low-pass filter of GF-CF and ChebyCF at full strength, p = 2 with b = 0 the linear filter
+    of GF-CF. What those sum up from a sparse and a low-rank part is one inner product here, so that
+    an index can be searched; the rank takes the place of the sparse part.
 
     Settings: :class:`~recbole_hill.model.fitted_tables.FittedTables`'s, ``embedding_size`` (the
     rank), ``response_power`` (p), ``degree_power`` (b), ``svd_iterations``.
