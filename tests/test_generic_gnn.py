@@ -70,6 +70,42 @@ def test_the_trainers_loss(build, n):
     assert model.calculate_loss(batch).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_the_trainers_l2_is_of_what_the_output_dropout_leaves(build):
+    changes = {"input_dropout": 0.0, "edge_dropout": 0.0, "output_dropout": 0.5}
+    model, batch = build("MGDCF", reg_weight=0.4, **changes)
+    model.train()
+    torch.manual_seed(3)
+    found = model.calculate_loss(batch).item()
+    torch.manual_seed(3)
+    users, items = model.user_item_embeddings()
+    assert 0.3 < (users[1:] == 0).float().mean() < 0.7
+    model.reg_weight = 0.0
+    plain = model.embedding_loss(users, items, batch).item()
+    norms = users[1:].square().sum() + items[1:].square().sum()
+    assert found == pytest.approx(plain + 0.2 * norms.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "draws"), [("MGDCF", 1), ("APPNP", 1), ("JKNet", 3), ("DropEdge", 3)]
+)
+def test_dropouts_are_drawn_in_training_only(build, monkeypatch, name, draws):
+    model, _ = build(name, n_layers=3, **dict.fromkeys(NO_DROPOUT, 0.3))
+    drop, rates = model.graph.dropout, []
+    monkeypatch.setattr(model.graph, "dropout", lambda rate: (rates.append(rate), drop(rate))[1])
+    model.train()
+    assert not torch.equal(vectors(model), vectors(model))
+    assert rates == [0.3] * 2 * draws
+    model.eval()
+    assert torch.equal(vectors(model), vectors(model)) and set(rates[2 * draws :]) == {0.0}
+
+
+def test_the_trainers_tables_start_small_and_cut_off(build):
+    model, _ = build("MGDCF", embedding_size=16, init_std=7.0)
+    table = model.item_embedding.weight
+    # A normal cut off at two deviations keeps .774 of its variance.
+    assert table.abs().max() <= 0.5 and table.std().item() == pytest.approx(0.25 * 0.88, rel=0.1)
+
+
 def test_edge_dropout_keeps_the_mean_and_the_symmetry(build):
     model, _ = build("MGDCF")
     whole = model.graph.normalized().to_dense()

@@ -10,6 +10,7 @@ import torch
 import yaml
 from conftest import tiny_settings
 from contract import skip_without
+from recbole.data.interaction import cat_interactions
 from tiny_models import MODELS, NEEDS
 
 from recbole_hill import registry
@@ -389,6 +390,34 @@ def test_every_embedding_model_can_be_a_backbone(tiny_path, in_tmp, backbone):
     loss.backward()
     assert torch.isfinite(loss)
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+@pytest.mark.parametrize("backbone", EMBEDDING_MODELS)
+def test_terms_weigh_as_much_whether_a_loss_is_a_sum_or_a_mean(tiny_path, in_tmp, backbone):
+    """A batch twice over doubles a sum, and then HILL's means weigh by the number of rows."""
+    if backbone in NEEDS:
+        skip_without(NEEDS[backbone])
+    changes = {k: v for k, v in MODELS[backbone][1].items() if k not in ("epochs", "eval_step")}
+    settings = tiny_settings(tiny_path, "HILL", backbone=backbone, run_dir="run", **changes)
+    settings.pop("ssl_warmup_epochs")  # NESCL's
+    config = HillConfig("HILL", "tiny", None, settings)
+    data = load_data(config)
+    model = build_model(config, data)
+    once = next(iter(data.train))
+    twice = cat_interactions([once, once])
+    losses = []
+    for batch in (once, twice):
+        torch.manual_seed(1)
+        losses.append(torch.as_tensor(sum_of(model.calculate_loss(batch))).item())
+    growth = losses[1] / losses[0] if losses[0] else 1.0  # a fit's loss is nothing
+    doubles = getattr(model.backbone, "sums_over_batch", False)
+    assert model.batch_weight(twice) == (len(twice) if doubles else 1)
+    if not getattr(model.backbone, "user_wise", False):  # a user counts once, however often given
+        assert (growth > 1.5) == doubles
+
+
+def sum_of(loss):
+    return sum(loss) if isinstance(loss, tuple) else loss
 
 
 def test_backbone_without_vectors_is_refused(tiny_config):

@@ -91,6 +91,18 @@ def test_ltocfs_times_learn_and_stay_in_order(build):
     assert (times.diff() >= 0).all() and times[0] == 0 and times[-1] == 4
 
 
+def test_ltocfs_times_move_at_a_rate_of_their_own(build):
+    model, batch = build("LT-OCF", n_layers=3, time_learning_rate=1e-4, learning_rate=0.1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    model.calculate_loss(batch).backward()
+    optimizer.step()  # Adam's first is as long as its rate
+    moved = (model.times() - torch.tensor([0.0, 1.0, 2.0, 3.0])).abs()
+    np.testing.assert_allclose(moved.detach().numpy(), [0, 1e-4, 1e-4, 0], rtol=0.02)
+    fixed, batch = build("LT-OCF", n_layers=3, time_learning_rate=0.0, learning_rate=0.1)
+    fixed.calculate_loss(batch).backward()
+    assert not fixed.time_shift.grad.any()
+
+
 # -- HMLET --------------------------------------------------------------------------------------
 
 
@@ -134,7 +146,8 @@ def test_hmlet_learns_by_soft_choices(build):
 def test_hmlets_schedule(build):
     changes = {"gate_warmup_epochs": 3, "temperature": 0.7, "least_temperature": 0.5}
     model, _ = build("HMLET", temperature_decay=0.1, **changes)
-    for epoch, temperature, learns in ((0, 0.7, False), (4, 0.7 * np.exp(-0.1), True)):
+    late = (3, 0.7, True), (4, 0.7 * np.exp(-0.1), True)
+    for epoch, temperature, learns in ((0, 0.7, False), (2, 0.7, False), *late):
         model.begin_epoch(epoch)
         assert model.temperature == pytest.approx(temperature)
         assert all(p.requires_grad is learns for p in model.gates.parameters())
@@ -142,20 +155,33 @@ def test_hmlets_schedule(build):
     assert model.temperature == 0.5
 
 
+def test_hmlet_drops_edges_once_a_forward_pass_of_training(build, monkeypatch):
+    model, _ = build("HMLET", edge_dropout=0.4, gate_dropout=0.0)
+    drop, rates = model.graph.dropout, []
+    monkeypatch.setattr(model.graph, "dropout", lambda rate: (rates.append(rate), drop(rate))[1])
+    model.train()
+    vectors(model)
+    model.eval()
+    vectors(model)
+    assert rates == [0.4, 0.0]
+
+
 # -- GTN ----------------------------------------------------------------------------------------
 
 
-def incidence(model):
+def incidence(model, of_adjacency=False):
     matrix = torch.zeros(len(model.edge_user), len(model.graph))
     edges = torch.arange(len(matrix))
     matrix[edges, model.edge_user], matrix[edges, model.edge_item] = 1.0, -1.0
-    return matrix * (1 + model.graph.degree).rsqrt()
+    degree = parts(model)[1].sum(1) if of_adjacency else model.graph.degree
+    return matrix * (1 + degree).rsqrt()
 
 
-def test_gtn_by_dense_incidence(build):
+@pytest.mark.parametrize("degree", ["graph", "adjacency"])
+def test_gtn_by_dense_incidence(build, degree):
     changes = {"n_layers": 3, "trend_weight": 0.05, "dual_step": 0.4, "dropout_rate": 0.0}
-    model, _ = build("GTN", init_std=1.0, **changes)
-    c, (h, _) = incidence(model), parts(model)
+    model, _ = build("GTN", init_std=1.0, incidence_degree=degree, **changes)
+    c, (h, _) = incidence(model, degree == "adjacency"), parts(model)
     x, z = h, torch.zeros(len(c), h.shape[1])
     for _ in range(3):
         z = (z + 0.4 * c @ x).clamp(-0.05, 0.05)
@@ -167,6 +193,14 @@ def test_gtn_by_dense_incidence(build):
 def test_gtn_without_trend_weight_leaves_the_embeddings(build):
     model, _ = build("GTN", trend_weight=0.0, dropout_rate=0.0)
     assert torch.equal(vectors(model), parts(model)[0])
+
+
+def test_gtn_drops_out_its_result_in_training(build):
+    model, _ = build("GTN", dropout_rate=0.5)
+    model.train()
+    assert 0.4 < (vectors(model) == 0).float().mean() < 0.6
+    model.eval()
+    assert (vectors(model) == 0).float().mean() < 0.1  # the padding's and no others
 
 
 def test_gtn_lowers_what_it_minimises(build):

@@ -123,7 +123,8 @@ class TestTimeTraining:
             loss = self.model.calculate_loss(interaction)
             return sum(loss) if isinstance(loss, tuple) else loss
         loss, users, items = self.model.loss_and_vectors(interaction)
-        return loss + self.weight * self.pair_loss(users, items)
+        weight = self.weight * self.model.batch_weight(interaction)
+        return loss + weight * self.pair_loss(users, items)
 
     def reset(self) -> None:
         """Gives the model the weights it had when this object was made, bit for bit."""

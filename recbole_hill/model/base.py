@@ -21,6 +21,8 @@ class EmbeddingModel(GeneralRecommender):
 
     #: Names of modules that RecBole's own checkpoints need not hold.
     other_parameter_name: ClassVar[list[str]] = []
+    #: Whether the loss is the sum over a batch's rows and not their mean.
+    sums_over_batch: ClassVar[bool] = False
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)

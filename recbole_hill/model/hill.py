@@ -134,7 +134,12 @@ class HILL(EmbeddingModel):
         if not (self.learning_index and self.learner.started):
             return self.backbone.calculate_loss(interaction)
         loss, users, items = self.loss_and_vectors(interaction)
-        return loss + self.index_loss(users, items, interaction)
+        index_loss = self.index_loss(users, items, interaction)
+        return loss + self.batch_weight(interaction) * index_loss
+
+    def batch_weight(self, interaction) -> int:
+        """Returns what HILL's means weigh beside the backbone's loss, which may sum over rows."""
+        return len(interaction) if getattr(self.backbone, "sums_over_batch", False) else 1
 
     def separate_index_loss(self, interaction) -> Tensor:
         """The index's loss alone, on ``fixed_vectors``."""
@@ -200,7 +205,8 @@ class HILL(EmbeddingModel):
                 targets.append(bpr(*scores))
         if not targets:
             return loss
-        return loss + self.settings.em_weight * torch.stack(targets).mean()
+        weight = self.settings.em_weight * self.batch_weight(interaction)
+        return loss + weight * torch.stack(targets).mean()
 
 
 def learned_index(settings: HillSettings, dim: int) -> LearnedIndex:

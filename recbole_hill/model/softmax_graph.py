@@ -21,6 +21,8 @@ class SoftmaxGraphModel(GraphModel):
     ``edge_dropout``, ``output_dropout``.
     """
 
+    sums_over_batch = True
+
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.n_layers = config["n_layers"]

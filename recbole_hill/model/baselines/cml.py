@@ -24,6 +24,8 @@ class CML(MatrixFactorization):
     Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``margin``.
     """
 
+    sums_over_batch = True
+
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.margin = config["margin"]

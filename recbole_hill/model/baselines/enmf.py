@@ -28,6 +28,8 @@ class ENMF(EmbeddingModel):
     ``negative_weight``.
     """
 
+    sums_over_batch = True
+
     #: A batch is of users, each once an epoch, not of interactions.
     user_wise = True
 

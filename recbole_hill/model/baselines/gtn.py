@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recbole_hill.model.graph_model import GraphModel
+from recbole_hill.one_of import one_of
 
 
 class GTN(GraphModel):
@@ -17,12 +18,13 @@ class GTN(GraphModel):
 
     C has one row per edge, +1 at the user and -1 at the item, its columns divided by the root of
     1 + the node's degree, which bounds C^T C by 2, as the paper's normalised incidence matrix does.
-    (The authors' code sums rows of the adjacency that is normalised already, which leaves C^T C
-    as large as the degrees: from small starts it diverges until the clip holds it.) X gets
-    dropout; layers are not averaged. The authors ran D = 256.
+    (The authors' code, ``incidence_degree: adjacency``, sums rows of the adjacency that is
+    normalised already, which leaves C^T C as large as the degrees: from small starts it diverges
+    until the clip holds it.) X gets dropout; layers are not averaged. The authors ran D = 256.
 
     Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``n_layers`` (K),
-    ``trend_weight`` (lambda), ``dual_step`` (beta), ``dropout_rate``.
+    ``trend_weight`` (lambda), ``dual_step`` (beta), ``incidence_degree`` (graph | adjacency),
+    ``dropout_rate``.
     """
 
     def __init__(self, config, dataset):
@@ -32,7 +34,11 @@ class GTN(GraphModel):
         half = len(self.graph.mirror)  # the users' rows hold each edge once
         self.register_buffer("edge_user", self.graph.row[:half].clone(), persistent=False)
         self.register_buffer("edge_item", self.graph.col[:half].clone(), persistent=False)
-        scale = (1 + self.graph.degree).rsqrt().unsqueeze(1)
+        degree = self.graph.degree
+        kind = one_of("incidence_degree", config["incidence_degree"], ("graph", "adjacency"))
+        if kind == "adjacency":
+            degree = self.graph.normalized().sum(1, keepdim=True).to_dense().squeeze(1)
+        scale = (1 + degree).rsqrt().unsqueeze(1)
         self.register_buffer("scale", scale, persistent=False)
 
     def differences(self, nodes: Tensor) -> Tensor:

@@ -25,7 +25,8 @@ class HMLET(GraphModel):
     the gates' weights stay fixed for the first ``gate_warmup_epochs``.
 
     The authors draw Gumbel noise in ranking too, so that their scores vary from call to call; here
-    ranking takes the likelier candidate.
+    ranking takes the likelier candidate. They drop the two directions of an edge apart, here they
+    drop together.
 
     Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``edge_dropout``,
     ``gate_dropout``, ``temperature``, ``least_temperature``, ``temperature_decay``,

@@ -27,6 +27,8 @@ class HOPRec(MatrixFactorization):
     ``reg_weight``, ``n_hops`` (K), ``user_decay``, ``item_decay``; ``learner: sgd``.
     """
 
+    sums_over_batch = True
+
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.n_hops = config["n_hops"]

@@ -1,8 +1,10 @@
 """JKNet: graph convolutions whose layers are all read out, as MGDCF's authors ran it.
 
-Reference:
+References:
     Keyulu Xu et al. "Representation Learning on Graphs with Jumping Knowledge Networks."
     in ICML 2018.
+    Yu Rong et al. "DropEdge: Towards Deep Graph Convolutional Networks on Node Classification."
+    in ICLR 2020.
 """
 
 import torch.nn.functional as F
@@ -14,6 +16,8 @@ from recbole_hill.model.softmax_graph import SoftmaxGraphModel
 
 class JKNet(SoftmaxGraphModel):
     """h_k = dropout(LeakyReLU(A h_{k-1} W_k + b_k)); the mean of the input and all layers.
+
+    With ``edge_dropout`` it is DropEdge.
 
     Settings: those of :class:`~recbole_hill.model.softmax_graph.SoftmaxGraphModel`,
     ``hidden_dropout``.

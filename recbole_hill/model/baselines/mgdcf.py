@@ -16,7 +16,9 @@ class MGDCF(SoftmaxGraphModel):
 
     The user-item ("hetero") variant. With alpha = beta = 1 it is LightGCN's mean of layers. Edge
     dropout is drawn once a forward pass, and for both directions of an edge together (the authors':
-    each by itself), so that the sparse product stays its own backward.
+    each by itself), so that the sparse product stays its own backward. Nodes have no edge to
+    themselves, as in the authors' TensorFlow code, whose commands these settings are; their PyTorch
+    code adds one.
 
     Settings: those of :class:`~recbole_hill.model.softmax_graph.SoftmaxGraphModel`, ``alpha``,
     ``beta`` (1 - alpha if not given).

@@ -26,6 +26,8 @@ class SGLED(GraphModel):
     ``edge_dropout``, ``ssl_weight``, ``ssl_tau``.
     """
 
+    sums_over_batch = True
+
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.n_layers, self.edge_dropout = config["n_layers"], config["edge_dropout"]

@@ -107,7 +107,7 @@ class SpectralSSM(GraphModel):
         """The loss, of the batch's rows alone: all vectors would be hundreds of megabytes."""
         users, items, _ = self.filter()
         of_users, of_items = super().user_item_embeddings()
-        user, positive, _ = self.draw(interaction)
+        user, positive = self.positives(interaction)
         rivals, place = torch.unique(positive, return_inverse=True)
         return self._loss(
             (self.weight * users[user], unit(of_users[user]) / self.tau),
@@ -119,7 +119,7 @@ class SpectralSSM(GraphModel):
 
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
         """The same loss, given all vectors."""
-        user, positive, _ = self.draw(interaction)
+        user, positive = self.positives(interaction)
         rivals, place = torch.unique(positive, return_inverse=True)
         width = self.rank, users.shape[1] - self.rank
         rows = (x.split(width, 1) for x in (users[user], items[rivals]))

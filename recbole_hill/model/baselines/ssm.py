@@ -63,9 +63,11 @@ class SoftmaxLoss(PretrainedStart):
 
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
         """The softmax loss and half the batch's squared layer-0 embeddings."""
-        user, item, negative = self.draw(interaction)
         if self.in_batch:
+            user, item = self.positives(interaction)
             negative = item[:0]
+        else:
+            user, item, negative = self.draw(interaction)
         return self.bpr_loss(users, items, user, item, negative)
 
     def ranking_loss(

@@ -31,6 +31,8 @@ class UltraGCN(MatrixFactorization):
     ``norm_weight``, ``n_neighbours``.
     """
 
+    sums_over_batch = True
+
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.pair_weights = [float(w) for w in config["pair_weights"]]
