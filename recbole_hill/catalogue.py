@@ -1,9 +1,10 @@
 """The models by name: HILL, its backbone, the baselines of its Table 3, and those it leaves out.
 
-One line of facts each: name (as the paper spells it), class, origin, citation, other spellings.
-Origin ``recbole`` is RecBole's own class; ``recbole, mended`` the same made to run on today's
-libraries; ``own`` is ours, ``own, for RecBole's`` where RecBole has a class of the name, which then
-runs as ``recbole.NAME``; the docstring of ours says how the two differ.
+One line of facts each: name (as the paper spells it), class, origin, citation, other spellings; a
+name without its hyphens is one. Origin ``recbole`` is RecBole's own class; ``recbole, mended`` the
+same made to run on today's libraries, or to resume; ``own`` is ours, ``own, for RecBole's`` where
+RecBole has a class of the name, which then runs as ``recbole.NAME``; the docstring of ours says how
+the two differ.
 """
 
 _BASELINES = "recbole_hill.model.baselines"
@@ -108,7 +109,6 @@ CATALOGUE = (
         "own",
         'Jheng-Hong Yang et al. "HOP-Rec: High-Order Proximity for Implicit Recommendation." '
         "in RecSys 2018.",
-        "HOPRec",
     ),
     (
         "ENMF",
@@ -123,7 +123,6 @@ CATALOGUE = (
         "own",
         'Kelong Mao et al. "SimpleX: A Simple and Strong Baseline for Collaborative Filtering." '
         "in CIKM 2021.",
-        "MFCCL",
     ),
     (
         "GRMF",
@@ -200,7 +199,6 @@ CATALOGUE = (
         "own",
         'Yinan Zhang et al. "IA-GCN: Interactive Graph Convolutional Network for Recommendation." '
         "arXiv 2204.03827, 2022.",
-        "IAGCN",
     ),
     # -- end of scores that do not factorise
     # -- auto-encoders
@@ -210,7 +208,6 @@ CATALOGUE = (
         "own, for RecBole's",
         'Dawen Liang et al. "Variational Autoencoders for Collaborative Filtering." in WWW 2018.',
         "MultiVAE",
-        "MultVAE",
     ),
     (
         "Macrid-VAE",
@@ -218,7 +215,6 @@ CATALOGUE = (
         "own, for RecBole's",
         'Jianxin Ma et al. "Learning Disentangled Representations for Recommendation." '
         "in NeurIPS 2019.",
-        "MacridVAE",
     ),
     # -- end of auto-encoders
     # -- walks and skip-grams
@@ -231,8 +227,8 @@ CATALOGUE = (
     ),
     (
         "LINE",
-        f"{_RECBOLE}.line:LINE",
-        "recbole",
+        f"{_MENDED}:LINE",
+        "recbole, mended",
         'Jian Tang et al. "LINE: Large-scale Information Network Embedding." in WWW 2015.',
     ),
     (
@@ -283,7 +279,6 @@ CATALOGUE = (
         f"{_BASELINES}.gcmc:GCMC",
         "own, for RecBole's",
         'Rianne van den Berg et al. "Graph Convolutional Matrix Completion." in SIGKDD 2018.',
-        "GCMC",
     ),
     (
         "PinSage",
@@ -310,7 +305,6 @@ CATALOGUE = (
         "own",
         'Jianing Sun et al. "Neighbor Interaction Aware Graph Convolution Networks for '
         'Recommendation." in SIGIR 2020.',
-        "NIAGCN",
     ),
     # -- end of generic graph networks
     # -- the LightGCN family
@@ -327,7 +321,6 @@ CATALOGUE = (
         "own",
         'Jeongwhan Choi et al. "LT-OCF: Learnable-Time ODE-based Collaborative Filtering." '
         "in CIKM 2021.",
-        "LTOCF",
     ),
     (
         "BUIR",
@@ -361,7 +354,6 @@ CATALOGUE = (
         f"{_BASELINES}.impgcn:IMPGCN",
         "own",
         'Fan Liu et al. "Interest-aware Message-Passing GCN for Recommendation." in WWW 2021.',
-        "IMPGCN",
     ),
     # -- end of the LightGCN family
     # -- routing, gating and diffusion
@@ -390,7 +382,6 @@ CATALOGUE = (
         f"{_BASELINES}.gfcf:GFCF",
         "own",
         'Yifei Shen et al. "How Powerful is Graph Convolution for Recommendation?" in CIKM 2021.',
-        "GFCF",
     ),
     (
         "BSPM-LM",

@@ -443,7 +443,8 @@ def _models(arguments) -> None:
     from recbole_hill import registry
 
     entries = registry.entries()
-    names = [", ".join((entry.name, *entry.aliases)) for entry in entries]
+    also = [f" ({', '.join(entry.aliases)})" if entry.aliases else "" for entry in entries]
+    names = [entry.name + others for entry, others in zip(entries, also, strict=True)]
     name_width = max(map(len, names))
     origin_width = max(len(entry.origin) for entry in entries)
     for name, entry in zip(names, entries, strict=True):

@@ -29,7 +29,7 @@ class ModelEntry:
         name: What the user types after ``--model=``.
         path: ``module:Class``.
         origin: ``own``; ``own, for RecBole's`` (ours, under a name of RecBole's); ``recbole``;
-            ``recbole, mended`` (RecBole's, made to run on today's libraries).
+            ``recbole, mended`` (RecBole's, made to run on today's libraries, or to resume).
         citation: Authors, title, venue.
         aliases: Other spellings that are accepted.
     """
@@ -142,7 +142,8 @@ def register_catalogue() -> None:
     from recbole_hill.catalogue import CATALOGUE
 
     for name, path, origin, citation, *aliases in CATALOGUE:
-        add(ModelEntry(name, path, origin, citation, tuple(aliases)))
+        plain = [name.replace("-", "")] if "-" in name else []
+        add(ModelEntry(name, path, origin, citation, (*plain, *aliases)))
 
 
 register_catalogue()

@@ -1,8 +1,9 @@
 """HILL's settings, validated once into a frozen value."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+from recbole_hill.bounds import is_number, require_at_least, share
 from recbole_hill.one_of import one_of
 from recbole_hill.retrieval.choose import RETRIEVALS
 from recbole_hill.retrieval.faiss_ivf import PROBES
@@ -119,8 +120,7 @@ class HillSettings:
         whole = {field.name for field in fields(cls) if field.type is int}
         require_at_least(values, _AT_LEAST, whole)
         for key in ("average_weight", "index_gradient"):
-            if not _is_number(values[key]) or not 0 <= values[key] <= 1:
-                raise ValueError(f"{key} must be in [0, 1], got {values[key]!r}")
+            share(key, values[key])
 
         kind = values["index_learning"], values["index_direction"]
         if values["index_metric"] == "scores" and kind != ("em", "bottom_up"):
@@ -137,7 +137,7 @@ class HillSettings:
                 raise ValueError(f"nodes_per_depth has {size} nodes for {n_items} items")
         thresholds = _sequence("interest_thresholds", values["interest_thresholds"])
         for threshold in thresholds:
-            if not _is_number(threshold) or not 0 <= threshold <= 1:
+            if not is_number(threshold) or not 0 <= threshold <= 1:
                 raise ValueError(f"interest_thresholds must be in [0, 1], got {thresholds}")
         if values["phi_dep"] > min(len(nodes), len(thresholds)):
             raise ValueError(
@@ -163,28 +163,6 @@ class HillSettings:
             "beam_width": widths,
         }
         return cls(**{**values, **sequences})
-
-
-def require_at_least(values, least: Mapping[str, float], whole: Collection[str]) -> None:
-    """Refuses settings that are no number, or too small a one.
-
-    Args:
-        values: RecBole's Config or any mapping.
-        least: The keys to look at, and the least value of each.
-        whole: Keys whose values must be integers.
-
-    Raises:
-        ValueError: Naming the key, the value and what is accepted.
-    """
-    for key, bound in least.items():
-        kind = "whole number" if key in whole else "number"
-        fits = _is_number(values[key]) and (key not in whole or isinstance(values[key], int))
-        if not fits or not values[key] >= bound:  # NaN is not
-            raise ValueError(f"{key} must be a {kind} >= {bound}, got {values[key]!r}")
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _sequence(key: str, value, *, may_be_empty: bool = False) -> tuple:

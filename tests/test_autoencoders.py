@@ -25,8 +25,20 @@ def test_the_loaders_give_users(build):
         assert sorted(torch.cat(batches).tolist()) == list(range(81))  # and padding
 
 
-def test_mult_vaes_loss_by_hand(build):
-    changes = {"dropout_prob": 0.0, "anneal_cap": 0.3, "total_anneal_steps": 10}
+def dropped_out(ones, rate):
+    """What dropout leaves of ones: 0 or 1 / (1 - rate)."""
+    return torch.nn.functional.dropout(ones, rate) if rate else ones
+
+
+def scaled(x):
+    """Rows over their lengths; the padding user's is empty."""
+    return x / x.norm(dim=1, keepdim=True).clamp_min(1e-12)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.4])
+def test_mult_vaes_loss_by_hand(build, rate):
+    """The row is scaled to length 1 and then dropped out."""
+    changes = {"dropout_prob": rate, "anneal_cap": 0.3, "total_anneal_steps": 10}
     model, data = build("Mult-VAE", mlp_hidden_size=[8], latent_dimension=6, **changes)
     batch = next(iter(data.train))
     model.update = 1  # the next is the second step: weight .2
@@ -34,14 +46,48 @@ def test_mult_vaes_loss_by_hand(build):
     found = model.calculate_loss(batch)
     matrix = data.train._dataset.inter_matrix(form="csr").toarray()
     rows = torch.from_numpy(matrix[batch["user_id"].numpy()]).float()
-    hidden = model.encoder(rows / rows.norm(dim=1, keepdim=True).clamp_min(1))
-    mu, log_variance = hidden.split(3, dim=1)
     torch.manual_seed(0)
+    kept = dropped_out(torch.ones_like(rows), rate)
+    hidden = model.encoder(kept * scaled(rows))
+    mu, log_variance = hidden.split(3, dim=1)
     z = mu + torch.randn_like(mu) * (log_variance / 2).exp()
     likelihood = (model.decoder(z).log_softmax(1) * rows).sum(1).mean()
     kl = 0.5 * (mu.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
     assert found.item() == pytest.approx((0.2 * kl - likelihood).item(), rel=1e-5)
     assert model.update == 2
+
+
+def test_macrid_vaes_loss_by_loop(build):
+    """Each prototype's part of a row is scaled to length 1 and dropped out by itself."""
+    changes = {"dropout_prob": 0.4, "anneal_cap": 0.3, "total_anneal_steps": 10, "kfac": 3}
+    changes |= {"encoder_hidden_size": [8], "embedding_size": 5, "tau": 0.3, "std": 0.5}
+    model, data = build("Macrid-VAE", nogb=True, **changes)
+    batch = next(iter(data.train))
+    model.update = 1  # the next is the second step: weight .2
+    torch.manual_seed(0)
+    found = model.calculate_loss(batch)
+    matrix = data.train._dataset.inter_matrix(form="csr").toarray()
+    rows = torch.from_numpy(matrix[batch["user_id"].numpy()]).float()
+    items, cores = scaled(model.item_embedding.weight), scaled(model.k_embedding.weight)
+    shares = (items @ cores.T / 0.3).softmax(1)
+    torch.manual_seed(0)
+    likelihoods, kl = 0.0, 0.0
+    for k in range(3):
+        kept = dropped_out(torch.ones_like(rows), 0.4)
+        hidden = model.encoder(kept * scaled(rows * shares[:, k]))
+        mu, log_variance = scaled(hidden[:, :5]), hidden[:, 5:]
+        z = scaled(mu + 0.5 * torch.randn_like(mu) * (log_variance / 2).exp())
+        likelihoods = likelihoods + shares[:, k] * (z @ items.T / 0.3).exp()
+        kl = kl + 0.5 * (log_variance.exp() - 1 - log_variance).sum(1).mean()
+    likelihood = ((likelihoods / likelihoods.sum(1, keepdim=True)).log() * rows).sum(1).mean()
+    assert found.item() == pytest.approx((0.2 * kl - likelihood).item(), rel=1e-5)
+
+
+def test_macrid_vae_ranks_without_noise(build):
+    model, data = build("Macrid-VAE")
+    batch = next(iter(data.train))
+    model.eval()
+    assert torch.equal(model.full_sort_predict(batch), model.full_sort_predict(batch))
 
 
 def test_mult_vae_samples_with_the_encoders_spread(build):

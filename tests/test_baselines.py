@@ -1,5 +1,7 @@
 """The behaviour contract over every baseline, at settings that the tiny dataset can bear."""
 
+import re
+
 import contract
 import pytest
 import yaml
@@ -8,6 +10,10 @@ from tiny_models import MODELS, NEEDS
 from recbole_hill import registry
 from recbole_hill.data.lightgcn import prepare
 from recbole_hill.properties_path import properties
+
+FILTERS = ("GF-CF", "BSPM-LM", "BSPM-EM", "ChebyCF")
+SOFTMAX = ("MF-SSM", "LightGCN-SSM", "MF-BSL", "LightGCN-BSL")
+WITHOUT_L2 = ("CML", "HOP-Rec", "UltraGCN", "BUIR")
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +56,51 @@ class TestContract:
         contract.check_sparse_data(
             name, sparse_path, tmp_path, **{**MODELS[name][1], **small, "epochs": 1}
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "accepted"),
+    [
+        ("HOP-Rec", {"n_hops": 0}, "an integer >= 1"),
+        ("BSPM-LM", {"n_steps": 0}, "an integer >= 1"),
+        ("DGCF", {"n_iterations": 0}, "an integer >= 1"),
+        ("IMP-GCN", {"n_groups": 2.5}, "an integer >= 1"),
+        ("NESCL", {"n_layers": 0, "with_ego": False}, "an integer >= 1"),
+        ("GF-CF", {"ideal_rank": -1}, "an integer >= 0"),
+        ("UltraGCN", {"pair_weights": [1, 2, 3]}, "a list of 4 numbers"),
+        ("UltraGCN", {"pair_weights": 1.0}, "a list of 4 numbers"),
+        ("SimpleX", {"gamma": 1.5}, r"in \[0, 1\]"),
+        ("BUIR", {"momentum": -0.1}, r"in \[0, 1\]"),
+        ("DeosGCF", {"edge_dropout": 1.0}, r"in \[0, 1\)"),
+        ("SGL-ED", {"edge_dropout": 1.0}, r"in \[0, 1\)"),
+        ("LT-OCF", {"learning_rate": 0.0}, "above 0"),
+        ("HMLET", {"temperature": 0.0}, "above 0"),
+        ("HMLET", {"least_temperature": 0.0}, "above 0"),
+        *[(name, {"ideal_weight": 0.1, "ideal_rank": 0}, "0 at ideal_rank 0") for name in FILTERS],
+        *[(name, {"reg_weight": 0.1}, "left out for") for name in WITHOUT_L2],
+        ("SGL-ED", {"ssl_tau": 0.02}, "at least 0.025"),
+        *[(name, {"tau": 0.02, "rivals": "batch"}, "at least 0.025") for name in SOFTMAX],
+        *[(name, {"tau": 0.0, "rivals": "uniform"}, "above 0") for name in SOFTMAX],
+    ],
+)
+def test_a_setting_out_of_bounds_is_named(build, name, changes, accepted):
+    key, value = next(iter(changes.items()))
+    message = rf"^{key} must be {accepted}.*, got {re.escape(str(value))}$"
+    with pytest.raises(ValueError, match=message):
+        build(name, **changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        *[(name, {"reg_weight": 0.0}) for name in WITHOUT_L2],
+        *[(name, {"tau": 0.01, "rivals": "uniform"}) for name in SOFTMAX],
+        ("NESCL", {"n_layers": 0, "with_ego": True}),
+        ("BSPM-LM", {"ideal_rank": 0, "ideal_weight": 0.0}),
+    ],
+)
+def test_a_setting_at_its_bound_is_taken(build, name, changes):
+    build(name, **changes)
 
 
 def test_every_baseline_is_under_the_contract():

@@ -165,6 +165,9 @@ class Toy(torch.nn.Module):
     def loss_and_vectors(self, interaction):
         return self.calculate_loss(interaction), self.users, self.items
 
+    def batch_weight(self, interaction):
+        return 3
+
 
 def test_training_adds_the_weighted_pair_loss_and_resets_bit_for_bit(made):
     _, _, nodes = made
@@ -173,7 +176,7 @@ def test_training_adds_the_weighted_pair_loss_and_resets_bit_for_bit(made):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     pair_loss = PairLoss(pairs_of((1, 0, 2)), nodes, 1, negatives="random", frozen=False)
     training = TestTimeTraining(model, pair_loss, weight=0.5)
-    expected = model.users.square().sum() + 0.5 * pair_loss(model.users, model.items)
+    expected = model.users.square().sum() + 3 * 0.5 * pair_loss(model.users, model.items)
     torch.testing.assert_close(training.loss(SimpleNamespace()), expected)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
     for _ in range(3):

@@ -277,8 +277,8 @@ def test_through_the_ensemble_a_layer_learns_what_is_left_over(path, tmp_path):
         ("item_epochs", 1.5, "a whole number >= 0"),
         ("index_balance_batches", 0, "a whole number >= 1"),
         ("embedding_size", 0, "a whole number >= 1"),
-        ("index_alpha", 0, "a number > 0"),
-        ("index_alpha", "sharp", "a number >= 0"),
+        ("index_alpha", 0, "above 0"),
+        ("index_alpha", "sharp", "above 0"),
         ("index_alpha_power", "two", "a number >= 0"),
         ("index_weight", -0.1, "a number >= 0"),
         ("index_balance", float("nan"), "a number >= 0"),
@@ -306,7 +306,7 @@ def test_a_bad_layer_loss_is_named(path):
 def test_a_bad_share_of_the_gradient_is_named(path, share):
     config = HillConfig("HSNN", "log", None, settings(path, index_gradient=share))
     data = load_data(config)
-    with pytest.raises(ValueError, match=r"index_gradient must be a number in 0\.\.1, got"):
+    with pytest.raises(ValueError, match=r"index_gradient must be in \[0, 1\], got"):
         build_model(config, data)
 
 

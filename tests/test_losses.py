@@ -5,7 +5,14 @@ import math
 import pytest
 import torch
 
-from recbole_hill.model.losses import CosineLogSumExp, batch_norms, bpr, neighbour_contrast, unit
+from recbole_hill.model.losses import (
+    CosineLogSumExp,
+    batch_norms,
+    bpr,
+    neighbour_contrast,
+    temperature,
+    unit,
+)
 
 
 def plain_contrast(view, other, users, items, neighbours, tau, form):
@@ -75,6 +82,17 @@ def test_bfloat16_products_stay_close(batch):
     exact = neighbour_contrast(view, other, *nodes, tau=0.1, form="out")
     rough = neighbour_contrast(view, other, *nodes, tau=0.1, form="out", precision=torch.bfloat16)
     assert rough.item() == pytest.approx(exact.item(), rel=0.02)
+
+
+def test_the_least_temperature_is_what_opposite_rows_can_bear():
+    """At .025 a row still sees a column at the cosine -1; below, the message names the setting."""
+    row, column = torch.tensor([[1.0, 0.0]]), torch.tensor([[-1.0, 0.0]])
+    least = temperature("tau", 0.025)
+    found = CosineLogSumExp.apply(row, column, torch.ones(1), least, torch.float32)
+    assert found.item() == pytest.approx(-40, abs=0.1)
+    for tau in (0.0249, 0, -1, float("nan"), "cold", None):
+        with pytest.raises(ValueError, match=f"^tau must be at least 0.025, got {tau!r}$"):
+            temperature("tau", tau)
 
 
 def test_bpr_by_hand():

@@ -7,6 +7,7 @@ import torch
 from recbole.data.interaction import Interaction
 from recbole.model.general_recommender.lightgcn import LightGCN
 
+from recbole_hill import checkpoint
 from recbole_hill.model import mended
 from recbole_hill.quick_start import run
 
@@ -65,6 +66,26 @@ def test_recboles_models_run_and_reload_by_name(model, in_tmp):
     assert [row["arm"] for row in result.rows] == [model]
     listed = Served.load(result.folder).recommend(["196"], 5)[0]
     assert len(listed) == 5 and listed == sorted(listed, key=lambda pair: -pair[1])
+
+
+def test_line_goes_on_with_its_negative_users(build):
+    model, batch = build("LINE", train_batch_size=50)  # 80 users: most draws shuffle anew
+    for _ in range(5):
+        model.calculate_loss(batch)
+    weights, drawn = checkpoint.model_weights(model), checkpoint.random_state()
+    expected = [model.calculate_loss(batch).item() for _ in range(8)]
+    again, _ = build("LINE", train_batch_size=50)
+    checkpoint.set_model_weights(again, weights)
+    checkpoint.restore_random_state(drawn)
+    assert [again.calculate_loss(batch).item() for _ in range(8)] == expected
+    assert sorted(again.random_list) == list(range(1, 81))
+
+
+def test_line_takes_a_run_from_before_the_list_was_kept(build):
+    model, _ = build("LINE")
+    users = model.negative_users
+    checkpoint.set_model_weights(model, dict(model.state_dict()))
+    assert torch.equal(model.negative_users, users)
 
 
 def test_lightgcn_draws_pairs_as_its_setting_says(build):

@@ -10,6 +10,7 @@ from conftest import tiny_settings
 from recbole.data.interaction import Interaction
 from recbole.model.general_recommender.bpr import BPR as RecBoleBPR
 from recbole.model.loss import BPRLoss
+from scipy.stats import chisquare
 
 from recbole_hill.config import HillConfig
 from recbole_hill.data.splits import load_data
@@ -102,21 +103,27 @@ def test_simplex_of_own_vectors_alone_is_mf_ccl(build):
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.4])
 @pytest.mark.parametrize("name", ["MF-CCL", "SimpleX"])
-def test_the_cosine_contrastive_loss_of_a_model(build, name):
-    """(1 - c+)_+ + w mean_n (c- - m)_+ over the rows, and half the tables' squares (Eq. 1)."""
-    changes = {"n_negatives": 7, "margin": 0.1, "negative_weight": 5, "dropout_rate": 0.0}
+def test_the_cosine_contrastive_loss_of_a_model(build, name, rate):
+    """(1 - c+)_+ + w mean_n (c- - m)_+ over the rows, and half the tables' squares (Eq. 1).
+
+    Dropout comes after the user vector is scaled, and what it leaves is not scaled again.
+    """
+    changes = {"n_negatives": 7, "margin": 0.1, "negative_weight": 5, "dropout_rate": rate}
     model, batch = build(name, **changes, reg_weight=0.01, init_std=0.5, train_batch_size=16)
     torch.manual_seed(3)
     user, positive, negative = model.draw(batch)
     p, q = model.user_embedding.weight.detach(), model.item_embedding.weight.detach()
+    kept = torch.nn.functional.dropout(torch.ones_like(p[user]), rate)
     total = 0
-    for u, i, others in zip(user, positive, negative, strict=True):
+    for u, i, others, left in zip(user, positive, negative, kept, strict=True):
         query = p[u]
         if name == "SimpleX":
             history = model.aggregate(u[None], i[None])[0].detach()
             query = model.gamma * query + (1 - model.gamma) * history
-        cosines = torch.cosine_similarity(query, q[torch.cat((i[None], others))])
+        near = q[torch.cat((i[None], others))]
+        cosines = (near / near.norm(dim=1, keepdim=True)) @ (left * query / query.norm())
         total += max(0, 1 - cosines[0]) + 5 * (cosines[1:] - 0.1).clamp_min(0).mean()
     squares = sum(table.square().sum() for table in model.tables())
     expected = (total / len(user) + 0.005 * squares).item()
@@ -141,6 +148,19 @@ def test_the_batchs_users_alone_are_enough(build, name):
         found.append([value.detach(), *gradients])
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("aggregator", ["mean", "user_attention"])
+def test_simplex_starts_from_xaviers_spread_whatever_the_aggregator(build, aggregator):
+    model, _ = build("SimpleX", aggregator=aggregator, embedding_size=96)
+    assert hasattr(model, "key") == (aggregator == "user_attention")
+    layers = [model.value, *([model.key] if hasattr(model, "key") else [])]
+    for layer in layers:
+        weights = layer.weight.detach()
+        assert weights.std().item() == pytest.approx(96**-0.5, rel=0.05)
+        assert weights.abs().max() > 3 * 96**-0.5  # normal: nn.Linear's own are within 1
+    if aggregator == "user_attention":
+        assert not model.key.bias.any()
 
 
 @pytest.mark.parametrize("share", [True, False])
@@ -270,8 +290,12 @@ def test_grmf_without_its_term_is_the_bpr_row(build):
     assert loss(grmf, batch).item() == loss(plain, batch).item()
 
 
-def test_enmf_is_the_loss_over_every_pair(build):
-    model, batch = build("ENMF", dropout_rate=0.0, negative_weight=0.3, train_batch_size=7)
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("rate", [0.0, 0.4])
+def test_enmf_is_the_loss_over_every_pair(build, rate, training):
+    """The dropped-out user is in both sums; ranking drops nothing."""
+    model, batch = build("ENMF", dropout_rate=rate, negative_weight=0.3, train_batch_size=7)
+    model.train(training)
     assert set(batch.interaction) == {"user_id"}
     model.weight.data.uniform_(0.5, 1.5)
     p, q, h = (
@@ -280,11 +304,13 @@ def test_enmf_is_the_loss_over_every_pair(build):
     )
     crow, col = model.graph.crow.tolist(), model.graph.col - model.n_users
     users = sorted(set(batch["user_id"].tolist()) - {0})
+    torch.manual_seed(3)
+    kept = torch.nn.functional.dropout(torch.ones(len(users), p.shape[1]), rate, training)
     expected = 0.0
-    for u in users:
+    for u, left in zip(users, kept.numpy(), strict=True):
         own = set(col[crow[u] : crow[u + 1]].tolist())
         for i in range(1, model.n_items):
-            score = h @ (p[u] * q[i])
+            score = h @ (left * p[u] * q[i])
             # 1 (1 - s)^2 of an item of u, w (0 - s)^2 of another, less the constant 1.
             expected += (1 - score) ** 2 - 1 if i in own else 0.3 * score**2
     assert loss(model, batch).item() == pytest.approx(expected, rel=1e-4)
@@ -320,18 +346,36 @@ def test_hop_rec_steps_by_hand(build):
         np.testing.assert_allclose(step.numpy().squeeze(0), expected / 2, rtol=1e-5, atol=1e-7)
 
 
-def test_hop_rec_walks_along_edges(build):
-    model, batch = build("HOP-Rec")
-    items = batch["item_id"].repeat(20)
-    n = model.n_users
-    matrix = torch.zeros(n, model.n_items, dtype=torch.bool)
-    matrix[
-        model.graph.row[: len(model.graph.mirror)], model.graph.col[: len(model.graph.mirror)] - n
-    ] = 1
-    reachable = (matrix.T.float() @ matrix.float()) > 0
-    found = model.further(items)
-    assert reachable[items, found].all()
-    assert (found != items).any()
+@pytest.mark.parametrize("item", [1, 20])
+def test_hop_rec_walks_uniformly_along_edges(build, item):
+    model, _ = build("HOP-Rec")
+    half, n = len(model.graph.mirror), model.n_users
+    matrix = np.zeros((n, model.n_items))
+    matrix[model.graph.row[:half], model.graph.col[:half] - n] = 1
+    # A user of the item, then an item of that user, each uniformly.
+    of_users = matrix[:, item] / matrix[:, item].sum()
+    expected = of_users @ (matrix / matrix.sum(1, keepdims=True).clip(1))
+    torch.manual_seed(0)
+    found = np.bincount(model.further(torch.full((40_000,), item)), minlength=model.n_items)
+    assert not found[expected == 0].any()
+    reached = expected > 0
+    assert chisquare(found[reached], 40_000 * expected[reached]).pvalue > 1e-4
+
+
+def test_hop_rec_sums_its_hops_with_negatives_of_their_own(build, monkeypatch):
+    model, batch = build("HOP-Rec", n_hops=3)
+    walked, hops = [batch["item_id"]], []
+    further, hop_loss = model.further, model.hop_loss
+    monkeypatch.setattr(model, "further", lambda items: walked.append(further(items)) or walked[-1])
+    monkeypatch.setattr(model, "hop_loss", lambda *of: hops.append(of) or hop_loss(*of))
+    found = loss(model, batch)
+    assert [hop for *_, hop in hops] == [1, 2, 3]
+    for items, (user, positive, _, _) in zip(walked, hops, strict=True):
+        assert torch.equal(user, model.user_embedding(batch["user_id"]))
+        assert torch.equal(positive, model.item_embedding(items))
+    first, second, third = (negative for _, _, negative, _ in hops)
+    assert not torch.equal(first, second) and not torch.equal(second, third)
+    assert found.item() == pytest.approx(sum(hop_loss(*of).item() for of in hops), rel=1e-6)
 
 
 def test_cml_by_loop(build):
@@ -463,6 +507,19 @@ def test_pooled_positives():
     logits, user = torch.tensor([1.0, 2.0, 3.0, 50.0]), torch.tensor([4, 7, 4, 9])
     both = np.log((np.exp(1) + np.exp(3)) / 2)
     np.testing.assert_allclose(pooled(logits, user), [both, 2, both, 50], rtol=1e-5)
+
+
+def test_pooled_positives_far_apart():
+    """A group far below the batch's best logit keeps its own scale."""
+    generator = torch.Generator().manual_seed(0)
+    user = torch.randint(5, (60,), generator=generator)
+    logits = 300.0 * user - 700 + torch.randn(60, generator=generator)
+    logits.requires_grad_()
+    found = pooled(logits, user)
+    expected = torch.stack([logits.double()[user == u].exp().mean().log() for u in user])
+    torch.testing.assert_close(found.double(), expected)
+    gradients = (torch.autograd.grad(x.sum(), logits)[0] for x in (found, expected))
+    torch.testing.assert_close(*gradients)
 
 
 def test_product_ranks_by_unscaled_vectors(build):

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from recbole_hill import registry
+from recbole_hill.catalogue import CATALOGUE
 from recbole_hill.config import read_properties
 from recbole_hill.registry import ModelEntry
 
@@ -44,10 +45,25 @@ def test_duplicates_are_refused(name):
 
 @pytest.mark.parametrize(
     ("alias", "name"),
-    [("SUPCCL", "NESCL"), ("MultiVAE", "Mult-VAE"), ("GCMC", "GC-MC"), ("SGL", "SGL-ED")],
+    [
+        *[("SUPCCL", "NESCL"), ("MultiVAE", "Mult-VAE"), ("GCMC", "GC-MC"), ("SGL", "SGL-ED")],
+        *[("SGLED", "SGL-ED"), ("BSPMLM", "BSPM-LM"), ("MFBSL", "MF-BSL"), ("BSPM", "BSPM-LM")],
+    ],
 )
 def test_alias_finds_the_model(alias, name):
     assert registry.find(alias).name == name
+
+
+def test_every_spelling_finds_its_model_and_no_other():
+    seen = []
+    for name, path, _, _, *aliases in CATALOGUE:
+        spellings = {name, name.replace("-", ""), *aliases}
+        for spelling in spellings:
+            found = registry.find(spelling)
+            assert (found.name, found.path) == (name, path), spelling
+        assert spellings == {found.name, *found.aliases}
+        seen += spellings
+    assert len(seen) == len(set(seen))
 
 
 def test_a_name_taken_from_recbole_is_marked_and_recboles_stays_reachable():

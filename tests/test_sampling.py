@@ -71,9 +71,13 @@ def test_repeated_entries_count_once():
     assert {*zip(users.tolist(), items.tolist(), strict=True)} == {(1, 2), (2, 1)}
 
 
-def test_a_user_with_every_item_is_refused():
-    with pytest.raises(ValueError, match="user 1 has every item"):
-        InteractionSampler(sp.csr_matrix([[0, 0, 0], [0, 1, 1]]))
+def test_a_user_with_every_item_is_refused_where_positives_are_rejected():
+    sampler = InteractionSampler(sp.csr_matrix([[0, 0, 0], [0, 1, 1]]))
+    users = torch.ones(40, dtype=torch.long)
+    assert set(sampler.negatives(users, 3, reject=False).flatten().tolist()) == {1, 2}
+    assert sampler.positives(40)[0].eq(1).all()
+    with pytest.raises(ValueError, match="user 1 has every item: there is no negative to draw"):
+        sampler.negatives(users, 3, reject=True)
 
 
 @pytest.mark.parametrize("shapes", [((9, 1), (9, 50)), ((9, 1), (50,)), ((40,), (40,)), ((), (7,))])

@@ -1,5 +1,7 @@
 """Walks against their exact probabilities, skip-grams on planted groups, and both inside HILL."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -13,6 +15,7 @@ from recbole_hill.config import HillConfig
 from recbole_hill.data.graph import InteractionGraph
 from recbole_hill.data.splits import load_data
 from recbole_hill.data.walks import Walker
+from recbole_hill.model import skip_gram
 from recbole_hill.model.skip_gram import Sentences
 from recbole_hill.quick_start import build_model, run
 
@@ -172,6 +175,49 @@ def test_loaded_weights_are_not_fitted_again(tiny_path, tmp_path, monkeypatch):
 def test_bad_settings_are_named(tiny_path, tmp_path, key, value):
     with pytest.raises(ValueError, match=f"{key} must be .* got {value!r}"):
         built("DeepWalk", tiny_path, tmp_path, **{key: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "negatives", "power"),
+    [("DeepWalk", 0, 0.75), ("Node2Vec", 5, 0.75), ("Item2Vec", 7, 0.0)],
+)
+def test_settings_reach_gensim(tiny_path, tmp_path, monkeypatch, name, negatives, power):
+    seen = {}
+
+    class Word2Vec:
+        def __init__(self, **settings):
+            seen.update(settings)
+
+        def build_vocab_from_freq(self, counts):
+            pass
+
+        def train(self, sentences, epochs, **others):
+            seen["epochs"] = epochs
+            raise InterruptedError
+
+    library = SimpleNamespace(Word2Vec=Word2Vec)
+    monkeypatch.setattr(skip_gram, "require", lambda *of: library)
+    changes = {"embedding_size": 12, "window": 3, "workers": 2, "seed": 11, "score": "dot"}
+    changes |= {"skip_gram_negatives": negatives, "negative_power": power}
+    changes |= {"skip_gram_passes": 4, "skip_gram_learning_rate": 0.3}
+    model, _, _ = built(name, tiny_path, tmp_path, **changes)
+    with pytest.raises(InterruptedError):
+        model.fit_once()
+    assert seen == {
+        "sg": 1,
+        "hs": int(negatives == 0),
+        "negative": negatives,
+        "ns_exponent": power,
+        "window": 3,
+        "shrink_windows": name != "Item2Vec",
+        "sample": 0,
+        "min_count": 1,
+        "vector_size": 12,
+        "alpha": 0.3,
+        "epochs": 4,
+        "workers": 2,
+        "seed": 11,
+    }
 
 
 def test_context_score_needs_negatives(tiny_path, tmp_path):

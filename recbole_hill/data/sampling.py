@@ -32,9 +32,8 @@ class InteractionSampler(nn.Module):
         rows = np.repeat(np.arange(len(counts)), counts)
         # Sorted, so that "has user u item i" is a binary search.
         keys = rows * self.n_items + matrix.indices
-        full = np.flatnonzero(counts >= self.n_items - 1)
-        if len(full):
-            raise ValueError(f"user {full[0]} has every item: there is no negative to draw")
+        #: Users with every item, who have no negative.
+        self.full = np.flatnonzero(counts >= self.n_items - 1).tolist()
         self.remainders = min(_LARGEST_FILTER, 1 << (_FILTER_BITS * max(1, len(keys))).bit_length())
         for name, array in {
             "possible": _filter(keys, self.remainders, self.n_items),
@@ -77,7 +76,12 @@ class InteractionSampler(nn.Module):
 
         Returns:
             Item ids, shape (B, n), with repetition.
+
+        Raises:
+            ValueError: If some user, whether asked for or not, has nothing but train items.
         """
+        if reject and self.full:
+            raise ValueError(f"user {self.full[0]} has every item: there is no negative to draw")
         drawn = self._uniform((len(users), n))
         if not reject:
             return drawn

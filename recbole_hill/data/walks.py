@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from recbole_hill.bounds import integer
 from recbole_hill.data.graph import InteractionGraph
 
 
@@ -48,8 +49,7 @@ class Walker:
             ValueError: If a number is too small, naming it.
         """
         for name, value, least in (("n_walks", n_walks, 1), ("walk_length", length, 2)):
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+            integer(name, value, least)
         nodes = np.flatnonzero(self.degree)
         walks = np.empty((n_walks, len(nodes), length), dtype=np.int32)
         for round_ in walks:

@@ -1,10 +1,13 @@
 """Matrix factorisation with negatives of its own: the base of the MF family of baselines."""
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from recbole_hill.bounds import integer
 from recbole_hill.data.sampling import InteractionSampler
 from recbole_hill.model.base import EmbeddingModel
 from recbole_hill.model.fit_once import train_matrix
@@ -33,10 +36,8 @@ class DeviceSampling:
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.n_negatives = config["n_negatives"]
+        self.n_negatives = integer("n_negatives", config["n_negatives"])
         self.reject_positives = config["reject_positives"]
-        if not isinstance(self.n_negatives, int) or self.n_negatives < 1:
-            raise ValueError(f"n_negatives must be a positive integer, got {self.n_negatives!r}")
         order = one_of("positive_order", config["positive_order"], ("interaction", "user"))
         self.user_uniform = order == "user"
         self.sampler = InteractionSampler(train_matrix(dataset))
@@ -65,13 +66,21 @@ class MatrixFactorization(SampledModel):
     Settings: :class:`DeviceSampling`'s, ``embedding_size``, ``init_std``, ``reg_weight``.
     """
 
+    #: Whether the loss has an L2 term of weight ``reg_weight``, a key that every model is given.
+    has_l2: ClassVar[bool] = True
+
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
+        self.reg_weight = config["reg_weight"]
+        if self.reg_weight and not self.has_l2:
+            raise ValueError(
+                f"reg_weight must be left out for {type(self).__name__}, whose loss has no such "
+                f"term, got {self.reg_weight!r}"
+            )
         self.user_embedding = nn.Embedding(self.n_users, config["embedding_size"])
         self.item_embedding = nn.Embedding(self.n_items, config["embedding_size"])
         for table in (self.user_embedding, self.item_embedding):
             nn.init.normal_(table.weight, std=config["init_std"])
-        self.reg_weight = config["reg_weight"]
 
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
         """Returns the two tables."""

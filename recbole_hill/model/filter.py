@@ -5,6 +5,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from recbole_hill.bounds import integer
 from recbole_hill.model.fit_once import FitOnceModel
 from recbole_hill.model.spectral import Smoother, power
 
@@ -15,12 +16,19 @@ class FilterModel(FitOnceModel):
     Signals are columns, one per user; ``smooth`` is a
     :class:`~recbole_hill.model.spectral.Smoother`.
 
-    Settings: ``ideal_rank`` (singular vectors of the ideal low-pass filter; 0 for none).
+    Settings: ``ideal_rank`` (singular vectors of the ideal low-pass filter; 0 for none),
+    ``ideal_weight``.
     """
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.ideal_rank = config["ideal_rank"]
+        self.ideal_rank = integer("ideal_rank", config["ideal_rank"], least=0)
+        self.ideal_weight = config["ideal_weight"]
+        if self.ideal_weight and not self.ideal_rank:
+            raise ValueError(
+                f"ideal_weight must be 0 at ideal_rank 0, which has no ideal filter, got "
+                f"{self.ideal_weight!r}"
+            )
 
     def fit(self, matrix: sp.csr_matrix) -> None:
         """Normalises the matrix and finds the ideal filter's singular vectors."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
+from recbole_hill.bounds import positive, require_at_least, share
 from recbole_hill.data.fields import Encoded
 from recbole_hill.data.ids import Ids
 from recbole_hill.index.attention import nearest_nodes
@@ -27,7 +28,6 @@ from recbole_hill.model.monn.sizes import Size, size_of
 from recbole_hill.one_of import one_of
 from recbole_hill.retrieval.descent import beam_widths
 from recbole_hill.retrieval.network import BLOCK_PAIRS, LayeredSearch
-from recbole_hill.settings import require_at_least
 
 INDEX_LEARNING = ("joint", "em", "separate")
 LAYER_LOSSES = ("own", "ensemble")
@@ -100,13 +100,10 @@ class HSNN(LabelledModel):
                 f"index_learning {self.index_learning} builds bottom_up; index_direction "
                 f"{direction} is for joint"
             )
-        require_at_least(config, {"index_alpha": 0, **_AT_LEAST}, _WHOLE)
-        if not config["index_alpha"] > 0:
-            raise ValueError(f"index_alpha must be a number > 0, got {config['index_alpha']!r}")
+        require_at_least(config, _AT_LEAST, _WHOLE)
+        positive("index_alpha", config["index_alpha"])
+        share("index_gradient", config["index_gradient"])
         beam_widths(config["beam_width"], tuple(nodes))
-        share = config["index_gradient"]
-        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
-            raise ValueError(f"index_gradient must be a number in 0..1, got {share!r}")
         one_of("layer_loss", config["layer_loss"], LAYER_LOSSES)
         self.settings = config
         self.tokens = Ids.of(dataset).items
@@ -215,9 +212,9 @@ class HSNN(LabelledModel):
             codes = self.codes[:, (items - 1).to(self.codes.device)]
             nodes = zip(self.learner.nodes, codes, strict=True)
             return [book[code] for book, code in nodes], vectors.new_zeros(())
-        weight, share = self.learner.weight(), self.settings["index_gradient"]
+        weight, kept = self.learner.weight(), self.settings["index_gradient"]
         # The same vectors; of the gradient that comes back, a share goes on.
-        found = self.learner(share * vectors + (1 - share) * vectors.detach())
+        found = self.learner(kept * vectors + (1 - kept) * vectors.detach())
         balance = self.settings["index_balance"] * found.balance
         return found.at_depth, weight * (found.reconstruction + balance)
 

@@ -8,6 +8,7 @@ from recbole.utils import InputType, ModelType
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from recbole_hill.bounds import require_at_least
 from recbole_hill.data.fields import Encoded
 from recbole_hill.data.impressions import Impressions
 from recbole_hill.data.tasks import label_matrix, tasks_of
@@ -19,7 +20,6 @@ from recbole_hill.retrieval.network import (
     NetworkSearch,
     VectorSearch,
 )
-from recbole_hill.settings import require_at_least
 
 
 class LabelledModel(AbstractRecommender):

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from recbole_hill.bounds import is_number
+
 #: Of the large matrix products of a loss, by the names that settings have for them.
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -117,6 +119,25 @@ def unit(x: Tensor) -> Tensor:
     return _Unit.apply(x)
 
 
+#: Below it exp(-2 / tau) leaves float32's range.
+_LEAST_TAU = 0.025
+
+
+def temperature(key: str, value) -> float:
+    """Returns a temperature that :class:`CosineLogSumExp` can bear.
+
+    Args:
+        key: What the value is of, as the message names it.
+        value: Anything, as settings come from YAML.
+
+    Raises:
+        ValueError: Naming the key, the value and what is accepted.
+    """
+    if not is_number(value) or not value >= _LEAST_TAU:
+        raise ValueError(f"{key} must be at least {_LEAST_TAU}, got {value!r}")
+    return value
+
+
 class CosineLogSumExp(torch.autograd.Function):
     """log sum_c w_c exp(<r, c> / tau) for unit rows r and c, without keeping the R x C matrix.
 
@@ -131,7 +152,7 @@ class CosineLogSumExp(torch.autograd.Function):
         rows: Unit vectors (or zero), shape (R, D).
         columns: Unit vectors (or zero), shape (C, D).
         weights: How often each column counts, shape (C,).
-        tau: Temperature, at least 0.025 (below it, exp(-2 / tau) leaves float32's range).
+        tau: :func:`temperature`.
         precision: dtype of the matrix products, ``torch.float32`` or ``torch.bfloat16``.
 
     Returns:

@@ -1,16 +1,18 @@
-"""RecBole's graph models, with the one method that newer SciPy breaks written anew.
+"""RecBole's graph models, with the one method that newer SciPy breaks written anew, and LINE.
 
 LightGCN, NGCF, GCMC, NCL and SpectralCF call ``dok_matrix._update``, which SciPy 1.13 removed. Each
 class here is RecBole's own but for the method that builds its matrix; the values are those that
 RecBole computed with older SciPy, RecBole's 1e-7 in the degrees included. LightGCN, a row of HILL's
-Table 3, also draws its pairs like its authors.
+Table 3, also draws its pairs like its authors. LINE resumes.
 """
+
+from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from recbole.data.interaction import Interaction
-from recbole.model.general_recommender import gcmc, lightgcn, ncl, ngcf, spectralcf
+from recbole.model.general_recommender import gcmc, lightgcn, line, ncl, ngcf, spectralcf
 from torch import Tensor
 
 from recbole_hill.data.graph import propagate
@@ -70,6 +72,27 @@ class GCMC(_SymmetricNormalisation, gcmc.GCMC):
 
 class NCL(_SymmetricNormalisation, ncl.NCL):
     """RecBole's NCL on today's SciPy."""
+
+
+class LINE(line.LINE):
+    """RecBole's LINE, whose negative users go on where a killed run was.
+
+    They are the next ones of a shuffled list, which is kept beside the weights. HILL does not keep
+    it of a backbone, whose list is shuffled anew.
+    """
+
+    other_parameter_name: ClassVar[list[str]] = ["negative_users"]
+
+    @property
+    def negative_users(self) -> Tensor:
+        """The shuffled users and the place among them, shape (U,)."""
+        return torch.from_numpy(np.append(self.random_list, self.random_pr))
+
+    @negative_users.setter
+    def negative_users(self, value: Tensor | None) -> None:
+        if value is not None:  # a run from before the list was kept
+            *users, self.random_pr = value.tolist()
+            self.random_list = np.array(users)
 
 
 class SpectralCF(spectralcf.SpectralCF):

@@ -13,10 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recbole_hill.bounds import integer, rate
 from recbole_hill.data.graph import InteractionGraph, propagate
 from recbole_hill.data.neighbours import nearest_neighbours
 from recbole_hill.model.base import EmbeddingModel
-from recbole_hill.model.losses import PRECISIONS, batch_norms, bpr, neighbour_contrast
+from recbole_hill.model.losses import (
+    PRECISIONS,
+    batch_norms,
+    bpr,
+    neighbour_contrast,
+    temperature,
+)
 from recbole_hill.one_of import one_of
 
 
@@ -36,25 +43,22 @@ class NESCL(EmbeddingModel):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.n_layers = config["n_layers"]
         self.with_ego = config["with_ego"]
+        # Without the ego a mean of no layers is of nothing.
+        self.n_layers = integer("n_layers", config["n_layers"], least=0 if self.with_ego else 1)
         self.reg_weight = config["reg_weight"]
         self.use_bpr = config["use_bpr"]
         self.ssl_weight = config["ssl_weight"]
-        self.ssl_tau = config["ssl_tau"]
+        self.ssl_tau = temperature("ssl_tau", config["ssl_tau"])
         self.ssl_form = one_of("ssl_form", config["ssl_form"], ("in", "out"))
         self.ssl_warmup_epochs = config["ssl_warmup_epochs"]
         precision = one_of("ssl_precision", config["ssl_precision"], PRECISIONS)
         self.ssl_precision = PRECISIONS[precision]
         self.dropout_kind = one_of("dropout_kind", config["dropout_kind"], ("node", "edge"))
-        self.dropout_rate = config["dropout_rate"]
+        self.dropout_rate = rate("dropout_rate", config["dropout_rate"])
         self.neighbour_draw = one_of(
             "neighbour_draw", config["neighbour_draw"], ("uniform", "similarity")
         )
-        if not self.ssl_tau >= 0.025:
-            raise ValueError(f"ssl_tau must be at least 0.025, got {self.ssl_tau}")
-        if not 0 <= self.dropout_rate < 1:
-            raise ValueError(f"dropout_rate must be in [0, 1), got {self.dropout_rate}")
 
         self.user_embedding = nn.Embedding(self.n_users, config["embedding_size"])
         self.item_embedding = nn.Embedding(self.n_items, config["embedding_size"])

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch import Tensor
 
+from recbole_hill.bounds import integer
 from recbole_hill.model.fitted_tables import FittedTables
 from recbole_hill.model.losses import unit
 from recbole_hill.one_of import one_of
@@ -39,8 +40,7 @@ class SkipGramModel(FittedTables):
         super().__init__(config, dataset)
         self.score = one_of("score", config["score"], ("dot", "cosine", "context"))
         for key, least in _AT_LEAST.items():
-            if not isinstance(config[key], int) or config[key] < least:
-                raise ValueError(f"{key} must be an integer >= {least}, got {config[key]!r}")
+            integer(key, config[key], least)
         negatives = config["skip_gram_negatives"]
         if self.score == "context" and not negatives:
             raise ValueError(

@@ -7,6 +7,8 @@ from scipy.sparse.linalg import svds
 from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
+from recbole_hill.bounds import integer
+
 
 class Smoother:
     """Applies N^T N, N = D_u^-1/2 R D_i^-1/2, to signals over the items, by two sparse products.
@@ -96,12 +98,10 @@ def leading_settings(config, key: str, dataset) -> tuple[int, int]:
     Raises:
         ValueError: If either is not an integer in its range; the rank must be below both sides.
     """
-    rank, iterations = config[key], config["svd_iterations"]
+    rank, iterations = config[key], integer("svd_iterations", config["svd_iterations"], least=0)
     most = min(dataset.user_num, dataset.item_num) - 2
     if not isinstance(rank, int) or not 0 < rank <= most:
         raise ValueError(f"{key} must be between 1 and {most}, got {rank!r}")
-    if not isinstance(iterations, int) or iterations < 0:
-        raise ValueError(f"svd_iterations must be an integer >= 0, got {iterations!r}")
     return rank, iterations
 
 

@@ -56,8 +56,10 @@ def pooled(positive: Tensor, user: Tensor) -> Tensor:
         user: User ids, shape (B,).
     """
     _, group, counts = torch.unique(user, return_inverse=True, return_counts=True)
-    top = positive.detach().max()
-    sums = positive.new_zeros(len(counts)).index_add(0, group, (positive - top).exp())
+    top = positive.new_zeros(len(counts)).scatter_reduce(
+        0, group, positive.detach(), "amax", include_self=False
+    )
+    sums = positive.new_zeros(len(counts)).index_add(0, group, (positive - top[group]).exp())
     return ((sums / counts).log() + top)[group]
 
 

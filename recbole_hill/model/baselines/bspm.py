@@ -7,6 +7,7 @@ Reference:
 
 from torch import Tensor
 
+from recbole_hill.bounds import integer
 from recbole_hill.model.filter import FilterModel
 from recbole_hill.one_of import one_of
 
@@ -30,8 +31,8 @@ class BSPM(FilterModel):
         super().__init__(config, dataset)
         self.merge = one_of("merge", config["merge"], ("late", "early"))
         self.solver = one_of("solver", config["solver"], ("rk4", "euler"))
-        self.time, self.n_steps = config["sharpen_time"], config["n_steps"]
-        self.ideal_weight, self.average_times = config["ideal_weight"], config["average_times"]
+        self.time, self.n_steps = config["sharpen_time"], integer("n_steps", config["n_steps"])
+        self.average_times = config["average_times"]
 
     def filter(self, signals: Tensor) -> Tensor:
         """Blurs and sharpens, and merges the ideal filter early or late."""

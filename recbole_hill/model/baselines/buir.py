@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recbole_hill.bounds import share
 from recbole_hill.data.graph import propagate
 from recbole_hill.model.graph_model import GraphModel
 
@@ -23,14 +24,17 @@ class BUIR(GraphModel):
     loss, which is the same sequence); q is linear. The score <q(u), i> + <u, q(i)> is one inner
     product of the concatenations [q(u); u] and [i; q(i)].
 
-    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s (nothing is drawn but
-    positives, and the tables start from Xavier's, whatever ``init_std``), ``n_layers``,
-    ``momentum``, and RecBole's ``weight_decay``.
+    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s without
+    ``reg_weight`` (nothing is drawn but positives, and the tables start from Xavier's, whatever
+    ``init_std``), ``n_layers``, ``momentum``, and RecBole's ``weight_decay``.
     """
+
+    has_l2 = False
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.n_layers, self.momentum = config["n_layers"], config["momentum"]
+        self.n_layers = config["n_layers"]
+        self.momentum = share("momentum", config["momentum"])
         size = config["embedding_size"]
         self.predictor = nn.Linear(size, size)
         for table in (self.user_embedding, self.item_embedding):

@@ -8,6 +8,7 @@ Reference:
 import numpy as np
 from torch import Tensor
 
+from recbole_hill.bounds import integer, positive
 from recbole_hill.model.filter import FilterModel
 
 
@@ -28,7 +29,7 @@ class ChebyCF(FilterModel):
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.coefficients = chebyshev_coefficients(config["order"], config["flatness"])
-        self.ideal_weight, self.degree_power = config["ideal_weight"], config["degree_power"]
+        self.degree_power = config["degree_power"]
 
     def filter(self, signals: Tensor) -> Tensor:
         """The interpolated filter by Chebyshev's recursion, and the ideal one."""
@@ -57,11 +58,8 @@ def chebyshev_coefficients(order: int, flatness: float) -> list[float]:
     Raises:
         ValueError: If the order or the flatness is out of range.
     """
-    if not isinstance(order, int) or order < 1:
-        raise ValueError(f"order must be an integer of at least 1, got {order!r}")
-    if flatness <= 0:
-        raise ValueError(f"flatness must be above 0, got {flatness!r}")
-    n = order + 1
+    n = integer("order", order) + 1
+    positive("flatness", flatness)
     extrema = np.cos(np.pi * np.arange(order, -1, -1) / order).round(3)
     plateau = (0.5 - 0.5 * np.sign(extrema) * np.abs(extrema) ** flatness).round(3)
     angles = np.pi * (np.arange(n, 0, -1) - 0.5) / n  # of the roots, ascending

@@ -21,10 +21,12 @@ class CML(MatrixFactorization):
     The score -|u - i|^2 is, up to each user's own constant, one inner product: 2 u.i - |i|^2.
     No covariance term, like BARS. Its published Gowalla row was measured on 1,000 test users.
 
-    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``margin``.
+    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s without
+    ``reg_weight``, ``margin``.
     """
 
     sums_over_batch = True
+    has_l2 = False
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
+from recbole_hill.bounds import rate
 from recbole_hill.data.graph import SymmetricProduct
 from recbole_hill.model.fit_once import train_matrix
 from recbole_hill.model.graph_model import GraphModel
@@ -30,7 +31,8 @@ class DeosGCF(GraphModel):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.n_layers, self.edge_dropout = config["n_layers"], config["edge_dropout"]
+        self.n_layers = config["n_layers"]
+        self.edge_dropout = rate("edge_dropout", config["edge_dropout"])
         matrix = deoscillated(train_matrix(dataset), config["cross_hop_least"])
         rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
         # Entry e of the sorted transpose is entry mirror[e] of the matrix.

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from tqdm import tqdm
 
+from recbole_hill.bounds import positive
 from recbole_hill.model.fit_once import FitOnceModel
 
 
@@ -23,9 +24,7 @@ class EASE(FitOnceModel):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.reg_weight = config["reg_weight"]
-        if not self.reg_weight > 0:
-            raise ValueError(f"reg_weight must be above 0, got {self.reg_weight!r}")
+        self.reg_weight = positive("reg_weight", config["reg_weight"])
 
     def fit(self, matrix: sp.csr_matrix) -> None:
         """Computes B."""

@@ -15,10 +15,6 @@ class GFCF(FilterModel):
     Settings: ``ideal_rank``, ``ideal_weight`` (alpha).
     """
 
-    def __init__(self, config, dataset):
-        super().__init__(config, dataset)
-        self.ideal_weight = config["ideal_weight"]
-
     def filter(self, signals: Tensor) -> Tensor:
         """The linear and the ideal low-pass filter."""
         return self.smooth(signals) + self.ideal_weight * self.ideal(signals, 0.5)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recbole_hill.bounds import positive
 from recbole_hill.data.graph import SymmetricProduct
 from recbole_hill.model.graph_model import GraphModel
 from recbole_hill.one_of import one_of
@@ -37,7 +38,8 @@ class HMLET(GraphModel):
         super().__init__(config, dataset)
         self.gated = one_of("gates", config["gates"], ("learnt", "linear")) == "learnt"
         self.edge_dropout = config["edge_dropout"]
-        self.first, self.least = config["temperature"], config["least_temperature"]
+        self.first = positive("temperature", config["temperature"])
+        self.least = positive("least_temperature", config["least_temperature"])
         self.decay, self.warmup = config["temperature_decay"], config["gate_warmup_epochs"]
         self.temperature = self.first
         size, rate = config["embedding_size"], config["gate_dropout"]

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recbole_hill.bounds import integer
 from recbole_hill.data.graph import InteractionGraph
 from recbole_hill.model.factorization import MatrixFactorization
 from recbole_hill.model.fit_once import train_matrix
@@ -19,19 +20,20 @@ class HOPRec(MatrixFactorization):
 
     i_1 is an item of u; i_w is reached from i_{w-1} through one of its users. The authors' steps:
     an item moves by the sum over the negatives, a user by the mean over those within the margin,
-    and each vector shrinks whenever it moves. Here a batch's steps are taken together, and all
-    negatives are drawn uniformly (the authors draw the first of each hop's five by degree). To
-    iterate over interactions is to start from users by degree, as the authors' walks do.
+    and each vector shrinks whenever it moves. Negatives are uniform, as theirs are (``no_degrees``
+    in their code). Here a batch's steps are taken together; and to iterate over interactions is to
+    start from users by degree, where their alias table has degree^.75.
 
     Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s without
     ``reg_weight``, ``n_hops`` (K), ``user_decay``, ``item_decay``; ``learner: sgd``.
     """
 
     sums_over_batch = True
+    has_l2 = False
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.n_hops = config["n_hops"]
+        self.n_hops = integer("n_hops", config["n_hops"])
         self.user_decay, self.item_decay = config["user_decay"], config["item_decay"]
         self.graph = InteractionGraph(train_matrix(dataset))
 

@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from recbole_hill.bounds import integer
 from recbole_hill.data.graph import InteractionGraph
 from recbole_hill.model.attention import segment_softmax, segment_sums
 from recbole_hill.model.fit_once import train_matrix
@@ -47,10 +48,8 @@ class IAGCN(PairScoreModel):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.n_layers, self.rate = config["n_layers"], config["softmax_rate"]
+        self.n_layers, self.rate = integer("n_layers", config["n_layers"]), config["softmax_rate"]
         self.ranking_floats = config["ranking_memory_mb"] * 2**20 // 4
-        if not isinstance(self.n_layers, int) or self.n_layers < 1:
-            raise ValueError(f"n_layers must be a positive integer, got {self.n_layers!r}")
         self.graph = InteractionGraph(train_matrix(dataset))
         self.user_embedding = nn.Embedding(self.n_users, config["embedding_size"])
         self.item_embedding = nn.Embedding(self.n_items, config["embedding_size"])

@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from recbole_hill.bounds import positive
 from recbole_hill.data.graph import SymmetricProduct
 from recbole_hill.model.graph_model import GraphModel
 from recbole_hill.one_of import one_of
@@ -34,7 +35,8 @@ class LTOCF(GraphModel):
         super().__init__(config, dataset)
         self.n_layers = config["n_layers"]
         self.order = 4 if one_of("solver", config["solver"], ("rk4", "euler")) == "rk4" else 1
-        self.time_scale = config["time_learning_rate"] / config["learning_rate"]
+        learning_rate = positive("learning_rate", config["learning_rate"])
+        self.time_scale = config["time_learning_rate"] / learning_rate
         self.time_shift = nn.Parameter(torch.zeros(self.n_layers - 1))
 
     def times(self) -> Tensor:

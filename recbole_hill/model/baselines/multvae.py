@@ -29,7 +29,9 @@ class MultVAE(KeptUpdates, multivae.MultiVAE):
     """RecBole's MultiVAE with the paper's sampling, z = mu + sigma epsilon, epsilon ~ N(0, 1).
 
     RecBole draws epsilon with a standard deviation of .01, which all but switches the sampling off.
-    Its ``latent_dimension`` holds mu and log sigma^2 side by side: 400 for the paper's 200.
+    Its ``latent_dimension`` holds mu and log sigma^2 side by side: 400 for the paper's 200. Its
+    softmax is over item 0, the padding, too, and its batches hold the padding user, whose row is
+    empty: one item and one user more, which is negligible.
     """
 
     def reparameterize(self, mu: Tensor, logvar: Tensor) -> Tensor:

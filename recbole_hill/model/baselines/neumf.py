@@ -22,10 +22,11 @@ class NeuMF(PretrainedStart, PairScoreModel, neumf.NeuMF):
     - full ranking splits the first layer into a user and an item half, so that a block of pairs
       costs the layers after it alone; RecBole would score every pair through ``predict``;
     - a score is the logit: its sigmoid, which RecBole returns, ranks the same;
-    - ``pretrained_from`` fills both pairs of tables from one run of BPR. RecBole's own pretraining
-      (``use_pretrain``) reads a GMF and an MLP model that it wrote itself.
+    - ``pretrained_from`` fills both pairs of tables from one run of BPR. RecBole's own pretraining,
+      from a GMF and an MLP model that it wrote itself (``use_pretrain``), is ``recbole.NeuMF``'s.
 
-    Settings: RecBole's, :class:`~recbole_hill.model.pair_score.PairScoreModel`'s,
+    Settings: :class:`~recbole_hill.model.pair_score.PairScoreModel`'s, ``mf_embedding_size``,
+    ``mlp_embedding_size``, ``mlp_hidden_size``, ``dropout_prob``, ``mf_train``, ``mlp_train``,
     ``pretrained_from``.
     """
 

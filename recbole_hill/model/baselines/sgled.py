@@ -7,9 +7,10 @@ Reference:
 import torch
 from torch import Tensor
 
+from recbole_hill.bounds import rate
 from recbole_hill.data.graph import propagate
 from recbole_hill.model.graph_model import GraphModel
-from recbole_hill.model.losses import CosineLogSumExp, unit
+from recbole_hill.model.losses import CosineLogSumExp, temperature, unit
 
 
 class SGLED(GraphModel):
@@ -30,8 +31,9 @@ class SGLED(GraphModel):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.n_layers, self.edge_dropout = config["n_layers"], config["edge_dropout"]
-        self.ssl_weight, self.ssl_tau = config["ssl_weight"], config["ssl_tau"]
+        self.n_layers, self.ssl_weight = config["n_layers"], config["ssl_weight"]
+        self.edge_dropout = rate("edge_dropout", config["edge_dropout"])
+        self.ssl_tau = temperature("ssl_tau", config["ssl_tau"])
         self.views: list[Tensor] = []
 
     def begin_epoch(self, epoch: int) -> None:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recbole_hill.bounds import share
 from recbole_hill.data.graph import InteractionGraph
 from recbole_hill.model.attention import segment_softmax, segment_sums
 from recbole_hill.model.baselines.mfccl import MFCCL
@@ -36,7 +37,7 @@ class SimpleX(MFCCL):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.gamma = config["gamma"]
+        self.gamma = share("gamma", config["gamma"])
         self.aggregator = one_of("aggregator", config["aggregator"], ("mean", "user_attention"))
         self.graph = InteractionGraph(train_matrix(dataset))
         size = config["embedding_size"]
@@ -44,10 +45,10 @@ class SimpleX(MFCCL):
             self.history_embedding = nn.Embedding(self.n_items, size)
             nn.init.normal_(self.history_embedding.weight, std=config["init_std"])
         self.value = nn.Linear(size, size, bias=False)
-        self.key = nn.Linear(size, size)
+        nn.init.xavier_normal_(self.value.weight)
         if self.aggregator == "user_attention":
-            for layer in (self.value, self.key):
-                nn.init.xavier_normal_(layer.weight)
+            self.key = nn.Linear(size, size)
+            nn.init.xavier_normal_(self.key.weight)
             nn.init.zeros_(self.key.bias)
 
     def aggregate(self, users: Tensor, left_out: Tensor | None = None) -> Tensor:

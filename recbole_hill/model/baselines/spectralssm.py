@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_hill.bounds import positive
 from recbole_hill.data.graph import propagate
 from recbole_hill.model.fit_once import train_matrix
 from recbole_hill.model.graph_model import GraphModel
@@ -35,9 +36,7 @@ class SpectralSSM(GraphModel):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.n_layers, self.tau = config["n_layers"], config["tau"]
-        if not self.tau > 0:
-            raise ValueError(f"tau must be above 0, got {self.tau!r}")
+        self.n_layers, self.tau = config["n_layers"], positive("tau", config["tau"])
         rivals = one_of("rivals", config["rivals"], ("batch", "corrected"))
         precision = one_of("softmax_precision", config["softmax_precision"], PRECISIONS)
         self.precision = PRECISIONS[precision]

@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recbole_hill.bounds import positive
 from recbole_hill.data.graph import propagate
 from recbole_hill.model.factorization import MatrixFactorization, SampledScores
 from recbole_hill.model.fit_once import train_matrix
 from recbole_hill.model.graph_model import GraphModel
-from recbole_hill.model.losses import PRECISIONS, CosineLogSumExp, unit
+from recbole_hill.model.losses import PRECISIONS, CosineLogSumExp, temperature, unit
 from recbole_hill.model.pretrained import PretrainedStart
 from recbole_hill.one_of import one_of
 
@@ -38,11 +39,11 @@ class SoftmaxLoss(PretrainedStart):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.tau = config["tau"]
         rivals = one_of("rivals", config["rivals"], ("batch", "corrected", "uniform"))
         rank_by = one_of("rank_by", config["rank_by"], ("cosine", "product"))
         precision = one_of("softmax_precision", config["softmax_precision"], PRECISIONS)
         self.in_batch, self.by_cosine = rivals != "uniform", rank_by == "cosine"
+        self.tau = (temperature if self.in_batch else positive)("tau", config["tau"])
         self.precision = PRECISIONS[precision]
         popularity = None
         if rivals == "corrected":

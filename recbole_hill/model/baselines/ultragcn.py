@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recbole_hill.bounds import is_number
 from recbole_hill.model.factorization import MatrixFactorization, SampledScores
 from recbole_hill.model.fit_once import train_matrix
 
@@ -32,10 +33,14 @@ class UltraGCN(MatrixFactorization):
     """
 
     sums_over_batch = True
+    has_l2 = False
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.pair_weights = [float(w) for w in config["pair_weights"]]
+        self.pair_weights = config["pair_weights"]
+        given = self.pair_weights
+        if not isinstance(given, list) or len(given) != 4 or not all(map(is_number, given)):
+            raise ValueError(f"pair_weights must be a list of 4 numbers, got {given!r}")
         self.negative_weight = config["negative_weight"]
         self.item_weight, self.norm_weight = config["item_weight"], config["norm_weight"]
         matrix = train_matrix(dataset)

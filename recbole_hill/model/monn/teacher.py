@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_hill.bounds import require_at_least
 from recbole_hill.checkpoint import random_numbers_kept
 from recbole_hill.data.ids import Ids
 from recbole_hill.data.splits import known_data, require_same_data
 from recbole_hill.data.tasks import Task
-from recbole_hill.settings import require_at_least
 
 
 @dataclass(frozen=True)

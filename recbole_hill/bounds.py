@@ -1,0 +1,63 @@
+"""Checks that settings are numbers within their bounds."""
+
+from collections.abc import Collection, Mapping
+
+
+def integer(key: str, value, least: int = 1) -> int:
+    """Returns a whole number that is at least ``least``.
+
+    Args:
+        key: What the value is of, as the message names it.
+        value: Anything, as settings come from YAML.
+        least: The lowest that is accepted.
+
+    Raises:
+        ValueError: Naming the key, the value and what is accepted.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{key} must be an integer >= {least}, got {value!r}")
+    return value
+
+
+def rate(key: str, value) -> float:
+    """Returns a share that leaves something over, in [0, 1); raises as :func:`integer` does."""
+    if not is_number(value) or not 0 <= value < 1:
+        raise ValueError(f"{key} must be in [0, 1), got {value!r}")
+    return value
+
+
+def share(key: str, value) -> float:
+    """Returns a share, in [0, 1]; raises as :func:`integer` does."""
+    if not is_number(value) or not 0 <= value <= 1:
+        raise ValueError(f"{key} must be in [0, 1], got {value!r}")
+    return value
+
+
+def positive(key: str, value) -> float:
+    """Returns a number above 0; raises as :func:`integer` does."""
+    if not is_number(value) or not value > 0:
+        raise ValueError(f"{key} must be above 0, got {value!r}")
+    return value
+
+
+def is_number(value) -> bool:
+    """Returns whether a value is a number and no truth value, which Python counts as one."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def require_at_least(values, least: Mapping[str, float], whole: Collection[str]) -> None:
+    """Refuses settings that are no number, or too small a one.
+
+    Args:
+        values: RecBole's Config or any mapping.
+        least: The keys to look at, and the least value of each.
+        whole: Keys whose values must be integers.
+
+    Raises:
+        ValueError: Naming the key, the value and what is accepted.
+    """
+    for key, bound in least.items():
+        kind = "whole number" if key in whole else "number"
+        fits = is_number(values[key]) and (key not in whole or isinstance(values[key], int))
+        if not fits or not values[key] >= bound:  # NaN is not
+            raise ValueError(f"{key} must be a {kind} >= {bound}, got {values[key]!r}")
