@@ -300,8 +300,10 @@ def test_pair_history_keeps_users_with_short_histories(indexed):
     np.testing.assert_array_equal(trainer.pairs.nodes, pairs.nodes[short])
 
 
-def test_em_loss_by_hand(indexed):
+@pytest.mark.parametrize("sums", [False, True])
+def test_em_loss_by_hand(indexed, sums):
     model, _, data = indexed
+    model.backbone.sums_over_batch = sums
     batch = next(iter(data.train))
     model.begin_epoch(0)
     users, items = model.user_item_embeddings()
@@ -319,7 +321,7 @@ def test_em_loss_by_hand(indexed):
         scores = [(user * means[n[differ]]).sum(1) for n in (positive, negative)]
         expected.append(bpr(*scores))
     base = model.backbone.calculate_loss(batch)
-    weight = model.settings.em_weight
+    weight = model.settings.em_weight * (len(batch["item_id"]) if sums else 1)
     torch.testing.assert_close(model.em_loss(batch), base + weight * sum(expected) / 2)
 
 
@@ -392,17 +394,18 @@ def test_every_embedding_model_can_be_a_backbone(tiny_path, in_tmp, backbone):
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
 
-@pytest.mark.parametrize("backbone", EMBEDDING_MODELS)
+@pytest.mark.parametrize("backbone", [*EMBEDDING_MODELS, "recbole.SGL"])
 def test_terms_weigh_as_much_whether_a_loss_is_a_sum_or_a_mean(tiny_path, in_tmp, backbone):
     """A batch twice over doubles a sum, and then HILL's means weigh by the number of rows."""
     if backbone in NEEDS:
         skip_without(NEEDS[backbone])
-    changes = {k: v for k, v in MODELS[backbone][1].items() if k not in ("epochs", "eval_step")}
+    _, given = MODELS.get(backbone, (0, {}))
+    changes = {k: v for k, v in given.items() if k not in ("epochs", "eval_step")}
     settings = tiny_settings(tiny_path, "HILL", backbone=backbone, run_dir="run", **changes)
     settings.pop("ssl_warmup_epochs")  # NESCL's
     config = HillConfig("HILL", "tiny", None, settings)
     data = load_data(config)
-    model = build_model(config, data)
+    model = build_model(config, data).train()
     once = next(iter(data.train))
     twice = cat_interactions([once, once])
     losses = []
@@ -410,8 +413,8 @@ def test_terms_weigh_as_much_whether_a_loss_is_a_sum_or_a_mean(tiny_path, in_tmp
         torch.manual_seed(1)
         losses.append(torch.as_tensor(sum_of(model.calculate_loss(batch))).item())
     growth = losses[1] / losses[0] if losses[0] else 1.0  # a fit's loss is nothing
-    doubles = getattr(model.backbone, "sums_over_batch", False)
-    assert model.batch_weight(twice) == (len(twice) if doubles else 1)
+    doubles = model.batch_weight(twice) == len(twice)
+    assert doubles or model.batch_weight(twice) == 1
     if not getattr(model.backbone, "user_wise", False):  # a user counts once, however often given
         assert (growth > 1.5) == doubles
 

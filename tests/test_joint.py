@@ -164,11 +164,13 @@ def test_index_loss_by_hand(tiny_path, tmp_path, backbone, direction):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_the_whole_loss_is_the_backbones_and_the_index(tiny_path, tmp_path):
-    model, batch, _ = model_and_batch(tiny_path, tmp_path, backbone="LightGCN")
+@pytest.mark.parametrize("backbone", ["LightGCN", "MGDCF"])
+def test_the_whole_loss_is_the_backbones_and_the_index(tiny_path, tmp_path, backbone):
+    model, batch, _ = model_and_batch(tiny_path, tmp_path, backbone=backbone)
     torch.manual_seed(0)
     loss, users, items = model.loss_and_vectors(batch)
-    expected = loss + model.index_loss(users, items, batch)
+    times = len(batch["item_id"]) if backbone == "MGDCF" else 1  # whose loss is a sum
+    expected = loss + times * model.index_loss(users, items, batch)
     model.learner.step.zero_()
     for balance in model.learner.balance:
         balance.forget()

@@ -9,11 +9,18 @@ _TABLES_ARE_VECTORS = frozenset({"BPR", "LINE"})
 #: RecBole's own models whose ``forward()`` returns all user and all item vectors.
 _FORWARD_GIVES_VECTORS = frozenset({"LightGCN", "NGCF"})
 _ADAPTED = _TABLES_ARE_VECTORS | _FORWARD_GIVES_VECTORS | {"NCL", "SGL"}
+#: RecBole's own models whose loss is the sum over a batch's rows.
+_SUMS = frozenset({"SGL"})
 
 
 def has_embeddings(model: nn.Module) -> bool:
     """Returns whether a model's score is one inner product of a user's and an item's vector."""
     return hasattr(model, "user_item_embeddings") or type(model).__name__ in _ADAPTED
+
+
+def sums_over_batch(model: nn.Module) -> bool:
+    """Returns whether a backbone's loss is the sum over a batch's rows and not their mean."""
+    return getattr(model, "sums_over_batch", type(model).__name__ in _SUMS)
 
 
 def loss_and_embeddings(model: nn.Module, interaction) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,7 +15,11 @@ from recbole_hill.adapt.node_vectors import NodeVectors
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.index.lti import LearnedIndex
 from recbole_hill.index.schedules import Schedule
-from recbole_hill.model.backbone import loss_and_embeddings, user_item_embeddings
+from recbole_hill.model.backbone import (
+    loss_and_embeddings,
+    sums_over_batch,
+    user_item_embeddings,
+)
 from recbole_hill.model.base import EmbeddingModel
 from recbole_hill.model.losses import bpr
 from recbole_hill.settings import HillSettings
@@ -139,7 +143,7 @@ class HILL(EmbeddingModel):
 
     def batch_weight(self, interaction) -> int:
         """Returns what HILL's means weigh beside the backbone's loss, which may sum over rows."""
-        return len(interaction) if getattr(self.backbone, "sums_over_batch", False) else 1
+        return len(interaction) if sums_over_batch(self.backbone) else 1
 
     def separate_index_loss(self, interaction) -> Tensor:
         """The index's loss alone, on ``fixed_vectors``."""
