@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from recbole_hill.bounds import positive
 from recbole_hill.data.graph import SymmetricProduct
 from recbole_hill.model.graph_model import GraphModel
+from recbole_hill.model.pretrained import PretrainedStart
 from recbole_hill.one_of import one_of
 
 
-class LTOCF(GraphModel):
+class LTOCF(PretrainedStart, GraphModel):
     """Blocks x <- ODE(x) - x of dE/dt = A E between K + 1 times; the mean of E and all K outputs.
 
     The first and last times are 0 and K, those between are learnt. The field is linear, so that
@@ -24,11 +25,13 @@ class LTOCF(GraphModel):
 
     The authors' times have an optimiser of their own at ``time_learning_rate``. Adam's step does
     not depend on the gradient's scale, so here a time is its start plus a parameter times the ratio
-    of the two learning rates, which moves it as far. For their best Gowalla run they
-    also start from a checkpoint of LT-OCF that they supply; here nothing is supplied.
+    of the two learning rates, which moves it as far. Their command for Gowalla that learns times
+    starts from a checkpoint of LT-OCF that they supply, whose times begin anew; here
+    ``pretrained_from`` names a run for it.
 
     Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``n_layers`` (K),
-    ``solver`` (rk4 | euler), ``time_learning_rate`` (0: fixed times), ``learning_rate``.
+    ``solver`` (rk4 | euler), ``time_learning_rate`` (0: fixed times), ``learning_rate``,
+    ``pretrained_from``.
     """
 
     def __init__(self, config, dataset):
