@@ -17,10 +17,11 @@ class GTN(GraphModel):
         Z <- clip(Z + beta C (E - C^T Z), -lambda, lambda),    X = E - C^T Z
 
     C has one row per edge, +1 at the user and -1 at the item, its columns divided by the root of
-    1 + the node's degree, which bounds C^T C by 2, as the paper's normalised incidence matrix does.
-    (The authors' code, ``incidence_degree: adjacency``, sums rows of the adjacency that is
-    normalised already, which leaves C^T C as large as the degrees: from small starts it diverges
-    until the clip holds it.) X gets dropout; layers are not averaged. The authors ran D = 256.
+    1 + the node's degree, which bounds C^T C by 2, as the paper's normalised incidence matrix does
+    and the authors' public code, whose graph is 0/1. (``incidence_degree: adjacency`` sums rows of
+    the normalised adjacency instead, which leaves C^T C as large as the degrees: from small starts
+    it diverges until the clip holds it.) X gets dropout; layers are not averaged. The authors ran
+    D = 256.
 
     Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``n_layers`` (K),
     ``trend_weight`` (lambda), ``dual_step`` (beta), ``incidence_degree`` (graph | adjacency),
