@@ -2,11 +2,13 @@
 
 import pytest
 import torch
-from reference import ego, vectors
+import torch.nn.functional as F
+from reference import close, ego, vectors
 
 from recbole_hill.data.graph import propagate
 
 NO_DROPOUT = {"input_dropout": 0.0, "edge_dropout": 0.0, "output_dropout": 0.0}
+DROPOUT = {"input_dropout": 0.3, "edge_dropout": 0.2, "output_dropout": 0.4}
 
 
 def test_mgdcf_with_ones_is_lightgcns_mean(build):
@@ -97,6 +99,33 @@ def test_dropouts_are_drawn_in_training_only(build, monkeypatch, name, draws):
     assert rates == [0.3] * 2 * draws
     model.eval()
     assert torch.equal(vectors(model), vectors(model)) and set(rates[2 * draws :]) == {0.0}
+
+
+@pytest.mark.parametrize("name", ["MGDCF", "APPNP"])
+def test_a_diffusion_drops_out_inputs_edges_and_outputs(build, name):
+    model, _ = build(name, n_layers=2, **DROPOUT)
+    torch.manual_seed(3)
+    found = vectors(model)
+    torch.manual_seed(3)
+    nodes = x = F.dropout(ego(model), 0.3)
+    a = model.graph.dropout(0.2).to_dense()
+    for _ in range(2):
+        nodes = model.beta * a @ nodes + model.alpha * x
+    close(found, F.dropout(nodes / model.gamma, 0.4))
+
+
+@pytest.mark.parametrize("name", ["JKNet", "DropEdge"])
+def test_jknet_drops_out_its_layers_besides(build, name):
+    model, _ = build(name, n_layers=2, hidden_dropout=0.5, **DROPOUT)
+    torch.manual_seed(3)
+    found = vectors(model)
+    torch.manual_seed(3)
+    layers = [F.dropout(ego(model), 0.3)]
+    for layer in model.layers:
+        a = model.graph.dropout(0.2).to_dense()
+        hidden = a @ layers[-1] @ layer.weight.T + layer.bias
+        layers.append(F.dropout(torch.where(hidden > 0, hidden, 0.2 * hidden), 0.5))
+    close(found, F.dropout(sum(layers) / 3, 0.4))
 
 
 def test_the_trainers_tables_start_small_and_cut_off(build):

@@ -1,5 +1,8 @@
 """Models around LightGCN, against dense references and against LightGCN itself."""
 
+import copy
+
+import contract
 import numpy as np
 import pytest
 import torch
@@ -251,12 +254,24 @@ def test_softmax_over_drawn_items(build, name):
         build(name, rivals="all")
 
 
+@pytest.mark.parametrize("rivals", ["batch", "corrected"])
+@pytest.mark.parametrize("name", ["MF-SSM", "LightGCN-SSM", "SpectralSSM"])
+def test_nothing_is_drawn_where_the_batch_is_the_rivals(build, monkeypatch, name, rivals):
+    model, batch = build(name, rivals=rivals, **({"spectral_rank": 4} if "Sp" in name else {}))
+    monkeypatch.setattr(model.sampler, "negatives", None)
+    for loss in (
+        model.calculate_loss(batch),
+        model.embedding_loss(*model.user_item_embeddings(), batch),
+    ):
+        assert torch.isfinite(loss)
+
+
 # -- SGL-ED -------------------------------------------------------------------------------------
 
 
 def test_sgls_contrast_by_the_plain_matrix(build):
     changes = {"ssl_tau": 0.3, "edge_dropout": 0.4, "reg_weight": 0.2, "init_std": 0.1}
-    model, batch = build("SGL-ED", n_layers=2, **changes)
+    model, batch = build("SGL-ED", n_layers=2, ssl_weight=0.7, **changes)
     model.begin_epoch(0)
     ego, _ = parts(model)
     ego.requires_grad_()
@@ -279,9 +294,16 @@ def test_sgls_contrast_by_the_plain_matrix(build):
     close(model.user_embedding.weight.grad, ego.grad[: model.n_users])
     torch.manual_seed(3)
     users, items = model.user_item_embeddings()
-    ranking = model.bpr_loss(users, items, user, positive, negative) * len(user)
+    negative = negative[:, 0]
+    ranking = -(users[user] * (items[positive] - items[negative])).sum(1).sigmoid().log().sum()
+    rows = (
+        model.user_embedding(user),
+        model.item_embedding(positive),
+        model.item_embedding(negative),
+    )
+    l2 = 0.2 / 2 * sum(row.square().sum() for row in rows)
     assert model.calculate_loss(batch).item() == pytest.approx(
-        (ranking + 0.1 * found).item(), rel=1e-5
+        (ranking + 0.7 * found + l2).item(), rel=1e-5
     )
 
 
@@ -334,3 +356,17 @@ def test_buirs_target_follows_every_step(build):
         model.user_embedding.weight.add_(1)  # a step
     model.calculate_loss(batch)
     close(model.target[0].weight, 0.9 * before + 0.1 * model.user_embedding.weight)
+
+
+def test_buirs_weight_decay_is_adams(tiny_path, tmp_path):
+    model, trainer, data = contract.built("BUIR", tiny_path, tmp_path, weight_decay=0.3)
+    reference = torch.optim.Adam(model.parameters(), lr=trainer.learning_rate, weight_decay=0.3)
+    batch, before = next(iter(data.train)), copy.deepcopy(model.state_dict())
+    stepped = []
+    for optimizer in (trainer.optimizer, reference):
+        model.load_state_dict(before)
+        optimizer.zero_grad()
+        model.calculate_loss(batch).backward()
+        optimizer.step()
+        stepped.append(model.item_embedding.weight.clone())
+    close(*stepped)

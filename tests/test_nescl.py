@@ -1,9 +1,12 @@
 """NESCL as a whole: its loss from its parts, its neighbours, its settings."""
 
+from itertools import combinations
+
 import pytest
 import torch
 
 from recbole_hill.data.splits import load_data
+from recbole_hill.model import nescl
 from recbole_hill.model.losses import batch_norms, bpr
 from recbole_hill.model.nescl import NESCL
 from recbole_hill.quick_start import build_model
@@ -60,6 +63,26 @@ def test_amazon_form_has_no_bpr_and_no_norms(made):
     torch.manual_seed(5)
     contrast = model.contrast_loss(batch["user_id"], batch["item_id"])
     torch.testing.assert_close(loss, model.ssl_weight * contrast)
+
+
+@pytest.mark.parametrize("kind", ["node", "edge"])
+def test_every_batch_has_two_views_of_its_own(made, monkeypatch, kind):
+    model, batch = made(dropout_kind=kind, dropout_rate=0.3, ssl_warmup_epochs=0)
+    drop, rates, views = getattr(model.graph, f"drop_{kind}s"), [], []
+    monkeypatch.setattr(
+        model.graph, f"drop_{kind}s", lambda rate: (rates.append(rate), drop(rate))[1]
+    )
+    contrast = nescl.neighbour_contrast
+
+    def noting(first, second, *args, **kwargs):
+        views.extend((first, second))
+        return contrast(first, second, *args, **kwargs)
+
+    monkeypatch.setattr(nescl, "neighbour_contrast", noting)
+    for _ in range(2):
+        model.calculate_loss(batch)
+    assert rates == [0.3] * 4 and len(views) == 4
+    assert not any(torch.equal(one, other) for one, other in combinations(views, 2))
 
 
 @pytest.mark.parametrize("draw", ["uniform", "similarity"])

@@ -149,6 +149,19 @@ def test_dgcfs_loss_adds_the_correlation(build):
     assert losses[1] - losses[0] == pytest.approx(added.item(), rel=1e-3)
 
 
+def test_dgcfs_correlation_is_of_a_batchs_share_of_the_nodes(build, monkeypatch):
+    model, batch = build("DGCF", n_factors=4, cor_weight=0.5, train_batch_size=100)
+    batches = len(model.graph.mirror) // 100 + 1
+    n = max(model.n_users, model.n_items) // batches
+    assert 2 < n < min(model.n_users, model.n_items) and model.n_sampled == n
+    shapes, correlation = [], model.correlation
+    monkeypatch.setattr(
+        model, "correlation", lambda nodes: (shapes.append(nodes.shape), correlation(nodes))[1]
+    )
+    model.calculate_loss(batch)
+    assert shapes == [(2 * n, model.user_embedding.embedding_dim)]  # users, and as many items
+
+
 @pytest.mark.parametrize("name", ["DGCF", "DisenGCN"])
 def test_chunks_must_fit(build, name):
     for count in (3, 0, 2.0):
@@ -272,6 +285,23 @@ def test_disengcn_node_by_node(build):
             after[u] = center
         x = after.flatten(1)
     close(vectors(model), x)
+
+
+def test_disengcn_drops_out_between_layers_in_training(build):
+    model, _ = build("DisenGCN", n_layers=2, n_factors=4, init_std=1.0, dropout_rate=0.4)
+    torch.manual_seed(3)
+    found = vectors(model)
+    torch.manual_seed(3)
+    nodes = ego(model)
+    for i, layer in enumerate(model.layers):
+        nodes = torch.nn.functional.dropout(nodes.clamp_min(0), 0.4) if i else nodes
+        chunks = split_chunks(layer(nodes).clamp_min(0), 4)
+        nodes = join_chunks(model.route(unit(chunks)))
+    close(found, nodes)
+    model.eval()
+    ranked = vectors(model)
+    model.train().dropout_rate = 0.0
+    assert torch.equal(ranked, vectors(model)) and not torch.equal(ranked, found)
 
 
 # -- GAT ----------------------------------------------------------------------------------------
