@@ -14,7 +14,7 @@ def integer(key: str, value, least: int = 1) -> int:
     Raises:
         ValueError: Naming the key, the value and what is accepted.
     """
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    if not is_integer(value) or value < least:
         raise ValueError(f"{key} must be an integer >= {least}, got {value!r}")
     return value
 
@@ -45,6 +45,11 @@ def is_number(value) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def is_integer(value) -> bool:
+    """Returns whether a value is a whole number and no truth value, which Python counts as one."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def require_at_least(values, least: Mapping[str, float], whole: Collection[str]) -> None:
     """Refuses settings that are no number, or too small a one.
 
@@ -57,7 +62,6 @@ def require_at_least(values, least: Mapping[str, float], whole: Collection[str])
         ValueError: Naming the key, the value and what is accepted.
     """
     for key, bound in least.items():
-        kind = "whole number" if key in whole else "number"
-        fits = is_number(values[key]) and (key not in whole or isinstance(values[key], int))
-        if not fits or not values[key] >= bound:  # NaN is not
+        kind, fits = ("whole number", is_integer) if key in whole else ("number", is_number)
+        if not fits(values[key]) or not values[key] >= bound:  # NaN is not
             raise ValueError(f"{key} must be a {kind} >= {bound}, got {values[key]!r}")

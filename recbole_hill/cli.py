@@ -443,8 +443,10 @@ def _models(arguments) -> None:
     from recbole_hill import registry
 
     entries = registry.entries()
-    also = [f" ({', '.join(entry.aliases)})" if entry.aliases else "" for entry in entries]
-    names = [entry.name + others for entry, others in zip(entries, also, strict=True)]
+    names = [
+        f"{entry.name} ({', '.join(entry.aliases)})" if entry.aliases else entry.name
+        for entry in entries
+    ]
     name_width = max(map(len, names))
     origin_width = max(len(entry.origin) for entry in entries)
     for name, entry in zip(names, entries, strict=True):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from recbole_hill.bounds import is_number, require_at_least, share
+from recbole_hill.bounds import is_integer, is_number, require_at_least, share
 from recbole_hill.one_of import one_of
 from recbole_hill.retrieval.choose import RETRIEVALS
 from recbole_hill.retrieval.faiss_ivf import PROBES
@@ -24,23 +24,27 @@ _CHOICES = {
     "retrieval": RETRIEVALS,
     "faiss_probe": PROBES,
 }
+#: The least values of the settings that HSNN's index has too.
+INDEX_AT_LEAST = {
+    "index_weight": 0,
+    "index_balance": 0,
+    "index_balance_batches": 1,
+    "index_alpha_power": 0,
+    "index_epochs": 0,
+    "index_warmup_epochs": 0,
+}
 _AT_LEAST = {
+    **INDEX_AT_LEAST,
     "em_rounds": 0,
     "em_epochs": 0,
     "em_weight": 0,
     "kmeans_iterations": 1,
     "kmeans_points_per_node": 1,
-    "index_weight": 0,
     "index_supervision": 0,
     "index_reconstruction": 0,
-    "index_balance": 0,
-    "index_balance_batches": 1,
     "index_batch": 1,
     "index_learning_rate": 0,
     "index_alpha": 0,
-    "index_alpha_power": 0,
-    "index_epochs": 0,
-    "index_warmup_epochs": 0,
     "index_start_epoch": 0,
     "interest_top_k": 1,
     "phi_dep": 1,
@@ -131,7 +135,7 @@ class HillSettings:
 
         nodes = _sequence("nodes_per_depth", values["nodes_per_depth"])
         for size in nodes:
-            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            if not is_integer(size) or size < 1:
                 raise ValueError(f"nodes_per_depth must be positive integers, got {nodes}")
             if size > n_items:
                 raise ValueError(f"nodes_per_depth has {size} nodes for {n_items} items")

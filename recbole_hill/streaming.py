@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from recbole_hill import registry, runs
+from recbole_hill.bounds import is_integer
 from recbole_hill.checkpoint import load_weights, set_model_weights
 from recbole_hill.config import HillConfig, plain_settings
 from recbole_hill.data.features import require_features
@@ -109,7 +110,7 @@ def run_stream(
     given = {"epochs": 1, "vocabulary": "catalogue", **(overrides or {})}
     config = HillConfig(model, dataset, config_files, given)
     for key, number, least in (("slices", slices, 2), ("keep", 1 if keep is None else keep, 1)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        if not is_integer(number) or number < least:
             raise ValueError(f"{key} must be an integer of at least {least}, got {number!r}")
     if config["distill_from"]:
         raise ValueError(

@@ -32,7 +32,7 @@ def check_training(name: str, path, folder, **changes) -> None:
     if hasattr(model, "fit_once"):
         assert model.fitted
         return
-    totals = [_total(loss) for loss in trainer.train_loss_dict.values()]
+    totals = [total(loss) for loss in trainer.train_loss_dict.values()]
     assert all(abs(total) < float("inf") for total in totals)
     assert min(totals[1:]) < totals[0]
     assert all(torch.isfinite(p).all() for p in model.parameters())
@@ -92,7 +92,8 @@ def check_sparse_data(name: str, path, folder, **changes) -> None:
     assert 0 <= result["recall@3"] <= 1
 
 
-def _total(loss) -> float:
+def total(loss) -> float:
+    """Returns a loss that may come in parts, as RecBole's do."""
     return float(sum(loss)) if isinstance(loss, tuple) else float(loss)
 
 

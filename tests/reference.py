@@ -17,3 +17,15 @@ def vectors(model) -> Tensor:
 def close(found: Tensor, expected: Tensor) -> None:
     """Asserts equality up to float32's rounding over a few layers."""
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def noting(monkeypatch, owner, name: str) -> list[tuple]:
+    """Has the positional arguments of every call of a function noted; returns the growing list."""
+    original, calls = getattr(owner, name), []
+
+    def noted(*args, **kwargs):
+        calls.append(args)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, noted)
+    return calls

@@ -35,17 +35,22 @@ def scaled(x):
     return x / x.norm(dim=1, keepdim=True).clamp_min(1e-12)
 
 
+def second_step(model, data):
+    """The loss of a batch as the second step, at which the annealing is .2, and its train rows."""
+    batch = next(iter(data.train))
+    model.update = 1
+    torch.manual_seed(0)
+    found = model.calculate_loss(batch)
+    matrix = data.train._dataset.inter_matrix(form="csr").toarray()
+    return found, torch.from_numpy(matrix[batch["user_id"].numpy()]).float()
+
+
 @pytest.mark.parametrize("rate", [0.0, 0.4])
 def test_mult_vaes_loss_by_hand(build, rate):
     """The row is scaled to length 1 and then dropped out."""
     changes = {"dropout_prob": rate, "anneal_cap": 0.3, "total_anneal_steps": 10}
     model, data = build("Mult-VAE", mlp_hidden_size=[8], latent_dimension=6, **changes)
-    batch = next(iter(data.train))
-    model.update = 1  # the next is the second step: weight .2
-    torch.manual_seed(0)
-    found = model.calculate_loss(batch)
-    matrix = data.train._dataset.inter_matrix(form="csr").toarray()
-    rows = torch.from_numpy(matrix[batch["user_id"].numpy()]).float()
+    found, rows = second_step(model, data)
     torch.manual_seed(0)
     kept = dropped_out(torch.ones_like(rows), rate)
     hidden = model.encoder(kept * scaled(rows))
@@ -62,12 +67,7 @@ def test_macrid_vaes_loss_by_loop(build):
     changes = {"dropout_prob": 0.4, "anneal_cap": 0.3, "total_anneal_steps": 10, "kfac": 3}
     changes |= {"encoder_hidden_size": [8], "embedding_size": 5, "tau": 0.3, "std": 0.5}
     model, data = build("Macrid-VAE", nogb=True, **changes)
-    batch = next(iter(data.train))
-    model.update = 1  # the next is the second step: weight .2
-    torch.manual_seed(0)
-    found = model.calculate_loss(batch)
-    matrix = data.train._dataset.inter_matrix(form="csr").toarray()
-    rows = torch.from_numpy(matrix[batch["user_id"].numpy()]).float()
+    found, rows = second_step(model, data)
     items, cores = scaled(model.item_embedding.weight), scaled(model.k_embedding.weight)
     shares = (items @ cores.T / 0.3).softmax(1)
     torch.manual_seed(0)

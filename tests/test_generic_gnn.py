@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from reference import close, ego, vectors
+from reference import close, ego, noting, vectors
 
 from recbole_hill.data.graph import propagate
 
@@ -92,13 +92,12 @@ def test_the_trainers_l2_is_of_what_the_output_dropout_leaves(build):
 )
 def test_dropouts_are_drawn_in_training_only(build, monkeypatch, name, draws):
     model, _ = build(name, n_layers=3, **dict.fromkeys(NO_DROPOUT, 0.3))
-    drop, rates = model.graph.dropout, []
-    monkeypatch.setattr(model.graph, "dropout", lambda rate: (rates.append(rate), drop(rate))[1])
+    drawn = noting(monkeypatch, model.graph, "dropout")
     model.train()
     assert not torch.equal(vectors(model), vectors(model))
-    assert rates == [0.3] * 2 * draws
+    assert drawn == [(0.3,)] * 2 * draws
     model.eval()
-    assert torch.equal(vectors(model), vectors(model)) and set(rates[2 * draws :]) == {0.0}
+    assert torch.equal(vectors(model), vectors(model)) and set(drawn[2 * draws :]) == {(0.0,)}
 
 
 @pytest.mark.parametrize("name", ["MGDCF", "APPNP"])

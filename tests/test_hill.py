@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 from conftest import tiny_settings
-from contract import skip_without
+from contract import skip_without, total
 from recbole.data.interaction import cat_interactions
 from tiny_models import MODELS, NEEDS
 
@@ -372,17 +372,22 @@ EMBEDDING_MODELS = [
 ]
 
 
-@pytest.mark.parametrize("backbone", EMBEDDING_MODELS)
-def test_every_embedding_model_can_be_a_backbone(tiny_path, in_tmp, backbone):
-    """Its loss beside node targets has a gradient, and its vectors can be indexed."""
+def hill_on(backbone, tiny_path):
     if backbone in NEEDS:
         skip_without(NEEDS[backbone])
-    changes = {k: v for k, v in MODELS[backbone][1].items() if k not in ("epochs", "eval_step")}
+    _, given = MODELS.get(backbone, (0, {}))
+    changes = {k: v for k, v in given.items() if k not in ("epochs", "eval_step")}
     settings = tiny_settings(tiny_path, "HILL", backbone=backbone, run_dir="run", **changes)
     settings.pop("ssl_warmup_epochs")  # NESCL's
     config = HillConfig("HILL", "tiny", None, settings)
     data = load_data(config)
-    model = build_model(config, data)
+    return build_model(config, data), data
+
+
+@pytest.mark.parametrize("backbone", EMBEDDING_MODELS)
+def test_every_embedding_model_can_be_a_backbone(tiny_path, in_tmp, backbone):
+    """Its loss beside node targets has a gradient, and its vectors can be indexed."""
+    model, data = hill_on(backbone, tiny_path)
     users, items = model.vectors()
     assert len(users) == 81 and len(items) == 49 and users.shape[1] == items.shape[1]
     tokens = item_tokens(data.train._dataset)
@@ -397,30 +402,19 @@ def test_every_embedding_model_can_be_a_backbone(tiny_path, in_tmp, backbone):
 @pytest.mark.parametrize("backbone", [*EMBEDDING_MODELS, "recbole.SGL"])
 def test_terms_weigh_as_much_whether_a_loss_is_a_sum_or_a_mean(tiny_path, in_tmp, backbone):
     """A batch twice over doubles a sum, and then HILL's means weigh by the number of rows."""
-    if backbone in NEEDS:
-        skip_without(NEEDS[backbone])
-    _, given = MODELS.get(backbone, (0, {}))
-    changes = {k: v for k, v in given.items() if k not in ("epochs", "eval_step")}
-    settings = tiny_settings(tiny_path, "HILL", backbone=backbone, run_dir="run", **changes)
-    settings.pop("ssl_warmup_epochs")  # NESCL's
-    config = HillConfig("HILL", "tiny", None, settings)
-    data = load_data(config)
-    model = build_model(config, data).train()
+    model, data = hill_on(backbone, tiny_path)
+    model.train()
     once = next(iter(data.train))
     twice = cat_interactions([once, once])
     losses = []
     for batch in (once, twice):
         torch.manual_seed(1)
-        losses.append(torch.as_tensor(sum_of(model.calculate_loss(batch))).item())
+        losses.append(total(model.calculate_loss(batch)))
     growth = losses[1] / losses[0] if losses[0] else 1.0  # a fit's loss is nothing
     doubles = model.batch_weight(twice) == len(twice)
     assert doubles or model.batch_weight(twice) == 1
     if not getattr(model.backbone, "user_wise", False):  # a user counts once, however often given
         assert (growth > 1.5) == doubles
-
-
-def sum_of(loss):
-    return sum(loss) if isinstance(loss, tuple) else loss
 
 
 def test_backbone_without_vectors_is_refused(tiny_config):

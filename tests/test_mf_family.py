@@ -10,6 +10,7 @@ from conftest import tiny_settings
 from recbole.data.interaction import Interaction
 from recbole.model.general_recommender.bpr import BPR as RecBoleBPR
 from recbole.model.loss import BPRLoss
+from reference import noting
 from scipy.stats import chisquare
 
 from recbole_hill.config import HillConfig
@@ -364,10 +365,9 @@ def test_hop_rec_walks_uniformly_along_edges(build, item):
 
 def test_hop_rec_sums_its_hops_with_negatives_of_their_own(build, monkeypatch):
     model, batch = build("HOP-Rec", n_hops=3)
-    walked, hops = [batch["item_id"]], []
-    further, hop_loss = model.further, model.hop_loss
+    walked, further, hop_loss = [batch["item_id"]], model.further, model.hop_loss
     monkeypatch.setattr(model, "further", lambda items: walked.append(further(items)) or walked[-1])
-    monkeypatch.setattr(model, "hop_loss", lambda *of: hops.append(of) or hop_loss(*of))
+    hops = noting(monkeypatch, model, "hop_loss")
     found = loss(model, batch)
     assert [hop for *_, hop in hops] == [1, 2, 3]
     for items, (user, positive, _, _) in zip(walked, hops, strict=True):

@@ -4,6 +4,7 @@ from itertools import combinations
 
 import pytest
 import torch
+from reference import noting
 
 from recbole_hill.data.splits import load_data
 from recbole_hill.model import nescl
@@ -68,20 +69,12 @@ def test_amazon_form_has_no_bpr_and_no_norms(made):
 @pytest.mark.parametrize("kind", ["node", "edge"])
 def test_every_batch_has_two_views_of_its_own(made, monkeypatch, kind):
     model, batch = made(dropout_kind=kind, dropout_rate=0.3, ssl_warmup_epochs=0)
-    drop, rates, views = getattr(model.graph, f"drop_{kind}s"), [], []
-    monkeypatch.setattr(
-        model.graph, f"drop_{kind}s", lambda rate: (rates.append(rate), drop(rate))[1]
-    )
-    contrast = nescl.neighbour_contrast
-
-    def noting(first, second, *args, **kwargs):
-        views.extend((first, second))
-        return contrast(first, second, *args, **kwargs)
-
-    monkeypatch.setattr(nescl, "neighbour_contrast", noting)
+    drawn = noting(monkeypatch, model.graph, f"drop_{kind}s")
+    contrasts = noting(monkeypatch, nescl, "neighbour_contrast")
     for _ in range(2):
         model.calculate_loss(batch)
-    assert rates == [0.3] * 4 and len(views) == 4
+    views = [view for first, second, *_ in contrasts for view in (first, second)]
+    assert drawn == [(0.3,)] * 4 and len(views) == 4
     assert not any(torch.equal(one, other) for one, other in combinations(views, 2))
 
 

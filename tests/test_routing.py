@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from reference import close, ego, vectors
+from reference import close, ego, noting, vectors
 
 from recbole_hill.data.graph import InteractionGraph
 from recbole_hill.model.baselines.deosgcf import deoscillated
@@ -154,11 +154,9 @@ def test_dgcfs_correlation_is_of_a_batchs_share_of_the_nodes(build, monkeypatch)
     batches = len(model.graph.mirror) // 100 + 1
     n = max(model.n_users, model.n_items) // batches
     assert 2 < n < min(model.n_users, model.n_items) and model.n_sampled == n
-    shapes, correlation = [], model.correlation
-    monkeypatch.setattr(
-        model, "correlation", lambda nodes: (shapes.append(nodes.shape), correlation(nodes))[1]
-    )
+    correlated = noting(monkeypatch, model, "correlation")
     model.calculate_loss(batch)
+    shapes = [nodes.shape for (nodes,) in correlated]
     assert shapes == [(2 * n, model.user_embedding.embedding_dim)]  # users, and as many items
 
 

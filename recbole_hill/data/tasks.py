@@ -8,6 +8,8 @@ import torch
 from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
+from recbole_hill.bounds import is_number
+
 #: A column that orders the rows as well as this (area under the ROC curve) is the label itself.
 _LEAK_AUC = 0.999
 #: A column of the impressions themselves may be written after the label, and be noisy.
@@ -58,7 +60,7 @@ def tasks_of(config) -> tuple[Task, ...]:
                 f"task {name}: unknown key {min(unknown)!r}; accepted are {sorted(_TASK_KEYS)}"
             )
         for key in ("at_least", "weight"):
-            if isinstance(facts[key], bool) or not isinstance(facts[key], (int, float)):
+            if not is_number(facts[key]):
                 raise ValueError(f"task {name}: {key} must be a number, got {facts[key]!r}")
         if not facts["weight"] >= 0:
             raise ValueError(f"task {name}: weight must not be negative, got {facts['weight']}")

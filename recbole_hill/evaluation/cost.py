@@ -38,7 +38,7 @@ def serving_cost(model: LabelledModel, users: Tensor, k: int, exclude, repeats: 
         fewer), ``tables_mib`` (what is kept of nodes and items) and ``weights_mib``.
     """
     # What serving keeps is made before; and by another searcher, so that nothing of it counts.
-    model.kept()
+    kept = model.kept()
     model.searcher().search(users[:1], k)
     searcher = model.searcher()
     millis, measured = [], []
@@ -64,7 +64,7 @@ def serving_cost(model: LabelledModel, users: Tensor, k: int, exclude, repeats: 
         "requests": len(millis),
         "latency_ms": float(np.median(millis)),
         "latency_p99_ms": float(np.percentile(millis, 99)),
-        "tables_mib": _mib(model.kept()),
+        "tables_mib": _mib(kept),
         "weights_mib": _mib(model.parameters()),
     }
 

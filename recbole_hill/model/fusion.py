@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from recbole_hill.bounds import is_number
 from recbole_hill.data.splits import known_data, require_same_data
 from recbole_hill.model.fitted_tables import FittedTables
 
@@ -88,10 +89,8 @@ def parts_of(config) -> tuple[list[Path], list[float]]:
     folders, weights = config["fuse_from"], config["fuse_weights"]
     if not isinstance(folders, list) or not folders:
         raise ValueError(f"fuse_from must be a list of folders of finished runs, got {folders!r}")
-    number = isinstance(weights, list) and all(
-        isinstance(weight, (int, float)) and not isinstance(weight, bool) for weight in weights
-    )
-    if not number or len(weights) != len(folders):
+    numbers = isinstance(weights, list) and all(map(is_number, weights))
+    if not numbers or len(weights) != len(folders):
         raise ValueError(
             f"fuse_weights must be a list of {len(folders)} numbers, one for each of fuse_from, "
             f"got {weights!r}"

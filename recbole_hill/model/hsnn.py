@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from recbole_hill.bounds import positive, require_at_least, share
+from recbole_hill.bounds import is_integer, positive, require_at_least, share
 from recbole_hill.data.fields import Encoded
 from recbole_hill.data.ids import Ids
 from recbole_hill.index.attention import nearest_nodes
@@ -28,20 +28,11 @@ from recbole_hill.model.monn.sizes import Size, size_of
 from recbole_hill.one_of import one_of
 from recbole_hill.retrieval.descent import beam_widths
 from recbole_hill.retrieval.network import BLOCK_PAIRS, LayeredSearch
+from recbole_hill.settings import INDEX_AT_LEAST
 
 INDEX_LEARNING = ("joint", "em", "separate")
 LAYER_LOSSES = ("own", "ensemble")
-_AT_LEAST = {
-    "index_alpha_power": 0,
-    "index_epochs": 0,
-    "index_warmup_epochs": 0,
-    "index_weight": 0,
-    "index_balance": 0,
-    "index_balance_batches": 1,
-    "em_epochs": 1,
-    "item_epochs": 0,
-    "aux_weight": 0,
-}
+_AT_LEAST = {**INDEX_AT_LEAST, "em_epochs": 1, "item_epochs": 0, "aux_weight": 0}
 _WHOLE = {"index_balance_batches", "em_epochs", "item_epochs"}
 
 
@@ -497,7 +488,7 @@ def layers_of(given, scale: float, n_items: int) -> tuple[list[Size], list[int]]
         if last:
             break
         count = layer["nodes"]
-        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= n_items:
+        if not is_integer(count) or not 1 <= count <= n_items:
             raise ValueError(
                 f"hsnn_layers: nodes of layer {number} must be in 1..{n_items}, got {count!r}"
             )

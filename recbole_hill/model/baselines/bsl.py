@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recbole_hill.model.attention import segment_max
 from recbole_hill.model.baselines.ssm import MFSSM, LightGCNSSM
 from recbole_hill.model.losses import unit
 
@@ -56,9 +57,7 @@ def pooled(positive: Tensor, user: Tensor) -> Tensor:
         user: User ids, shape (B,).
     """
     _, group, counts = torch.unique(user, return_inverse=True, return_counts=True)
-    top = positive.new_zeros(len(counts)).scatter_reduce(
-        0, group, positive.detach(), "amax", include_self=False
-    )
+    top = segment_max(positive.detach(), group, len(counts))
     sums = positive.new_zeros(len(counts)).index_add(0, group, (positive - top[group]).exp())
     return ((sums / counts).log() + top)[group]
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from recbole_hill.bounds import is_number
 from recbole_hill.one_of import one_of
 
 
@@ -80,6 +81,6 @@ def size_of(name: str, scale: float) -> Size:
         ValueError: If there is no such size, or the scale is not positive.
     """
     size = SIZES[one_of("a MoNN's size", name, SIZES)]
-    if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not scale > 0:
+    if not is_number(scale) or not scale > 0:
         raise ValueError(f"monn_scale must be a positive number, got {scale!r}")
     return size.scaled(scale)
