@@ -172,9 +172,9 @@ def test_hmlet_drops_edges_once_a_forward_pass_of_training(build, monkeypatch):
 
 
 def incidence(model, of_adjacency=False):
-    matrix = torch.zeros(len(model.edge_user), len(model.graph))
-    edges = torch.arange(len(matrix))
-    matrix[edges, model.edge_user], matrix[edges, model.edge_item] = 1.0, -1.0
+    edges = torch.arange(len(model.graph.mirror))
+    matrix = torch.zeros(len(edges), len(model.graph))
+    matrix[edges, model.graph.row[edges]], matrix[edges, model.graph.col[edges]] = 1.0, -1.0
     degree = parts(model)[1].sum(1) if of_adjacency else model.graph.degree
     return matrix * (1 + degree).rsqrt()
 
@@ -183,13 +183,17 @@ def incidence(model, of_adjacency=False):
 def test_gtn_by_dense_incidence(build, degree):
     changes = {"n_layers": 3, "trend_weight": 0.05, "dual_step": 0.4, "dropout_rate": 0.0}
     model, _ = build("GTN", init_std=1.0, incidence_degree=degree, **changes)
-    c, (h, _) = incidence(model, degree == "adjacency"), parts(model)
+    c, h = incidence(model, degree == "adjacency"), parts(model)[0].requires_grad_()
     x, z = h, torch.zeros(len(c), h.shape[1])
     for _ in range(3):
         z = (z + 0.4 * c @ x).clamp(-0.05, 0.05)
         x = h - c.T @ z
     assert (z.abs() == 0.05).any() and (z.abs() < 0.05).any()
-    close(vectors(model), x)
+    found, upstream = vectors(model), torch.randn(x.shape)
+    close(found, x)
+    tables = model.user_embedding.weight, model.item_embedding.weight
+    own = torch.cat(torch.autograd.grad(found, tables, upstream))
+    close(own, torch.autograd.grad(x, h, upstream)[0])
 
 
 def test_gtn_without_trend_weight_leaves_the_embeddings(build):

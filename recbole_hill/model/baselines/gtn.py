@@ -4,9 +4,12 @@ Reference:
     Wenqi Fan et al. "Graph Trend Filtering Networks for Recommendation." in SIGIR 2022.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
+from recbole_hill.data.graph import InteractionGraph
 from recbole_hill.model.graph_model import GraphModel
 from recbole_hill.one_of import one_of
 
@@ -32,9 +35,6 @@ class GTN(GraphModel):
         super().__init__(config, dataset)
         self.n_layers, self.trend_weight = config["n_layers"], config["trend_weight"]
         self.dual_step, self.dropout_rate = config["dual_step"], config["dropout_rate"]
-        half = len(self.graph.mirror)  # the users' rows hold each edge once
-        self.register_buffer("edge_user", self.graph.row[:half].clone(), persistent=False)
-        self.register_buffer("edge_item", self.graph.col[:half].clone(), persistent=False)
         degree = self.graph.degree
         kind = one_of("incidence_degree", config["incidence_degree"], ("graph", "adjacency"))
         if kind == "adjacency":
@@ -44,14 +44,11 @@ class GTN(GraphModel):
 
     def differences(self, nodes: Tensor) -> Tensor:
         """Returns C nodes: each edge's scaled user vector less its item's, shape (E, D)."""
-        scaled = self.scale * nodes
-        return scaled[self.edge_user] - scaled[self.edge_item]
+        return _EdgeDifferences.apply(self.scale * nodes, self.graph)
 
     def spread(self, edges: Tensor) -> Tensor:
         """Returns C^T edges, shape (U + I, D)."""
-        nodes = edges.new_zeros(len(self.graph), edges.shape[1])
-        nodes = nodes.index_add(0, self.edge_user, edges)
-        return self.scale * nodes.index_add(0, self.edge_item, -edges)
+        return self.scale * _NodeSums.apply(edges, self.graph)
 
     def propagate(self, ego: Tensor) -> Tensor:
         """The trend filter."""
@@ -61,3 +58,48 @@ class GTN(GraphModel):
             dual = dual.clamp(-self.trend_weight, self.trend_weight)
             nodes = ego - self.spread(dual)
         return F.dropout(nodes, self.dropout_rate, self.training)
+
+
+class _EdgeDifferences(torch.autograd.Function):
+    """User's vector less item's of every edge; its backward sums over edges, not entry by entry."""
+
+    @staticmethod
+    def forward(ctx, nodes: Tensor, graph: InteractionGraph) -> Tensor:
+        ctx.graph = graph
+        return _differences(nodes, graph)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        return _sums(gradient.contiguous(), ctx.graph), None
+
+
+class _NodeSums(torch.autograd.Function):
+    """The transpose of :class:`_EdgeDifferences`: a user's edges summed, an item's taken off."""
+
+    @staticmethod
+    def forward(ctx, edges: Tensor, graph: InteractionGraph) -> Tensor:
+        ctx.graph = graph
+        return _sums(edges, graph)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        return _differences(gradient, ctx.graph), None
+
+
+def _differences(nodes: Tensor, graph: InteractionGraph) -> Tensor:
+    half = len(graph.mirror)  # the users' rows hold each edge once
+    of_users = nodes.index_select(0, graph.row[:half])
+    return of_users.sub_(nodes.index_select(0, graph.col[:half]))
+
+
+def _sums(edges: Tensor, graph: InteractionGraph) -> Tensor:
+    half, n_users = len(edges), graph.n_users
+    of_users = torch.arange(half, device=edges.device), graph.crow[: n_users + 1]
+    of_items = graph.mirror, graph.crow[n_users:] - half
+    user, item = (
+        F.embedding_bag(edge, edges, starts, mode="sum", include_last_offset=True)
+        for edge, starts in (of_users, of_items)
+    )
+    return torch.cat((user, item.neg_()))
