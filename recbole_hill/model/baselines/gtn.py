@@ -52,9 +52,10 @@ class GTN(GraphModel):
 
     def propagate(self, ego: Tensor) -> Tensor:
         """The trend filter."""
-        nodes, dual = ego, 0.0
+        nodes, dual = ego, None
         for _ in range(self.n_layers):
-            dual = dual + self.dual_step * self.differences(nodes)
+            step = self.differences(self.dual_step * nodes)  # scaled where there are fewer rows
+            dual = step if dual is None else dual + step
             dual = dual.clamp(-self.trend_weight, self.trend_weight)
             nodes = ego - self.spread(dual)
         return F.dropout(nodes, self.dropout_rate, self.training)
