@@ -12,7 +12,8 @@ from recbole.data.interaction import Interaction
 from recbole_hill.config import HillConfig
 from recbole_hill.data.lightgcn import prepare
 from recbole_hill.data.splits import load_data
-from recbole_hill.model.attention import segment_softmax, segment_sums
+from recbole_hill.model import attention
+from recbole_hill.model.attention import pair_products, segment_softmax, segment_sums
 from recbole_hill.quick_start import build_model, run
 from recbole_hill.serving import Served
 
@@ -166,6 +167,22 @@ def test_segment_sums_in_value_and_gradient():
     for ours, theirs in zip(
         torch.autograd.grad((found * direction).sum(), (values, weights)),
         torch.autograd.grad((plain * direction).sum(), (values, weights)),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("n_pairs", [0, 3, 8])
+def test_pair_products_in_value_and_gradient(n_pairs, monkeypatch):
+    monkeypatch.setattr(attention._PairProducts, "cpu_block", 3)
+    x, y = torch.randn(4, 5).requires_grad_(), torch.randn(6, 5).requires_grad_()
+    row, column = torch.randint(4, (n_pairs,)), torch.randint(6, (n_pairs,))
+    found, plain = pair_products(x, row, y, column), (x @ y.T)[row, column]
+    torch.testing.assert_close(found, plain)
+    direction = torch.randn(n_pairs)
+    for ours, theirs in zip(
+        torch.autograd.grad(found @ direction, (x, y)),
+        torch.autograd.grad(plain @ direction, (x, y)),
         strict=True,
     ):
         torch.testing.assert_close(ours, theirs)

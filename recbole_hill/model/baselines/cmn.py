@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from recbole_hill.bounds import integer
 from recbole_hill.data.graph import InteractionGraph
-from recbole_hill.model.attention import segment_softmax, segment_sums
+from recbole_hill.model.attention import pair_products, segment_softmax, segment_sums
 from recbole_hill.model.fit_once import train_matrix
 from recbole_hill.model.pair_score import PairScoreModel
 from recbole_hill.model.pretrained import PretrainedStart
@@ -63,10 +63,11 @@ class CMN(PretrainedStart, PairScoreModel):
     def pair_scores(self, users: Tensor, items: Tensor) -> Tensor:
         """Each pair reads the memory of its own item."""
         crow, row, readers = self.graph.rows(items + self.n_users)
-        memory, output = self.user_memory(readers), self.user_output.weight  # (E, D), (U, D)
+        memory, output = self.user_memory.weight, self.user_output.weight
 
         def read(query: Tensor) -> Tensor:
-            attention = segment_softmax((query[row] * memory).sum(1), row, len(items))
+            logits = pair_products(query, row, memory, readers)
+            attention = segment_softmax(logits, row, len(items))
             return segment_sums(attention, output, readers, crow)
 
         return self._scores(self.user_memory(users), self.item_memory(items), read)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_hill.data.graph import InteractionGraph
+from recbole_hill.model.attention import pair_products
 from recbole_hill.model.base import EmbeddingModel
 from recbole_hill.model.fit_once import train_matrix
 
@@ -55,7 +56,7 @@ class ENMF(EmbeddingModel):
         user = user[user > 0]  # the loader also gives the padding user
         query = F.dropout(users[user], self.dropout_rate, self.training)
         _, row, column = self.graph.rows(user)
-        positive = (query[row] * items[column - self.n_users]).sum(1)
+        positive = pair_products(query, row, items, column - self.n_users)
         everything = ((items[1:].T @ items[1:]) * (query.T @ query)).sum()
         w = self.negative_weight
         return w * everything + ((1 - w) * positive.square() - 2 * positive).sum()

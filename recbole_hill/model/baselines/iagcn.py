@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from recbole_hill.bounds import integer
 from recbole_hill.data.graph import InteractionGraph
-from recbole_hill.model.attention import segment_softmax, segment_sums
+from recbole_hill.model.attention import pair_products, segment_softmax, segment_sums
 from recbole_hill.model.fit_once import train_matrix
 from recbole_hill.model.pair_score import PairScoreModel
 
@@ -92,7 +92,7 @@ class IAGCN(PairScoreModel):
         state = mix[-1] * embedding[node]
         for depth in reversed(range(self.n_layers)):
             tree, node = levels[depth + 1]
-            logits = self.rate * (embedding[node] * guide[tree]).sum(1)
+            logits = self.rate * pair_products(embedding, node, guide, tree)
             if self.training:
                 logits = logits.masked_fill(node == guides[tree], -torch.inf)
             crow, row, place = links[depth]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from recbole_hill.bounds import share
 from recbole_hill.data.graph import InteractionGraph
-from recbole_hill.model.attention import segment_softmax, segment_sums
+from recbole_hill.model.attention import pair_products, segment_softmax, segment_sums
 from recbole_hill.model.baselines.mfccl import MFCCL
 from recbole_hill.model.fit_once import train_matrix
 from recbole_hill.model.history import histories, history_means
@@ -66,8 +66,8 @@ class SimpleX(MFCCL):
             return self.value(history_means(self.graph, table, users, left_out))
         crow, row, item, counted = histories(self.graph, users, left_out)
         near, place = item.unique(return_inverse=True)  # a batch sees a part of the items
-        keys = F.embedding(place, self.key(F.embedding(near, table)).tanh())
-        logits = (keys * F.embedding(row, self.user_embedding(users))).sum(1)
+        keys = self.key(F.embedding(near, table)).tanh()
+        logits = pair_products(self.user_embedding(users), row, keys, place)
         weights = segment_softmax(logits.masked_fill(~counted, -torch.inf), row, len(users))
         return self.value(segment_sums(weights, table, item, crow))
 
