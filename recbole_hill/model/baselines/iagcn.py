@@ -89,7 +89,8 @@ class IAGCN(PairScoreModel):
             tree, node = keys // len(self.graph), keys % len(self.graph)
             levels.append((tree, node))
             links.append((crow, row, place))
-        state = mix[-1] * embedding[node]
+        # A level reads rows of a table; those of the last, the largest, are of distinct nodes.
+        state, places = mix[-1] * embedding, node
         for depth in reversed(range(self.n_layers)):
             tree, node = levels[depth + 1]
             logits = self.rate * pair_products(embedding, node, guide, tree)
@@ -97,9 +98,10 @@ class IAGCN(PairScoreModel):
                 logits = logits.masked_fill(node == guides[tree], -torch.inf)
             crow, row, place = links[depth]
             weights = segment_softmax(logits[place], row, len(crow) - 1)
-            state = segment_sums(weights, state, place, crow)
+            state = segment_sums(weights, state, places[place], crow)
             if depth:
                 state = state + mix[depth] * embedding[levels[depth][1]]
+                places = torch.arange(len(state), device=state.device)
         return mix[0] * embedding[roots] + self._root_scale(roots) * state
 
     def _root_scale(self, roots: Tensor) -> Tensor:
