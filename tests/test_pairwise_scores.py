@@ -12,8 +12,9 @@ from recbole.data.interaction import Interaction
 from recbole_hill.config import HillConfig
 from recbole_hill.data.lightgcn import prepare
 from recbole_hill.data.splits import load_data
-from recbole_hill.model import attention
-from recbole_hill.model.attention import pair_products, segment_softmax, segment_sums
+from recbole_hill.model import pair_products as products
+from recbole_hill.model.attention import segment_softmax, segment_sums
+from recbole_hill.model.pair_products import pair_products
 from recbole_hill.quick_start import build_model, run
 from recbole_hill.serving import Served
 
@@ -174,7 +175,7 @@ def test_segment_sums_in_value_and_gradient():
 
 @pytest.mark.parametrize("n_pairs", [0, 3, 8])
 def test_pair_products_in_value_and_gradient(n_pairs, monkeypatch):
-    monkeypatch.setattr(attention._PairProducts, "cpu_block", 3)
+    monkeypatch.setattr(products, "CPU_BLOCK", 3)
     x, y = torch.randn(4, 5).requires_grad_(), torch.randn(6, 5).requires_grad_()
     row, column = torch.randint(4, (n_pairs,)), torch.randint(6, (n_pairs,))
     found, plain = pair_products(x, row, y, column), (x @ y.T)[row, column]

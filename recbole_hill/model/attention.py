@@ -1,11 +1,7 @@
 """Attention over neighbourhoods of any size: segments of a CSR row instead of padding."""
 
-from collections.abc import Iterator
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
 def segment_softmax(logits: Tensor, row: Tensor, n_rows: int) -> Tensor:
@@ -58,49 +54,3 @@ def segment_sums(weights: Tensor, values: Tensor, index: Tensor, crow: Tensor) -
         per_sample_weights=weights,
         include_last_offset=True,
     )
-
-
-def pair_products(x: Tensor, row: Tensor, y: Tensor, column: Tensor) -> Tensor:
-    """Returns inner products of pairs of vectors, without (E, D) arrays of either.
-
-    Args:
-        x: Shape (N, D).
-        row: The pairs' rows of ``x``, shape (E,).
-        y: Shape (M, D).
-        column: The pairs' rows of ``y``, shape (E,).
-
-    Returns:
-        Shape (E,); differentiable in ``x`` and ``y``.
-    """
-    return _PairProducts.apply(x, row, y, column)
-
-
-class _PairProducts(torch.autograd.Function):
-    """Walks over blocks of pairs whose vectors fit a CPU's cache: more than twice as fast."""
-
-    cpu_block = 2**12
-
-    @staticmethod
-    def forward(ctx, x: Tensor, row: Tensor, y: Tensor, column: Tensor) -> Tensor:
-        ctx.save_for_backward(x, row, y, column)
-        products = x.new_empty(len(row))
-        for product, i, j in _PairProducts.blocks(products, row, column):
-            torch.sum(x.index_select(0, i).mul_(y.index_select(0, j)), 1, out=product)
-        return products
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, Tensor, None]:
-        x, row, y, column = ctx.saved_tensors
-        of_x, of_y = torch.zeros_like(x), torch.zeros_like(y)
-        for weight, i, j in _PairProducts.blocks(gradient.unsqueeze(1), row, column):
-            of_x.index_add_(0, i, y.index_select(0, j).mul_(weight))
-            of_y.index_add_(0, j, x.index_select(0, i).mul_(weight))
-        return of_x, None, of_y, None
-
-    @staticmethod
-    def blocks(*of_pairs: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """Yields the same pairs of each tensor; on other devices than a CPU all at once."""
-        on_cpu = of_pairs[0].device.type == "cpu"
-        step = _PairProducts.cpu_block if on_cpu else max(1, len(of_pairs[0]))
-        return zip(*(part.split(step) for part in of_pairs), strict=True)

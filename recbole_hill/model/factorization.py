@@ -12,6 +12,7 @@ from recbole_hill.data.sampling import InteractionSampler
 from recbole_hill.model.base import EmbeddingModel
 from recbole_hill.model.fit_once import train_matrix
 from recbole_hill.model.losses import bpr, squared_l2
+from recbole_hill.model.pair_products import pair_gradients
 from recbole_hill.one_of import one_of
 
 #: Up to so many negatives a positive, their vectors are gathered whole.
@@ -174,12 +175,8 @@ class SampledScores(torch.autograd.Function):
         gradient = gradient.to(items.dtype)  # under autocast the scores may be of half precision
         row, column = gradient.nonzero(as_tuple=True)
         if len(row) < gradient.numel() * SPARSE:  # a hinge: most items are not in the loss
-            ids, weight = drawn[row, column], gradient[row, column].unsqueeze(1)
-            return (
-                torch.zeros_like(users).index_add_(0, row, weight * items[ids]),
-                torch.zeros_like(items).index_add_(0, ids, weight * users[row]),
-                None,
-            )
+            kept = gradient[row, column], users, row, items, drawn[row, column]
+            return *pair_gradients(*kept), None
         of_users = F.embedding_bag(
             drawn, items, mode="sum", per_sample_weights=gradient.contiguous()
         )

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from recbole_hill.bounds import integer
 from recbole_hill.data.graph import InteractionGraph
-from recbole_hill.model.attention import pair_products, segment_softmax, segment_sums
+from recbole_hill.model.attention import segment_softmax, segment_sums
 from recbole_hill.model.fit_once import train_matrix
+from recbole_hill.model.pair_products import pair_products
 from recbole_hill.model.pair_score import PairScoreModel
 from recbole_hill.model.pretrained import PretrainedStart
 

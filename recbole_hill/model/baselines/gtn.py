@@ -4,12 +4,13 @@ Reference:
     Wenqi Fan et al. "Graph Trend Filtering Networks for Recommendation." in SIGIR 2022.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from recbole_hill.data.graph import InteractionGraph
 from recbole_hill.model.graph_model import GraphModel
 from recbole_hill.one_of import one_of
 
@@ -44,11 +45,26 @@ class GTN(GraphModel):
 
     def differences(self, nodes: Tensor) -> Tensor:
         """Returns C nodes: each edge's scaled user vector less its item's, shape (E, D)."""
-        return _EdgeDifferences.apply(self.scale * nodes, self.graph)
+        return _LinearMap.apply(self.scale * nodes, self._edge_differences, self._node_sums)
 
     def spread(self, edges: Tensor) -> Tensor:
         """Returns C^T edges, shape (U + I, D)."""
-        return self.scale * _NodeSums.apply(edges, self.graph)
+        return self.scale * _LinearMap.apply(edges, self._node_sums, self._edge_differences)
+
+    def _edge_differences(self, nodes: Tensor) -> Tensor:
+        graph, half = self.graph, len(self.graph.mirror)  # the users' rows hold each edge once
+        of_users = nodes.index_select(0, graph.row[:half])
+        return of_users.sub_(nodes.index_select(0, graph.col[:half]))
+
+    def _node_sums(self, edges: Tensor) -> Tensor:
+        graph, half = self.graph, len(edges)
+        of_users = torch.arange(half, device=edges.device), graph.crow[: self.n_users + 1]
+        of_items = graph.mirror, graph.crow[self.n_users :] - half
+        user, item = (
+            F.embedding_bag(edge, edges, starts, mode="sum", include_last_offset=True)
+            for edge, starts in (of_users, of_items)
+        )
+        return torch.cat((user, item.neg_()))
 
     def propagate(self, ego: Tensor) -> Tensor:
         """The trend filter."""
@@ -61,46 +77,15 @@ class GTN(GraphModel):
         return F.dropout(nodes, self.dropout_rate, self.training)
 
 
-class _EdgeDifferences(torch.autograd.Function):
-    """User's vector less item's of every edge; its backward sums over edges, not entry by entry."""
+class _LinearMap(torch.autograd.Function):
+    """A linear map whose backward is its transpose, given beside it: no scatter entry by entry."""
 
     @staticmethod
-    def forward(ctx, nodes: Tensor, graph: InteractionGraph) -> Tensor:
-        ctx.graph = graph
-        return _differences(nodes, graph)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        return _sums(gradient.contiguous(), ctx.graph), None
-
-
-class _NodeSums(torch.autograd.Function):
-    """The transpose of :class:`_EdgeDifferences`: a user's edges summed, an item's taken off."""
-
-    @staticmethod
-    def forward(ctx, edges: Tensor, graph: InteractionGraph) -> Tensor:
-        ctx.graph = graph
-        return _sums(edges, graph)
+    def forward(ctx, x: Tensor, there: Callable, back: Callable) -> Tensor:
+        ctx.back = back
+        return there(x)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        return _differences(gradient, ctx.graph), None
-
-
-def _differences(nodes: Tensor, graph: InteractionGraph) -> Tensor:
-    half = len(graph.mirror)  # the users' rows hold each edge once
-    of_users = nodes.index_select(0, graph.row[:half])
-    return of_users.sub_(nodes.index_select(0, graph.col[:half]))
-
-
-def _sums(edges: Tensor, graph: InteractionGraph) -> Tensor:
-    half, n_users = len(edges), graph.n_users
-    of_users = torch.arange(half, device=edges.device), graph.crow[: n_users + 1]
-    of_items = graph.mirror, graph.crow[n_users:] - half
-    user, item = (
-        F.embedding_bag(edge, edges, starts, mode="sum", include_last_offset=True)
-        for edge, starts in (of_users, of_items)
-    )
-    return torch.cat((user, item.neg_()))
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.back(gradient.contiguous()), None, None

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from recbole_hill.bounds import integer
 from recbole_hill.data.graph import InteractionGraph
-from recbole_hill.model.attention import pair_products, segment_softmax, segment_sums
+from recbole_hill.model.attention import segment_softmax, segment_sums
 from recbole_hill.model.fit_once import train_matrix
+from recbole_hill.model.pair_products import pair_products
 from recbole_hill.model.pair_score import PairScoreModel
 
 
@@ -83,25 +84,25 @@ class IAGCN(PairScoreModel):
         # A level is the distinct nodes of every tree at one distance from its root.
         tree, node = torch.arange(len(roots), device=roots.device), roots
         levels, links = [(tree, node)], []
-        for _ in range(self.n_layers):
+        for depth in range(self.n_layers):
             crow, row, child = self.graph.rows(node)
             keys, place = (tree[row] * len(self.graph) + child).unique(return_inverse=True)
             tree, node = keys // len(self.graph), keys % len(self.graph)
             levels.append((tree, node))
-            links.append((crow, row, place))
-        # A level reads rows of a table; those of the last, the largest, are of distinct nodes.
-        state, places = mix[-1] * embedding, node
+            # The last level, the largest, needs no vectors of its own: all its nodes' are a table.
+            reads = child if depth == self.n_layers - 1 else place
+            links.append((crow, row, place, reads))
+        state = mix[-1] * embedding
         for depth in reversed(range(self.n_layers)):
             tree, node = levels[depth + 1]
             logits = self.rate * pair_products(embedding, node, guide, tree)
             if self.training:
                 logits = logits.masked_fill(node == guides[tree], -torch.inf)
-            crow, row, place = links[depth]
+            crow, row, place, reads = links[depth]
             weights = segment_softmax(logits[place], row, len(crow) - 1)
-            state = segment_sums(weights, state, places[place], crow)
+            state = segment_sums(weights, state, reads, crow)
             if depth:
                 state = state + mix[depth] * embedding[levels[depth][1]]
-                places = torch.arange(len(state), device=state.device)
         return mix[0] * embedding[roots] + self._root_scale(roots) * state
 
     def _root_scale(self, roots: Tensor) -> Tensor:
