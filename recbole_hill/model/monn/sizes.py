@@ -25,10 +25,7 @@ class Part:
 
     def scaled(self, factor: float) -> "Part":
         """Returns the part with ``factor`` times the width: root of it of each number."""
-        if not self.embeddings:
-            return self
-        root = factor**0.5
-        return Part(max(1, round(self.embeddings * root)), max(4, round(self.dim * root)))
+        return Part(_times_root(self.embeddings, factor), max(4, round(self.dim * factor**0.5)))
 
 
 @dataclass(frozen=True)
@@ -51,14 +48,19 @@ class Size:
     tokens: int
 
     def scaled(self, factor: float) -> "Size":
-        """Returns the size with parts of ``factor`` times the width; depths stay."""
+        """Returns the size with parts and tokens of ``factor`` times the width; depths stay."""
         parts = (part.scaled(factor) for part in (self.user, self.item, self.interaction))
-        return Size(*parts, self.layers, self.fields, self.tokens)
+        return Size(*parts, self.layers, self.fields, _times_root(self.tokens, factor))
 
     @property
     def is_dot_product(self) -> bool:
         """Whether users and items meet in one inner product alone."""
         return not self.interaction.embeddings
+
+
+def _times_root(count: int, factor: float) -> int:
+    """Returns the root of a factor times a count, at least 1; 0 of none."""
+    return max(1, round(count * factor**0.5)) if count else 0
 
 
 SIZES = {
@@ -75,7 +77,7 @@ def size_of(name: str, scale: float) -> Size:
 
     Args:
         name: ``XS`` | ``S`` | ``M`` | ``L`` | ``XL``.
-        scale: Of the towers' widths, positive; 1 is the paper's.
+        scale: Of the widths of towers and over-arch, positive; 1 is the paper's.
 
     Raises:
         ValueError: If there is no such size, or the scale is not positive.
