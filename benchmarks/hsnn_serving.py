@@ -5,9 +5,10 @@
 The numbers of rows, items and users (and the seed) are those that `synthetic_impressions.py` wrote
 the log with. Of a sample of users each run lists the best unseen items, one request at a time: all
 items scored, and an HSNN also through its index, once per beam. Printed are NE on the test rows,
-the mean true click probability of the 20 items listed, the share of the lists found that scoring
-all items gives, by the same run and by the reference, pairs per request and layer, and the median
-request's milliseconds.
+the mean true click probability of the 20 items listed, and its ratio to the reference's (which is
+that of their recalls, expected over all clicks that could be), the share of the lists found that
+scoring all items gives, by the same run and by the reference, pairs per request and layer, and the
+median request's milliseconds.
 """
 
 import argparse
@@ -35,6 +36,7 @@ COLUMNS = (
     "search",
     "NE",
     f"true chance @{K}",
+    "x the reference's",
     "of its own exact lists",
     "of the reference's",
     "pairs a request",
@@ -68,6 +70,7 @@ def main() -> None:
         folder: _answer(run, users, run.model.searcher(full=True)) for folder, run in served.items()
     }
     of_reference, _, reference_ms = exact[reference]
+    reference_chance = _true_chance(log, served[reference], users, of_reference)
 
     lines = []
     for folder, run in served.items():
@@ -78,12 +81,14 @@ def main() -> None:
                 searches[f"beam {width}"] = _answer(run, users, run.model.searcher())
         error = _ne(run)
         for name, (lists, pairs, ms) in searches.items():
+            chance = _true_chance(log, run, users, lists)
             lines.append(
                 (
                     Path(folder).name,
                     name,
                     f"{error:.4f}",
-                    f"{_true_chance(log, run, users, lists):.4f}",
+                    f"{chance:.4f}",
+                    f"{chance / reference_chance:.3f}",
                     f"{index_recall(exact[folder][0], lists):.4f}",
                     f"{index_recall(of_reference, lists):.4f}",
                     ", ".join(f"{count:,.0f}" for count in pairs),

@@ -11,10 +11,12 @@ from recbole.trainer import Trainer
 from torch import Tensor
 from tqdm import tqdm
 
+from recbole_hill.bounds import integer
 from recbole_hill.data.tasks import label_matrix
 from recbole_hill.evaluation.cost import serving_cost
 from recbole_hill.evaluation.metrics import TRAIN_RATE
 from recbole_hill.evaluation.retrieval import index_recall
+from recbole_hill.retrieval.network import ExhaustiveSearch
 
 
 class LabelledTrainer(Trainer):
@@ -22,12 +24,15 @@ class LabelledTrainer(Trainer):
 
     Metrics of the first task carry their plain names, those of another end in ``_<task>``.
 
-    Settings: ``ranking_metrics`` (of RecBole's ranking metrics, at ``topk``).
+    Settings: ``ranking_metrics`` (of RecBole's ranking metrics, at ``topk``), ``ranking_users``
+    (how many test users are ranked, drawn by ``split_seed``; None for all).
     """
 
     def __init__(self, config, model):
         super().__init__(config, model)
         _require_list_metrics(config["ranking_metrics"])
+        if config["ranking_users"] is not None:
+            integer("ranking_users", config["ranking_users"])
         ranking = {key: config[key] for key in ("topk", "metric_decimal_place")}
         self.ranking = Evaluator({**ranking, "metrics": config["ranking_metrics"]})
 
@@ -87,6 +92,8 @@ class LabelledTrainer(Trainer):
         truth, (seen_by, seen) = self.relevant(data), self.shown(data)
         users, topk = truth[0].unique(), self.config["topk"]
         cost = serving_cost(self.model, users, max(topk), lambda user: seen[seen_by == user])
+        if isinstance(self.model.searcher(), ExhaustiveSearch):
+            return {**cost, **{f"index_recall@{k}": 1.0 for k in topk}}
         some, found = users[:512], []
         for full in (True, False):
             searcher = self.model.searcher(full)
@@ -101,7 +108,8 @@ class LabelledTrainer(Trainer):
     def relevant(self, data) -> tuple[Tensor, Tensor]:
         """Returns users and items of the test rows whose first label is 1.
 
-        Left out are pairs that were shown before the test: no list holds them.
+        Left out are pairs that were shown before the test: no list holds them; and all users but
+        ``ranking_users``, if that is set.
         """
         rows, n_items = data.test._dataset.inter_feat, self.model.n_items
         users, items = rows[self.model.USER_ID], rows[self.model.ITEM_ID]
@@ -114,7 +122,16 @@ class LabelledTrainer(Trainer):
                 f"no test row of task {task} is 1 for an item that its user was not shown before: "
                 f"there is nothing to rank"
             )
-        return users[wanted], items[wanted]
+        return self._sampled(users[wanted], items[wanted])
+
+    def _sampled(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the pairs of ``ranking_users`` users, or all pairs if there are no more."""
+        unique, wanted = users.unique().numpy(), self.config["ranking_users"]
+        if wanted is None or wanted >= len(unique):
+            return users, items
+        rng = np.random.default_rng(self.config["split_seed"])
+        kept = torch.isin(users, torch.from_numpy(rng.choice(unique, wanted, replace=False)))
+        return users[kept], items[kept]
 
     def shown(self, data) -> tuple[Tensor, Tensor]:
         """Returns users and items of the rows before the test."""

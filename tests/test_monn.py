@@ -5,6 +5,7 @@ from pathlib import Path
 
 import impressions
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from recbole.data.interaction import Interaction
@@ -189,6 +190,33 @@ def test_ranking_metrics_that_are_none_of_lists_are_named(path, tmp_path, given,
     with pytest.raises(
         ValueError, match=f"ranking_metrics must be a list of {accepted}, got {wrong}"
     ):
+        trainer_for(config, model)
+
+
+def test_a_share_of_the_users_is_ranked(path, runs, tmp_path):
+    """The same ones for every seed of the model; everyone if there are no more than that."""
+    few = []
+    for seed in (1, 2):
+        changes = {"run_dir": str(tmp_path / str(seed)), "ranking_users": 7, "epochs": 1}
+        made = impressions.settings(path, seed=seed, **changes)
+        few.append(run("MoNN", "log", overrides=made))
+    kept, other = (pd.read_parquet(one.folder / "per_user.parquet") for one in few)
+    everyone = pd.read_parquet(runs["MoNN"].folder / "per_user.parquet")
+    assert len(kept) == 7 < len(everyone)
+    assert list(kept["user"]) == list(other["user"])
+    assert set(kept["user"]) < set(everyone["user"])
+    assert few[0].rows[0]["serving"]["requests"] == 7
+    more = impressions.settings(path, run_dir=str(tmp_path / "all"), ranking_users=1000)
+    more = run("MoNN", "log", overrides=more)
+    assert more.rows[0]["metrics"] == runs["MoNN"].rows[0]["metrics"]
+
+
+@pytest.mark.parametrize("wrong", [0, 2.5, "some"])
+def test_how_many_are_ranked_is_checked(path, tmp_path, wrong):
+    made = impressions.settings(path, run_dir=str(tmp_path), ranking_users=wrong)
+    config = HillConfig("MoNN", "log", None, made)
+    model = build_model(config, load_data(config))
+    with pytest.raises(ValueError, match=f"ranking_users must be an integer >= 1, got {wrong!r}"):
         trainer_for(config, model)
 
 

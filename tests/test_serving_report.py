@@ -103,6 +103,14 @@ def test_a_row_says_what_gradients_went_through_index_and_ensemble():
     ]
 
 
+def test_what_holds_for_all_rows_is_noted():
+    plain = serving_table([row(monn_scale=1.0, ranking_users=None)])
+    assert "monn_scale" not in plain and "ranking_users" not in plain
+    scaled = {"monn_scale": 0.25, "ranking_users": 50}
+    table = serving_table([row(**scaled), row("MoNN", monn_size="S", **scaled)])
+    assert table.splitlines()[-1] == "- `monn_scale` 0.25, `ranking_users` 50"
+
+
 def test_rows_that_do_not_belong_are_refused():
     with pytest.raises(ValueError, match="a row is of BPR"):
         other = row("BPR")

@@ -61,7 +61,18 @@ def serving_table(rows: list[dict]) -> str:
     table = pipe_table(COLUMNS, (_cells(name, group, towers) for name, group in groups.items()))
     commits = ", ".join(dict.fromkeys(str(row["commit"]) for row in rows))
     first = {**rows[0], "model": "Models", "commit": commits}
-    return "\n".join([table, "", *how_made(first, sorted({row["seed"] for row in rows}))])
+    notes = how_made(first, sorted({row["seed"] for row in rows}))
+    return "\n".join([table, "", *notes, *_of_all(rows)])
+
+
+def _of_all(rows: list[dict]) -> list[str]:
+    """Returns what of the rows' settings a reader must know and no line's name says."""
+    known = {}
+    for key, usual in (("monn_scale", 1.0), ("ranking_users", None)):
+        values = {row["settings"].get(key, usual) for row in rows} - {usual}
+        if values:
+            known[key] = ", ".join(map(str, sorted(values)))
+    return [f"- {', '.join(f'`{key}` {value}' for key, value in known.items())}"] if known else []
 
 
 def _cells(name: str, rows: list[dict], towers: dict[int, dict]) -> list[str]:
