@@ -25,6 +25,12 @@ SWEEP = {
     "metrics": ["recall@20", "ndcg@20"],
     "rows": {"8, 2 | .8": {"gowalla": [0.3, 0.2]}, "8 | .4": {"gowalla": [0.31, 0.21]}},
 }
+SERVING = {
+    "title": "What a request costs",
+    "kind": "serving",
+    "metrics": ["ne", "recall@20"],
+    "rows": {"TTSN": {}, "MoNN S": {"paper": "-0.29 %"}, "MoNN L": {}},
+}
 
 
 def made(model: str, recall: float, seed: int = 1, arm: str | None = None, **changes) -> dict:

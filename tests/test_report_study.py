@@ -4,7 +4,7 @@ import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
-from studies import DEFINITION, SWEEP, cell, failed, made, write_per_user, write_study
+from studies import DEFINITION, SERVING, SWEEP, cell, failed, made, write_per_user, write_study
 
 from recbole_hill.report import study as module
 from recbole_hill.report.document import Line, Number, Table, ranked
@@ -14,7 +14,7 @@ from recbole_hill.report.study import read_study, study_table
 
 @pytest.fixture(autouse=True)
 def definitions(monkeypatch):
-    found = {"test": DEFINITION, "sweep": SWEEP}
+    found = {"test": DEFINITION, "sweep": SWEEP, "serving": SERVING}
     monkeypatch.setattr(module, "definition_of", found.__getitem__)
 
 
@@ -81,6 +81,29 @@ def test_best_and_second_of_each_column_as_shown():
     ranks = [[getattr(n, "rank", None) for n in line.numbers] for line in table.lines]
     # a and b are equal in four decimals; of NE the least is best.
     assert ranks == [[1, None], [1, 1], [2, 2], [None, None]]
+
+
+def test_serving_is_relative_to_the_first_row_of_the_same_seed(tmp_path):
+    def one(name, seed, ne, flops=100.0):
+        cost = {"index_recall@20": 1.0, "flops": flops, "latency_ms": 2.0, "latency_p99_ms": 3.5}
+        metrics = {"ne": ne, "recall@20": 0.1}
+        cost |= {"weights_mib": 1.0, "tables_mib": 0.25}
+        return cell(name, [made(name, 0.1, seed, serving=cost) | {"metrics": metrics}])
+
+    cells = [one("TTSN", 1, 0.8), one("TTSN", 2, 0.9)]
+    cells += [one("MoNN S", 1, 0.76, 500.0), one("MoNN S", 2, 0.873, 700.0)]  # -5 % and -3 %
+    cells.append(one("MoNN L", 2, 0.882))
+    table = table_of(tmp_path, cells, table="serving")
+    assert table.facts[:2] == ("ne against TTSN", "paper")
+    shown = {line.name: dict(zip(table.facts, line.facts, strict=True)) for line in table.lines}
+    assert [shown[name]["ne against TTSN"] for name in SERVING["rows"]] == [
+        "–",
+        "-4.00 ± 1.41 %",
+        "-2.00 %",
+    ]
+    assert shown["MoNN S"]["FLOPs a request"] == "600"
+    assert shown["MoNN S"]["ms (p99)"] == "2.00 (3.50)"
+    assert shown["MoNN S"]["weights, tables, MiB"] == "1.00, 0.25"
 
 
 @pytest.mark.filterwarnings("ignore:.*not a whole record")

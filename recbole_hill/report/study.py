@@ -17,7 +17,7 @@ from recbole_hill.report.lines import (
     line_of,
     provenance_notes,
 )
-from recbole_hill.report.seeds import identity, require_one_experiment
+from recbole_hill.report.seeds import identity, require_one_experiment, spread
 from recbole_hill.study.ledger import CELLS, DONE, STUDY
 
 #: What all rows of a study must share; in what else they differ the notes say.
@@ -206,7 +206,7 @@ def _lines(
             metrics,
             name=name,
             arm="" if arm in own else arm,
-            facts=_facts(group, facts, said),
+            facts=_facts(study, group, facts, said),
             published=said.get(study.about["dataset"]),
             source=said.get("source", ""),
         )
@@ -218,7 +218,7 @@ def _has_footnote(study: Study, line: Line) -> bool:
 
 
 def _fact_names(study: Study, rows: list[dict]) -> tuple[str, ...]:
-    names = []
+    names = [_against_first(study)] if study.kind == "serving" and rows else []
     if any("paper" in facts for facts in study.facts.values()):
         names.append("paper")
     if study.kind == "comparison":
@@ -228,11 +228,16 @@ def _fact_names(study: Study, rows: list[dict]) -> tuple[str, ...]:
     if any(row.get("retrieval") for row in rows):
         names.append("scored")
     if any(row.get("serving") for row in rows):
-        names += ["FLOPs a request", "ms (p99)"]
+        names += ["FLOPs a request", "ms (p99)", "weights, tables, MiB"]
     return (*names, COST[0])
 
 
-def _facts(rows: list[dict], names: tuple[str, ...], said: dict) -> tuple[str, ...]:
+def _against_first(study: Study) -> str:
+    """Returns the name of the column that has a row's error relative to that of the first row."""
+    return f"{study.definition['metrics'][0]} against {_order(study)[0]}"
+
+
+def _facts(study: Study, rows: list[dict], names: tuple[str, ...], said: dict) -> tuple[str, ...]:
     """Returns what a line says beside its metrics, a dash where its model has no such thing."""
     searched = [row["retrieval"] for row in rows if row.get("retrieval")]
     served = [row["serving"] for row in rows if row.get("serving")]
@@ -246,7 +251,22 @@ def _facts(rows: list[dict], names: tuple[str, ...], said: dict) -> tuple[str, .
         found["FLOPs a request"] = f"{_mean(served, 'flops'):,.0f}"
         latency = _mean(served, "latency_ms"), _mean(served, "latency_p99_ms")
         found["ms (p99)"] = f"{latency[0]:.2f} ({latency[1]:.2f})"
+        kept = (_mean(served, key) for key in ("weights_mib", "tables_mib"))
+        found["weights, tables, MiB"] = ", ".join(f"{mib:.2f}" for mib in kept)
+    if (gains := _gains(study, rows)) and _against_first(study) in names:
+        found[_against_first(study)] = f"{spread(gains, 2)} %"
     return tuple(found.get(name, "–") for name in names)
+
+
+def _gains(study: Study, rows: list[dict]) -> list[float]:
+    """Returns, in per cent, by how much the first metric differs from the first row's, per seed."""
+    first, metric = _order(study)[0], study.definition["metrics"][0]
+    of_first = {cell["seed"]: cell["rows"][0] for cell in study.done if cell["row"] == first}
+    return [
+        100 * (row["metrics"][metric] / of_first[row["seed"]]["metrics"][metric] - 1)
+        for row in rows
+        if row["seed"] in of_first and row is not of_first[row["seed"]]
+    ]
 
 
 def _mean(facts: list[dict], key: str) -> float:
