@@ -17,6 +17,7 @@ from recbole_hill.data.ids import Ids
 from recbole_hill.data.splits import Data, load_data, require_same_data
 from recbole_hill.finite import require_finite
 from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.memory import keep_freed_memory
 from recbole_hill.model.backbone import has_embeddings, user_item_embeddings
 from recbole_hill.model.hill import HILL
 from recbole_hill.model.labelled import LabelledModel
@@ -55,6 +56,7 @@ class Served:
         """
         from recbole_hill.quick_start import build_model
 
+        keep_freed_memory()  # a third of a request's time where a network scores every item
         folder = Path(folder)
         if (folder / runs.STREAM).is_file():
             from recbole_hill.streaming import load_snapshot
