@@ -92,12 +92,14 @@ class LabelledTrainer(Trainer):
         truth, (seen_by, seen) = self.relevant(data), self.shown(data)
         users, topk = truth[0].unique(), self.config["topk"]
         cost = serving_cost(self.model, users, max(topk), lambda user: seen[seen_by == user])
-        if isinstance(self.model.searcher(), ExhaustiveSearch):
+        exact, served = (self.model.searcher(full) for full in (True, False))
+        if isinstance(served, ExhaustiveSearch):
             return {**cost, **{f"index_recall@{k}": 1.0 for k in topk}}
-        some, found = users[:512], []
-        for full in (True, False):
-            searcher = self.model.searcher(full)
-            found.append(searcher.search(some, max(topk), _of((seen_by, seen), some))[1].cpu())
+        some = users[:512]
+        found = [
+            searcher.search(some, max(topk), _of((seen_by, seen), some))[1].cpu()
+            for searcher in (exact, served)
+        ]
         recalls = {f"index_recall@{k}": index_recall(*(ids[:, :k] for ids in found)) for k in topk}
         return {**cost, **recalls}
 

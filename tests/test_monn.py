@@ -365,7 +365,7 @@ def test_a_pair_of_the_history_is_judged_without_itself(runs, name):
     """As if its user had not engaged with the item; a list knows that he has."""
     model = Served.load(runs[name].folder).model
     users, items = map(torch.from_numpy, model.data.history.matrix.nonzero())
-    some = torch.tensor([4, 40, 90, 200])
+    some = torch.arange(4, len(users), 12)
     batch = Interaction({"user_id": users[some].long(), "item_id": items[some].long()})
     found = model.predict(batch)
 
@@ -373,7 +373,7 @@ def test_a_pair_of_the_history_is_judged_without_itself(runs, name):
         scores = model.full_sort_predict(batch).view(len(some), -1).sigmoid()
         return scores.gather(1, batch["item_id"].unsqueeze(1)).squeeze(1)
 
-    assert (found - listed()).abs().max() > 1e-4
+    assert (found - listed()).abs().max() > 1e-3
     without = []
     for row, pair in enumerate(some):
         kept = torch.arange(len(users)) != pair

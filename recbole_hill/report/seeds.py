@@ -124,6 +124,21 @@ def spread(values: list[float], digits: int = 4) -> str:
     return f"{mean(values):.{digits}f} ± {stdev(values):.{digits}f}"
 
 
+def differences(rows: list[dict], base: dict[int, dict], metric: str) -> list[float]:
+    """Returns, in per cent, by how much rows differ in a metric from the base row of their seed.
+
+    Args:
+        rows: Rows that differ in their seed.
+        base: Rows by seed; a row of another seed is left out.
+        metric: Which.
+    """
+    return [
+        100 * (row["metrics"][metric] / base[row["seed"]]["metrics"][metric] - 1)
+        for row in rows
+        if row["seed"] in base
+    ]
+
+
 def how_made(row: dict, seeds: list[int]) -> list[str]:
     """Returns what numbers were made of and with, as a table's first footnotes."""
     stamp = " (**test-selected**)" if row["test_selected"] else ""

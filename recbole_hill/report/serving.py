@@ -7,6 +7,7 @@ from statistics import mean
 
 from recbole_hill.report.markdown import pipe_table
 from recbole_hill.report.seeds import (
+    differences,
     how_made,
     identity,
     require_comparable,
@@ -17,6 +18,8 @@ from recbole_hill.report.seeds import (
 _KEPT = ("weights_mib", "tables_mib")
 #: What all rows must share.
 _SHARED = ("dataset", "data_sha256", "protocol", "split_seed", "versions")
+#: What a request costs, as :func:`request_cost` says it.
+REQUEST_COST = ("FLOPs a request", "ms (p99)", "weights, tables, MiB")
 #: What the others are relative to.
 BASELINE = "TTSN"
 COLUMNS = (
@@ -78,11 +81,8 @@ def _of_all(rows: list[dict]) -> list[str]:
 def _cells(name: str, rows: list[dict], towers: dict[int, dict]) -> list[str]:
     cost = [row["serving"] for row in rows]
     flops = mean(one["flops"] for one in cost)
-    gains = [
-        100 * (row["metrics"]["ne"] / towers[row["seed"]]["metrics"]["ne"] - 1)
-        for row in rows
-        if row["seed"] in towers
-    ]
+    gains = differences(rows, towers, "ne")
+    operations, latency, kept = request_cost(cost).values()
     base = mean(row["serving"]["flops"] for row in towers.values()) if towers else None
     return [
         name,
@@ -92,15 +92,26 @@ def _cells(name: str, rows: list[dict], towers: dict[int, dict]) -> list[str]:
         spread([row["metrics"]["auc"] for row in rows]),
         spread([row["metrics"]["recall@20"] for row in rows]),
         spread([one["index_recall@20"] for one in cost]),
-        f"{flops:,.0f}",
+        operations,
         "–" if base is None else f"{flops / base:,.1f}",
         _mean(cost, "flops_measured", ",.0f"),
         _mean(cost, "flops_formula", ",.0f"),
-        f"{mean(one['latency_ms'] for one in cost):.2f} "
-        f"({mean(one['latency_p99_ms'] for one in cost):.2f})",
-        ", ".join(_mean(cost, key, ".2f") for key in _KEPT),
+        latency,
+        kept,
         f"{mean(sum(s['seconds'] for s in row['stages'].values()) for row in rows):,.0f}",
     ]
+
+
+def request_cost(cost: list[dict]) -> dict[str, str]:
+    """Returns the columns that say what a request costs.
+
+    Args:
+        cost: ``serving`` of rows that differ in their seed, averaged.
+    """
+    latency, slowest = (_mean(cost, key, ".2f") for key in ("latency_ms", "latency_p99_ms"))
+    kept = ", ".join(_mean(cost, key, ".2f") for key in _KEPT)
+    cells = (_mean(cost, "flops", ",.0f"), f"{latency} ({slowest})", kept)
+    return dict(zip(REQUEST_COST, cells, strict=True))
 
 
 def _mean(cost: list[dict], key: str, form: str) -> str:

@@ -17,7 +17,8 @@ from recbole_hill.report.lines import (
     line_of,
     provenance_notes,
 )
-from recbole_hill.report.seeds import identity, require_one_experiment, spread
+from recbole_hill.report.seeds import differences, identity, require_one_experiment, spread
+from recbole_hill.report.serving import REQUEST_COST, request_cost
 from recbole_hill.study.ledger import CELLS, DONE, STUDY
 
 #: What all rows of a study must share; in what else they differ the notes say.
@@ -228,7 +229,7 @@ def _fact_names(study: Study, rows: list[dict]) -> tuple[str, ...]:
     if any(row.get("retrieval") for row in rows):
         names.append("scored")
     if any(row.get("serving") for row in rows):
-        names += ["FLOPs a request", "ms (p99)", "weights, tables, MiB"]
+        names += REQUEST_COST
     return (*names, COST[0])
 
 
@@ -248,11 +249,7 @@ def _facts(study: Study, rows: list[dict], names: tuple[str, ...], said: dict) -
     if searched:
         found["scored"] = f"{_mean(searched, 'scored_fraction'):.2%}"
     if served:
-        found["FLOPs a request"] = f"{_mean(served, 'flops'):,.0f}"
-        latency = _mean(served, "latency_ms"), _mean(served, "latency_p99_ms")
-        found["ms (p99)"] = f"{latency[0]:.2f} ({latency[1]:.2f})"
-        kept = (_mean(served, key) for key in ("weights_mib", "tables_mib"))
-        found["weights, tables, MiB"] = ", ".join(f"{mib:.2f}" for mib in kept)
+        found |= request_cost(served)
     if (gains := _gains(study, rows)) and _against_first(study) in names:
         found[_against_first(study)] = f"{spread(gains, 2)} %"
     return tuple(found.get(name, "–") for name in names)
@@ -260,13 +257,11 @@ def _facts(study: Study, rows: list[dict], names: tuple[str, ...], said: dict) -
 
 def _gains(study: Study, rows: list[dict]) -> list[float]:
     """Returns, in per cent, by how much the first metric differs from the first row's, per seed."""
-    first, metric = _order(study)[0], study.definition["metrics"][0]
+    first = _order(study)[0]
     of_first = {cell["seed"]: cell["rows"][0] for cell in study.done if cell["row"] == first}
-    return [
-        100 * (row["metrics"][metric] / of_first[row["seed"]]["metrics"][metric] - 1)
-        for row in rows
-        if row["seed"] in of_first and row is not of_first[row["seed"]]
-    ]
+    if rows[0] is of_first.get(rows[0]["seed"]):
+        return []
+    return differences(rows, of_first, study.definition["metrics"][0])
 
 
 def _mean(facts: list[dict], key: str) -> float:
