@@ -119,6 +119,9 @@ def test_precedence_of_settings():
     assert row.settings_on("d2") == {"a": 4, "b": 1, "c": 3}
     (cell,) = cells("3", rows=["bpr"], settings={"epochs": 3})
     assert cell.model == "BPR" and cell.settings == {"epochs": 3}
+    assert cell.given == {"epochs": 3}
+    (as_in_the_table,) = cells("3", rows=["bpr"])
+    assert as_in_the_table.given == {}
 
 
 def test_any_model_may_join_a_comparison():

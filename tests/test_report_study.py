@@ -271,6 +271,16 @@ def test_a_seed_made_anew_is_the_rows_last(tmp_path):
     assert "**Left out**: BPR, seed 2, made with another" in "\n".join(table.notes)
 
 
+def test_what_the_command_gave_over_the_tables_own_is_named(tmp_path):
+    given = {"monn_scale": 0.25, "degree": None}
+    cells = [{**each, "given": given} for each in CELLS]
+    what = "Not the table's own: `monn_scale=0.25`, `degree=~`, in"
+    assert f"{what} every row." in table_of(tmp_path, cells).notes
+    notes = table_of(tmp_path, [*cells, cell("EASE", [made("EASE", 0.2)])]).notes
+    assert f"{what} NESCL; BPR." in notes
+    assert not any("own:" in note for note in table_of(tmp_path, CELLS).notes)
+
+
 def test_rows_that_differ_are_told_apart_in_the_notes(tmp_path):
     other = made("HILL", 0.3, commit="xyz", protocol="published", test_selected=True)
     other["versions"] = {"torch": "3"}

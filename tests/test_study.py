@@ -244,6 +244,7 @@ def test_a_killed_study_goes_on_where_it_was(tiny_path, in_tmp):
     _wait_for(lambda: _is_free(ledger, study.cells[0].id))  # nobody trains on in secret
     entry = run_cell(study.folder, study.cells[0])
     assert entry["status"] == "done", entry
+    assert entry["given"] == study.cells[0].given != {}
     assert entry["rows"][0]["stages"]["backbone"]["epochs"] > 0
     assert "resuming backbone at epoch" in (run / "run.log").read_text()
 

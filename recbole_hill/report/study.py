@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from recbole_hill.config import written_value
 from recbole_hill.records import read_records
 from recbole_hill.report.comparison import definition_of
 from recbole_hill.report.document import MARKS, Line, Number, Table, is_better, ranked
@@ -164,6 +165,7 @@ def study_table(study: Study, reference: str | None = None) -> Table:
         *(provenance_notes(rows) if rows else ()),
         *(["mean ± sample standard deviation over seeds"] if table.has_deviations else ()),
         *tests,
+        *_given(study),
         *difference_notes(lines),
         *footnotes.notes,
         *_failures(study),
@@ -279,6 +281,20 @@ def _shortened(text: str) -> str:
 def _failures(study: Study) -> list[str]:
     return [
         f"{cell['row']}, seed {cell['seed']}, failed: {_first_line(cell)}" for cell in study.failed
+    ]
+
+
+def _given(study: Study) -> list[str]:
+    """Returns which settings the study's commands gave over the table's own, and to which rows."""
+    rows: dict[str, list[str]] = {}
+    for cell in study.done:
+        given = ", ".join(f"`{k}={written_value(v)}`" for k, v in cell.get("given", {}).items())
+        named = rows.setdefault(given, [])
+        named += [cell["row"]] if cell["row"] not in named else []
+    return [
+        f"Not the table's own: {given}, in {'every row' if len(rows) == 1 else '; '.join(names)}."
+        for given, names in rows.items()
+        if given
     ]
 
 

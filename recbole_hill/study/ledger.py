@@ -17,9 +17,10 @@ DONE, FAILED = "done", "failed"
 class Ledger:
     """The finished cells of a study, in ``cells.jsonl``.
 
-    An entry holds ``cell`` (its id), ``row``, ``seed``, ``status`` (done or failed), ``seconds``,
-    ``run_dir`` and either ``rows`` (as the run left them) or ``error``. Several runners may share a
-    study's folder: lines are appended under a lock, and each cell is claimed before it runs.
+    An entry holds ``cell`` (its id), ``row``, ``seed``, ``given`` (settings over the table's own),
+    ``status`` (done or failed), ``seconds``, ``run_dir`` and either ``rows`` (as the run left them)
+    or ``error``. Several runners may share a study's folder: lines are appended under a lock, and
+    each cell is claimed before it runs.
 
     Args:
         folder: The study's folder.

@@ -27,6 +27,7 @@ class Cell:
         settings: The model's settings, as given on a command line.
         starts_from: Settings that name runs, ``backbone_from`` say, each with the id of a cell (or
             the folder of a run), or a list of them.
+        given: Those of the settings that the command gave over the table's own.
     """
 
     row: str
@@ -36,6 +37,7 @@ class Cell:
     seed: int
     settings: dict = field(default_factory=dict)
     starts_from: dict[str, str | list[str]] = field(default_factory=dict)
+    given: dict = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -115,6 +117,7 @@ def plan(
                 **common,
                 "seed": seed,
                 "settings": {**row.settings_on(dataset), **(settings or {})},
+                "given": dict(settings or {}),
             }
             starts_from = {
                 setting: for_each(rows_above, of_row.__getitem__)

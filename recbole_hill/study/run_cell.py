@@ -74,6 +74,7 @@ def run_cell(
             "cell": cell.id,
             "row": cell.row,
             "seed": cell.seed,
+            "given": cell.given,
             "status": FAILED if problem else DONE,
             "seconds": round(time.perf_counter() - started, 1),
             "declared_memory_mib": memory_mib,
