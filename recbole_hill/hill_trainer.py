@@ -30,6 +30,7 @@ from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.retrieval.base import Retriever
 from recbole_hill.retrieval.choose import choose_retriever
 from recbole_hill.runs import STAGES, read_config
+from recbole_hill.settings import AVERAGES
 from recbole_hill.starts import seconds_of
 from recbole_hill.trainer import RunTrainer
 
@@ -345,16 +346,10 @@ class HILLTrainer(RunTrainer):
     def adapt(self, arm: str, train_data, valid_data) -> None:
         """Runs one arm from the indexed weights: ``pairs`` or a control, at equal steps."""
         self.arms.append(arm)
-        if arm == "average" or f"adapt_{arm}" in self.stages:
+        if arm in AVERAGES or f"adapt_{arm}" in self.stages:
             return
         self.load_stage(START)
-        rng = np.random.default_rng(self.config["seed"])
-        pairs = self.pairs
-        if arm == "random_nodes":
-            least = self.settings.min_children
-            pairs = random_nodes(pairs, self.model.index.parents, rng, min_children=least)
-        elif arm == "random_users":
-            pairs = random_users(pairs, rng)
+        pairs = self._pairs_of(arm)
         loss = None
         if arm != "continue" and len(pairs):
             loss = self.pair_loss(pairs, len(train_data))
@@ -381,6 +376,14 @@ class HILLTrainer(RunTrainer):
             self.save_model(best)
         score = None if self.best_epoch < 0 else self.best_valid_score
         self.finish_stage(stage, epochs=self.best_epoch + 1, valid_score=score)
+
+    def _pairs_of(self, arm: str) -> Pairs:
+        """Returns the pairs that an arm is about: the real ones, or those of its control."""
+        rng = np.random.default_rng(self.config["seed"])
+        if arm in ("random_nodes", "average_random"):
+            parents, least = self.model.index.parents, self.settings.min_children
+            return random_nodes(self.pairs, parents, rng, min_children=least)
+        return random_users(self.pairs, rng) if arm == "random_users" else self.pairs
 
     def _adapt_epochs(self, arm: str) -> int:
         """Returns how long an arm is trained: as set, or as was chosen for it before."""
@@ -430,14 +433,14 @@ class HILLTrainer(RunTrainer):
     def load_arm(self, arm: str) -> None:
         """Gives the model the weights (or vectors) of one compared arm."""
         self.model.fixed_vectors = None
-        files = {"backbone": "backbone", "backbone + EM": "indexed", "average": "indexed"}
-        files["HILL"] = "adapted"
+        files = {"backbone": "backbone", "backbone + EM": "indexed", "HILL": "adapted"}
+        files |= dict.fromkeys(AVERAGES, "indexed")
         self.load_stage(f"{files.get(arm, f'adapt_{arm}')}.safetensors")
         self.model.eval()
         users, items = self.model.vectors()
-        if arm == "average":
-            weight = self.settings.average_weight
-            moved = move_toward_nodes(users, items, self.pairs, self.model.nodes, weight)
+        if arm in AVERAGES:
+            pairs, weight = self._pairs_of(arm), self.settings.average_weight
+            moved = move_toward_nodes(users, items, pairs, self.model.nodes, weight)
             self.model.fixed_vectors = (moved, items)
         self.model.retriever = None
         if arm == "HILL" and self.settings.retrieval != "exact":

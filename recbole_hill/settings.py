@@ -8,7 +8,9 @@ from recbole_hill.one_of import one_of
 from recbole_hill.retrieval.choose import RETRIEVALS
 from recbole_hill.retrieval.faiss_ivf import PROBES
 
-CONTROLS = ("continue", "random_nodes", "random_users", "average")
+#: Of which these move users and train nothing.
+AVERAGES = ("average", "average_random")
+CONTROLS = ("continue", "random_nodes", "random_users", *AVERAGES)
 
 _CHOICES = {
     "index_learning": ("em", "joint", "separate"),

@@ -14,6 +14,7 @@ from recbole.data.interaction import cat_interactions
 from tiny_models import MODELS, NEEDS
 
 from recbole_hill import registry
+from recbole_hill.adapt.pairs import random_nodes
 from recbole_hill.checkpoint import load_weights
 from recbole_hill.config import HillConfig
 from recbole_hill.data.splits import load_data
@@ -24,9 +25,10 @@ from recbole_hill.model.losses import bpr
 from recbole_hill.model.nescl import NESCL
 from recbole_hill.properties_path import properties
 from recbole_hill.quick_start import build_model, evaluate, run
+from recbole_hill.runs import read_config
 from recbole_hill.trainer import RunTrainer, trainer_for
 
-CONTROLS = ["continue", "random_nodes", "random_users", "average"]
+CONTROLS = ["continue", "random_nodes", "random_users", "average", "average_random"]
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +85,33 @@ def test_hill_keeps_what_validation_prefers_and_says_so(finished):
 def test_control_without_pairs_differs_from_start_but_backbone_does_not_move(finished):
     assert not same_weights(finished.folder, "adapt_continue", finished.folder, "indexed")
     assert not same_weights(finished.folder, "adapt_continue", finished.folder, "adapt_pairs")
+
+
+def test_untrained_arms_move_users_toward_their_nodes_or_random_ones(finished):
+    config = HillConfig(None, None, None, {**read_config(finished.folder), "threads": 1})
+    config["run_dir"] = str(finished.folder)
+    data = load_data(config)
+    trainer = trainer_for(config, build_model(config, data))
+    trainer.fit(data.train, data.valid)  # all stages are done: they are loaded
+    index, own = trainer.model.index, trainer.pairs
+    seeded = np.random.default_rng(config["seed"])
+    least = trainer.settings.min_children
+    others = random_nodes(own, index.parents, seeded, min_children=least)
+    trainer.load_arm("backbone + EM")
+    users, items = (x.detach().numpy().copy() for x in trainer.model.vectors())
+    found = {}
+    for arm, pairs in {"average": own, "average_random": others}.items():
+        expected = users.copy()
+        for user in set(pairs.users.tolist()):
+            nodes = zip(*(x[pairs.users == user] for x in (pairs.depths, pairs.nodes)), strict=True)
+            means = [items[1:][index.assignments(d) == n].mean(0) for d, n in nodes]
+            expected[user] = 0.9 * users[user] + 0.1 * np.mean(means, axis=0)
+        trainer.load_arm(arm)
+        moved, same = trainer.model.vectors()
+        np.testing.assert_allclose(moved.numpy(), expected, rtol=1e-4, atol=1e-6)
+        np.testing.assert_array_equal(same.detach().numpy(), items)
+        found[arm] = moved.numpy()
+    assert len(own) and not np.allclose(found["average"], found["average_random"], atol=1e-3)
 
 
 def same_weights(folder, name, other_folder, other_name) -> bool:

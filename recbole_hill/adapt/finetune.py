@@ -135,6 +135,9 @@ class TestTimeTraining:
 def move_toward_nodes(users: Tensor, items: Tensor, pairs: Pairs, nodes, weight: float) -> Tensor:
     """The ``average`` control: moves each user toward the mean of its nodes, without training.
 
+    The mean of any nodes points to what all users like, and that alone may gain: ``average_random``
+    is the same toward random nodes.
+
     Args:
         users: User vectors, shape (U, D).
         items: Item vectors with the padding row, shape (I + 1, D).

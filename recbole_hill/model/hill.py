@@ -61,7 +61,7 @@ class HILL(EmbeddingModel):
         self.nodes: NodeVectors | None = None
         #: Search through this instead of scoring every item, when set (``retrieval`` not exact).
         self.retriever = None
-        #: Vectors that replace the weights' own: the ``average`` control's in evaluation, the
+        #: Vectors that replace the weights' own: the ``average`` controls' in evaluation, the
         #: backbone's while an index is learnt apart from it.
         self.fixed_vectors: tuple[Tensor, Tensor] | None = None
 

@@ -1,0 +1,116 @@
+"""What moving users without training gains, and whether it owes that to the index.
+
+    python benchmarks/moved_users.py saved/HILL-1 saved/HILL-2
+
+HILL's control `average` moves each user toward the mean of the nodes that he is interested in. Here
+he is moved as far toward random nodes (as `average_random` does), the mean of all items, which
+knows nothing of him, or that of his own train items, which needs no index. How far is chosen on
+validation (ndcg@20), for each run and target; the test set is read once for each. The runs are of
+one model and differ in their seed.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+
+from recbole_hill.adapt.finetune import move_toward_nodes
+from recbole_hill.adapt.pairs import random_nodes
+from recbole_hill.config import HillConfig
+from recbole_hill.data.splits import load_data
+from recbole_hill.hill_trainer import train_history
+from recbole_hill.quick_start import build_model
+from recbole_hill.report.markdown import pipe_table
+from recbole_hill.report.seeds import spread
+from recbole_hill.runs import read_config
+from recbole_hill.trainer import trainer_for
+
+WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
+METRICS = ("recall@20", "ndcg@20")
+NOWHERE = "nowhere"
+COLUMNS = (
+    "moved toward",
+    "by",
+    *(f"{part} {m}" for part in ("validation", "test") for m in METRICS),
+)
+
+
+def main() -> None:
+    """Prints a line per target: what validation chose, over the runs."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("runs", nargs="+", help="folders of finished HILL runs under holdout")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    found: dict[str, list[tuple]] = {}
+    for folder in options.runs:
+        for target, line in _chosen(Path(folder)).items():
+            found.setdefault(target, []).append(line)
+    lines = []
+    for target, chosen in found.items():
+        weights = sorted({weight for weight, *_ in chosen})
+        columns = zip(*(numbers for _, *numbers in chosen), strict=True)
+        by = ", ".join(f"{weight:g}" for weight in weights)
+        lines.append((target, by, *(spread(list(column)) for column in columns)))
+    print(pipe_table(COLUMNS, lines))
+
+
+def _chosen(folder: Path) -> dict[str, tuple]:
+    """Returns, per target, the weight that validation chose and the metrics in two sets with it.
+
+    Raises:
+        ValueError: If the run chose its weights on test.
+    """
+    config = HillConfig(None, None, None, {**read_config(folder), "run_dir": str(folder)})
+    if config["protocol"] != "holdout":
+        raise ValueError(f"{folder} must be a run under holdout, got {config['protocol']}")
+    data = load_data(config)
+    trainer = trainer_for(config, build_model(config, data))
+    trainer.fit(data.train, data.valid)  # finished: its stages are loaded
+    trainer.load_arm("HILL")
+    model = trainer.model
+    users, items = (vectors.detach() for vectors in model.vectors())
+
+    def metrics(loader, weight: float, target) -> tuple[float, ...]:
+        model.fixed_vectors = (target(weight), items)
+        values = trainer.evaluate(loader, load_best_model=False)
+        return tuple(float(values[name]) for name in METRICS)
+
+    lines = {
+        NOWHERE: (
+            0.0,
+            *(m for d in (data.valid, data.test) for m in metrics(d, 0, lambda _: users)),
+        )
+    }
+    for name, target in _targets(trainer, users, items, data).items():
+        valid = {weight: metrics(data.valid, weight, target) for weight in WEIGHTS}
+        best = max(valid, key=lambda weight: valid[weight][-1])
+        lines[name] = (best, *valid[best], *metrics(data.test, best, target))
+    return lines
+
+
+def _targets(trainer, users, items, data) -> dict:
+    """Returns, by name, how users are moved: functions of a weight to user vectors, (U, D)."""
+    model, pairs = trainer.model, trainer.pairs
+    seeded = np.random.default_rng(trainer.config["seed"])
+    least = trainer.settings.min_children
+    others = random_nodes(pairs, model.index.parents, seeded, min_children=least)
+    history = train_history(data.train._dataset)
+    counts = torch.from_numpy(np.diff(history.indptr)).unsqueeze(1)
+    own = torch.from_numpy(history.astype(np.float32) @ items[1:].numpy()) / counts.clamp_min(1)
+    return {
+        "nodes of interest": lambda w: move_toward_nodes(users, items, pairs, model.nodes, w),
+        "random nodes": lambda w: move_toward_nodes(users, items, others, model.nodes, w),
+        "the mean of all items": lambda w: torch.lerp(users, items[1:].mean(0), w),
+        "the mean of own train items": lambda w: torch.where(
+            counts > 0, torch.lerp(users, own, w), users
+        ),
+    }
+
+
+if __name__ == "__main__":
+    main()
