@@ -106,6 +106,18 @@ def test_serving_is_relative_to_the_first_row_of_the_same_seed(tmp_path):
     assert shown["MoNN S"]["weights, tables, MiB"] == "1.00, 0.25"
 
 
+def test_serving_is_tested_against_the_first_row_though_another_is_best(tmp_path, tests):
+    cells = []
+    for name, ne in {"MoNN S": 0.9, "MoNN L": 0.7}.items():
+        found = made("HSNN", 0.1) | {"metrics": {"ne": ne, "recall@20": 0.1}}
+        cells.append(cell(name, [found]))
+        write_per_user(tmp_path, cells[-1], {"HSNN": [0.1, 0.2]})
+    tests["p"] = {"MoNN L": 0.001}
+    table = table_of(tmp_path, cells, table="serving")
+    assert table.reference == "MoNN S"
+    assert by_label(table)["MoNN L"].numbers[1].mark == "‡"
+
+
 @pytest.mark.filterwarnings("ignore:.*not a whole record")
 def test_a_cell_run_again_replaces_itself_and_an_unfinished_line_is_not_read(tmp_path):
     folder = write_study(tmp_path, [failed("BPR", 1, "no"), cell("BPR", BOTH[:1])], seeds=(1,))

@@ -129,7 +129,7 @@ def study_table(study: Study, reference: str | None = None) -> Table:
         study: The study.
         reference: The row that all others are tested against, or the arm that each row's other
             arms are, such as ``continue``. By default NESCL or else the best baseline; among
-            variants ``continue`` or else the first row.
+            variants ``continue`` or else the first row; of serving the first row.
 
     Raises:
         ValueError: If a row's seeds must not be averaged, rows are of different data, or the
@@ -426,11 +426,10 @@ def _reference(study: Study, lines: list[Line], asked: str | None) -> str:
     if study.kind == "variants" and "continue" in arms:
         return "continue"
     own = [line for line in lines if not line.arm]
-    if study.kind == "variants" or not own:
+    if study.kind != "comparison" or not own:
         return own[0].label if own else ""
-    for usual in ("NESCL", "TTSN"):
-        if usual in labels:
-            return usual
+    if "NESCL" in labels:
+        return "NESCL"
     best = None
     for line in own:
         if line.made["model"] == "HILL":
