@@ -19,7 +19,6 @@ import numpy as np
 import torch
 
 from recbole_hill.adapt.finetune import move_toward_nodes
-from recbole_hill.adapt.pairs import random_nodes
 from recbole_hill.config import HillConfig
 from recbole_hill.data.splits import load_data
 from recbole_hill.hill_trainer import train_history
@@ -29,7 +28,7 @@ from recbole_hill.report.seeds import spread
 from recbole_hill.runs import read_config
 from recbole_hill.trainer import trainer_for
 
-WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
+WEIGHTS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
 METRICS = ("recall@20", "ndcg@20")
 NOWHERE = "nowhere"
 COLUMNS = (
@@ -75,36 +74,30 @@ def _chosen(folder: Path) -> dict[str, tuple]:
     model = trainer.model
     users, items = (vectors.detach() for vectors in model.vectors())
 
-    def metrics(loader, weight: float, target) -> tuple[float, ...]:
-        model.fixed_vectors = (target(weight), items)
+    def metrics(loader, moved) -> tuple[float, ...]:
+        model.fixed_vectors = (moved, items)
         values = trainer.evaluate(loader, load_best_model=False)
         return tuple(float(values[name]) for name in METRICS)
 
-    lines = {
-        NOWHERE: (
-            0.0,
-            *(m for d in (data.valid, data.test) for m in metrics(d, 0, lambda _: users)),
-        )
-    }
+    unmoved = metrics(data.valid, users)
+    lines = {NOWHERE: (0.0, *unmoved, *metrics(data.test, users))}
     for name, target in _targets(trainer, users, items, data).items():
-        valid = {weight: metrics(data.valid, weight, target) for weight in WEIGHTS}
+        valid = {0.0: unmoved, **{w: metrics(data.valid, target(w)) for w in WEIGHTS}}
         best = max(valid, key=lambda weight: valid[weight][-1])
-        lines[name] = (best, *valid[best], *metrics(data.test, best, target))
+        lines[name] = (best, *valid[best], *metrics(data.test, target(best)))
     return lines
 
 
 def _targets(trainer, users, items, data) -> dict:
     """Returns, by name, how users are moved: functions of a weight to user vectors, (U, D)."""
-    model, pairs = trainer.model, trainer.pairs
-    seeded = np.random.default_rng(trainer.config["seed"])
-    least = trainer.settings.min_children
-    others = random_nodes(pairs, model.index.parents, seeded, min_children=least)
+    own_pairs, random_pairs = map(trainer.pairs_of, ("average", "average_random"))
+    nodes = trainer.model.nodes
     history = train_history(data.train._dataset)
     counts = torch.from_numpy(np.diff(history.indptr)).unsqueeze(1)
     own = torch.from_numpy(history.astype(np.float32) @ items[1:].numpy()) / counts.clamp_min(1)
     return {
-        "nodes of interest": lambda w: move_toward_nodes(users, items, pairs, model.nodes, w),
-        "random nodes": lambda w: move_toward_nodes(users, items, others, model.nodes, w),
+        "nodes of interest": lambda w: move_toward_nodes(users, items, own_pairs, nodes, w),
+        "random nodes": lambda w: move_toward_nodes(users, items, random_pairs, nodes, w),
         "the mean of all items": lambda w: torch.lerp(users, items[1:].mean(0), w),
         "the mean of own train items": lambda w: torch.where(
             counts > 0, torch.lerp(users, own, w), users

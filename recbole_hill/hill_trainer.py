@@ -349,7 +349,7 @@ class HILLTrainer(RunTrainer):
         if arm in AVERAGES or f"adapt_{arm}" in self.stages:
             return
         self.load_stage(START)
-        pairs = self._pairs_of(arm)
+        pairs = self.pairs_of(arm)
         loss = None
         if arm != "continue" and len(pairs):
             loss = self.pair_loss(pairs, len(train_data))
@@ -377,7 +377,7 @@ class HILLTrainer(RunTrainer):
         score = None if self.best_epoch < 0 else self.best_valid_score
         self.finish_stage(stage, epochs=self.best_epoch + 1, valid_score=score)
 
-    def _pairs_of(self, arm: str) -> Pairs:
+    def pairs_of(self, arm: str) -> Pairs:
         """Returns the pairs that an arm is about: the real ones, or those of its control."""
         rng = np.random.default_rng(self.config["seed"])
         if arm in ("random_nodes", "average_random"):
@@ -439,7 +439,7 @@ class HILLTrainer(RunTrainer):
         self.model.eval()
         users, items = self.model.vectors()
         if arm in AVERAGES:
-            pairs, weight = self._pairs_of(arm), self.settings.average_weight
+            pairs, weight = self.pairs_of(arm), self.settings.average_weight
             moved = move_toward_nodes(users, items, pairs, self.model.nodes, weight)
             self.model.fixed_vectors = (moved, items)
         self.model.retriever = None
