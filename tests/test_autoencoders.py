@@ -6,6 +6,7 @@ import torch
 from contract import built
 
 from recbole_hill import registry
+from recbole_hill.dropout import dropout
 
 
 @pytest.fixture
@@ -23,11 +24,6 @@ def test_the_loaders_give_users(build):
         _, data = build(name, train_batch_size=16)
         batches = [batch["user_id"] for batch in data.train]
         assert sorted(torch.cat(batches).tolist()) == list(range(81))  # and padding
-
-
-def dropped_out(ones, rate):
-    """What dropout leaves of ones: 0 or 1 / (1 - rate)."""
-    return torch.nn.functional.dropout(ones, rate) if rate else ones
 
 
 def scaled(x):
@@ -52,7 +48,7 @@ def test_mult_vaes_loss_by_hand(build, rate):
     model, data = build("Mult-VAE", mlp_hidden_size=[8], latent_dimension=6, **changes)
     found, rows = second_step(model, data)
     torch.manual_seed(0)
-    kept = dropped_out(torch.ones_like(rows), rate)
+    kept = torch.nn.functional.dropout(torch.ones_like(rows), rate)
     hidden = model.encoder(kept * scaled(rows))
     mu, log_variance = hidden.split(3, dim=1)
     z = mu + torch.randn_like(mu) * (log_variance / 2).exp()
@@ -73,7 +69,7 @@ def test_macrid_vaes_loss_by_loop(build):
     torch.manual_seed(0)
     likelihoods, kl = 0.0, 0.0
     for k in range(3):
-        kept = dropped_out(torch.ones_like(rows), 0.4)
+        kept = dropout(torch.ones_like(rows), 0.4)
         hidden = model.encoder(kept * scaled(rows * shares[:, k]))
         mu, log_variance = scaled(hidden[:, :5]), hidden[:, 5:]
         z = scaled(mu + 0.5 * torch.randn_like(mu) * (log_variance / 2).exp())

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 from reference import close, ego, noting, vectors
 
 from recbole_hill.data.graph import propagate
+from recbole_hill.dropout import dropout
 
 NO_DROPOUT = {"input_dropout": 0.0, "edge_dropout": 0.0, "output_dropout": 0.0}
 DROPOUT = {"input_dropout": 0.3, "edge_dropout": 0.2, "output_dropout": 0.4}
@@ -106,11 +106,11 @@ def test_a_diffusion_drops_out_inputs_edges_and_outputs(build, name):
     torch.manual_seed(3)
     found = vectors(model)
     torch.manual_seed(3)
-    nodes = x = F.dropout(ego(model), 0.3)
+    nodes = x = dropout(ego(model), 0.3)
     a = model.graph.dropout(0.2).to_dense()
     for _ in range(2):
         nodes = model.beta * a @ nodes + model.alpha * x
-    close(found, F.dropout(nodes / model.gamma, 0.4))
+    close(found, dropout(nodes / model.gamma, 0.4))
 
 
 @pytest.mark.parametrize("name", ["JKNet", "DropEdge"])
@@ -119,12 +119,12 @@ def test_jknet_drops_out_its_layers_besides(build, name):
     torch.manual_seed(3)
     found = vectors(model)
     torch.manual_seed(3)
-    layers = [F.dropout(ego(model), 0.3)]
+    layers = [dropout(ego(model), 0.3)]
     for layer in model.layers:
         a = model.graph.dropout(0.2).to_dense()
         hidden = a @ layers[-1] @ layer.weight.T + layer.bias
-        layers.append(F.dropout(torch.where(hidden > 0, hidden, 0.2 * hidden), 0.5))
-    close(found, F.dropout(sum(layers) / 3, 0.4))
+        layers.append(dropout(torch.where(hidden > 0, hidden, 0.2 * hidden), 0.5))
+    close(found, dropout(sum(layers) / 3, 0.4))
 
 
 def test_the_trainers_tables_start_small_and_cut_off(build):

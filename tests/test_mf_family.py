@@ -15,6 +15,7 @@ from scipy.stats import chisquare
 
 from recbole_hill.config import HillConfig
 from recbole_hill.data.splits import load_data
+from recbole_hill.dropout import dropout
 from recbole_hill.model.baselines.bsl import pooled
 from recbole_hill.model.baselines.ultragcn import item_neighbours, limit_weights
 from recbole_hill.model.factorization import (
@@ -116,7 +117,7 @@ def test_the_cosine_contrastive_loss_of_a_model(build, name, rate):
     torch.manual_seed(3)
     user, positive, negative = model.draw(batch)
     p, q = model.user_embedding.weight.detach(), model.item_embedding.weight.detach()
-    kept = torch.nn.functional.dropout(torch.ones_like(p[user]), rate)
+    kept = dropout(torch.ones_like(p[user]), rate)
     total = 0
     for u, i, others, left in zip(user, positive, negative, kept, strict=True):
         query = p[u]
@@ -306,7 +307,7 @@ def test_enmf_is_the_loss_over_every_pair(build, rate, training):
     crow, col = model.graph.crow.tolist(), model.graph.col - model.n_users
     users = sorted(set(batch["user_id"].tolist()) - {0})
     torch.manual_seed(3)
-    kept = torch.nn.functional.dropout(torch.ones(len(users), p.shape[1]), rate, training)
+    kept = dropout(torch.ones(len(users), p.shape[1]), rate, training)
     expected = 0.0
     for u, left in zip(users, kept.numpy(), strict=True):
         own = set(col[crow[u] : crow[u + 1]].tolist())

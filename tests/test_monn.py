@@ -130,6 +130,13 @@ def test_dhen_by_hand():
         torch.testing.assert_close(network(users, beside)[row, place], expected)
 
 
+def test_dhen_passes_gradcheck():
+    torch.manual_seed(0)
+    network = OVERARCHES["dhen"](2, 3, 4, 1, 2, 2).double()
+    users, beside = torch.randn(2, 2, 4).double(), torch.randn(2, 3, 3, 4).double()
+    assert torch.autograd.gradcheck(network, (users.requires_grad_(), beside.requires_grad_()))
+
+
 def test_deepfm_by_hand():
     network = OVERARCHES["deepfm"](2, 1, 4, 1, 1, 2)
     users, beside = torch.randn(2, 2, 4), torch.randn(2, 1, 1, 4)

@@ -7,6 +7,7 @@ import torch
 from reference import close, ego, noting, vectors
 
 from recbole_hill.data.graph import InteractionGraph
+from recbole_hill.dropout import dropout
 from recbole_hill.model.baselines.deosgcf import deoscillated
 from recbole_hill.model.baselines.dgcf import distance_correlation
 from recbole_hill.model.baselines.impgcn import grouped
@@ -292,7 +293,7 @@ def test_disengcn_drops_out_between_layers_in_training(build):
     torch.manual_seed(3)
     nodes = ego(model)
     for i, layer in enumerate(model.layers):
-        nodes = torch.nn.functional.dropout(nodes.clamp_min(0), 0.4) if i else nodes
+        nodes = dropout(nodes.clamp_min(0), 0.4) if i else nodes
         chunks = split_chunks(layer(nodes).clamp_min(0), 4)
         nodes = join_chunks(model.route(unit(chunks)))
     close(found, nodes)

@@ -1,6 +1,9 @@
 """The protocols: what trains, what chooses, and that no test interaction leaks."""
 
+import numpy as np
 import pytest
+import torch
+from recbole.data.dataset import Dataset
 
 from recbole_hill.config import HillConfig
 from recbole_hill.data.splits import evaluation_batch, load_data
@@ -80,6 +83,16 @@ def test_published_on_recboles_split_trains_on_validation_too():
         sizes[protocol] = [len(pairs(x)) for x in (data.train, data.valid, data.test)]
     train, valid, test = sizes["holdout"]
     assert sizes["refit"] == [train + valid, test, test]
+
+
+def test_rows_are_recboles():
+    dataset = load_data(HillConfig("MoNN", "ml-100k")).train._dataset
+    for index in (np.array([7, 3, 7]), torch.tensor([5]), slice(2, 9), [4, 1]):
+        expected = Dataset.join(dataset, dataset.inter_feat[index])
+        found = dataset[index]
+        assert list(found) == list(expected) and "class" in found and "age" in found
+        assert all(torch.equal(found[field], expected[field]) for field in found)
+        assert list(dataset.__getitem__(index, join=False)) == list(dataset.inter_feat)
 
 
 def test_evaluation_is_not_one_user_at_a_time():

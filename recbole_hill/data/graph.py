@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from recbole_hill.data.ragged import ranges
+from recbole_hill.dropout import dropout
 
 
 class InteractionGraph(nn.Module):
@@ -96,7 +97,7 @@ class InteractionGraph(nn.Module):
         """
         if not rate:
             return self.normalized()
-        half = F.dropout(self.normalized().values()[: len(self.mirror)], rate)
+        half = dropout(self.normalized().values()[: len(self.mirror)], rate)
         return self._csr(torch.cat((half, half[self.mirror])))
 
     def reverse(self) -> Tensor:

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from recbole.data import data_preparation
 from recbole.data.dataset import Dataset
-from recbole.data.interaction import cat_interactions
+from recbole.data.interaction import Interaction, cat_interactions
 from recbole.data.utils import create_dataset as recbole_create_dataset
 from recbole.utils import FeatureSource, FeatureType, ModelType, init_seed
 
@@ -85,6 +85,18 @@ class SplitDataset(Dataset):
             return [train, valid, test]
         whole = self.copy(cat_interactions([train.inter_feat, valid.inter_feat]))
         return [whole, test, self.copy(test.inter_feat)]
+
+    def __getitem__(self, index, join=True):
+        """RecBole's rows of a batch; see :func:`_rows`."""
+        rows = _rows(self.inter_feat, index)
+        return self.join(rows) if join else rows
+
+    def join(self, df):
+        """RecBole's join of a batch with its users' and items' features; see :func:`_rows`."""
+        for features, field in ((self.user_feat, self.uid_field), (self.item_feat, self.iid_field)):
+            if features is not None and field in df:
+                df.update(_rows(features, df[field]))
+        return df
 
     def _fill_nan(self):
         """Refuses labels that are no numbers, or missing before RecBole fills what is missing."""
@@ -222,6 +234,13 @@ def create_dataset(config) -> Dataset:
     if config["MODEL_TYPE"] in kinds and not config["dataset_save_path"]:
         return SplitDataset(config)
     return recbole_create_dataset(config)
+
+
+def _rows(table: Interaction, index) -> Interaction:
+    """Returns ``table[index]``, for which RecBole makes a list that it reads for every column."""
+    if not isinstance(index, (int, slice)):
+        index = torch.as_tensor(index)
+    return Interaction({field: column[index] for field, column in table.interaction.items()})
 
 
 def evaluation_batch(n_items: int, megabytes: int, cached: bool = False) -> int:

@@ -1,9 +1,9 @@
 """The trainer that MGDCF's authors gave to every graph network they compared."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recbole_hill.dropout import dropout
 from recbole_hill.model.factorization import SampledScores
 from recbole_hill.model.graph_model import GraphModel
 from recbole_hill.model.losses import sampled_softmax
@@ -38,8 +38,8 @@ class SoftmaxGraphModel(GraphModel):
 
     def propagate(self, ego: Tensor) -> Tensor:
         """The convolution between two dropouts."""
-        nodes = self.convolve(F.dropout(ego, self.input_dropout, self.training))
-        return F.dropout(nodes, self.output_dropout, self.training)
+        nodes = self.convolve(dropout(ego, self.input_dropout, self.training))
+        return dropout(nodes, self.output_dropout, self.training)
 
     def adjacency(self) -> Tensor:
         """Returns the normalised graph, with edges dropped anew in training."""

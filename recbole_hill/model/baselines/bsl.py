@@ -6,9 +6,9 @@ Reference:
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from recbole_hill.dropout import dropout
 from recbole_hill.model.attention import segment_max
 from recbole_hill.model.baselines.ssm import MFSSM, LightGCNSSM
 from recbole_hill.model.losses import unit
@@ -37,7 +37,7 @@ class BilateralLoss:
 
     def query(self, users: Tensor) -> Tensor:
         """Returns the batch's user vectors, dropped out, at length 1, shape (B, D)."""
-        return unit(F.dropout(users, self.dropout_rate, self.training))
+        return unit(dropout(users, self.dropout_rate, self.training))
 
     def softmax_loss(self, user: Tensor, positive: Tensor, log_sums: Tensor) -> Tensor:
         """The bilateral loss; the arguments are SSM's."""

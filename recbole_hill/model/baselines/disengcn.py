@@ -7,6 +7,7 @@ Reference:
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recbole_hill.dropout import dropout
 from recbole_hill.model.graph_model import GraphModel
 from recbole_hill.model.routing import (
     chunk_count,
@@ -47,7 +48,7 @@ class DisenGCN(GraphModel):
         nodes = ego
         for i, layer in enumerate(self.layers):
             if i:
-                nodes = F.dropout(F.relu(nodes), self.dropout_rate, self.training)
+                nodes = dropout(F.relu(nodes), self.dropout_rate, self.training)
             chunks = split_chunks(F.relu(layer(nodes)), self.n_factors)
             nodes = join_chunks(self.route(F.normalize(chunks, dim=2)))
         return nodes

@@ -6,10 +6,10 @@ Reference:
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_hill.data.graph import InteractionGraph
+from recbole_hill.dropout import dropout
 from recbole_hill.model.base import EmbeddingModel
 from recbole_hill.model.fit_once import train_matrix
 from recbole_hill.model.pair_products import pair_products
@@ -54,7 +54,7 @@ class ENMF(EmbeddingModel):
         """The loss of the batch's users, each counted once."""
         user = torch.unique(interaction[self.USER_ID])
         user = user[user > 0]  # the loader also gives the padding user
-        query = F.dropout(users[user], self.dropout_rate, self.training)
+        query = dropout(users[user], self.dropout_rate, self.training)
         _, row, column = self.graph.rows(user)
         positive = pair_products(query, row, items, column - self.n_users)
         everything = ((items[1:].T @ items[1:]) * (query.T @ query)).sum()

@@ -8,6 +8,7 @@ Reference:
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recbole_hill.dropout import dropout
 from recbole_hill.model.graph_model import GraphModel
 from recbole_hill.model.losses import squared_l2
 from recbole_hill.model.pretrained import PretrainedStart
@@ -37,7 +38,7 @@ class GCMC(PretrainedStart, GraphModel):
     def propagate(self, ego: Tensor) -> Tensor:
         """The convolution and the dense layer."""
         hidden = F.leaky_relu(self.convolution(self.graph.neighbour_means(ego)), 0.2)
-        return F.dropout(self.dense(hidden), self.dropout_rate, self.training)
+        return dropout(self.dense(hidden), self.dropout_rate, self.training)
 
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
         """BPR, and L2 of the batch's output vectors in place of the tables' rows."""

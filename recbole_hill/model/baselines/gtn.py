@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from recbole_hill.dropout import dropout
 from recbole_hill.model.graph_model import GraphModel
 from recbole_hill.one_of import one_of
 
@@ -74,7 +75,7 @@ class GTN(GraphModel):
             dual = step if dual is None else dual + step
             dual = dual.clamp(-self.trend_weight, self.trend_weight)
             nodes = ego - self.spread(dual)
-        return F.dropout(nodes, self.dropout_rate, self.training)
+        return dropout(nodes, self.dropout_rate, self.training)
 
 
 class _LinearMap(torch.autograd.Function):

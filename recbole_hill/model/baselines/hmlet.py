@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from recbole_hill.bounds import positive
 from recbole_hill.data.graph import SymmetricProduct
+from recbole_hill.dropout import Dropout
 from recbole_hill.model.graph_model import GraphModel
 from recbole_hill.one_of import one_of
 
@@ -81,6 +82,6 @@ class HMLET(GraphModel):
 def _gate(size: int, dropout: float) -> nn.Sequential:
     layers: list[nn.Module] = []
     for width in (512, 128, 64):
-        layers += [nn.Linear(size, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(dropout)]
+        layers += [nn.Linear(size, width), nn.BatchNorm1d(width), nn.ReLU(), Dropout(dropout)]
         size = width
     return nn.Sequential(*layers, nn.Linear(size, 2))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from recbole_hill.bounds import integer
 from recbole_hill.data.graph import InteractionGraph, SymmetricProduct
+from recbole_hill.dropout import dropout
 from recbole_hill.model.graph_model import GraphModel
 
 
@@ -46,7 +47,7 @@ class IMPGCN(GraphModel):
         """Returns each user's group, shape (U,), of E and A E, both (U + I, D)."""
         users = (ego + side)[: self.n_users]
         hidden = F.leaky_relu(F.linear(users, self.hidden_weight, self.hidden_bias), 0.2)
-        hidden = F.dropout(hidden, self.group_dropout, self.training)
+        hidden = dropout(hidden, self.group_dropout, self.training)
         return F.linear(hidden, self.choice_weight, self.choice_bias).argmax(1)
 
     def propagate(self, ego: Tensor) -> Tensor:

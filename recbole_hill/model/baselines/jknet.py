@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_hill.data.graph import SymmetricProduct
+from recbole_hill.dropout import dropout
 from recbole_hill.model.softmax_graph import SoftmaxGraphModel
 
 
@@ -37,6 +38,6 @@ class JKNet(SoftmaxGraphModel):
         hidden = total = x
         for layer in self.layers:
             hidden = layer(SymmetricProduct.apply(self.adjacency(), hidden))
-            hidden = F.dropout(F.leaky_relu(hidden, 0.2), self.hidden_dropout, self.training)
+            hidden = dropout(F.leaky_relu(hidden, 0.2), self.hidden_dropout, self.training)
             total = total + hidden
         return total / (self.n_layers + 1)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from recbole.model.general_recommender import macridvae
 from torch import Tensor
 
+from recbole_hill.dropout import dropout
 from recbole_hill.model.baselines.multvae import KeptUpdates
 
 
@@ -31,7 +32,7 @@ class MacridVAE(KeptUpdates, macridvae.MacridVAE):
         shares = F.gumbel_softmax(logits) if noisy else logits.softmax(1)  # (I, K)
         total, means, log_variances = 0.0, [], []
         for share in shares.T:
-            row = F.dropout(F.normalize(rating_matrix * share), self.drop_out, self.training)
+            row = dropout(F.normalize(rating_matrix * share), self.drop_out, self.training)
             mean, log_variance = self.encoder(row).split(self.embedding_size, dim=1)
             means.append(F.normalize(mean))
             log_variances.append(log_variance)

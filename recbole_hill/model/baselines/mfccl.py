@@ -6,9 +6,9 @@ Reference:
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from recbole_hill.dropout import dropout
 from recbole_hill.model.factorization import MatrixFactorization, SampledScores
 from recbole_hill.model.losses import cosine_contrastive, unit
 
@@ -71,7 +71,7 @@ class MFCCL(MatrixFactorization):
             positive: Item ids, shape (B,).
             negative: Item ids, shape (B, n).
         """
-        query = F.dropout(query, self.dropout_rate, self.training)
+        query = dropout(query, self.dropout_rate, self.training)
         scores = SampledScores.apply(query, items, torch.cat((positive.unsqueeze(1), negative), 1))
         return cosine_contrastive(
             scores[:, 0], scores[:, 1:], margin=self.margin, weight=self.negative_weight

@@ -106,7 +106,22 @@ class _Ensemble(nn.Module):
 
 def _products(vectors: Tensor, pairs: Tensor) -> Tensor:
     """Returns inner products of pairs of n vectors, (N, P); a pair (i, j) is given as i n + j."""
-    return torch.bmm(vectors, vectors.mT).flatten(1).index_select(1, pairs)
+    return _Gram.apply(vectors).flatten(1).index_select(1, pairs)
+
+
+class _Gram(torch.autograd.Function):
+    """X X^T of each of N matrices: the two sides' gradients are one product, (G + G^T) X."""
+
+    @staticmethod
+    def forward(ctx, vectors: Tensor) -> Tensor:
+        """Maps (N, n, D) to (N, n, n)."""
+        ctx.save_for_backward(vectors)
+        return torch.bmm(vectors, vectors.mT)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        """Maps (N, n, n) to (N, n, D)."""
+        return torch.bmm(gradient + gradient.mT, *ctx.saved_tensors)
 
 
 class DeepFM(nn.Module):

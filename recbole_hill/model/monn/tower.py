@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_hill.data.fields import Encoded, FieldEncoder
+from recbole_hill.dropout import Dropout
 from recbole_hill.model.monn.sizes import Part
 
 
@@ -117,7 +118,7 @@ class Tower(nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         widths = [n_fields] + [n_fields * widen] * layers
         self.layers = nn.Sequential(*(TowerLayer(*pair, dim) for pair in pairwise(widths)))
         self.out = nn.Linear(widths[-1] * dim, part.width)

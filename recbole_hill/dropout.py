@@ -1,0 +1,40 @@
+"""Dropout in half of PyTorch's time on a CPU, where its draws cost more than a graph product."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+#: Values of the 16 bits that decide over an entry.
+_LEVELS = 2**16
+
+
+def dropout(x: Tensor, rate: float, training: bool = True) -> Tensor:
+    """Zeroes entries at random and scales the others so that the expectation stays.
+
+    PyTorch draws a double per entry on a CPU; here a draw of 64 bits decides over four. The rate is
+    rounded to a multiple of 2^-16, and the scale is of the rounded rate.
+
+    Args:
+        x: Any shape.
+        rate: Share of the entries to drop, in [0, 1].
+        training: Whether to drop any.
+
+    Returns:
+        The shape of ``x``; ``x`` itself where nothing is dropped.
+    """
+    if not training or not rate:
+        return x
+    dropped = round(rate * _LEVELS)
+    if x.device.type != "cpu" or dropped == _LEVELS:
+        return F.dropout(x, rate)
+    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    kept = words.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - _LEVELS // 2
+    return x * kept.to(x.dtype).mul_(_LEVELS / (_LEVELS - dropped))
+
+
+class Dropout(nn.Dropout):
+    """:func:`dropout` as a module."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drops entries while training."""
+        return dropout(x, self.p, self.training)
