@@ -21,11 +21,14 @@ def dropout(x: Tensor, rate: float, training: bool = True) -> Tensor:
 
     Returns:
         The shape of ``x``; ``x`` itself where nothing is dropped.
+
+    Raises:
+        ValueError: If the rate is not in [0, 1].
     """
     if not training or not rate:
         return x
     dropped = round(rate * _LEVELS)
-    if x.device.type != "cpu" or dropped == _LEVELS:
+    if x.device.type != "cpu" or rate < 0 or dropped >= _LEVELS:
         return F.dropout(x, rate)
     words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
     kept = words.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - _LEVELS // 2

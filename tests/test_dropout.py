@@ -43,3 +43,9 @@ def test_nothing_and_all():
     assert dropout(x, 1.0).eq(0).all() and dropout(x[:0], 0.5).shape == (0, 3)
     module = Dropout(0.5)
     assert not torch.equal(module(x), x) and module.eval()(x) is x
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.5])
+def test_what_is_no_rate_is_refused(rate):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        dropout(torch.ones(3), rate)
