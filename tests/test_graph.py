@@ -85,6 +85,30 @@ def test_propagation_and_its_backward(interactions, with_ego):
     torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("with_ego", [True, False])
+@pytest.mark.parametrize("n_layers", [0, 1, 3])
+def test_propagation_of_some_nodes_is_those_rows(interactions, n_layers, with_ego):
+    if not n_layers and not with_ego:
+        pytest.skip("a mean of nothing")
+    matrix = InteractionGraph(interactions).normalized()
+    x = torch.randn(len(matrix), 5, requires_grad=True)
+    nodes = torch.randperm(len(matrix))[: len(matrix) // 3]
+    some = propagate(matrix, x, n_layers, with_ego=with_ego, nodes=nodes)
+    rows = propagate(matrix, x, n_layers, with_ego=with_ego)[nodes]
+    torch.testing.assert_close(some, rows)
+    weight = torch.randn_like(rows)
+    a, b = (torch.autograd.grad((y * weight).sum(), x)[0] for y in (some, rows))
+    torch.testing.assert_close(a, b)
+
+
+def test_propagation_of_no_nodes(interactions):
+    matrix = InteractionGraph(interactions).normalized()
+    x = torch.randn(len(matrix), 5, requires_grad=True)
+    nothing = propagate(matrix, x, 2, with_ego=True, nodes=torch.tensor([], dtype=torch.long))
+    nothing.sum().backward()
+    assert nothing.shape == (0, 5) and not x.grad.any()
+
+
 def slow_neighbours(matrix, k):
     rows = matrix.toarray().astype(np.float64)
     norms = np.linalg.norm(rows, axis=1)

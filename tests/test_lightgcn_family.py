@@ -242,6 +242,37 @@ def test_in_batch_softmax_by_the_plain_matrix(build, name):
     close(*gradients)
 
 
+# A step computes the batch's vectors alone; HILL hands the same loss the vectors of all.
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("LightGCN-SSM", {"rivals": "batch", "rank_by": "cosine"}),
+        ("LightGCN-SSM", {"rivals": "corrected", "n_layers": 1}),
+        ("LightGCN-BSL", {"rivals": "batch", "rank_by": "product", "n_layers": 0}),
+        ("LightGCN-BSL", {"rivals": "batch", "pool_positives": True, "dropout_rate": 0.3}),
+        ("NESCL", {"ssl_warmup_epochs": 1}),
+        ("NESCL", {"ssl_warmup_epochs": 0, "dropout_kind": "edge", "with_ego": False}),
+        ("NESCL", {"ssl_warmup_epochs": 0, "use_bpr": False, "ssl_form": "in"}),
+    ],
+)
+def test_a_batchs_vectors_are_enough_for_its_loss(build, name, changes):
+    model, batch = build(name, reg_weight=0.1, **changes)
+    found = []
+    for vectors_of_all in (False, True):
+        model.zero_grad()
+        torch.manual_seed(3)
+        if vectors_of_all:
+            loss = model.embedding_loss(*model.user_item_embeddings(), batch)
+        else:
+            loss = model.calculate_loss(batch)
+        loss.backward()
+        found.append((loss.detach(), *(p.grad.clone() for p in model.parameters())))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["MF-SSM", "LightGCN-SSM"])
 def test_softmax_over_drawn_items(build, name):
     model, batch = build(name, tau=0.15, reg_weight=0.0, rivals="uniform", n_negatives=4)

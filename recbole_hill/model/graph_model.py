@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from recbole_hill.data.graph import InteractionGraph
+from recbole_hill.bounds import integer
+from recbole_hill.data.graph import InteractionGraph, propagate
 from recbole_hill.model.factorization import MatrixFactorization
 from recbole_hill.model.fit_once import train_matrix
 
@@ -24,5 +25,38 @@ class GraphModel(MatrixFactorization):
 
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
         """Returns the propagated tables."""
-        ego = torch.cat((self.user_embedding.weight, self.item_embedding.weight))
-        return self.propagate(ego).split((self.n_users, self.n_items))
+        return self.propagate(self.ego()).split((self.n_users, self.n_items))
+
+    def ego(self) -> Tensor:
+        """Returns the tables, one under the other, shape (U + I, D)."""
+        return torch.cat((self.user_embedding.weight, self.item_embedding.weight))
+
+
+class LightGCNModel(GraphModel):
+    """A graph model of LightGCN's vectors, the mean of layers with the ego among them.
+
+    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``n_layers``.
+    """
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.n_layers = integer("n_layers", config["n_layers"], least=0)
+
+    def propagate(self, ego: Tensor) -> Tensor:
+        """The mean of layers on the whole graph."""
+        return propagate(self.graph.normalized(), ego, self.n_layers, with_ego=True)
+
+    def vectors_of(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the vectors of some users and items alone, which costs a training step less.
+
+        Args:
+            users: Ids, without repetition, shape (n,).
+            items: Ids, without repetition, shape (m,).
+
+        Returns:
+            Shapes (n, D) and (m, D).
+        """
+        nodes = torch.cat((users, items + self.n_users))
+        matrix = self.graph.normalized()
+        rows = propagate(matrix, self.ego(), self.n_layers, with_ego=True, nodes=nodes)
+        return rows.split((len(users), len(items)))

@@ -82,23 +82,37 @@ class NESCL(EmbeddingModel):
     def _ego(self) -> Tensor:
         return torch.cat((self.user_embedding.weight, self.item_embedding.weight))
 
-    def _propagate(self, matrix: Tensor, ego: Tensor) -> Tensor:
-        return propagate(matrix, ego, self.n_layers, with_ego=self.with_ego)
+    def _propagate(self, matrix: Tensor, ego: Tensor, nodes: Tensor | None = None) -> Tensor:
+        return propagate(matrix, ego, self.n_layers, with_ego=self.with_ego, nodes=nodes)
 
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
         """Returns LightGCN's propagated vectors on the whole graph, (U, D) and (I, D)."""
         nodes = self._propagate(self.graph.normalized(), self._ego)
         return nodes[: self.n_users], nodes[self.n_users :]
 
+    def calculate_loss(self, interaction) -> Tensor:
+        """NESCL's loss on a batch of <user, item, negative item>, of the batch's rows alone."""
+        user, positive, negative = ids = self._ids(interaction)
+        nodes = torch.cat((user, positive + self.n_users, negative + self.n_users))
+        nodes, places = torch.unique(nodes, return_inverse=True)
+        rows = self._propagate(self.graph.normalized(), self._ego, nodes)
+        return self._loss(rows[places].chunk(3), *ids)
+
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
-        """NESCL's loss on a batch of <user, item, negative item>."""
-        user = interaction[self.USER_ID]
-        positive, negative = interaction[self.ITEM_ID], interaction[self.NEG_ITEM_ID]
+        """The same loss, given all vectors."""
+        user, positive, negative = ids = self._ids(interaction)
+        return self._loss((users[user], items[positive], items[negative]), *ids)
+
+    def _ids(self, interaction) -> tuple[Tensor, Tensor, Tensor]:
+        return tuple(interaction[key] for key in (self.USER_ID, self.ITEM_ID, self.NEG_ITEM_ID))
+
+    def _loss(self, rows, user: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """The loss, of the triples' vectors, three of (B, D), and their ids."""
         contrast = self.ssl_weight > 0 and self.epoch >= self.ssl_warmup_epochs
-        loss = users.new_zeros(())
+        loss = rows[0].new_zeros(())
         if self.use_bpr or not contrast:
-            u = users[user]
-            loss = bpr((u * items[positive]).sum(1), (u * items[negative]).sum(1))
+            u, i, j = rows
+            loss = bpr((u * i).sum(1), (u * j).sum(1))
             loss = loss + self.reg_weight * batch_norms(
                 self.user_embedding(user),
                 self.item_embedding(positive),
@@ -111,14 +125,17 @@ class NESCL(EmbeddingModel):
     def contrast_loss(self, user: Tensor, item: Tensor) -> Tensor:
         """The contrastive term on two fresh views, for batch users (B,) and items (B,)."""
         drop = self.graph.drop_nodes if self.dropout_kind == "node" else self.graph.drop_edges
+        views = [drop(self.dropout_rate) for _ in range(2)]
+        anchors = torch.cat((user, item + self.n_users))
+        nodes = torch.cat((anchors, self.draw_neighbours(anchors)))
+        nodes, places = torch.unique(nodes, return_inverse=True)
+        users, items, neighbours = places.split((len(user), len(item), len(anchors)))
         ego = self._ego
-        views = [self._propagate(drop(self.dropout_rate), ego) for _ in range(2)]
-        nodes = torch.cat((user, item + self.n_users))
         return neighbour_contrast(
-            *views,
-            user,
-            item + self.n_users,
-            self.draw_neighbours(nodes),
+            *(self._propagate(view, ego, nodes) for view in views),
+            users,
+            items,
+            neighbours,
             tau=self.ssl_tau,
             form=self.ssl_form,
             precision=self.ssl_precision,

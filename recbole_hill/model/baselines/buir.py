@@ -12,11 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_hill.bounds import share
-from recbole_hill.data.graph import propagate
-from recbole_hill.model.graph_model import GraphModel
+from recbole_hill.model.graph_model import LightGCNModel
 
 
-class BUIR(GraphModel):
+class BUIR(LightGCNModel):
     """The NB variant, whose encoder is LightGCN: loss 2 - 2 cos(q(u), i') + 2 - 2 cos(q(i), u').
 
     The target's vectors u', i' come from a moving average of the tables,
@@ -33,7 +32,6 @@ class BUIR(GraphModel):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.n_layers = config["n_layers"]
         self.momentum = share("momentum", config["momentum"])
         size = config["embedding_size"]
         self.predictor = nn.Linear(size, size)
@@ -43,10 +41,6 @@ class BUIR(GraphModel):
         self.target = nn.ModuleList(copy.deepcopy(t) for t in tables).requires_grad_(False)
         #: Whether there was a step since the target last moved; with the weights, to resume by.
         self.register_buffer("stepped", torch.zeros((), dtype=torch.bool))
-
-    def propagate(self, ego: Tensor) -> Tensor:
-        """LightGCN's mean of layers."""
-        return propagate(self.graph.normalized(), ego, self.n_layers, with_ego=True)
 
     def online(self) -> tuple[Tensor, Tensor]:
         """Returns the online encoder's vectors, (U, D) and (I, D)."""

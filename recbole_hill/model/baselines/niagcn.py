@@ -61,9 +61,9 @@ class NIAGCN(GraphModel):
 
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
         """Returns the users' depths side by side, and the items' mixed by C, (., (K + 1) D)."""
-        ego = torch.cat((self.user_embedding.weight, self.item_embedding.weight))
+        depths = self.depths(self.ego())
         users, items = zip(
-            *(depth.split((self.n_users, self.n_items)) for depth in self.depths(ego)), strict=True
+            *(depth.split((self.n_users, self.n_items)) for depth in depths), strict=True
         )
         mixed = torch.einsum("jk,kid->ijd", self.depth_weight, torch.stack(items))
         return torch.cat(users, 1), mixed.flatten(1)

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from recbole_hill.bounds import rate
 from recbole_hill.data.graph import propagate
-from recbole_hill.model.graph_model import GraphModel
+from recbole_hill.model.graph_model import LightGCNModel
 from recbole_hill.model.losses import CosineLogSumExp, temperature, unit
 
 
-class SGLED(GraphModel):
+class SGLED(LightGCNModel):
     """Sums over the batch: BPR + ssl_weight InfoNCE + reg_weight / 2 squared layer-0 embeddings.
 
     InfoNCE (Eq. 10) holds each of the batch's users, in the first view, against *all* users in the
@@ -31,7 +31,7 @@ class SGLED(GraphModel):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.n_layers, self.ssl_weight = config["n_layers"], config["ssl_weight"]
+        self.ssl_weight = config["ssl_weight"]
         self.edge_dropout = rate("edge_dropout", config["edge_dropout"])
         self.ssl_tau = temperature("ssl_tau", config["ssl_tau"])
         self.views: list[Tensor] = []
@@ -39,10 +39,6 @@ class SGLED(GraphModel):
     def begin_epoch(self, epoch: int) -> None:
         """Draws the epoch's two graphs."""
         self.views = [self.graph.drop_edges(self.edge_dropout) for _ in range(2)]
-
-    def propagate(self, ego: Tensor) -> Tensor:
-        """LightGCN's mean of layers on the whole graph."""
-        return propagate(self.graph.normalized(), ego, self.n_layers, with_ego=True)
 
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
         """The three sums."""
@@ -54,16 +50,22 @@ class SGLED(GraphModel):
 
     def contrast(self, user: Tensor, item: Tensor) -> Tensor:
         """Returns InfoNCE summed over a batch of users (B,) and items (B,)."""
-        ego = torch.cat((self.user_embedding.weight, self.item_embedding.weight))
-        sides = [
-            propagate(view, ego, self.n_layers, with_ego=True).split((self.n_users, self.n_items))
-            for view in self.views
-        ]
+        ego = self.ego()
+        users, of_user = torch.unique(user, return_counts=True)
+        items, of_item = torch.unique(item, return_counts=True)
+        nodes = torch.cat((users, items + self.n_users))
+        first = propagate(self.views[0], ego, self.n_layers, with_ego=True, nodes=nodes)
+        second = propagate(self.views[1], ego, self.n_layers, with_ego=True)
         total = ego.new_zeros(())
-        for ids, first, second in zip((user, item), *sides, strict=True):
-            rows, counts = torch.unique(ids, return_counts=True)
-            anchors, everyone = unit(first[rows]), unit(second[1:])  # padding is nobody
-            own = (anchors * unit(second[rows])).sum(1) / self.ssl_tau
+        for ids, counts, anchors, everyone in zip(
+            (users, items),
+            (of_user, of_item),
+            first.split((len(users), len(items))),
+            second.split((self.n_users, self.n_items)),
+            strict=True,
+        ):
+            anchors, same, everyone = unit(anchors), unit(everyone[ids]), unit(everyone[1:])
+            own = (anchors * same).sum(1) / self.ssl_tau
             ones = torch.ones(len(everyone), device=ego.device)
             sums = CosineLogSumExp.apply(anchors, everyone, ones, self.ssl_tau, torch.float32)
             total = total + (counts * (sums - own)).sum()

@@ -5,15 +5,14 @@ import torch
 from torch import Tensor
 
 from recbole_hill.bounds import positive
-from recbole_hill.data.graph import propagate
 from recbole_hill.model.fit_once import train_matrix
-from recbole_hill.model.graph_model import GraphModel
+from recbole_hill.model.graph_model import LightGCNModel
 from recbole_hill.model.losses import PRECISIONS, unit
 from recbole_hill.model.spectral import Smoother, leading_settings, low_rank_factors
 from recbole_hill.one_of import one_of
 
 
-class SpectralSSM(GraphModel):
+class SpectralSSM(LightGCNModel):
     """Ranks by g w f(u, i) / sd(u) + cos(z_u, z_i) / tau, one inner product.
 
     f is :class:`~recbole_hill.model.baselines.spectralmf.SpectralMF`'s score at p = 0, the ideal
@@ -36,7 +35,7 @@ class SpectralSSM(GraphModel):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.n_layers, self.tau = config["n_layers"], positive("tau", config["tau"])
+        self.tau = positive("tau", config["tau"])
         rivals = one_of("rivals", config["rivals"], ("batch", "corrected"))
         precision = one_of("softmax_precision", config["softmax_precision"], PRECISIONS)
         self.precision = PRECISIONS[precision]
@@ -86,12 +85,6 @@ class SpectralSSM(GraphModel):
         self._filter = None
         return super().load_state_dict(*args, **kwargs)
 
-    def propagate(self, ego: Tensor) -> Tensor:
-        """LightGCN's mean of layers, the ego among them."""
-        if not self.n_layers:
-            return ego
-        return propagate(self.graph.normalized(), ego, self.n_layers, with_ego=True)
-
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
         """Returns the filter's and the trained vectors beside each other, K + D wide."""
         users, items, _ = self.filter()
@@ -105,12 +98,13 @@ class SpectralSSM(GraphModel):
     def calculate_loss(self, interaction) -> Tensor:
         """The loss, of the batch's rows alone: all vectors would be hundreds of megabytes."""
         users, items, _ = self.filter()
-        of_users, of_items = super().user_item_embeddings()
         user, positive = self.positives(interaction)
+        distinct, row = torch.unique(user, return_inverse=True)
         rivals, place = torch.unique(positive, return_inverse=True)
+        of_users, of_rivals = map(unit, self.vectors_of(distinct, rivals))
         return self._loss(
-            (self.weight * users[user], unit(of_users[user]) / self.tau),
-            (items[rivals], unit(of_items[rivals])),
+            (self.weight * users[user], of_users[row] / self.tau),
+            (items[rivals], of_rivals),
             user,
             rivals,
             place,

@@ -10,10 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recbole_hill.bounds import positive
-from recbole_hill.data.graph import propagate
 from recbole_hill.model.factorization import MatrixFactorization, SampledScores
 from recbole_hill.model.fit_once import train_matrix
-from recbole_hill.model.graph_model import GraphModel
+from recbole_hill.model.graph_model import LightGCNModel
 from recbole_hill.model.losses import PRECISIONS, CosineLogSumExp, temperature, unit
 from recbole_hill.model.pretrained import PretrainedStart
 from recbole_hill.one_of import one_of
@@ -120,13 +119,20 @@ class MFSSM(SoftmaxLoss, MatrixFactorization):
     """Matrix factorisation under the softmax loss."""
 
 
-class LightGCNSSM(SoftmaxLoss, GraphModel):
+class LightGCNSSM(SoftmaxLoss, LightGCNModel):
     """LightGCN under the softmax loss; settings: ``n_layers`` besides."""
 
-    def __init__(self, config, dataset):
-        super().__init__(config, dataset)
-        self.n_layers = config["n_layers"]
-
-    def propagate(self, ego: Tensor) -> Tensor:
-        """LightGCN's mean of layers, the ego among them."""
-        return propagate(self.graph.normalized(), ego, self.n_layers, with_ego=True)
+    def calculate_loss(self, interaction) -> Tensor:
+        """The loss; where the batch's items are the rivals, of the batch's rows alone."""
+        if not self.in_batch:
+            return super().calculate_loss(interaction)
+        user, item = self.positives(interaction)
+        users, row = torch.unique(user, return_inverse=True)
+        items, place = torch.unique(item, return_inverse=True)
+        vectors = self.vectors_of(users, items)
+        if self.by_cosine:
+            vectors = tuple(unit(rows) for rows in vectors)
+        loss = self.ranking_loss(*vectors, row, place, item[:0], items)
+        if not self.reg_weight:
+            return loss
+        return loss + self.reg_weight * self.batch_l2(user, item, item[:0])
