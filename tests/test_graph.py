@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from recbole_hill.data.graph import InteractionGraph, propagate
+from recbole_hill.data.graph import InteractionGraph, propagate, propagate_to
 from recbole_hill.data.neighbours import nearest_neighbours
 
 
@@ -93,18 +93,21 @@ def test_propagation_of_some_nodes_is_those_rows(interactions, n_layers, with_eg
     matrix = InteractionGraph(interactions).normalized()
     x = torch.randn(len(matrix), 5, requires_grad=True)
     nodes = torch.randperm(len(matrix))[: len(matrix) // 3]
-    some = propagate(matrix, x, n_layers, with_ego=with_ego, nodes=nodes)
-    rows = propagate(matrix, x, n_layers, with_ego=with_ego)[nodes]
-    torch.testing.assert_close(some, rows)
-    weight = torch.randn_like(rows)
-    a, b = (torch.autograd.grad((y * weight).sum(), x)[0] for y in (some, rows))
-    torch.testing.assert_close(a, b)
+    some = propagate_to(nodes, matrix, x, n_layers, with_ego=with_ego)
+    rows = propagate(matrix, x, n_layers, with_ego=with_ego)[nodes], x[nodes]
+    weights = torch.randn(2, *rows[0].shape)
+    found = []
+    for vectors, own in (some, rows):
+        value = (vectors * weights[0]).sum() + (own * weights[1]).sum()
+        found.append((vectors, own, *torch.autograd.grad(value, x)))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_propagation_of_no_nodes(interactions):
     matrix = InteractionGraph(interactions).normalized()
     x = torch.randn(len(matrix), 5, requires_grad=True)
-    nothing = propagate(matrix, x, 2, with_ego=True, nodes=torch.tensor([], dtype=torch.long))
+    nothing, _ = propagate_to(torch.tensor([], dtype=torch.long), matrix, x, 2, with_ego=True)
     nothing.sum().backward()
     assert nothing.shape == (0, 5) and not x.grad.any()
 

@@ -134,37 +134,48 @@ class InteractionGraph(nn.Module):
         )
 
 
-def propagate(
-    matrix: Tensor, ego: Tensor, n_layers: int, *, with_ego: bool, nodes: Tensor | None = None
-) -> Tensor:
+def propagate(matrix: Tensor, ego: Tensor, n_layers: int, *, with_ego: bool) -> Tensor:
     """LightGCN propagation (SIGIR 2020, Eq. 7): the mean of X, AX, ..., A^L X.
-
-    Of the vectors of some ``nodes`` the last product, and the first of the backward, is over their
-    neighbours alone: for a batch of 2,048 of Gowalla's interactions a seventh of all edges.
 
     Args:
         matrix: Symmetric normalised adjacency A, sparse CSR, shape (N, N).
         ego: Layer-0 embeddings X, shape (N, D).
         n_layers: Number of products L; at least 1, or 0 with the ego.
         with_ego: Whether layer 0 takes part in the mean.
-        nodes: Whose embeddings are asked for, without repetition, shape (n,); all if None.
 
     Returns:
-        Node embeddings, shape (N, D), or those of ``nodes``, (n, D).
+        Node embeddings, shape (N, D).
     """
     if not n_layers:
-        return ego if nodes is None else ego[nodes]
-    if nodes is None:
-        return MeanOfLayers.apply(matrix, ego, n_layers, with_ego)
-    if ego.device.type != "cpu":
-        return MeanOfLayers.apply(matrix, ego, n_layers, with_ego)[nodes]
-    below = ego if n_layers == 1 else MeanOfLayers.apply(matrix, ego, n_layers - 1, True)
-    last, own = RowsOfProduct.apply(matrix, below, nodes)
-    if not with_ego:
-        return last
+        return ego
+    return MeanOfLayers.apply(matrix, ego, n_layers, with_ego)
+
+
+def propagate_to(
+    nodes: Tensor, matrix: Tensor, ego: Tensor, n_layers: int, *, with_ego: bool
+) -> tuple[Tensor, Tensor]:
+    """:func:`propagate` of some nodes alone, and their layer 0, which L2 terms ask for.
+
+    The last product, and the first of the backward, is over the nodes' neighbours: for a batch of
+    2,048 of Gowalla's interactions a seventh of all edges.
+
+    Args:
+        nodes: Without repetition, shape (n,).
+        matrix: As in :func:`propagate`, like the following.
+        ego: Shape (N, D).
+        n_layers: L.
+        with_ego: Whether layer 0 takes part.
+
+    Returns:
+        The nodes' embeddings and their rows of ``ego``, both (n, D).
+    """
+    if not n_layers or ego.device.type != "cpu":
+        return propagate(matrix, ego, n_layers, with_ego=with_ego)[nodes], ego[nodes]
+    below = ego if n_layers == 1 else propagate(matrix, ego, n_layers - 1, with_ego=True)
+    last, own = RowsOfProduct.apply(matrix, below, nodes)  # last: the mean of L layers
     if n_layers > 1:
         own = ego[nodes]
-    return torch.lerp(own, last, n_layers / (n_layers + 1))  # last is the mean of L layers
+    return torch.lerp(own, last, n_layers / (n_layers + 1)) if with_ego else last, own
 
 
 class RowsOfProduct(torch.autograd.Function):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from recbole_hill.bounds import integer
-from recbole_hill.data.graph import InteractionGraph, propagate
+from recbole_hill.data.graph import InteractionGraph, propagate, propagate_to
 from recbole_hill.model.factorization import MatrixFactorization
 from recbole_hill.model.fit_once import train_matrix
 
@@ -46,7 +46,9 @@ class LightGCNModel(GraphModel):
         """The mean of layers on the whole graph."""
         return propagate(self.graph.normalized(), ego, self.n_layers, with_ego=True)
 
-    def vectors_of(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+    def vectors_of(
+        self, users: Tensor, items: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Returns the vectors of some users and items alone, which costs a training step less.
 
         Args:
@@ -54,9 +56,8 @@ class LightGCNModel(GraphModel):
             items: Ids, without repetition, shape (m,).
 
         Returns:
-            Shapes (n, D) and (m, D).
+            The final vectors, shapes (n, D) and (m, D), and those of layer 0, likewise.
         """
-        nodes = torch.cat((users, items + self.n_users))
-        matrix = self.graph.normalized()
-        rows = propagate(matrix, self.ego(), self.n_layers, with_ego=True, nodes=nodes)
-        return rows.split((len(users), len(items)))
+        nodes, matrix = torch.cat((users, items + self.n_users)), self.graph.normalized()
+        both = propagate_to(nodes, matrix, self.ego(), self.n_layers, with_ego=True)
+        return tuple(rows.split((len(users), len(items))) for rows in both)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_hill.bounds import integer, rate
-from recbole_hill.data.graph import InteractionGraph, propagate
+from recbole_hill.data.graph import InteractionGraph, propagate, propagate_to
 from recbole_hill.data.neighbours import nearest_neighbours
 from recbole_hill.model.base import EmbeddingModel
 from recbole_hill.model.losses import (
@@ -82,42 +82,41 @@ class NESCL(EmbeddingModel):
     def _ego(self) -> Tensor:
         return torch.cat((self.user_embedding.weight, self.item_embedding.weight))
 
-    def _propagate(self, matrix: Tensor, ego: Tensor, nodes: Tensor | None = None) -> Tensor:
-        return propagate(matrix, ego, self.n_layers, with_ego=self.with_ego, nodes=nodes)
-
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
         """Returns LightGCN's propagated vectors on the whole graph, (U, D) and (I, D)."""
-        nodes = self._propagate(self.graph.normalized(), self._ego)
+        graph = self.graph.normalized()
+        nodes = propagate(graph, self._ego, self.n_layers, with_ego=self.with_ego)
         return nodes[: self.n_users], nodes[self.n_users :]
 
     def calculate_loss(self, interaction) -> Tensor:
         """NESCL's loss on a batch of <user, item, negative item>, of the batch's rows alone."""
-        user, positive, negative = ids = self._ids(interaction)
+        user, positive, negative = self._ids(interaction)
         nodes = torch.cat((user, positive + self.n_users, negative + self.n_users))
         nodes, places = torch.unique(nodes, return_inverse=True)
-        rows = self._propagate(self.graph.normalized(), self._ego, nodes)
-        return self._loss(rows[places].chunk(3), *ids)
+        rows, own = self._rows(nodes, self.graph.normalized(), self._ego)
+        return self._loss(rows[places].chunk(3), own[places].chunk(3), user, positive)
 
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
         """The same loss, given all vectors."""
-        user, positive, negative = ids = self._ids(interaction)
-        return self._loss((users[user], items[positive], items[negative]), *ids)
+        user, positive, negative = self._ids(interaction)
+        own_items = self.item_embedding(positive), self.item_embedding(negative)
+        rows = users[user], items[positive], items[negative]
+        return self._loss(rows, (self.user_embedding(user), *own_items), user, positive)
 
     def _ids(self, interaction) -> tuple[Tensor, Tensor, Tensor]:
         return tuple(interaction[key] for key in (self.USER_ID, self.ITEM_ID, self.NEG_ITEM_ID))
 
-    def _loss(self, rows, user: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """The loss, of the triples' vectors, three of (B, D), and their ids."""
+    def _rows(self, nodes: Tensor, matrix: Tensor, ego: Tensor) -> tuple[Tensor, Tensor]:
+        return propagate_to(nodes, matrix, ego, self.n_layers, with_ego=self.with_ego)
+
+    def _loss(self, rows, own_rows, user: Tensor, positive: Tensor) -> Tensor:
+        """The loss of triples, given their final vectors and layer 0, each three of (B, D)."""
         contrast = self.ssl_weight > 0 and self.epoch >= self.ssl_warmup_epochs
         loss = rows[0].new_zeros(())
         if self.use_bpr or not contrast:
             u, i, j = rows
             loss = bpr((u * i).sum(1), (u * j).sum(1))
-            loss = loss + self.reg_weight * batch_norms(
-                self.user_embedding(user),
-                self.item_embedding(positive),
-                self.item_embedding(negative),
-            )
+            loss = loss + self.reg_weight * batch_norms(*own_rows)
         if contrast:
             loss = loss + self.ssl_weight * self.contrast_loss(user, positive)
         return loss
@@ -132,7 +131,7 @@ class NESCL(EmbeddingModel):
         users, items, neighbours = places.split((len(user), len(item), len(anchors)))
         ego = self._ego
         return neighbour_contrast(
-            *(self._propagate(view, ego, nodes) for view in views),
+            *(self._rows(nodes, view, ego)[0] for view in views),
             users,
             items,
             neighbours,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from recbole_hill.bounds import rate
-from recbole_hill.data.graph import propagate
+from recbole_hill.data.graph import propagate, propagate_to
 from recbole_hill.model.graph_model import LightGCNModel
 from recbole_hill.model.losses import CosineLogSumExp, temperature, unit
 
@@ -54,7 +54,7 @@ class SGLED(LightGCNModel):
         users, of_user = torch.unique(user, return_counts=True)
         items, of_item = torch.unique(item, return_counts=True)
         nodes = torch.cat((users, items + self.n_users))
-        first = propagate(self.views[0], ego, self.n_layers, with_ego=True, nodes=nodes)
+        first, _ = propagate_to(nodes, self.views[0], ego, self.n_layers, with_ego=True)
         second = propagate(self.views[1], ego, self.n_layers, with_ego=True)
         total = ego.new_zeros(())
         for ids, counts, anchors, everyone in zip(

@@ -101,7 +101,7 @@ class SpectralSSM(LightGCNModel):
         user, positive = self.positives(interaction)
         distinct, row = torch.unique(user, return_inverse=True)
         rivals, place = torch.unique(positive, return_inverse=True)
-        of_users, of_rivals = map(unit, self.vectors_of(distinct, rivals))
+        of_users, of_rivals = map(unit, self.vectors_of(distinct, rivals)[0])
         return self._loss(
             (self.weight * users[user], of_users[row] / self.tau),
             (items[rivals], of_rivals),

@@ -13,7 +13,13 @@ from recbole_hill.bounds import positive
 from recbole_hill.model.factorization import MatrixFactorization, SampledScores
 from recbole_hill.model.fit_once import train_matrix
 from recbole_hill.model.graph_model import LightGCNModel
-from recbole_hill.model.losses import PRECISIONS, CosineLogSumExp, temperature, unit
+from recbole_hill.model.losses import (
+    PRECISIONS,
+    CosineLogSumExp,
+    squared_l2,
+    temperature,
+    unit,
+)
 from recbole_hill.model.pretrained import PretrainedStart
 from recbole_hill.one_of import one_of
 
@@ -129,10 +135,10 @@ class LightGCNSSM(SoftmaxLoss, LightGCNModel):
         user, item = self.positives(interaction)
         users, row = torch.unique(user, return_inverse=True)
         items, place = torch.unique(item, return_inverse=True)
-        vectors = self.vectors_of(users, items)
+        vectors, (own_users, own_items) = self.vectors_of(users, items)
         if self.by_cosine:
             vectors = tuple(unit(rows) for rows in vectors)
         loss = self.ranking_loss(*vectors, row, place, item[:0], items)
         if not self.reg_weight:
             return loss
-        return loss + self.reg_weight * self.batch_l2(user, item, item[:0])
+        return loss + self.reg_weight * squared_l2(own_users[row], own_items[place])
