@@ -160,7 +160,7 @@ def propagate_to(
     2,048 of Gowalla's interactions a seventh of all edges.
 
     Args:
-        nodes: Without repetition, shape (n,).
+        nodes: Shape (n,); repeated ones are computed once.
         matrix: As in :func:`propagate`, like the following.
         ego: Shape (N, D).
         n_layers: L.
@@ -171,11 +171,13 @@ def propagate_to(
     """
     if not n_layers or ego.device.type != "cpu":
         return propagate(matrix, ego, n_layers, with_ego=with_ego)[nodes], ego[nodes]
+    nodes, places = torch.unique(nodes, return_inverse=True)
     below = ego if n_layers == 1 else propagate(matrix, ego, n_layers - 1, with_ego=True)
     last, own = RowsOfProduct.apply(matrix, below, nodes)  # last: the mean of L layers
     if n_layers > 1:
         own = ego[nodes]
-    return torch.lerp(own, last, n_layers / (n_layers + 1)) if with_ego else last, own
+    vectors = torch.lerp(own, last, n_layers / (n_layers + 1)) if with_ego else last
+    return vectors[places], own[places]
 
 
 class RowsOfProduct(torch.autograd.Function):

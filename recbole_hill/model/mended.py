@@ -11,11 +11,10 @@ from typing import ClassVar
 import numpy as np
 import scipy.sparse as sp
 import torch
-from recbole.data.interaction import Interaction
 from recbole.model.general_recommender import gcmc, lightgcn, line, ncl, ngcf, spectralcf
 from torch import Tensor
 
-from recbole_hill.data.graph import propagate
+from recbole_hill.data.graph import propagate, propagate_to
 from recbole_hill.model.factorization import DeviceSampling
 
 
@@ -46,10 +45,16 @@ class LightGCN(DeviceSampling, _SymmetricNormalisation, lightgcn.LightGCN):
             raise ValueError(f"n_negatives must be 1 for LightGCN, got {self.n_negatives}")
 
     def calculate_loss(self, interaction) -> Tensor:
-        """RecBole's loss on this step's own draw."""
+        """RecBole's loss on this step's own draw, of its rows alone."""
+        self.restore_user_e = self.restore_item_e = None
         user, positive, negative = self.draw(interaction)
-        drawn = {self.USER_ID: user, self.ITEM_ID: positive, self.NEG_ITEM_ID: negative[:, 0]}
-        return super().calculate_loss(Interaction(drawn))
+        nodes = torch.cat((user, positive + self.n_users, negative[:, 0] + self.n_users))
+        ego = self.get_ego_embeddings()
+        rows, own = propagate_to(nodes, self.norm_adj_matrix, ego, self.n_layers, with_ego=True)
+        users, liked, others = rows.chunk(3)
+        loss = self.mf_loss((users * liked).sum(1), (users * others).sum(1))
+        norms = self.reg_loss(*own.chunk(3), require_pow=self.require_pow)
+        return loss + self.reg_weight * norms
 
     def get_norm_adj_mat(self) -> Tensor:
         """Returns the normalised adjacency, sparse CSR, shape (U + I, U + I)."""

@@ -92,9 +92,8 @@ class NESCL(EmbeddingModel):
         """NESCL's loss on a batch of <user, item, negative item>, of the batch's rows alone."""
         user, positive, negative = self._ids(interaction)
         nodes = torch.cat((user, positive + self.n_users, negative + self.n_users))
-        nodes, places = torch.unique(nodes, return_inverse=True)
         rows, own = self._rows(nodes, self.graph.normalized(), self._ego)
-        return self._loss(rows[places].chunk(3), own[places].chunk(3), user, positive)
+        return self._loss(rows.chunk(3), own.chunk(3), user, positive)
 
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
         """The same loss, given all vectors."""
