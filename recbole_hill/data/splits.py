@@ -129,7 +129,7 @@ class SplitDataset(Dataset):
             users, items = (n[x] for n, x in zip(numbers, (users, items), strict=True))
             chosen = choose_later_validation(users, items, ratio, seed)
         chosen = torch.from_numpy(chosen)
-        return self.copy(train.inter_feat[~chosen]), self.copy(train.inter_feat[chosen])
+        return tuple(self.copy(_rows(train.inter_feat, rows)) for rows in (~chosen, chosen))
 
 
 @dataclass(frozen=True)
