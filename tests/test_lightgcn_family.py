@@ -252,6 +252,7 @@ def test_in_batch_softmax_by_the_plain_matrix(build, name):
         ("LightGCN-SSM", {"rivals": "corrected", "n_layers": 1}),
         ("LightGCN-BSL", {"rivals": "batch", "rank_by": "product", "n_layers": 0}),
         ("LightGCN-BSL", {"rivals": "batch", "pool_positives": True, "dropout_rate": 0.3}),
+        ("LightGCN", {"n_layers": 2, "require_pow": True}),
         ("NESCL", {"ssl_warmup_epochs": 1}),
         ("NESCL", {"ssl_warmup_epochs": 0, "dropout_kind": "edge", "with_ego": False}),
         ("NESCL", {"ssl_warmup_epochs": 0, "use_bpr": False, "ssl_form": "in"}),

@@ -2,8 +2,6 @@
 
 from torch import Tensor, nn
 
-from recbole_hill.model.base import EmbeddingModel
-
 #: RecBole's own models whose vectors are their two tables.
 _TABLES_ARE_VECTORS = frozenset({"BPR", "LINE"})
 #: RecBole's own models whose ``forward()`` returns all user and all item vectors.
@@ -28,7 +26,7 @@ def loss_and_embeddings(model: nn.Module, interaction) -> tuple[Tensor, Tensor, 
 
     One forward pass; of RecBole's models whose vectors ``forward()`` does not return, two.
     """
-    if isinstance(model, EmbeddingModel):
+    if hasattr(model, "embedding_loss"):
         users, items = model.user_item_embeddings()
         return model.embedding_loss(users, items, interaction), users, items
     if type(model).__name__ not in _FORWARD_GIVES_VECTORS:

@@ -51,10 +51,25 @@ class LightGCN(DeviceSampling, _SymmetricNormalisation, lightgcn.LightGCN):
         nodes = torch.cat((user, positive + self.n_users, negative[:, 0] + self.n_users))
         ego = self.get_ego_embeddings()
         rows, own = propagate_to(nodes, self.norm_adj_matrix, ego, self.n_layers, with_ego=True)
-        users, liked, others = rows.chunk(3)
+        return self._loss(rows.chunk(3), own.chunk(3))
+
+    def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
+        """The same loss, given the vectors of all users (U, D) and items (I, D)."""
+        user, positive, negative = self.draw(interaction)
+        chosen = positive, negative[:, 0]
+        rows = users[user], *(items[ids] for ids in chosen)
+        return self._loss(rows, (self.user_embedding(user), *map(self.item_embedding, chosen)))
+
+    def _loss(self, rows, own_rows) -> Tensor:
+        """The loss of triples, given their final vectors and layer 0, each three of (B, D)."""
+        users, liked, others = rows
         loss = self.mf_loss((users * liked).sum(1), (users * others).sum(1))
-        norms = self.reg_loss(*own.chunk(3), require_pow=self.require_pow)
+        norms = self.reg_loss(*own_rows, require_pow=self.require_pow)
         return loss + self.reg_weight * norms
+
+    def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
+        """Returns what ``forward`` does, under the name that HILL asks for."""
+        return self.forward()
 
     def get_norm_adj_mat(self) -> Tensor:
         """Returns the normalised adjacency, sparse CSR, shape (U + I, U + I)."""
