@@ -101,6 +101,8 @@ def start_log(folder: Path, level: str) -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         handler.addFilter(_without_colour)
     logging.basicConfig(level=str(level).upper(), handlers=handlers, force=True)
+    # FAISS tries one build a processor feature, and tells of each that is not there as an error.
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)
 
 
 def provenance(config) -> dict:
