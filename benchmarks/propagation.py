@@ -25,7 +25,7 @@ from run import machine
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 from tqdm import tqdm
 
-from recbole_hill.data.graph import InteractionGraph, _product
+from recbole_hill.data.graph import InteractionGraph, _weighted_sums
 from recbole_hill.files import atomic_path
 from recbole_hill.memory import keep_freed_memory
 from recbole_hill.model.fit_once import train_matrix
@@ -66,16 +66,7 @@ def orders(graph: sp.csr_matrix) -> dict[str, np.ndarray]:
 
 def product(matrix: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Returns the package's product, in any precision."""
-    if x.dtype == torch.float32:
-        return _product(matrix, x)
-    return torch.nn.functional.embedding_bag(
-        matrix.col_indices(),
-        x,
-        matrix.crow_indices(),
-        mode="sum",
-        per_sample_weights=matrix.values(),
-        include_last_offset=True,
-    )
+    return _weighted_sums(matrix.values(), matrix.col_indices(), matrix.crow_indices(), x)
 
 
 def measure(matrix: torch.Tensor, x: torch.Tensor, repeats: int) -> tuple[float, float]:

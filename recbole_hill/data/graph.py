@@ -117,11 +117,9 @@ class InteractionGraph(nn.Module):
             Where each row starts (and the last ends), shape (n + 1,); for each of the rows' E edges
             its position in ``nodes`` and its neighbour, each (E,).
         """
-        starts = self.crow[nodes]
-        counts = self.crow[nodes + 1] - starts
-        crow = torch.cat((counts.new_zeros(1), counts.cumsum(0)))
-        row = torch.arange(len(nodes), device=nodes.device).repeat_interleave(counts)
-        return crow, row, self.col[ranges(starts, counts)]
+        crow, places = _some_rows(self.crow, nodes)
+        row = torch.arange(len(nodes), device=nodes.device).repeat_interleave(crow.diff())
+        return crow, row, self.col[places]
 
     def _renormalized(self, values: Tensor) -> Tensor:
         ones = torch.ones(len(self), 1, device=values.device)
@@ -197,10 +195,7 @@ class RowsOfProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx, matrix: Tensor, x: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the two."""
-        starts = matrix.crow_indices()[nodes]
-        counts = matrix.crow_indices()[nodes + 1] - starts
-        places = ranges(starts, counts)
-        crow = torch.cat((counts.new_zeros(1), counts.cumsum(0)))
+        crow, places = _some_rows(matrix.crow_indices(), nodes)
         ctx.rows = matrix.values()[places], matrix.col_indices()[places], crow
         ctx.nodes, ctx.n = nodes, len(x)
         return _weighted_sums(*ctx.rows, x), x[nodes]
@@ -279,6 +274,13 @@ def _weighted_sums(values: Tensor, col: Tensor, crow: Tensor, x: Tensor) -> Tens
     return F.embedding_bag(
         col, x, crow, mode="sum", per_sample_weights=values, include_last_offset=True
     )
+
+
+def _some_rows(crow: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns where each of a CSR matrix's rows of ``nodes`` starts, and its entries' places."""
+    starts = crow[nodes]
+    counts = crow[nodes + 1] - starts
+    return torch.cat((counts.new_zeros(1), counts.cumsum(0))), ranges(starts, counts)
 
 
 def _inverse_root(degree: Tensor) -> Tensor:

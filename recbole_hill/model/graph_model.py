@@ -52,8 +52,8 @@ class LightGCNModel(GraphModel):
         """Returns the vectors of some users and items alone, which costs a training step less.
 
         Args:
-            users: Ids, without repetition, shape (n,).
-            items: Ids, without repetition, shape (m,).
+            users: Ids, shape (n,).
+            items: Ids, shape (m,).
 
         Returns:
             The final vectors, shapes (n, D) and (m, D), and those of layer 0, likewise.
