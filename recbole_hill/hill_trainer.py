@@ -448,8 +448,14 @@ class HILLTrainer(RunTrainer):
 
     def _retriever(self, name: str, items) -> Retriever:
         """Returns the search of that name, by the model's index and settings."""
-        widths, probe = self.settings.beam_width, self.settings.faiss_probe
-        return choose_retriever(name, items, self.model.index, beam_width=widths, faiss_probe=probe)
+        return choose_retriever(
+            name,
+            items,
+            self.model.index,
+            beam_width=self.settings.beam_width,
+            node_score=self.settings.node_score,
+            faiss_probe=self.settings.faiss_probe,
+        )
 
     def retrieval_cost(self, test) -> dict:
         """Returns index recall against exact search and the share of items scored, on test users.

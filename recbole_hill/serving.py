@@ -175,6 +175,7 @@ class Served:
             self.vectors[1],
             self.index,
             beam_width=self.settings.beam_width if beam_width is None else beam_width,
+            node_score=self.settings.node_score,
             faiss_probe=self.settings.faiss_probe,
         )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from recbole_hill.bounds import is_integer, is_number, require_at_least, share
 from recbole_hill.one_of import one_of
 from recbole_hill.retrieval.choose import RETRIEVALS
+from recbole_hill.retrieval.descent import NODE_SCORES
 from recbole_hill.retrieval.faiss_ivf import PROBES
 
 #: Of which these move users and train nothing.
@@ -24,6 +25,7 @@ _CHOICES = {
     "pair_weighting": ("equal", "rate"),
     "node_vectors": ("members", "frozen"),
     "retrieval": RETRIEVALS,
+    "node_score": NODE_SCORES,
     "faiss_probe": PROBES,
 }
 #: The least values of the settings that HSNN's index has too.
@@ -104,6 +106,7 @@ class HillSettings:
     average_weight: float
     retrieval: str
     beam_width: tuple[int, ...]
+    node_score: str
     faiss_probe: str
 
     @classmethod
@@ -133,6 +136,12 @@ class HillSettings:
             raise ValueError(
                 "index_metric scores is for index_learning em and index_direction bottom_up, got "
                 f"{kind[0]} and {kind[1]}; there accepted is items"
+            )
+
+        if values["node_score"] == "best" and values["faiss_probe"] == "nodes":
+            raise ValueError(
+                "node_score best is for our own search, and with faiss_probe nodes FAISS picks the "
+                "nodes itself; there accepted is mean"
             )
 
         nodes = _sequence("nodes_per_depth", values["nodes_per_depth"])

@@ -22,9 +22,11 @@ class BeamRetriever(Retriever):
         item_ids: The id of each row, ascending; the row itself if None.
         beam_width: Nodes kept per user: one number for all depths, one per depth (coarsest first),
             or ``"full"`` to keep all.
+        node_score: ``mean`` | ``best``, see :class:`~recbole_hill.retrieval.descent.Descent`.
 
     Raises:
-        ValueError: If the index and the vectors do not fit, or a width is less than 1.
+        ValueError: If the index and the vectors do not fit, a width is less than 1, or
+            ``node_score`` is neither.
     """
 
     def __init__(
@@ -34,9 +36,10 @@ class BeamRetriever(Retriever):
         item_ids: Tensor | None = None,
         *,
         beam_width: int | Sequence[int] | str,
+        node_score: str = "mean",
     ):
         super().__init__(item_vectors, item_ids)
-        self._descent = Descent(index, self.item_vectors, beam_width)
+        self._descent = Descent(index, self.item_vectors, beam_width, node_score)
         self._items = Children(*index.children(1), self.item_vectors, self._descent.n_kept)
         # A user's longest list of candidates is the children of the largest nodes of a depth.
         fitting = self._descent.fitting(self._items, level=index.depth - 1)

@@ -22,6 +22,7 @@ def choose_retriever(
     index: HierarchicalIndex | None = None,
     *,
     beam_width: int | Sequence[int] | str | None = None,
+    node_score: str = "mean",
     faiss_probe: str = "beam",
 ) -> Retriever:
     """Builds a retriever over a model's current item vectors.
@@ -34,6 +35,8 @@ def choose_retriever(
             is taken from it: the nodes' vectors are the means of the current item vectors.
         beam_width: Nodes kept per depth, coarsest first. The last is how many of FAISS's lists are
             scanned, whoever picks them.
+        node_score: ``mean`` | ``best``, see :class:`~recbole_hill.retrieval.descent.Descent`; FAISS
+            itself (``faiss_probe: nodes``) knows the mean alone.
         faiss_probe: Who does: ``beam`` | ``nodes``, see
             :class:`~recbole_hill.retrieval.faiss_ivf.FaissRetriever`.
 
@@ -47,10 +50,11 @@ def choose_retriever(
     if index is None:
         raise ValueError(f"retrieval {name} needs an index, and there is none; accepted is exact")
     index = index.refreshed(vectors.detach().cpu().numpy())
+    ours = {"beam_width": beam_width, "node_score": node_score}
     if name == "beam":
-        return BeamRetriever(index, vectors, ids, beam_width=beam_width)
+        return BeamRetriever(index, vectors, ids, **ours)
     if faiss_probe == "beam":
-        return FaissRetriever(index, vectors, ids, beam_width=beam_width)
+        return FaissRetriever(index, vectors, ids, **ours)
     n_probe = beam_widths(beam_width, tuple(reversed(index.nodes_per_depth)))[-1]
     return FaissRetriever(index, vectors, ids, probe=faiss_probe, n_probe=n_probe)
 

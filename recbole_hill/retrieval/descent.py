@@ -9,12 +9,15 @@ from torch import Tensor
 
 from recbole_hill.data.ragged import ranges
 from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.index.spread import lead_of_best
+from recbole_hill.one_of import one_of
 from recbole_hill.retrieval.base import BLOCK_ENTRIES, top_k
 
 #: Where a user's candidates may be more than this share of a depth, all of it is scored by one
 #: matrix product. That takes a tenth of the time of gathering them user by user, so there is no
 #: doubt beyond a half; below, gathering computes far fewer inner products.
 GATHERED_SHARE = 0.5
+NODE_SCORES = ("mean", "best")
 
 
 class Children:
@@ -112,9 +115,13 @@ class Descent:
         item_vectors: Shape (I, D); row r is the index's item r. The nodes go to their device.
         beam_width: Nodes kept per user: one number for all depths, one per depth (coarsest first),
             or ``"full"`` to keep all. More than there are means all.
+        node_score: ``mean``: a node scores what its items score on average. ``best``: what the best
+            of them is expected to (:func:`~recbole_hill.index.spread.lead_of_best`). It is still an
+            inner product, with one dimension more: the user's length times the node's lead.
 
     Raises:
-        ValueError: If the index and the vectors do not fit, or a width is less than 1.
+        ValueError: If the index and the vectors do not fit, a width is less than 1, or
+            ``node_score`` is neither.
     """
 
     def __init__(
@@ -122,11 +129,17 @@ class Descent:
         index: HierarchicalIndex,
         item_vectors: Tensor,
         beam_width: int | Sequence[int] | str,
+        node_score: str = "mean",
     ):
         require_fit(index, item_vectors)
+        self._by_best = one_of("node_score", node_score, NODE_SCORES) == "best"
         #: Nodes kept at each depth, coarsest first.
         self.widths = beam_widths(beam_width, tuple(reversed(index.nodes_per_depth)))
-        nodes = [torch.from_numpy(v.copy()).to(item_vectors.device) for v in index.vectors]
+        vectors = index.vectors
+        if self._by_best:
+            leads = lead_of_best(index, item_vectors.cpu().numpy())
+            vectors = [np.column_stack(pair) for pair in zip(vectors, leads, strict=True)]
+        nodes = [torch.from_numpy(v.copy()).to(item_vectors.device) for v in vectors]
         self._coarsest_first = nodes[::-1]
         #: The nodes of depths L, ..., 2 as lists of children.
         self._children = []
@@ -164,6 +177,8 @@ class Descent:
             Node ids (B, at most the width), -1 where there is none, best first, or None if every
             node of every depth is kept; and the number of inner products.
         """
+        if self._by_best:
+            users = torch.cat((users, users.norm(dim=1, keepdim=True)), 1)
         beam, scored = None, 0
         for level, width in enumerate(self.widths):
             if beam is not None:

@@ -34,7 +34,7 @@ class FaissRetriever(Retriever):
         probe: Who picks the lists. ``beam``: our search down the depths, so that the candidates are
             those of :class:`~recbole_hill.retrieval.beam.BeamRetriever`. ``nodes``: FAISS itself,
             which scores every depth-1 node and knows no other depth, as plain ``search`` does.
-        beam_width: For ``beam``: as for ``BeamRetriever``.
+        beam_width, node_score: For ``beam``: as for ``BeamRetriever``.
         n_probe: For ``nodes``: lists per user; more than there are means all.
 
     Attributes:
@@ -55,6 +55,7 @@ class FaissRetriever(Retriever):
         *,
         probe: str = "beam",
         beam_width: int | Sequence[int] | str | None = None,
+        node_score: str = "mean",
         n_probe: int | None = None,
     ):
         super().__init__(item_vectors, item_ids)
@@ -63,7 +64,7 @@ class FaissRetriever(Retriever):
         self.block = max(1, BLOCK_ENTRIES // max(index.nodes_per_depth))
         self._descent = None
         if one_of("probe", probe, PROBES) == "beam":
-            self._descent = Descent(index, self.item_vectors, beam_width)
+            self._descent = Descent(index, self.item_vectors, beam_width, node_score)
             self.block = min(self.block, self._descent.block)
             n_probe = self._descent.widths[-1]
         elif not isinstance(n_probe, Integral) or n_probe < 1:
