@@ -132,7 +132,7 @@ BAD_SETTINGS = [
     ({"beam_width": [1, 2, 3]}, "beam_width must be a positive integer, or one per depth"),
     ({"retrieval": "hnsw"}, "retrieval must be one of exact, beam, faiss, got 'hnsw'"),
     ({"node_score": "max"}, "node_score must be one of mean, best, got 'max'"),
-    ({"node_score": "best", "faiss_probe": "nodes"}, "with faiss_probe nodes FAISS picks the nodes"),
+    ({"node_score": "best", "faiss_probe": "nodes"}, "with faiss_probe nodes FAISS picks"),
     ({"faiss_probe": "all"}, "faiss_probe must be one of beam, nodes, got 'all'"),
     ({"average_weight": 2}, r"average_weight must be in \[0, 1\]"),
     ({"ttt_epochs": "two"}, "ttt_epochs must be a whole number >= 0"),

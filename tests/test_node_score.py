@@ -16,7 +16,7 @@ from recbole_hill.retrieval.faiss_ivf import FaissRetriever
 
 
 def made(seed: int, n_items: int = 90, dim: int = 5):
-    """Returns items and users of which some directions matter more, and a tree of 20 and 4 nodes."""
+    """Returns items and users, both wider along some directions, and a tree of 20 and 4 nodes."""
     rng = np.random.default_rng(seed)
     weights = 2.0 ** -np.arange(dim)
     items, users = ((rng.normal(size=(n, dim)) * weights).astype(np.float32) for n in (n_items, 30))
