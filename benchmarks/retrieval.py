@@ -73,7 +73,7 @@ def trained(options: argparse.Namespace) -> tuple[Setting, Queries]:
     items = items[1:].contiguous()  # row 0 is padding
     rng = np.random.default_rng(options.seed)
     asked = torch.from_numpy(rng.permutation(len(users) - 1)[: options.queries] + 1)
-    rows, ids = served._seen(asked)
+    rows, ids = served.seen(asked)
     order = torch.argsort(rows, stable=True)
     seen = (rows[order], ids[order] - 1)
     index = served.index

@@ -277,7 +277,7 @@ class Served:
     def _search_block(
         self, users: Tensor, k: int, retriever: Search | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        seen = self._seen(users)
+        seen = self.seen(users)
         if retriever is None:
             return users, *self._score_all(users, k, seen)
         if isinstance(retriever, NetworkSearch | VectorSearch):
@@ -297,7 +297,7 @@ class Served:
         values, ids = top_k(scores, k)
         return values, torch.where(values > -torch.inf, ids, -1)
 
-    def _seen(self, users: Tensor) -> tuple[Tensor, Tensor]:
+    def seen(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """Returns (rows, item ids) of what the users have in train and validation."""
         loaders = [self.data.train]
         if self.config["protocol"] == "holdout":

@@ -146,7 +146,7 @@ def test_plain_faiss_reads_the_index_and_finds_the_same(exported, run_folder, se
     np.testing.assert_allclose(scores, -np.sort(-(users @ items.T)), rtol=1e-4, atol=1e-6)
     # As recommend makes its lists: what the user has seen is left out afterwards.
     seen = torch.zeros(80, 49, dtype=torch.bool)
-    seen[served._seen(torch.arange(1, 81))] = True
+    seen[served.seen(torch.arange(1, 81))] = True
     expected = served.recommend(served.user_tokens.tolist(), 5, retrieval="faiss", beam_width=12)
     for row, listed in enumerate(expected):
         unseen = [i for i in found[row].tolist() if not seen[row, i + 1]]

@@ -473,7 +473,7 @@ def test_a_layered_model_is_served_and_exported_by_its_own_search(runs, tmp_path
         torch.cat([ids for _, _, ids in served.search(users, 5, served.retriever(name))])
         for name in (None, "exact")
     )
-    seen = served._seen(users)
+    seen = served.seen(users)
     assert torch.equal(mine, served.model.searcher().search(users, 5, seen)[1])
     assert torch.equal(exact, served.model.searcher(full=True).search(users, 5, seen)[1])
     with pytest.raises(ValueError, match="served by its own search"):
