@@ -258,7 +258,7 @@ def test_everything_seen_under_every_retrieval(run_folder, retrieval, in_tmp, mo
     def all_of_the_first(users):
         return torch.zeros(48, dtype=torch.int64), torch.arange(1, 49)
 
-    monkeypatch.setattr(Served, "_seen", staticmethod(all_of_the_first))
+    monkeypatch.setattr(Served, "seen", staticmethod(all_of_the_first))
     for command in (["recommend"], ["export", "--output=out"]):
         arguments = [f"--checkpoint={run_folder}", "--users=3,4", f"--retrieval={retrieval}"]
         assert main([*command, *arguments, "--k=100"]) == 0
@@ -272,7 +272,7 @@ def test_everything_seen_under_every_retrieval(run_folder, retrieval, in_tmp, mo
 def test_everything_seen_without_vectors(runs_of, monkeypatch):
     served = Served.load(runs_of("EASE"))
     everything = torch.zeros(9, dtype=torch.int64), torch.arange(1, 10)
-    monkeypatch.setattr(Served, "_seen", staticmethod(lambda users: everything))
+    monkeypatch.setattr(Served, "seen", staticmethod(lambda users: everything))
     assert [len(listed) for listed in served.recommend(["3", "4"], 5)] == [0, 5]
 
 
