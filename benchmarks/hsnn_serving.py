@@ -108,23 +108,15 @@ def _sample(run: Served, n_users: int) -> torch.Tensor:
     return torch.from_numpy(np.sort(drawn) + 1)
 
 
-def _seen(run: Served, user: int) -> torch.Tensor:
-    """Returns the items that a user was shown before the test."""
-    found = []
-    for loader in (run.data.train, run.data.valid):
-        rows = loader._dataset.inter_feat
-        found.append(rows[run.model.ITEM_ID][rows[run.model.USER_ID] == user])
-    return torch.cat(found)
-
-
 def _answer(run: Served, users: torch.Tensor, searcher) -> tuple[torch.Tensor, list[float], float]:
     """Returns lists (N, K), pairs per request and layer, and the median request's milliseconds."""
     lists, millis = [], []
-    for user in users:
-        seen = _seen(run, int(user))
-        rows = torch.zeros_like(seen)
+    rows, items = run.seen(users)
+    for row, user in enumerate(users):
+        seen = items[rows == row]
+        exclude = torch.zeros_like(seen), seen
         started = time.perf_counter()
-        lists.append(searcher.search(user[None], K, (rows, seen))[1])
+        lists.append(searcher.search(user[None], K, exclude)[1])
         millis.append(1000 * (time.perf_counter() - started))
     pairs = [count / searcher.queries for count in searcher.pairs]
     return torch.cat(lists), pairs, float(np.median(millis))
@@ -140,9 +132,10 @@ def _likeliest(log: Log, run: Served, users: torch.Tensor) -> float:
     chances = []
     everything = torch.arange(1, run.model.n_items)
     own, of = _written(run, users, everything)
-    for user, written in zip(users, own, strict=True):
+    rows, items = run.seen(users)
+    for row, written in enumerate(own):
         chance = log.probability(written, of)
-        chance[_seen(run, int(user)) - 1] = 0
+        chance[items[rows == row].numpy() - 1] = 0
         chances.append(np.sort(chance)[-K:])
     return float(np.mean(chances))
 

@@ -4,7 +4,7 @@ The M-step, training the backbone with the current nodes as extra targets, is
 :meth:`recbole_hill.model.hill.HILL.em_loss`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from numbers import Integral
 
 import numpy as np
@@ -13,6 +13,7 @@ from tqdm import tqdm
 from recbole_hill.finite import require_finite
 from recbole_hill.index.codes import tree_of_codes
 from recbole_hill.index.hierarchy import DIRECTIONS, HierarchicalIndex, means, squared_distances
+from recbole_hill.index.score_space import score_map
 from recbole_hill.one_of import one_of
 from recbole_hill.optional import require_faiss
 
@@ -82,39 +83,20 @@ def learn_index(
     starts = starts or [None] * len(sizes)
     if previous is not None and previous.nodes_per_depth == sizes:
         starts = previous.refreshed(vectors).vectors
-    to_points = _unchanged if user_vectors is None else _score_space(user_vectors)
+    if user_vectors is not None:
+        require_finite("user vectors", user_vectors)
+    root = None if user_vectors is None else score_map(user_vectors)
     parents, found, nodes, node = [], [], vectors, np.arange(len(vectors))
     for size, init in zip(sizes, starts, strict=True):
-        points = to_points(nodes)
+        points = nodes if root is None else nodes @ root
         if init is not None:
-            init = _made_up(to_points(init), points, size)
+            init = _made_up(init if root is None else init @ root, points, size)
         _, parent = cluster(points, size, init=init, **options)
         parents.append(parent)
         node = parent[node]
         nodes = means(vectors, node, size)  # of items, not of the nodes below
         found.append(nodes)
     return HierarchicalIndex.build(items, parents, vectors, direction, found)
-
-
-def _unchanged(vectors: np.ndarray) -> np.ndarray:
-    return vectors
-
-
-def _score_space(users: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns the linear map to where squared distances are users' mean squared score differences.
-
-    E (u'x - u'y)^2 = (x - y)' S (x - y) for S = E[u u'] = R R', so that the map is x -> R'x. The
-    clusters then do not depend on how scores are split into users' and items' vectors: u, x and
-    Au, A'^-1 x give the same ones, whatever A.
-
-    Args:
-        users: Shape (U, D).
-    """
-    require_finite("user vectors", users)
-    users = users.astype(np.float64)
-    values, directions = np.linalg.eigh(users.T @ users / len(users))
-    root = (directions * np.sqrt(values.clip(min=0)))[:, ::-1]  # widest first
-    return lambda vectors: np.ascontiguousarray(vectors @ root, dtype=np.float32)
 
 
 def cluster(

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from recbole_hill.index.hierarchy import BLOCK, HierarchicalIndex
+from recbole_hill.index.hierarchy import HierarchicalIndex, squared_distances
+from recbole_hill.index.score_space import score_map
 
 
 def lead_of_best(index: HierarchicalIndex, item_vectors: np.ndarray) -> list[np.ndarray]:
@@ -21,22 +22,14 @@ def lead_of_best(index: HierarchicalIndex, item_vectors: np.ndarray) -> list[np.
     Returns:
         Per depth 1..L, float32, shape (K_d,); 0 for a node of one item.
     """
-    n_items, dim = item_vectors.shape
-    blocks = [slice(start, start + BLOCK) for start in range(0, n_items, BLOCK)]
-    mean = item_vectors.mean(0, dtype=np.float64)
-    covariance = np.zeros((dim, dim))
-    for block in blocks:
-        away = item_vectors[block] - mean
-        covariance += away.T @ away
-    covariance = (covariance / max(np.trace(covariance), np.finfo(float).tiny)).astype(np.float32)
+    root = score_map(item_vectors, about=item_vectors.mean(0, dtype=np.float64))
+    root /= max(np.linalg.norm(root), np.finfo(np.float32).tiny)
+    points = item_vectors @ root
     found = []
     for depth, nodes in enumerate(index.vectors, start=1):
-        assignment = index.assignments(depth)
-        squares = np.empty(n_items)
-        for block in blocks:
-            away = item_vectors[block] - nodes[assignment[block]]
-            squares[block] = np.einsum("nd,nd->n", away @ covariance, away)
-        sizes = np.bincount(assignment)
-        variance = np.bincount(assignment, weights=squares).clip(min=0) / sizes
+        node_of = index.assignments(depth)
+        sizes = np.bincount(node_of)
+        squares = squared_distances(points, nodes @ root, node_of)
+        variance = np.bincount(node_of, weights=squares) / sizes
         found.append(np.sqrt(2 * np.log(sizes) * variance).astype(np.float32))
     return found
