@@ -106,6 +106,7 @@ examples
   run_recbole_hill.py recommend --checkpoint=saved/RUN --users=42,17
   run_recbole_hill.py recommend --checkpoint=saved/RUN --users=42 --k=50 --retrieval=faiss
   run_recbole_hill.py recommend --checkpoint=saved/RUN --users=42 --retrieval=beam --beam_width=20
+  run_recbole_hill.py recommend --checkpoint=saved/RUN --users=42 --retrieval=beam --node_score=best
 """
 
 EXPORT_EPILOG = """\
@@ -320,6 +321,11 @@ def _add_search_arguments(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help='nodes kept per depth by beam and faiss: 60, "[20, 60]" (coarsest first) or full',
     )
+    command.add_argument(
+        "--node_score",
+        help="mean | best: keep nodes by what their items score on average, or what the best of "
+        "them is expected to (default: the run's setting)",
+    )
 
 
 def _overrides(extra: Sequence[str]) -> dict:
@@ -496,6 +502,7 @@ def _search(arguments) -> dict:
     return {
         "retrieval": arguments.retrieval,
         "beam_width": None if width is None else parse_value(width),
+        "node_score": arguments.node_score,
     }
 
 

@@ -36,6 +36,7 @@ def export(
     users: Sequence[str] | None = None,
     retrieval: str | None = None,
     beam_width: int | Sequence[int] | None = None,
+    node_score: str | None = None,
     force: bool = False,
     progress: bool = False,
 ) -> dict:
@@ -51,6 +52,7 @@ def export(
         users: External ids of the users to export; all if None.
         retrieval: How the lists are made, see :meth:`recbole_hill.serving.Served.retriever`.
         beam_width: See there; also the ``nprobe`` that ``index.faiss`` is written with.
+        node_score: See there.
         force: Whether to write into a folder that is not empty. Files of an earlier export that
             this one does not have are removed.
         progress: Whether to show a bar.
@@ -74,7 +76,7 @@ def export(
     ids = torch.arange(1, len(served.user_tokens) + 1)
     if users is not None:
         ids = served.user_ids(list(dict.fromkeys(users)))
-    retriever = served.retriever(retrieval, beam_width)
+    retriever = served.retriever(retrieval, beam_width, node_score)
 
     output.mkdir(parents=True, exist_ok=True)
     (output / MANIFEST).unlink(missing_ok=True)
@@ -93,6 +95,7 @@ def export(
     if manifest["lists"]["retrieval"] in ("beam", "faiss"):
         width = list(served.settings.beam_width) if beam_width is None else beam_width
         manifest["lists"]["beam_width"] = width
+        manifest["lists"]["node_score"] = node_score or served.settings.node_score
     if served.vectors is None:
         model = served.config["model"]
         manifest["vectors"] = f"none: {model}'s score is no inner product of two vectors"

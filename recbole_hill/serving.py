@@ -87,22 +87,22 @@ class Served:
         *,
         retrieval: str | None = None,
         beam_width: int | Sequence[int] | None = None,
+        node_score: str | None = None,
     ) -> list[list[tuple[str, float]]]:
         """Returns each user's k best unseen items with their scores, best first.
 
         Args:
             users: External user ids, at least one.
             k: Items per user, at least 1. A user with fewer unseen items gets those.
-            retrieval: See :meth:`retriever`.
-            beam_width: See :meth:`retriever`.
+            retrieval, beam_width, node_score: See :meth:`retriever`.
 
         Raises:
             ValueError: If there is no user or an unknown one, k is less than 1, or see
                 :meth:`retriever`.
         """
         lists = []
-        found = self.search(self.user_ids(users), k, self.retriever(retrieval, beam_width))
-        for _, scores, items in found:
+        retriever = self.retriever(retrieval, beam_width, node_score)
+        for _, scores, items in self.search(self.user_ids(users), k, retriever):
             for pair in zip(scores.tolist(), items.tolist(), strict=True):
                 listed = [(item, score) for score, item in zip(*pair, strict=True) if item >= 0]
                 lists.append([(str(self.item_tokens[item - 1]), score) for item, score in listed])
@@ -134,6 +134,7 @@ class Served:
         self,
         retrieval: str | None = None,
         beam_width: int | Sequence[int] | None = None,
+        node_score: str | None = None,
     ) -> Search | None:
         """Returns the search over the model's vectors, or None if its scores are not of vectors.
 
@@ -143,14 +144,17 @@ class Served:
         Args:
             retrieval: ``exact`` | ``beam`` | ``faiss``; the run's own setting if None.
             beam_width: Nodes kept per depth by ``beam`` and ``faiss``; the run's own if None.
+            node_score: What they keep them by, ``mean`` | ``best``; the run's own if None.
 
         Raises:
-            ValueError: If there is no such search, the run has no index to search by, the width is
-                not one or is not asked for, or the model's vectors are not finite.
+            ValueError: If there is no such search, the run has no index to search by, the width or
+                the score is not one or is not asked for, or the model's vectors are not finite.
         """
         name = retrieval or self.retrieval
+        given = {"beam_width": beam_width, "node_score": node_score}
+        given = {key: value for key, value in given.items() if value is not None}
         if isinstance(self.model, LabelledModel):
-            if name not in ("own", "exact") or beam_width is not None:
+            if name not in ("own", "exact") or given:
                 raise ValueError(
                     f"{self.config['model']} is served by its own search, as wide as its settings "
                     f"say; accepted is retrieval exact or none"
@@ -162,22 +166,16 @@ class Served:
                 f"retrieval {name} needs an index, which the run in {self.config['run_dir']} does "
                 f"not have; accepted is exact"
             )
-        if name == "exact" and beam_width is not None:
-            raise ValueError(
-                f"beam_width is for retrieval beam and faiss, got {beam_width} with exact"
-            )
+        for key, value in given.items():
+            if name == "exact":
+                raise ValueError(f"{key} is for retrieval beam and faiss, got {value} with exact")
         if self.vectors is None:
             return None
         if self.settings is None:
             return choose_retriever(name, self.vectors[1])
-        return choose_retriever(
-            name,
-            self.vectors[1],
-            self.index,
-            beam_width=self.settings.beam_width if beam_width is None else beam_width,
-            node_score=self.settings.node_score,
-            faiss_probe=self.settings.faiss_probe,
-        )
+        keys = "beam_width", "node_score", "faiss_probe"
+        own = {key: getattr(self.settings, key) for key in keys}
+        return choose_retriever(name, self.vectors[1], self.index, **{**own, **given})
 
     @property
     def settings(self) -> HillSettings | None:
@@ -244,8 +242,8 @@ class Served:
     def explain(self, user: str, k: int) -> str:
         """Returns the user's path through the index as text, coarsest level first.
 
-        At every level: the nodes that a beam search prefers for the user, how many items they
-        hold, and the item that represents each; at the end the recommended items with their nodes.
+        At every level: the nodes whose items score best for the user on average, how many they are,
+        and the item that represents each; at the end the recommended items with their nodes.
 
         Raises:
             ValueError: If the run has no index or the user is unknown.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 from recbole_hill.bounds import is_integer, is_number, require_at_least, share
 from recbole_hill.one_of import one_of
-from recbole_hill.retrieval.choose import RETRIEVALS
+from recbole_hill.retrieval.choose import RETRIEVALS, require_node_score
 from recbole_hill.retrieval.descent import NODE_SCORES
 from recbole_hill.retrieval.faiss_ivf import PROBES
 
@@ -138,12 +138,7 @@ class HillSettings:
                 f"{kind[0]} and {kind[1]}; there accepted is items"
             )
 
-        if values["node_score"] == "best" and values["faiss_probe"] == "nodes":
-            raise ValueError(
-                "node_score best is for our own search, and with faiss_probe nodes FAISS picks the "
-                "nodes itself; there accepted is mean"
-            )
-
+        require_node_score(values["node_score"], values["faiss_probe"])
         nodes = _sequence("nodes_per_depth", values["nodes_per_depth"])
         for size in nodes:
             if not is_integer(size) or size < 1:

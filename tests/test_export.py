@@ -18,6 +18,7 @@ from recbole_hill.export import export
 from recbole_hill.files import sha256_of
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.quick_start import run
+from recbole_hill.retrieval.beam import BeamRetriever
 from recbole_hill.serving import Served
 
 RETRIEVALS = ("exact", "beam", "faiss")
@@ -185,7 +186,8 @@ def test_the_manifest_tells_what_is_there(exported, run_folder, served):
 
 def test_some_users_from_the_command_line(run_folder, in_tmp, capsys):
     arguments = ["export", f"--checkpoint={run_folder}", "--output=two", "--users=42, 17,42"]
-    assert main([*arguments, "--retrieval=faiss", "--beam_width=[1, 2]", "--k=3"]) == 0
+    arguments += ["--retrieval=faiss", "--beam_width=[1, 2]", "--node_score=best"]
+    assert main([*arguments, "--k=3"]) == 0
     out = capsys.readouterr().out
     assert "user_embeddings.npy" in out and out.endswith("kept in two\n")
     assert list(read_csv(in_tmp / "two" / "recommendations.csv")) == ["42", "17"]
@@ -194,7 +196,8 @@ def test_some_users_from_the_command_line(run_folder, in_tmp, capsys):
     served = Served.load(run_folder)
     np.testing.assert_array_equal(users, served.vectors[0][served.user_ids(["42", "17"])])
     manifest = json.loads((in_tmp / "two" / "manifest.json").read_text())
-    assert manifest["lists"] == {"k": 3, "retrieval": "faiss", "beam_width": [1, 2]}
+    search = {"retrieval": "faiss", "beam_width": [1, 2], "node_score": "best"}
+    assert manifest["lists"] == {"k": 3, **search}
     main(["recommend", f"--checkpoint={run_folder}", "--users=42", "--k=3", "--retrieval=faiss"])
     assert len(capsys.readouterr().out.splitlines()) == 3
 
@@ -276,6 +279,23 @@ def test_everything_seen_without_vectors(runs_of, monkeypatch):
     assert [len(listed) for listed in served.recommend(["3", "4"], 5)] == [0, 5]
 
 
+def test_node_score_is_what_the_search_goes_by(served):
+    users, items = served.vectors
+    seen = served.seen(torch.arange(1, len(users)))
+    ids = torch.arange(1, len(items))
+    index = served.index.refreshed(items[1:].numpy())  # items moved after it was learnt
+    listed = {}
+    for score in ("mean", "best"):
+        beam = BeamRetriever(index, items[1:], ids, beam_width=(2, 3), node_score=score)
+        expected = beam.search(users[1:], 5, seen)[1]
+        asked = {"retrieval": "beam", "beam_width": (2, 3), "node_score": score}
+        lists = served.recommend(served.user_tokens.tolist(), 5, **asked)
+        listed[score] = [[item for item, _ in found] for found in lists]
+        rows = [found[found > 0].numpy() - 1 for found in expected]
+        assert listed[score] == [served.item_tokens[found].astype(str).tolist() for found in rows]
+    assert listed["mean"] != listed["best"]
+
+
 BAD = [
     (["--k=0"], "k must be at least 1, got 0"),
     (["--users=1,4711"], "user '4711' is not in tiny, which has 80 users"),
@@ -286,6 +306,8 @@ BAD = [
     (["--retrieval=faiss", "--beam_width=wide"], "got 'wide'"),
     (["--retrieval=faiss", "--beam_width=[1,2,3]"], "beam_width must be a positive integer"),
     (["--beam_width=2"], "beam_width is for retrieval beam and faiss, got 2 with exact"),
+    (["--node_score=best"], "node_score is for retrieval beam and faiss, got best with exact"),
+    (["--retrieval=beam", "--node_score=max"], "node_score must be one of mean, best, got 'max'"),
 ]
 
 

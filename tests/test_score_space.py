@@ -1,4 +1,4 @@
-"""The map to where distances are what scores differ by: against plain Python, invariance, blocks."""
+"""The map to where distances are what scores differ by: plain Python, invariance, blocks."""
 
 import numpy as np
 import pytest

@@ -9,7 +9,7 @@ from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.one_of import one_of
 from recbole_hill.retrieval.base import Retriever
 from recbole_hill.retrieval.beam import BeamRetriever
-from recbole_hill.retrieval.descent import beam_widths
+from recbole_hill.retrieval.descent import NODE_SCORES, beam_widths
 from recbole_hill.retrieval.exact import ExactRetriever
 from recbole_hill.retrieval.faiss_ivf import FaissRetriever
 
@@ -41,7 +41,8 @@ def choose_retriever(
             :class:`~recbole_hill.retrieval.faiss_ivf.FaissRetriever`.
 
     Raises:
-        ValueError: If the name is none of these, or there is no index or no fitting one.
+        ValueError: If the name is none of these, there is no index or no fitting one, or see
+            :func:`require_node_score`.
     """
     require_retrieval(name)
     vectors, ids = items[1:], torch.arange(1, len(items), device=items.device)
@@ -49,6 +50,7 @@ def choose_retriever(
         return ExactRetriever(vectors, ids)
     if index is None:
         raise ValueError(f"retrieval {name} needs an index, and there is none; accepted is exact")
+    require_node_score(node_score, faiss_probe)
     index = index.refreshed(vectors.detach().cpu().numpy())
     ours = {"beam_width": beam_width, "node_score": node_score}
     if name == "beam":
@@ -57,6 +59,19 @@ def choose_retriever(
         return FaissRetriever(index, vectors, ids, **ours)
     n_probe = beam_widths(beam_width, tuple(reversed(index.nodes_per_depth)))[-1]
     return FaissRetriever(index, vectors, ids, probe=faiss_probe, n_probe=n_probe)
+
+
+def require_node_score(node_score: str, faiss_probe: str) -> None:
+    """Refuses to have FAISS itself pick nodes by what it does not know.
+
+    Raises:
+        ValueError: Naming both settings.
+    """
+    if one_of("node_score", node_score, NODE_SCORES) == "best" and faiss_probe == "nodes":
+        raise ValueError(
+            "node_score best is for our own search, and with faiss_probe nodes FAISS picks the "
+            "nodes itself; there accepted is mean"
+        )
 
 
 def require_retrieval(name: str) -> None:
