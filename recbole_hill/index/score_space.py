@@ -1,4 +1,4 @@
-"""The linear map to where squared distances are what users' scores differ by."""
+"""The linear map to where lengths are scores, and distances what scores differ by."""
 
 import numpy as np
 
@@ -6,15 +6,16 @@ from recbole_hill.index.hierarchy import BLOCK
 
 
 def score_map(users: np.ndarray, about: np.ndarray | None = None) -> np.ndarray:
-    """Returns R, of which |xR - yR|^2 is the mean over users u of ((u - a)'x - (u - a)'y)^2.
+    """Returns R, of which |xR|^2 is the mean over users u of ((u - a)'x)^2, for any vector x.
 
-    E ((u - a)'(x - y))^2 = (x - y)' S (x - y) for S = E (u - a)(u - a)' = R R'. Distances after the
-    map do not depend on how scores are split into users' and items' vectors: u, x and Au, A'^-1 x
-    have the same ones, whatever A.
+    So |xR - yR|^2 is the mean square of what the scores of x and y differ by. It does not depend on
+    how scores are split into users' and items' vectors: u, x and Au, A'^-1 x have the same ones,
+    whatever A. R R' is S = E (u - a)(u - a)', as E ((u - a)'x)^2 = x' S x. Where x is a user's
+    vector, give the items' for ``users``.
 
     Args:
         users: Shape (U, D).
-        about: a, shape (D,); 0 if not given.
+        about: a, shape (D,); 0 if not given. With the mean, |xR| is the scores' deviation.
 
     Returns:
         R, shape (D, D), float32; its columns are orthogonal, the longest first. The sum of its

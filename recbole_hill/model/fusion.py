@@ -7,6 +7,7 @@ import numpy as np
 
 from recbole_hill.bounds import is_number
 from recbole_hill.data.splits import known_data, require_same_data
+from recbole_hill.index.score_space import score_map
 from recbole_hill.model.fitted_tables import FittedTables
 
 
@@ -75,9 +76,10 @@ def deviations(users: np.ndarray, items: np.ndarray) -> np.ndarray:
     Returns:
         Shape (U,); 1 for a user whose scores are all the same.
     """
-    covariance = np.atleast_2d(np.cov(items[1:].T.astype(np.float64), ddof=0))
-    variance = np.einsum("ud,ud->u", users @ covariance, users)
-    return np.sqrt(np.where(variance > 0, variance, 1.0))
+    items = items[1:]
+    root = score_map(items, about=items.mean(0, dtype=np.float64))
+    found = np.linalg.norm(users @ root, axis=1)
+    return np.where(found > 0, found, 1)
 
 
 def parts_of(config) -> tuple[list[Path], list[float]]:
