@@ -166,9 +166,9 @@ class Served:
                 f"retrieval {name} needs an index, which the run in {self.config['run_dir']} does "
                 f"not have; accepted is exact"
             )
-        for key, value in given.items():
-            if name == "exact":
-                raise ValueError(f"{key} is for retrieval beam and faiss, got {value} with exact")
+        if name == "exact" and given:
+            key, value = next(iter(given.items()))
+            raise ValueError(f"{key} is for retrieval beam and faiss, got {value} with exact")
         if self.vectors is None:
             return None
         if self.settings is None:
@@ -242,8 +242,9 @@ class Served:
     def explain(self, user: str, k: int) -> str:
         """Returns the user's path through the index as text, coarsest level first.
 
-        At every level: the nodes whose items score best for the user on average, how many they are,
-        and the item that represents each; at the end the recommended items with their nodes.
+        At every level: the nodes whose items score best for the user on average, how many items
+        they hold, and the item that represents each; at the end the recommended items with their
+        nodes.
 
         Raises:
             ValueError: If the run has no index or the user is unknown.

@@ -39,6 +39,15 @@ def test_by_hand():
     assert depth_2 == pytest.approx([math.sqrt(2 * math.log(5) * np.mean(squares)), 0], rel=1e-5)
 
 
+def test_a_block_at_a_time_is_the_same(monkeypatch):
+    items, _, index = made(1)
+    whole = lead_of_best(index, items.numpy())
+    for module in ("hierarchy", "score_space"):
+        monkeypatch.setattr(f"recbole_hill.index.{module}.BLOCK", 7)
+    for ours, expected in zip(lead_of_best(index, items.numpy()), whole, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5)
+
+
 def test_items_that_are_all_the_same_lead_by_nothing():
     items = np.ones((6, 3), dtype=np.float32)
     index = HierarchicalIndex.build(list("abcdef"), [[0, 0, 0, 1, 1, 1]], items)
