@@ -12,5 +12,6 @@ NAMES = (
     "em_index_large",
     "test_time_training",
     "memory",
+    "loading",
     "imports",
 )

@@ -64,7 +64,7 @@ class Job:
 
 def ours(setting: Setting, model: str, **overrides) -> Job:
     """Returns a model of ours with our trainer."""
-    config = _config(setting, model, overrides)
+    config = config_of(setting, model, overrides)
     data = load_data(config)
     network = build_model(config, data).train()
     return Job(config, data, network, trainer_for(config, network))
@@ -79,7 +79,7 @@ def recboles(setting: Setting, model: str, kind: type | None = None, **overrides
         kind: The class, where the name is ours.
         overrides: Settings.
     """
-    config = _config(setting, model, overrides)
+    config = config_of(setting, model, overrides)
     if kind is not None:
         config.model_class = kind
     data = load_data(config)
@@ -139,7 +139,8 @@ def restored_scipy():
         del sp.dok_matrix._update
 
 
-def _config(setting: Setting, model: str, overrides: dict) -> HillConfig:
+def config_of(setting: Setting, model: str, overrides: dict | None = None) -> HillConfig:
+    """Returns the settings of a model on the data, on the CPU and quiet."""
     warnings.filterwarnings("ignore")
     fixed = {
         "data_path": setting.data_path,
@@ -149,4 +150,4 @@ def _config(setting: Setting, model: str, overrides: dict) -> HillConfig:
         "protocol": "published",
         "device": "cpu",
     }
-    return HillConfig(model, setting.dataset, None, {**fixed, **overrides})
+    return HillConfig(model, setting.dataset, None, {**fixed, **(overrides or {})})
