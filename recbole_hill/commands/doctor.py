@@ -1,0 +1,13 @@
+"""``doctor``: check this environment."""
+
+import argparse
+import sys
+
+HELP = "check this environment; exit status 1 if the main job cannot run"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints what was found."""
+    from recbole_hill import doctor
+
+    return doctor.run(sys.stdout)

@@ -1,0 +1,22 @@
+"""``explain``: show a user's path through the index."""
+
+import argparse
+
+from recbole_hill.commands.options import hush_libraries
+
+HELP = "show a user's path through the index"
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Adds the options."""
+    command.add_argument("--checkpoint", required=True, metavar="DIR", help="a HILL run's folder")
+    command.add_argument("--user", required=True, help="an external user id")
+    command.add_argument("--k", type=int, default=5, help="nodes and items per level (default: 5)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Prints the path."""
+    hush_libraries()
+    from recbole_hill.serving import Served
+
+    print(Served.load(arguments.checkpoint).explain(arguments.user, arguments.k))

@@ -1,0 +1,53 @@
+"""``run``, the default: train, index, adapt, evaluate."""
+
+import argparse
+import os
+
+from recbole_hill.commands.options import add_config_files, config_files_of, hush_libraries
+
+HELP = "train, index, adapt, evaluate (the default)"
+TAKES_SETTINGS = True
+EPILOG = """\
+Any setting of RecBole, of the model or of its backbone can be given as --key=value; it wins over
+the files of --config_files, which win over properties/. An unknown key is an error.
+
+protocols
+  holdout    10 % of train is validation; choices and early stopping look at it; test is read once
+  refit      epochs chosen by holdout, then trained on all of train, test read once
+  published  trained on all of train, the best test epoch reported; rows are stamped test-selected
+
+examples
+  run_recbole_hill.py --model=HILL --dataset=ml-100k
+  run_recbole_hill.py --model=HILL --dataset=ml-100k --nodes_per_depth="[300, 30]" --ttt_epochs=5
+  run_recbole_hill.py --model=NESCL --dataset=gowalla --protocol=published --config_files="my.yaml"
+"""
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Adds the options."""
+    command.add_argument("--model", help="a name that `models` lists")
+    command.add_argument("--dataset", help="ml-100k ships with RecBole; others need `prepare`")
+    add_config_files(command)
+    command.add_argument("--protocol", help="holdout | refit | published")
+    command.add_argument("--resume", metavar="DIR", help="continue the killed run in this folder")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Trains and tests a model, and prints a line per arm."""
+    os.environ.setdefault("TQDM_MININTERVAL", "1")
+    hush_libraries()
+    from recbole_hill import quick_start
+    from recbole_hill.report.tables import arms_table
+
+    overrides = arguments.overrides
+    if arguments.protocol:
+        overrides["protocol"] = arguments.protocol
+    result = quick_start.run(
+        arguments.model,
+        arguments.dataset,
+        config_files=config_files_of(arguments),
+        overrides=overrides,
+        resume=arguments.resume,
+    )
+    print(arms_table(result.rows))
+    print(f"\nkept in {result.folder}")
