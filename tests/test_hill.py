@@ -18,8 +18,9 @@ from recbole_hill.adapt.pairs import random_nodes
 from recbole_hill.checkpoint import load_weights
 from recbole_hill.config import HillConfig
 from recbole_hill.data.splits import load_data
-from recbole_hill.hill_trainer import HILLTrainer, item_tokens, train_history
+from recbole_hill.hill_trainer import HILLTrainer, train_history
 from recbole_hill.index.em import learn_index
+from recbole_hill.index_trainer import item_tokens
 from recbole_hill.model.base import EmbeddingModel
 from recbole_hill.model.losses import bpr
 from recbole_hill.model.nescl import NESCL

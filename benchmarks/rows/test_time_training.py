@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 
 from recbole_hill.adapt.finetune import TestTimeTraining
-from recbole_hill.hill_trainer import item_tokens, train_history
+from recbole_hill.hill_trainer import train_history
 from recbole_hill.index.em import learn_index
+from recbole_hill.index_trainer import item_tokens
 from rows import jobs
 from rows.row import Row, largest_difference, require_close
 from rows.spectral import item_vectors
