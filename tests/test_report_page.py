@@ -11,7 +11,7 @@ import pytest
 from studies import DEFINITION, SWEEP, cell, failed, made, write_study
 
 from recbole_hill.index.hierarchy import HierarchicalIndex
-from recbole_hill.report import study as module
+from recbole_hill.report import cells as module
 from recbole_hill.report.page import page
 from recbole_hill.report.page.axis import Axis, duration_text
 from recbole_hill.report.page.figure import Point, histogram, scatter

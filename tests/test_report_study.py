@@ -6,10 +6,11 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from studies import DEFINITION, SERVING, SWEEP, cell, failed, made, write_per_user, write_study
 
-from recbole_hill.report import study as module
+from recbole_hill.report import cells as module
+from recbole_hill.report.cells import read_study
 from recbole_hill.report.document import Line, Number, Table, ranked
 from recbole_hill.report.lines import training_seconds
-from recbole_hill.report.study import read_study, study_table
+from recbole_hill.report.study import study_table
 
 
 @pytest.fixture(autouse=True)

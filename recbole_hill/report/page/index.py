@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.report.cells import Study
 from recbole_hill.report.page.figure import histogram
 from recbole_hill.report.page.sunburst import LOAD_NAMES, MOST_NODES, sunburst
-from recbole_hill.report.study import Study
 
 #: Indexes drawn of one study, of the first rows that have one.
 MOST_INDEXES = 4

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from recbole_hill.report.cells import Study, read_study
 from recbole_hill.report.document import Line, Number, Table, is_better
 from recbole_hill.report.lines import provenance_notes
 from recbole_hill.report.page.figure import Pair, Point, Series, curves, marker, pairs, scatter
 from recbole_hill.report.page.index import index_section
 from recbole_hill.report.page.style import CSS, JAVASCRIPT
 from recbole_hill.report.page.table import html_notes, html_table, kind_of
-from recbole_hill.report.study import Study, read_study, study_table
+from recbole_hill.report.study import study_table
 
 PROTOCOLS = {
     "holdout": "a seeded part of train is validation, on which everything is chosen; "

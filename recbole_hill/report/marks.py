@@ -1,0 +1,151 @@
+"""Marks of significance on a study's table: paired over users, corrected over what is compared."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from recbole_hill.report.cells import Study
+from recbole_hill.report.document import MARKS, Line, Number, Table, is_better
+
+
+def tested(table: Table, study: Study, reference: str | None) -> tuple[Table, list[str]]:
+    """Tests a study's lines against one of them, or each row's arms against one of its arms.
+
+    Args:
+        table: The study's table.
+        study: Its study, whose runs keep the values per user.
+        reference: See :func:`recbole_hill.report.study.study_table`.
+
+    Returns:
+        The table with p values, and notes on what was tested or why nothing was.
+
+    Raises:
+        ValueError: If the reference is not in the table.
+    """
+    numbered = [line for line in table.lines if line.made]
+    chosen = _reference(study, numbered, reference)
+    if not chosen or len(numbered) < 2:
+        return table, []
+    values = _per_user(study, numbered, table.metrics)
+    within = chosen not in {line.label for line in numbered}  # an arm, within each row
+    groups = (
+        [[line for line in numbered if line.name == name] for name in study.order]
+        if within
+        else [numbered]
+    )
+    found: dict[tuple[str, str], Any] = {}
+    users = 0
+    for lines in groups:
+        first = next((line.label for line in lines if chosen in (line.label, line.arm)), None)
+        for metric in table.metrics if first else ():
+            kept = {line.label: values[line.label].get(metric, {}) for line in lines}
+            # While a study is being run, some rows have no seed yet that the reference has.
+            kept = {label: seeds for label, seeds in kept.items() if seeds.keys() & kept[first]}
+            if len(kept) > 1:
+                for label, significance in _against(first, kept).items():
+                    found[label, metric] = significance
+                    users = significance.users.n
+    what = f"`{chosen}` of the same row" if within else f"**{chosen}**"
+    if not found:
+        from recbole_hill.evaluation.per_user import PER_USER
+
+        return table, [
+            f"No significance marks: the runs keep no values per user ({PER_USER}) of {what} and "
+            "another line."
+        ]
+    lines = tuple(replace(line, numbers=tuple(_with_p(line, table, found))) for line in table.lines)
+    levels = ", ".join(f"{mark} p < {level:g}" for level, mark in sorted(MARKS.items())[::-1])
+    family = "arms of a row" if within else "rows"
+    notes = [
+        f"{levels}: differs, either way, from {what}; paired t test over {users:,} users (each the "
+        f"mean of the seeds that both have), Holm's correction over the {family} compared"
+    ]
+    marked = {label for label, _ in found}
+    untested = [
+        line.label
+        for line in numbered
+        if line.label not in marked and chosen not in (line.label, line.arm)
+    ]
+    if untested:
+        notes.append(
+            f"Not tested, for want of values per user and a common seed: {', '.join(untested)}."
+        )
+    return replace(table, lines=lines, reference=chosen), notes
+
+
+def _against(reference: str, values: dict[str, dict]) -> dict[str, Any]:
+    from recbole_hill.report.significance import against
+
+    return {k: v for k, v in against(reference, values).items() if k != reference}
+
+
+def _with_p(line: Line, table: Table, found: dict) -> Iterable["Number | str"]:
+    for metric, number in zip(table.metrics, line.numbers, strict=True):
+        p = found.get((line.label, metric))
+        if p is not None:
+            number = replace(
+                number,
+                t_p=p.adjusted_t_p,
+                wilcoxon_p=p.adjusted_wilcoxon_p,
+                users=p.users,
+                seeds=p.seeds,
+            )
+        yield number
+
+
+def _reference(study: Study, lines: list[Line], asked: str | None) -> str:
+    """Returns the label of a line, or an arm's name."""
+    labels = [line.label for line in lines]
+    arms = [arm for arm in dict.fromkeys(line.arm for line in lines) if arm]
+    if asked is not None:
+        if asked not in (*labels, *arms):
+            raise ValueError(
+                f"reference must be a row or an arm of the table, got {asked!r}; accepted are "
+                f"{', '.join(dict.fromkeys([*labels, *arms]))}"
+            )
+        return asked
+    if study.kind == "variants" and "continue" in arms:
+        return "continue"
+    own = [line for line in lines if not line.arm]
+    if study.kind != "comparison" or not own:
+        return own[0].label if own else ""
+    if "NESCL" in labels:
+        return "NESCL"
+    best = None
+    for line in own:
+        if line.made["model"] == "HILL":
+            continue
+        mean = line.numbers[0].mean
+        if best is None or is_better(study.definition["metrics"][0], mean, best.numbers[0].mean):
+            best = line
+    return best.label if best else ""
+
+
+def _per_user(
+    study: Study, lines: list[Line], metrics: tuple[str, ...]
+) -> dict[str, dict[str, dict[int, Any]]]:
+    """Reads the values per user of every line that has them for all of its seeds.
+
+    Returns:
+        By label, metric and seed: a series indexed by user; nothing under a label without.
+    """
+    from recbole_hill.evaluation.per_user import PER_USER, read_arms
+
+    values: dict[str, dict[str, dict[int, Any]]] = {}
+    for cell in study.done:
+        run = study.folder / str(cell.get("run_dir") or "")
+        if not cell.get("run_dir") or not (run / PER_USER).is_file():
+            continue
+        frame = read_arms(run)
+        for line in lines:
+            if line.name != cell["row"]:
+                continue
+            of_arm = frame[frame["arm"] == (line.arm or line.made["model"])]
+            for metric in of_arm.columns.intersection(metrics) if len(of_arm) else ():
+                by_metric = values.setdefault(line.label, {}).setdefault(metric, {})
+                by_metric[cell["seed"]] = of_arm[metric]
+    for line in lines:
+        of_line = values.setdefault(line.label, {})
+        if any(set(seeds) != set(line.made["seeds"]) for seeds in of_line.values()):
+            of_line.clear()  # a mean of some seeds is not the one that the table shows
+    return values
