@@ -66,6 +66,15 @@ def test_error_names_the_column(tmp_path):
         read_csv(path, delimiter="\t", engine="python", dtype=DTYPE, usecols=list(DTYPE))
 
 
+def test_text_after_a_closing_quote(tmp_path):
+    path = tmp_path / "x.inter"
+    path.write_text(f'{HEADER}\n"Cats" (1998)\tb\t1\n')
+    settings = {"delimiter": "\t", "engine": "python", "dtype": DTYPE, "usecols": list(DTYPE)}
+    assert read_csv(path, **settings)["user_id:token"].tolist() == ["Cats (1998)"]
+    with pytest.raises(pd.errors.ParserError):
+        pd.read_csv(path, **settings)
+
+
 def test_recbole_reads_by_it_only_inside():
     with pytest.raises(KeyError), c_parser():
         assert recbole_dataset.pd.read_csv is read_csv

@@ -22,7 +22,8 @@ def c_parser() -> Iterator[None]:
 def read_csv(path, *, delimiter: str, engine: str, **settings) -> pd.DataFrame:
     """Pandas' ``read_csv`` by its C parser where that can: the same values, decimals to the bit.
 
-    What the C parser refuses is read by the named one, whose errors say the column.
+    What the C parser refuses is read by the named one, whose errors say the column. The other way
+    round it reads what that one refuses in a single case: text after a closing quote.
 
     Args:
         path: The file.
