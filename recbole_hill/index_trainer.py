@@ -79,7 +79,7 @@ class IndexTrainer(RunTrainer):
             books = [nodes.detach().cpu().numpy() for nodes in learner.nodes]
             theirs = old.stages["index"].get("steps_per_epoch", len(train_data))
             learner.step.fill_(round(int(learner.step) * len(train_data) / theirs))
-        tokens = item_tokens(train_data._dataset)
+        tokens = Ids.of(train_data._dataset).items
         self.old_index = OldIndex.of(old.index, tokens, self._vectors()[1], books)
         self.model.set_index(self.old_index.carried)
 
@@ -93,7 +93,7 @@ class IndexTrainer(RunTrainer):
 
         In a run that continues another, it says how far the index has moved.
         """
-        tokens = item_tokens(train_data._dataset)
+        tokens = Ids.of(train_data._dataset).items
         if "index" in self.stages:
             self.load_stage(START)
             self.model.set_index(HierarchicalIndex.load(self.run_dir / INDEX, items=tokens))
@@ -208,8 +208,3 @@ class IndexTrainer(RunTrainer):
             )
             self.finish_stage(stage, save_as=file)
         return self.stages[stage]["seconds"]
-
-
-def item_tokens(dataset) -> np.ndarray:
-    """Returns the external ids of all items in RecBole's order, padding left out, shape (I,)."""
-    return Ids.of(dataset).items

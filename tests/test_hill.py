@@ -17,10 +17,10 @@ from recbole_hill import registry
 from recbole_hill.adapt.pairs import random_nodes
 from recbole_hill.checkpoint import load_weights
 from recbole_hill.config import HillConfig
+from recbole_hill.data.ids import Ids
 from recbole_hill.data.splits import load_data
 from recbole_hill.hill_trainer import HILLTrainer, train_history
 from recbole_hill.index.em import learn_index
-from recbole_hill.index_trainer import item_tokens
 from recbole_hill.model.base import EmbeddingModel
 from recbole_hill.model.losses import bpr
 from recbole_hill.model.nescl import NESCL
@@ -293,7 +293,7 @@ def indexed(tiny_config):
 
 def test_index_metric_scores_clusters_by_what_users_score(indexed):
     model, trainer, data = indexed
-    tokens = item_tokens(data.train._dataset)
+    tokens = Ids.of(data.train._dataset).items
     users, items = (part[1:].detach().numpy() for part in model.vectors())
     by_score = learn_index(items, tokens, [12, 4], seed=trainer.config["seed"], user_vectors=users)
     assert not np.array_equal(model.index.parents[0], by_score.parents[0])
@@ -420,7 +420,7 @@ def test_every_embedding_model_can_be_a_backbone(tiny_path, in_tmp, backbone):
     model, data = hill_on(backbone, tiny_path)
     users, items = model.vectors()
     assert len(users) == 81 and len(items) == 49 and users.shape[1] == items.shape[1]
-    tokens = item_tokens(data.train._dataset)
+    tokens = Ids.of(data.train._dataset).items
     model.set_index(learn_index(items[1:].detach().numpy(), tokens, [12, 4], seed=1))
     model.train()
     loss = model.em_loss(next(iter(data.train)))

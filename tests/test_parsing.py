@@ -15,11 +15,16 @@ DTYPE = {"user_id:token": str, "tags:token_seq": str, "rating:float": np.float64
 HEADER = "\t".join(DTYPE)
 
 
-def both(path: Path, delimiter: str = "\t", dtype=DTYPE):
+def settings(delimiter: str = "\t", dtype=DTYPE) -> dict:
+    """Returns what RecBole asks pandas for."""
+    columns = {"dtype": dtype, "usecols": list(dtype)}
+    return {"delimiter": delimiter, "engine": "python", "encoding": "utf-8", **columns}
+
+
+def both(path: Path, *given, **named):
     """Reads a file as here and as RecBole would."""
-    settings = {"delimiter": delimiter, "dtype": dtype, "usecols": list(dtype), "engine": "python"}
-    settings["encoding"] = "utf-8"
-    return read_csv(path, **settings), pd.read_csv(path, **settings)
+    asked = settings(*given, **named)
+    return read_csv(path, **asked), pd.read_csv(path, **asked)
 
 
 @pytest.mark.parametrize("delimiter", ["\t", ",", "::"])
@@ -63,16 +68,15 @@ def test_error_names_the_column(tmp_path):
     path = tmp_path / "x.inter"
     path.write_text(f"{HEADER}\na\tb\tmany\n")
     with pytest.raises(ValueError, match="column rating:float"):
-        read_csv(path, delimiter="\t", engine="python", dtype=DTYPE, usecols=list(DTYPE))
+        read_csv(path, **settings())
 
 
 def test_text_after_a_closing_quote(tmp_path):
     path = tmp_path / "x.inter"
     path.write_text(f'{HEADER}\n"Cats" (1998)\tb\t1\n')
-    settings = {"delimiter": "\t", "engine": "python", "dtype": DTYPE, "usecols": list(DTYPE)}
-    assert read_csv(path, **settings)["user_id:token"].tolist() == ["Cats (1998)"]
+    assert read_csv(path, **settings())["user_id:token"].tolist() == ["Cats (1998)"]
     with pytest.raises(pd.errors.ParserError):
-        pd.read_csv(path, **settings)
+        pd.read_csv(path, **settings())
 
 
 def test_recbole_reads_by_it_only_inside():

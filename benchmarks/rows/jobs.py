@@ -64,7 +64,7 @@ class Job:
 
 def ours(setting: Setting, model: str, **overrides) -> Job:
     """Returns a model of ours with our trainer."""
-    config = config_of(setting, model, overrides)
+    config = config_of(setting, model, **overrides)
     data = load_data(config)
     network = build_model(config, data).train()
     return Job(config, data, network, trainer_for(config, network))
@@ -79,7 +79,7 @@ def recboles(setting: Setting, model: str, kind: type | None = None, **overrides
         kind: The class, where the name is ours.
         overrides: Settings.
     """
-    config = config_of(setting, model, overrides)
+    config = config_of(setting, model, **overrides)
     if kind is not None:
         config.model_class = kind
     data = load_data(config)
@@ -139,7 +139,7 @@ def restored_scipy():
         del sp.dok_matrix._update
 
 
-def config_of(setting: Setting, model: str, overrides: dict | None = None) -> HillConfig:
+def config_of(setting: Setting, model: str, **overrides) -> HillConfig:
     """Returns the settings of a model on the data, on the CPU and quiet."""
     warnings.filterwarnings("ignore")
     fixed = {
@@ -150,4 +150,4 @@ def config_of(setting: Setting, model: str, overrides: dict | None = None) -> Hi
         "protocol": "published",
         "device": "cpu",
     }
-    return HillConfig(model, setting.dataset, None, {**fixed, **(overrides or {})})
+    return HillConfig(model, setting.dataset, None, {**fixed, **overrides})

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from recbole_hill.adapt.finetune import TestTimeTraining
+from recbole_hill.data.ids import Ids
 from recbole_hill.hill_trainer import train_history
 from recbole_hill.index.em import learn_index
-from recbole_hill.index_trainer import item_tokens
 from rows import jobs
 from rows.row import Row, largest_difference, require_close
 from rows.spectral import item_vectors
@@ -41,7 +41,7 @@ class PairTraining(Row):
             train_batch_size=4096,
         )
         self.job, self.model, self.trainer = job, job.model, job.trainer
-        tokens = item_tokens(job.data.train._dataset)
+        tokens = Ids.of(job.data.train._dataset).items
         nodes = list(self.model.settings.nodes_per_depth)
         self.model.set_index(
             learn_index(item_vectors(self.setting), tokens, nodes, seed=0, iterations=3)

@@ -30,6 +30,7 @@ from recbole.data.utils import create_dataset as recbole_create_dataset
 from recbole.utils import FeatureSource, FeatureType, ModelType, init_seed
 
 from recbole_hill.data.features import require_features
+from recbole_hill.data.ids import Ids
 from recbole_hill.data.parsing import c_parser
 from recbole_hill.data.tasks import (
     label_matrix,
@@ -268,16 +269,17 @@ def evaluation_batch(n_items: int, megabytes: int, cached: bool = False) -> int:
 def interactions_sha256(*loaders) -> str:
     """Hashes the parts' <user, item> pairs in external ids; independent of the order of rows."""
     digest = hashlib.sha256()
+    ids = Ids.of(loaders[0]._dataset)  # the parts' ids are those of the dataset that was split
+    user_rank, item_rank = (np.argsort(np.argsort(each)) for each in (ids.users, ids.items))
     for loader in loaders:
         dataset = loader._dataset
-        columns, ranks = [], []
-        for field in (dataset.uid_field, dataset.iid_field):
-            ids = dataset.inter_feat[field].numpy()
-            tokens = dataset.field2id_token[field].astype(str)
-            columns.append(tokens[ids])
-            ranks.append(np.argsort(np.argsort(tokens))[ids])  # sort as the tokens do, faster
-        order = np.lexsort(ranks[::-1])
-        digest.update(b"\0".join("\n".join(c[order].tolist()).encode() for c in columns))
+        users, items = (
+            dataset.inter_feat[field].numpy() - 1
+            for field in (dataset.uid_field, dataset.iid_field)
+        )
+        order = np.lexsort((item_rank[items], user_rank[users]))  # as the ids themselves, faster
+        columns = ids.users[users[order]], ids.items[items[order]]
+        digest.update(b"\0".join("\n".join(column.tolist()).encode() for column in columns))
     return digest.hexdigest()
 
 
