@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from plots import write_convergence
 
 from recbole_hill.report.markdown import pipe_table
-from recbole_hill.runs import read_config
-from recbole_hill.starts import seconds_before
+from recbole_hill.run.folder import read_config
+from recbole_hill.run.parent_runs import seconds_before
 
 _TRAINED = re.compile(r"epoch (\d+) training \[time: ([\d.]+)s")
 _VALIDATED = re.compile(r"epoch (\d+) evaluating")

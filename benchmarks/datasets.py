@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from recbole_hill.config import HillConfig
+from recbole_hill.config.config import HillConfig
 from recbole_hill.data.splits import Data, load_data
 
 

@@ -20,11 +20,11 @@ from datasets import loaded
 from tqdm import tqdm
 
 from recbole_hill import registry
-from recbole_hill.config import read_properties
-from recbole_hill.memory import keep_freed_memory
-from recbole_hill.quick_start import build_model
+from recbole_hill.config.properties import read_properties
+from recbole_hill.host.memory import keep_freed_memory
 from recbole_hill.report.markdown import pipe_table
-from recbole_hill.trainer import trainer_for
+from recbole_hill.train.build import build_model
+from recbole_hill.train.trainer import trainer_for
 
 PEER = "LightGCN"
 

@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 from recbole_hill.data.graph import InteractionGraph, propagate
 from recbole_hill.data.sampling import InteractionSampler
-from recbole_hill.files import atomic_path
 from recbole_hill.model.losses import bpr
+from recbole_hill.run.files import atomic_path
 
 #: Interactions of a user and of an item on average, about Gowalla's.
 PER_USER, PER_ITEM = 27, 20

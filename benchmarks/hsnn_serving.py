@@ -24,11 +24,11 @@ import torch
 from synthetic_impressions import Log
 
 from recbole_hill.data.tasks import label_matrix
-from recbole_hill.evaluation.metrics import normalised_entropy
 from recbole_hill.evaluation.retrieval import index_recall
-from recbole_hill.model.hsnn import HSNN
+from recbole_hill.host.metrics import normalised_entropy
+from recbole_hill.labelled.hsnn import HSNN
 from recbole_hill.report.markdown import pipe_table
-from recbole_hill.serving import Served
+from recbole_hill.serve.loaded_run import Served
 
 K = 20
 COLUMNS = (

@@ -24,9 +24,9 @@ from epoch import step_seconds
 from tqdm import tqdm
 
 from recbole_hill.index.attention import NodeAttention
-from recbole_hill.quick_start import build_model
 from recbole_hill.report.markdown import pipe_table
-from recbole_hill.trainer import trainer_for
+from recbole_hill.train.build import build_model
+from recbole_hill.train.trainer import trainer_for
 
 COLUMNS = "backbone", "s / step", "s / step with the index", "ratio", "of pairs"
 

@@ -18,15 +18,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from recbole_hill.adapt.finetune import move_toward_nodes
-from recbole_hill.config import HillConfig
+from recbole_hill.adapt.controls import move_toward_nodes
+from recbole_hill.adapt.stage import train_history
+from recbole_hill.config.config import HillConfig
 from recbole_hill.data.splits import load_data
-from recbole_hill.hill_trainer import train_history
-from recbole_hill.quick_start import build_model
 from recbole_hill.report.markdown import pipe_table
 from recbole_hill.report.seeds import spread
-from recbole_hill.runs import read_config
-from recbole_hill.trainer import trainer_for
+from recbole_hill.run.folder import read_config
+from recbole_hill.train.build import build_model
+from recbole_hill.train.trainer import trainer_for
 
 WEIGHTS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
 METRICS = ("recall@20", "ndcg@20")

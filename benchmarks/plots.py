@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from measure import Point
 
-from recbole_hill.optional import require
+from recbole_hill.host.optional import require
 
 #: Colours that the colour-blind can tell apart (Okabe and Ito); ours are drawn thick.
 STYLES = {

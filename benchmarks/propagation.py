@@ -26,10 +26,10 @@ from scipy.sparse.csgraph import reverse_cuthill_mckee
 from tqdm import tqdm
 
 from recbole_hill.data.graph import InteractionGraph, _weighted_sums
-from recbole_hill.files import atomic_path
-from recbole_hill.memory import keep_freed_memory
-from recbole_hill.model.fit_once import train_matrix
+from recbole_hill.host.memory import keep_freed_memory
+from recbole_hill.model.bases.fit_once import train_matrix
 from recbole_hill.report.markdown import pipe_table
+from recbole_hill.run.files import atomic_path
 
 COLUMNS = "product", "warm, ms", "cold, ms", "rows and entries read, MiB/s, cold", "error"
 

@@ -62,7 +62,7 @@ def made(n_items: int, options: argparse.Namespace) -> tuple[Setting, Queries]:
 
 def trained(options: argparse.Namespace) -> tuple[Setting, Queries]:
     """Takes a finished run's vectors, its index if it has one, and what its users have seen."""
-    from recbole_hill.serving import Served
+    from recbole_hill.serve.loaded_run import Served
 
     served = Served.load(options.checkpoint)
     if served.vectors is None:

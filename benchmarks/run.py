@@ -30,9 +30,9 @@ from rows.row import Row, Setting
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from recbole_hill.files import atomic_path
 from recbole_hill.report.markdown import pipe_table
-from recbole_hill.runs import commit
+from recbole_hill.run.files import atomic_path
+from recbole_hill.run.provenance import commit
 
 COLUMNS = (
     "what",

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from recbole_hill.data.nearness import unit_columns
 from recbole_hill.data.validation import brought_in, file_numbers
-from recbole_hill.model.fit_once import train_matrix
+from recbole_hill.model.bases.fit_once import train_matrix
 from recbole_hill.report.markdown import pipe_table
 
 #: Fifths of the items that a user brings in, by their place in his line.

@@ -22,7 +22,7 @@ from scipy.stats import ttest_rel
 from tqdm import tqdm
 
 from recbole_hill.data.nearness import nearness
-from recbole_hill.model.fit_once import train_matrix
+from recbole_hill.model.bases.fit_once import train_matrix
 from recbole_hill.report.markdown import pipe_table
 
 COLUMNS = "dataset", "users", "validation", "test", "difference ± s.e.", "p, paired t"

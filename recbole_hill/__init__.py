@@ -1,13 +1,6 @@
 """Hierarchical-index retrieval (HILL) for RecBole."""
 
-import os.path
-
 __version__ = "0.1.0"
-
-# The modules `properties` and `tuning` are inside this package in a wheel, beside it in a checkout.
-_HERE = os.path.dirname(os.path.realpath(__file__))
-if not os.path.isdir(os.path.join(_HERE, "tuning")):
-    __path__.append(os.path.dirname(_HERE))
 
 
 def register() -> None:

@@ -8,7 +8,7 @@ the two differ.
 """
 
 _BASELINES = "recbole_hill.model.baselines"
-_MENDED = "recbole_hill.model.mended"
+_MENDED = "recbole_hill.model.patched"
 _RECBOLE = "recbole.model.general_recommender"
 _HSNN = (
     'Kaushik Rangadurai et al. "Hierarchical Structured Neural Network: Efficient Retrieval '
@@ -40,25 +40,25 @@ CATALOGUE = (
     # -- impressions with labels and features
     (
         "MoNN",
-        "recbole_hill.model.monn.model:MoNN",
+        "recbole_hill.labelled.monn:MoNN",
         "own",
         _HSNN,
     ),
     (
         "TTSN",
-        "recbole_hill.model.monn.model:TTSN",
+        "recbole_hill.labelled.monn:TTSN",
         "own",
         _HSNN,
     ),
     (
         "EBR",
-        "recbole_hill.model.monn.model:EBR",
+        "recbole_hill.labelled.monn:EBR",
         "own",
         _HSNN,
     ),
     (
         "HSNN",
-        "recbole_hill.model.hsnn:HSNN",
+        "recbole_hill.labelled.hsnn:HSNN",
         "own",
         _HSNN,
     ),

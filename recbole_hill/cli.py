@@ -128,7 +128,7 @@ def _overrides(extra: Sequence[str]) -> dict:
     """Parses ``--key=value`` the way RecBole's command line does, strictly."""
     overrides: dict = {}
     if extra:  # `doctor` has none, and must not need what the configuration imports
-        from recbole_hill.config import parse_value
+        from recbole_hill.config.config import parse_value
     for argument in extra:
         key, equals, value = argument.removeprefix("--").partition("=")
         if not argument.startswith("--") or not equals or not key:

@@ -25,7 +25,7 @@ def register_with_recbole() -> None:
     from recbole.config import Config
 
     from recbole_hill.data.splits import SplitDataset, loader_of_class
-    from recbole_hill.evaluation.metrics import register_metrics
+    from recbole_hill.host.metrics import register_metrics
 
     if getattr(Config, "_knows_recbole_hill", False):
         return
@@ -59,7 +59,7 @@ def load_data_and_model(model_file: str):
     """
     from pathlib import Path
 
-    from recbole_hill.serving import Served
+    from recbole_hill.serve.loaded_run import Served
 
     path = Path(model_file)
     served = Served.load(path if path.is_dir() else path.parent)
@@ -101,7 +101,7 @@ def _expose_trainers(visible: dict[str, registry.ModelEntry], module) -> None:
 
     As a class is imported to be asked for its trainer, that waits until someone looks.
     """
-    from recbole_hill.trainer import with_run_hooks
+    from recbole_hill.train.trainer import with_run_hooks
 
     theirs = {f"{name}Trainer": vars(module).pop(f"{name}Trainer", None) for name in visible}
 
@@ -116,8 +116,8 @@ def _expose_trainers(visible: dict[str, registry.ModelEntry], module) -> None:
 
 def _teach(config_class, visible: dict[str, registry.ModelEntry]) -> None:
     """Gives RecBole's Config our numpy aliases, and our defaults for the models it is shown."""
-    from recbole_hill.compatibility import numpy_aliases
-    from recbole_hill.config import internal_defaults
+    from recbole_hill.config.properties import internal_defaults
+    from recbole_hill.host.compatibility import numpy_aliases
 
     load = config_class._load_internal_config_dict
 

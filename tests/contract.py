@@ -6,11 +6,12 @@ from conftest import tiny_settings
 from recbole.data.interaction import Interaction
 from recbole.utils import ModelType
 
-from recbole_hill.config import HillConfig
+from recbole_hill.config.config import HillConfig
 from recbole_hill.data.splits import load_data
-from recbole_hill.quick_start import build_model, run
-from recbole_hill.serving import Served
-from recbole_hill.trainer import trainer_for
+from recbole_hill.pipeline import run
+from recbole_hill.serve.loaded_run import Served
+from recbole_hill.train.build import build_model
+from recbole_hill.train.trainer import trainer_for
 
 
 def built(name: str, path, folder, **changes):

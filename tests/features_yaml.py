@@ -1,6 +1,7 @@
 """What ``properties/features/`` says of a dataset, and RecBole's reading of files by it."""
 
-from recbole_hill.config import HillConfig, read_properties
+from recbole_hill.config.config import HillConfig
+from recbole_hill.config.properties import read_properties
 from recbole_hill.data.splits import create_dataset
 
 

@@ -6,7 +6,7 @@ import torch
 from contract import built
 
 from recbole_hill import registry
-from recbole_hill.dropout import dropout
+from recbole_hill.host.dropout import dropout
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import yaml
 from tiny_models import MODELS, NEEDS
 
 from recbole_hill import registry
-from recbole_hill.data.lightgcn import prepare
-from recbole_hill.properties_path import properties
+from recbole_hill.config.properties import properties
+from recbole_hill.data.prepare.lightgcn import prepare
 
 FILTERS = ("GF-CF", "BSPM-LM", "BSPM-EM", "ChebyCF")
 SOFTMAX = ("MF-SSM", "LightGCN-SSM", "MF-BSL", "LightGCN-BSL")

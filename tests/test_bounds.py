@@ -2,7 +2,7 @@
 
 import pytest
 
-from recbole_hill.bounds import integer, positive, rate, share
+from recbole_hill.checks import integer, positive, rate, share
 
 
 @pytest.mark.parametrize(

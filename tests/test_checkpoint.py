@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_hill import checkpoint, runs
-from recbole_hill.files import atomic_path, sha256_of
+from recbole_hill.run import checkpoint
+from recbole_hill.run import folder as runs
+from recbole_hill.run.files import atomic_path, sha256_of
 
 
 def test_weights_round_trip(tmp_path):

@@ -151,7 +151,7 @@ def test_help_teaches(argv, capsys):
 
 
 def test_doctor_exit_status_is_the_doctors(monkeypatch):
-    from recbole_hill import doctor
+    from recbole_hill.host import doctor
 
     for status in (0, 1):
         monkeypatch.setattr(doctor, "run", lambda stream, status=status: status)

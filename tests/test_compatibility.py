@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from recbole_hill.compatibility import (
+from recbole_hill.host.compatibility import (
     BROKEN,
     CLASHES,
     NOTE,
@@ -169,7 +169,7 @@ def _outside_compatibility_settings(node):
 
 def test_importing_touches_no_library():
     code = (
-        "import sys, recbole_hill.compatibility, recbole_hill.doctor;"
+        "import sys, recbole_hill.host.compatibility, recbole_hill.host.doctor;"
         "print(sorted({'numpy', 'torch', 'recbole', 'faiss', 'ray'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -5,8 +5,8 @@ import sys
 import pytest
 import torch
 
-from recbole_hill.config import HillConfig, parse_value, plain_settings
-from recbole_hill.settings import HillSettings
+from recbole_hill.config.config import HillConfig, parse_value, plain_settings
+from recbole_hill.model.settings import HillSettings
 
 
 def config(**overrides):

@@ -12,23 +12,24 @@ import scipy.sparse as sp
 import torch
 from conftest import tiny_settings
 
-from recbole_hill.checkpoint import load_weights
-from recbole_hill.config import HillConfig
-from recbole_hill.continuous import OldRun, take_over
+from recbole_hill.config.config import HillConfig
 from recbole_hill.data.ids import Ids
-from recbole_hill.data.lightgcn import prepare
+from recbole_hill.data.prepare.lightgcn import prepare
 from recbole_hill.data.splits import load_data
-from recbole_hill.index.carried import OldIndex, carried_over
 from recbole_hill.index.codes import codes_of_tree, drift, matched
 from recbole_hill.index.em import learn_index
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.index.lti import LearnedIndex
 from recbole_hill.index.schedules import Schedule
+from recbole_hill.index.warm_start import OldIndex, carried_over
 from recbole_hill.model.transfer import RowMap, transfer
-from recbole_hill.quick_start import build_model, run
+from recbole_hill.pipeline import run
 from recbole_hill.report.tables import arms_table
-from recbole_hill.serving import Served
-from recbole_hill.trainer import RunTrainer, trainer_for
+from recbole_hill.run.checkpoint import load_weights
+from recbole_hill.serve.loaded_run import Served
+from recbole_hill.train.build import build_model
+from recbole_hill.train.trainer import RunTrainer, trainer_for
+from recbole_hill.train.warm_start import OldRun, take_over
 
 #: Nothing but what the transfer and the index do.
 AT_REST = {

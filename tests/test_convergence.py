@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from recbole_hill.runs import write_config
-from recbole_hill.starts import facts_of
+from recbole_hill.run.folder import write_config
+from recbole_hill.run.parent_runs import facts_of
 
 LOG = """\
 05:55:23 epoch 0 training [time: 53.50s, train loss: 1399.0587]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from recbole_hill.study.command import run_table
-from recbole_hill.study.datasets import datasets_table, measure
+from recbole_hill.experiments.study.command import run_table
+from recbole_hill.experiments.study.datasets import datasets_table, measure
 
 
 def test_ml_100k_as_its_authors_count_it(in_tmp):

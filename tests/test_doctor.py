@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from recbole_hill import doctor
-from recbole_hill.compatibility import BROKEN, NOTE, OK
-from recbole_hill.doctor import Finding, report
+from recbole_hill.host import doctor
+from recbole_hill.host.compatibility import BROKEN, NOTE, OK
+from recbole_hill.host.doctor import Finding, report
 
 TESTED = {
     "python": "3.11.7",

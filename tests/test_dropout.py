@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from recbole_hill.dropout import Dropout, dropout
+from recbole_hill.host.dropout import Dropout, dropout
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])

@@ -5,8 +5,8 @@ import json
 import pytest
 from test_seeds import row
 
-from recbole_hill.study.estimate import MEMORY_MARGIN, Estimate, History, past_rows
-from recbole_hill.study.plan import Cell
+from recbole_hill.experiments.study.estimate import MEMORY_MARGIN, Estimate, History, past_rows
+from recbole_hill.experiments.study.plan import Cell
 
 
 def past(model: str, seconds: float, memory: int, dataset: str = "ml-100k", **settings) -> dict:

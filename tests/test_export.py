@@ -13,13 +13,13 @@ import torch
 from conftest import tiny_settings
 
 from recbole_hill.cli import main
-from recbole_hill.data.lightgcn import prepare
-from recbole_hill.export import export
-from recbole_hill.files import sha256_of
+from recbole_hill.data.prepare.lightgcn import prepare
 from recbole_hill.index.hierarchy import HierarchicalIndex
-from recbole_hill.quick_start import run
+from recbole_hill.pipeline import run
 from recbole_hill.retrieval.beam import BeamRetriever
-from recbole_hill.serving import Served
+from recbole_hill.run.files import sha256_of
+from recbole_hill.serve.export import export
+from recbole_hill.serve.loaded_run import Served
 
 RETRIEVALS = ("exact", "beam", "faiss")
 

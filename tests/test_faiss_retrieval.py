@@ -10,7 +10,7 @@ import torch
 
 from recbole_hill.index.em import learn_index
 from recbole_hill.index.hierarchy import HierarchicalIndex
-from recbole_hill.quick_start import run
+from recbole_hill.pipeline import run
 from recbole_hill.report.tables import arms_table
 from recbole_hill.retrieval import faiss_ivf
 from recbole_hill.retrieval.beam import BeamRetriever

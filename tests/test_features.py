@@ -3,7 +3,7 @@
 import impressions
 import pytest
 
-from recbole_hill.config import HillConfig
+from recbole_hill.config.config import HillConfig
 from recbole_hill.data.features import require_features
 from recbole_hill.data.splits import load_data
 

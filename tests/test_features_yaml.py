@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from features_yaml import columns_of, load_features, read_features
 
-from recbole_hill.config import read_properties
-from recbole_hill.data.kuairand import LABELS
+from recbole_hill.config.properties import read_properties
+from recbole_hill.data.prepare.kuairand import LABELS
 
 FOLDER = Path(__file__).resolve().parents[1] / "properties" / "features"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.yaml"))

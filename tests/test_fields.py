@@ -4,7 +4,7 @@ import impressions
 import pytest
 import torch
 
-from recbole_hill.config import HillConfig
+from recbole_hill.config.config import HillConfig
 from recbole_hill.data.fields import FieldEncoder
 from recbole_hill.data.splits import load_data
 

@@ -5,13 +5,14 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from recbole_hill.config import HillConfig
-from recbole_hill.data.lightgcn import prepare
+from recbole_hill.config.config import HillConfig
+from recbole_hill.data.prepare.lightgcn import prepare
 from recbole_hill.data.splits import load_data
 from recbole_hill.model.baselines.chebycf import chebyshev_coefficients
 from recbole_hill.model.baselines.ease import gram, invert_in_place
-from recbole_hill.model.spectral import Smoother, power
-from recbole_hill.quick_start import build_model, run
+from recbole_hill.model.bases.spectral import Smoother, power
+from recbole_hill.pipeline import run
+from recbole_hill.train.build import build_model
 
 
 @pytest.fixture(scope="module")

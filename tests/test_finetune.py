@@ -8,10 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from recbole_hill.adapt.finetune import PairLoss, TestTimeTraining, move_toward_nodes
-from recbole_hill.adapt.node_vectors import NodeVectors
+from recbole_hill.adapt.controls import move_toward_nodes
+from recbole_hill.adapt.finetune import PairLoss, TestTimeTraining
 from recbole_hill.adapt.pairs import Pairs
 from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.index.node_vectors import NodeVectors
 
 PARENTS = (np.array([0, 0, 1, 1, 2, 3]), np.array([0, 0, 1, 1]))
 

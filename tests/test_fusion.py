@@ -7,9 +7,9 @@ import pytest
 from conftest import tiny_settings
 
 from recbole_hill.model.fusion import deviations
-from recbole_hill.quick_start import run
-from recbole_hill.serving import Served
-from recbole_hill.starts import seconds_of
+from recbole_hill.pipeline import run
+from recbole_hill.run.parent_runs import seconds_of
+from recbole_hill.serve.loaded_run import Served
 
 WIDTHS = {"BPR": 16, "SpectralMF": 4}
 

@@ -5,7 +5,7 @@ import torch
 from reference import close, ego, noting, vectors
 
 from recbole_hill.data.graph import propagate
-from recbole_hill.dropout import dropout
+from recbole_hill.host.dropout import dropout
 
 NO_DROPOUT = {"input_dropout": 0.0, "edge_dropout": 0.0, "output_dropout": 0.0}
 DROPOUT = {"input_dropout": 0.3, "edge_dropout": 0.2, "output_dropout": 0.4}

@@ -14,20 +14,21 @@ from recbole.data.interaction import cat_interactions
 from tiny_models import MODELS, NEEDS
 
 from recbole_hill import registry
-from recbole_hill.adapt.pairs import random_nodes
-from recbole_hill.checkpoint import load_weights
-from recbole_hill.config import HillConfig
+from recbole_hill.adapt.controls import random_nodes
+from recbole_hill.adapt.stage import HILLTrainer, train_history
+from recbole_hill.config.config import HillConfig
+from recbole_hill.config.properties import properties
 from recbole_hill.data.ids import Ids
 from recbole_hill.data.splits import load_data
-from recbole_hill.hill_trainer import HILLTrainer, train_history
 from recbole_hill.index.em import learn_index
-from recbole_hill.model.base import EmbeddingModel
+from recbole_hill.model.bases.embedding import EmbeddingModel
 from recbole_hill.model.losses import bpr
 from recbole_hill.model.nescl import NESCL
-from recbole_hill.properties_path import properties
-from recbole_hill.quick_start import build_model, evaluate, run
-from recbole_hill.runs import read_config
-from recbole_hill.trainer import RunTrainer, trainer_for
+from recbole_hill.pipeline import evaluate, run
+from recbole_hill.run.checkpoint import load_weights
+from recbole_hill.run.folder import read_config
+from recbole_hill.train.build import build_model
+from recbole_hill.train.trainer import RunTrainer, trainer_for
 
 CONTROLS = ["continue", "random_nodes", "random_users", "average", "average_random"]
 

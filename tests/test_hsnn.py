@@ -4,14 +4,15 @@ import impressions
 import pytest
 import torch
 
-from recbole_hill.config import HillConfig
+from recbole_hill.config.config import HillConfig
 from recbole_hill.data.splits import load_data, note_data
 from recbole_hill.data.tasks import label_matrix
-from recbole_hill.model.hsnn import layers_of
-from recbole_hill.quick_start import build_model, run
-from recbole_hill.retrieval.network import ExhaustiveSearch
-from recbole_hill.serving import Served
-from recbole_hill.trainer import trainer_for
+from recbole_hill.labelled.hsnn import layers_of
+from recbole_hill.labelled.search import ExhaustiveSearch
+from recbole_hill.pipeline import run
+from recbole_hill.serve.loaded_run import Served
+from recbole_hill.train.build import build_model
+from recbole_hill.train.trainer import trainer_for
 
 TWO = [{"size": "M", "nodes": 6}, {"size": "S"}]
 THREE = [{"size": "M", "nodes": 3}, {"size": "S", "nodes": 9}, {"size": "XS"}]

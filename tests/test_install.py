@@ -28,7 +28,7 @@ SHIPPED = sorted(
 LOOK = """
 import importlib.resources, sys
 import recbole_hill
-from recbole_hill.properties_path import properties, tuning
+from recbole_hill.config.properties import properties, tuning
 
 print(recbole_hill.__file__)
 for shipped in sys.argv[1:]:

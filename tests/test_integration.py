@@ -31,7 +31,7 @@ def python(code: str, folder) -> str:
 
 def test_nothing_happens_at_import(tmp_path):
     code = (
-        "import recbole_hill, recbole_hill.quick_start; from recbole.utils import get_model\n"
+        "import recbole_hill, recbole_hill.pipeline; from recbole.utils import get_model\n"
         "try: get_model('HILL')\n"
         "except (ValueError, ImportError): print('unknown')"
     )
@@ -45,7 +45,7 @@ def test_get_model_and_trainer_find_ours(tmp_path):
         "print(get_trainer(ModelType.GENERAL, 'HILL').__name__)"
     )
     out = python(code, tmp_path)
-    assert "'recbole_hill.model.hill', 'recbole_hill.model.mended'" in out
+    assert "'recbole_hill.model.hill', 'recbole_hill.model.patched'" in out
     assert "'recbole.model.general_recommender.bpr'" in out and "HILLTrainer" in out
 
 
@@ -87,7 +87,7 @@ def test_run_recbole_and_load_data_and_model(tmp_path):
         "print(result['test_result']['recall@20']);"
         "folder = glob.glob('saved/HILL-ml-100k-*')[0];"
         "config, model, dataset, train, valid, test = load_data_and_model(folder);"
-        "from recbole_hill.trainer import trainer_for;"
+        "from recbole_hill.train.trainer import trainer_for;"
         "print(type(model).__name__, model.index.nodes_per_depth);"
         "config['run_dir'] = 'again'; t = trainer_for(config, model);"
         "t.eval_collector.data_collect(train);"

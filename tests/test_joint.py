@@ -9,14 +9,15 @@ from conftest import tiny_settings
 from test_hill import Killed, same_weights
 from tiny_models import MODELS, NEEDS
 
-from recbole_hill.config import HillConfig
+from recbole_hill.config.config import HillConfig
 from recbole_hill.data.splits import load_data
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.index.schedules import Balance
 from recbole_hill.model.baselines.ssm import MFSSM
 from recbole_hill.model.losses import bpr
-from recbole_hill.quick_start import build_model, run
-from recbole_hill.trainer import RunTrainer, trainer_for
+from recbole_hill.pipeline import run
+from recbole_hill.train.build import build_model
+from recbole_hill.train.trainer import RunTrainer, trainer_for
 
 LEARNING = {
     "nodes_per_depth": [12, 4],
@@ -68,7 +69,7 @@ def test_the_planted_groups_are_the_coarse_nodes(learnt):
 def test_only_joint_learning_touches_the_backbone(learnt, tiny_path, tmp_path):
     by_em = run("HILL", "tiny", overrides=settings_of(tiny_path, tmp_path))
     first, second = (r.folder / "backbone.safetensors" for r in (learnt, by_em))
-    from recbole_hill.checkpoint import load_weights
+    from recbole_hill.run.checkpoint import load_weights
 
     ours, theirs = load_weights(first), load_weights(second)
     same = all(torch.equal(ours[name], theirs[name]) for name in theirs)
@@ -282,7 +283,7 @@ EPOCHWISE = [name for name in MODELS if name not in NEEDS]
 @pytest.mark.parametrize("backbone", EPOCHWISE)
 def test_every_embedding_model_can_learn_its_index_jointly(tiny_path, in_tmp, backbone):
     from recbole_hill import registry
-    from recbole_hill.model.base import EmbeddingModel
+    from recbole_hill.model.bases.embedding import EmbeddingModel
 
     kind = registry.find(backbone).load()
     if not issubclass(kind, EmbeddingModel):

@@ -7,10 +7,10 @@ import pytest
 from features_yaml import columns_of, load_features, read_features
 
 from recbole_hill.cli import main
-from recbole_hill.config import HillConfig
-from recbole_hill.data import prepared
-from recbole_hill.data.kuairand import LABELS, START_MS, prepare, verify
-from recbole_hill.data.prepare import prepare as prepare_any
+from recbole_hill.config.config import HillConfig
+from recbole_hill.data.prepare import prepared
+from recbole_hill.data.prepare.convert import prepare as prepare_any
+from recbole_hill.data.prepare.kuairand import LABELS, START_MS, prepare, verify
 from recbole_hill.data.splits import create_dataset
 
 LOG = [

@@ -4,12 +4,12 @@ import pytest
 import torch
 from conftest import tiny_settings
 
-from recbole_hill.choice import Choice
-from recbole_hill.config import HillConfig
+from recbole_hill.config.config import HillConfig
 from recbole_hill.data.splits import load_data
-from recbole_hill.learning_rate import LearningRateRule
-from recbole_hill.quick_start import build_model
-from recbole_hill.trainer import trainer_for
+from recbole_hill.train.build import build_model
+from recbole_hill.train.learning_rate import LearningRateRule
+from recbole_hill.train.refit import Choice
+from recbole_hill.train.trainer import trainer_for
 
 
 def rate_after(rule, epochs=0, validations=0, start=1.0):

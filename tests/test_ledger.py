@@ -5,7 +5,7 @@ import multiprocessing
 
 import pytest
 
-from recbole_hill.study.ledger import Ledger
+from recbole_hill.run.ledger import Ledger
 
 
 def entry(cell: str, **facts) -> dict:

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import yaml
 
-from recbole_hill import properties_path
-from recbole_hill.data import lightgcn, prepared
-from recbole_hill.data.lightgcn import prepare, verify
+from recbole_hill.config import properties as properties_path
+from recbole_hill.data.prepare import lightgcn, prepared
+from recbole_hill.data.prepare.lightgcn import prepare, verify
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 TRAIN = "0 10 11 12\n1 11\n2 12 10\n"

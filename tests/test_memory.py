@@ -10,7 +10,7 @@ import pytest
 FAULTS = """
 import resource
 import numpy as np
-from recbole_hill.memory import keep_freed_memory
+from recbole_hill.host.memory import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -36,7 +36,7 @@ def test_arrays_live_in_the_memory_of_those_before_them():
 def test_another_c_library_is_left_alone(monkeypatch):
     import ctypes
 
-    from recbole_hill.memory import keep_freed_memory
+    from recbole_hill.host.memory import keep_freed_memory
 
     def absent(name):
         raise OSError(name)

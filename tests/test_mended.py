@@ -7,9 +7,9 @@ import torch
 from recbole.data.interaction import Interaction
 from recbole.model.general_recommender.lightgcn import LightGCN
 
-from recbole_hill import checkpoint
-from recbole_hill.model import mended
-from recbole_hill.quick_start import run
+from recbole_hill.model import patched as mended
+from recbole_hill.pipeline import run
+from recbole_hill.run import checkpoint
 
 MATRIX = sp.coo_matrix(np.array([[0, 0, 0], [0, 1, 1], [0, 1, 0]], dtype=np.float32))
 
@@ -46,7 +46,7 @@ def test_every_mended_model_learns(name, in_tmp):
 
 def test_cached_vectors_are_those_of_the_best_epoch(in_tmp):
     """RecBole's LightGCN scores from a cache: after the best weights load, it must be theirs."""
-    from recbole_hill.serving import Served
+    from recbole_hill.serve.loaded_run import Served
 
     settings = {"epochs": 3, "state": "ERROR", "show_progress": False, "learning_rate": 0.05}
     served = Served.load(run("LightGCN", "ml-100k", overrides=settings).folder)
@@ -59,7 +59,7 @@ def test_cached_vectors_are_those_of_the_best_epoch(in_tmp):
     "model", ["recbole.BPR", "recbole.ENMF", "recbole.Pop", "MultiDAE", "ItemKNN"]
 )
 def test_recboles_models_run_and_reload_by_name(model, in_tmp):
-    from recbole_hill.serving import Served
+    from recbole_hill.serve.loaded_run import Served
 
     overrides = {"epochs": 1, "state": "ERROR", "show_progress": False}
     result = run(model, "ml-100k", overrides=overrides)

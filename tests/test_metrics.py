@@ -6,13 +6,8 @@ import torch
 from recbole.evaluator import Evaluator
 from recbole.evaluator.collector import DataStruct
 
-from recbole_hill.config import HillConfig
-from recbole_hill.evaluation.metrics import (
-    TRAIN_RATE,
-    log_loss,
-    normalised_entropy,
-    register_metrics,
-)
+from recbole_hill.config.config import HillConfig
+from recbole_hill.host.metrics import TRAIN_RATE, log_loss, normalised_entropy, register_metrics
 
 
 def test_by_hand():

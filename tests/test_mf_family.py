@@ -13,20 +13,20 @@ from recbole.model.loss import BPRLoss
 from reference import noting
 from scipy.stats import chisquare
 
-from recbole_hill.config import HillConfig
+from recbole_hill.config.config import HillConfig
 from recbole_hill.data.splits import load_data
-from recbole_hill.dropout import dropout
+from recbole_hill.host.dropout import dropout
 from recbole_hill.model.baselines.bsl import pooled
 from recbole_hill.model.baselines.ultragcn import item_neighbours, limit_weights
-from recbole_hill.model.factorization import (
+from recbole_hill.model.bases.factorization import (
     MANY,
     MatrixFactorization,
     SampledScores,
     scores_of,
 )
 from recbole_hill.model.losses import bpr, cosine_contrastive, sampled_softmax, squared_l2
-from recbole_hill.quick_start import build_model
-from recbole_hill.trainer import trainer_for
+from recbole_hill.train.build import build_model
+from recbole_hill.train.trainer import trainer_for
 
 
 @pytest.fixture

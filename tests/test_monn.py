@@ -10,18 +10,19 @@ import pytest
 import torch
 from recbole.data.interaction import Interaction
 
-from recbole_hill.config import HillConfig
+from recbole_hill.config.config import HillConfig
 from recbole_hill.data.splits import load_data, note_data
-from recbole_hill.evaluation import cost
-from recbole_hill.evaluation.cost import pair_flops
-from recbole_hill.export import export
-from recbole_hill.model.monn.overarch import OVERARCHES, OverArch
-from recbole_hill.model.monn.sizes import SIZES, Part, size_of
-from recbole_hill.model.monn.tower import TowerLayer
-from recbole_hill.quick_start import build_model, run
-from recbole_hill.retrieval.network import ExhaustiveSearch
-from recbole_hill.serving import Served
-from recbole_hill.trainer import trainer_for
+from recbole_hill.labelled import cost
+from recbole_hill.labelled.cost import pair_flops
+from recbole_hill.labelled.search import ExhaustiveSearch
+from recbole_hill.labelled.towers.overarch import OVERARCHES, OverArch
+from recbole_hill.labelled.towers.sizes import SIZES, Part, size_of
+from recbole_hill.labelled.towers.tower import TowerLayer
+from recbole_hill.pipeline import run
+from recbole_hill.serve.export import export
+from recbole_hill.serve.loaded_run import Served
+from recbole_hill.train.build import build_model
+from recbole_hill.train.trainer import trainer_for
 
 NAMES = ("MoNN", "TTSN", "EBR", "HSNN")
 #: What makes each of them small.
@@ -401,7 +402,7 @@ def test_same_seed_same_numbers_and_reload(path, runs, name, tmp_path):
 
 @pytest.mark.parametrize("name", ["MoNN", "HSNN"])
 def test_a_killed_run_resumes_to_the_same_numbers(path, runs, name, tmp_path, monkeypatch):
-    from recbole_hill.trainer import RunTrainer
+    from recbole_hill.train.trainer import RunTrainer
 
     original, calls = RunTrainer._train_epoch, []
 

@@ -9,7 +9,7 @@ from test_retrieval import slow_beam
 
 from recbole_hill.index.em import learn_index
 from recbole_hill.index.hierarchy import HierarchicalIndex
-from recbole_hill.index.spread import lead_of_best
+from recbole_hill.index.node_scores import lead_of_best
 from recbole_hill.retrieval.beam import BeamRetriever
 from recbole_hill.retrieval.exact import ExactRetriever
 from recbole_hill.retrieval.faiss_ivf import FaissRetriever

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recbole_hill.one_of import one_of
+from recbole_hill.checks import one_of
 
 
 @pytest.mark.parametrize("accepted", [("late", "early"), {"late": 1, "early": 2}])

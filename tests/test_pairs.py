@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from recbole_hill.adapt.pairs import Pairs, extract_pairs, random_nodes, random_users
+from recbole_hill.adapt.controls import random_nodes, random_users
+from recbole_hill.adapt.pairs import Pairs, extract_pairs
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "gowalla" / "train.txt.gz"
 

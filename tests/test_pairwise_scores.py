@@ -9,14 +9,15 @@ import torch
 from conftest import tiny_settings
 from recbole.data.interaction import Interaction
 
-from recbole_hill.config import HillConfig
-from recbole_hill.data.lightgcn import prepare
+from recbole_hill.config.config import HillConfig
+from recbole_hill.data.prepare.lightgcn import prepare
 from recbole_hill.data.splits import load_data
-from recbole_hill.model import pair_products as products
-from recbole_hill.model.attention import segment_softmax, segment_sums
-from recbole_hill.model.pair_products import pair_products
-from recbole_hill.quick_start import build_model, run
-from recbole_hill.serving import Served
+from recbole_hill.model.bases import pair_products as products
+from recbole_hill.model.bases.attention import segment_softmax, segment_sums
+from recbole_hill.model.bases.pair_products import pair_products
+from recbole_hill.pipeline import run
+from recbole_hill.serve.loaded_run import Served
+from recbole_hill.train.build import build_model
 
 SMALL = {
     "NeuMF": {"mf_embedding_size": 5, "mlp_embedding_size": 4, "mlp_hidden_size": [6, 3]},

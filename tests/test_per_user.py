@@ -7,12 +7,12 @@ import pytest
 import torch
 from conftest import tiny_settings
 
-from recbole_hill.config import HillConfig
+from recbole_hill.config.config import HillConfig
 from recbole_hill.data.splits import load_data
 from recbole_hill.evaluation.per_user import PER_USER, ranked_users, read_per_user
-from recbole_hill.quick_start import run
+from recbole_hill.pipeline import run
 from recbole_hill.report.seeds import read_rows
-from recbole_hill.serving import Served
+from recbole_hill.serve.loaded_run import Served
 
 AVERAGED = ["Recall", "NDCG", "MRR", "MAP", "Hit", "Precision", "AveragePopularity"]
 AVERAGED += ["TailPercentage"]

@@ -2,9 +2,9 @@
 
 import pytest
 
-from recbole_hill.config import read_properties
-from recbole_hill.study.paper_table import PaperTable, Row, numbers
-from recbole_hill.study.plan import BACKBONE, Cell, plan
+from recbole_hill.config.properties import read_properties
+from recbole_hill.experiments.study.paper_table import PaperTable, Row, numbers
+from recbole_hill.experiments.study.plan import BACKBONE, Cell, plan
 
 
 def cells(number: str, **options) -> tuple[Cell, ...]:
@@ -101,7 +101,9 @@ def test_rows_that_start_from_other_rows():
 def test_a_row_starts_from_rows_above_it(monkeypatch, starts_from, message):
     rows = {"BPR": None, "Fusion": {"starts_from": starts_from}, "Pop": {}}
     table = {"title": "Of three", "kind": "comparison", "metrics": ["recall@20"], "rows": rows}
-    monkeypatch.setattr("recbole_hill.study.paper_table.read_properties", lambda *_: table)
+    monkeypatch.setattr(
+        "recbole_hill.experiments.study.paper_table.read_properties", lambda *_: table
+    )
     with pytest.raises(ValueError, match=message):
         PaperTable.read("three")
 

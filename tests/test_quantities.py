@@ -2,7 +2,7 @@
 
 import pytest
 
-from recbole_hill.quantities import duration, parse_duration, parse_mebibytes
+from recbole_hill.config.units import duration, parse_duration, parse_mebibytes
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from test_study import Known, tiny_study
 
-from recbole_hill.study.ledger import Ledger
-from recbole_hill.study.runner import Outcome, run_studies
-from recbole_hill.study.workers import LocalWorkers, RayWorkers
+from recbole_hill.experiments.study.runner import Outcome, run_studies
+from recbole_hill.experiments.study.workers import LocalWorkers, RayWorkers
+from recbole_hill.run.ledger import Ledger
 
 pytest.importorskip("ray", reason="Ray is not installed: the extra `tune` brings it")
 

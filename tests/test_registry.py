@@ -8,7 +8,7 @@ import pytest
 
 from recbole_hill import registry
 from recbole_hill.catalogue import CATALOGUE
-from recbole_hill.config import read_properties
+from recbole_hill.config.properties import read_properties
 from recbole_hill.registry import ModelEntry
 
 
@@ -101,5 +101,5 @@ def test_importing_the_package_imports_nothing_heavy():
 
 
 def test_running_needs_no_ray():
-    code = "import sys; sys.modules['ray'] = None; import recbole_hill.quick_start"
+    code = "import sys; sys.modules['ray'] = None; import recbole_hill.pipeline"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,11 +7,11 @@ import torch
 from reference import close, ego, noting, vectors
 
 from recbole_hill.data.graph import InteractionGraph
-from recbole_hill.dropout import dropout
+from recbole_hill.host.dropout import dropout
 from recbole_hill.model.baselines.deosgcf import deoscillated
 from recbole_hill.model.baselines.dgcf import distance_correlation
 from recbole_hill.model.baselines.impgcn import grouped
-from recbole_hill.model.routing import chunk_products, chunk_sums, join_chunks, split_chunks
+from recbole_hill.model.bases.routing import chunk_products, chunk_sums, join_chunks, split_chunks
 
 
 @pytest.fixture

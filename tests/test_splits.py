@@ -5,7 +5,7 @@ import pytest
 import torch
 from recbole.data.dataset import Dataset
 
-from recbole_hill.config import HillConfig
+from recbole_hill.config.config import HillConfig
 from recbole_hill.data.splits import evaluation_batch, load_data
 
 

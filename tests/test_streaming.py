@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_hill import runs, streaming
-from recbole_hill.checkpoint import load_weights
 from recbole_hill.index.hierarchy import HierarchicalIndex
-from recbole_hill.labelled_trainer import LabelledTrainer
-from recbole_hill.model.hsnn import HSNN
-from recbole_hill.retrieval.network import ExhaustiveSearch
-from recbole_hill.serving import Served
-from recbole_hill.streaming import load_snapshot, run_stream
+from recbole_hill.labelled import stream as streaming
+from recbole_hill.labelled.hsnn import HSNN
+from recbole_hill.labelled.search import ExhaustiveSearch
+from recbole_hill.labelled.stream import load_snapshot, run_stream
+from recbole_hill.labelled.trainer import LabelledTrainer
+from recbole_hill.run.checkpoint import load_weights
+from recbole_hill.run.provenance import commit
+from recbole_hill.serve.loaded_run import Served
 
 SMALL = {"hsnn_layers": [{"size": "S", "nodes": 6}, {"size": "XS"}], "index_warmup_epochs": 0}
 
@@ -59,7 +60,7 @@ def test_items_come_and_go_and_a_snapshot_is_kept_of_each_slice(path, tmp_path):
     noted = json.loads((tmp_path / "s" / "data.json").read_text())["sha256"]
     for row in written:
         assert (row["model"], row["dataset"], row["data_sha256"]) == ("HSNN", "log", noted)
-        assert row["commit"] == runs.commit() and row["device"] == "cpu, 1 threads"
+        assert row["commit"] == commit() and row["device"] == "cpu, 1 threads"
     assert [row["metrics"] for row in written] == [record.metrics for record in records]
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from recbole_hill.experiments.study.estimate import Estimate, History
+from recbole_hill.experiments.study.paper_table import PaperTable
+from recbole_hill.experiments.study.plan import BACKBONE, Study, plan
+from recbole_hill.experiments.study.run_cell import Stopped, run_cell
+from recbole_hill.experiments.study.runner import Outcome, open_tasks, plan_table, run_studies
+from recbole_hill.experiments.study.workers import LocalWorkers
 from recbole_hill.report.seeds import require_comparable
-from recbole_hill.study.estimate import Estimate, History
-from recbole_hill.study.ledger import Ledger
-from recbole_hill.study.paper_table import PaperTable
-from recbole_hill.study.plan import BACKBONE, Study, plan
-from recbole_hill.study.run_cell import Stopped, run_cell
-from recbole_hill.study.runner import Outcome, open_tasks, plan_table, run_studies
-from recbole_hill.study.workers import LocalWorkers
+from recbole_hill.run.ledger import Ledger
 
 
 class Known(History):
@@ -173,7 +173,7 @@ def test_a_failed_cell_is_on_record_and_the_rest_goes_on(tiny_path, in_tmp):
 
 
 def test_a_cell_that_waits_in_vain_for_its_backbone(tiny_path, in_tmp, monkeypatch):
-    monkeypatch.setattr("recbole_hill.study.run_cell._PATIENCE", 0.3)
+    monkeypatch.setattr("recbole_hill.experiments.study.run_cell._PATIENCE", 0.3)
     shared = {"data_path": str(tiny_path)}
     study = plan(PaperTable.read("7"), "tiny", root=in_tmp, rows=[".8/.1"], settings=shared)
     backbone, cell = study.cells
@@ -207,7 +207,9 @@ def test_a_fusion_of_two_cells(tiny_path, in_tmp):
     }
     facts = {"title": "Three", "kind": "comparison", "metrics": ["recall@10"], "rows": rows}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("recbole_hill.study.paper_table.read_properties", lambda *_: facts)
+        patch.setattr(
+            "recbole_hill.experiments.study.paper_table.read_properties", lambda *_: facts
+        )
         table = PaperTable.read("three")
     study = plan(table, "tiny", root=in_tmp, seeds=(1, 2), settings=shared)
     assert run_studies([study], LocalWorkers(2, threads=1), Known({})) == Outcome(6, 0, 0)

@@ -9,20 +9,20 @@ import yaml
 from conftest import tiny_settings
 from recbole.data.dataloader import FullSortEvalDataLoader
 
-from recbole_hill import quick_start
+from recbole_hill import pipeline
 from recbole_hill.data.splits import SealedTest, load_data
-from recbole_hill.quick_start import run
+from recbole_hill.experiments.sweep import sweep
+from recbole_hill.experiments.sweep.ledger import Ledger
+from recbole_hill.experiments.sweep.space import Space
+from recbole_hill.experiments.sweep.sweep import run_sweep
+from recbole_hill.experiments.sweep.trial import Trials, run_trial, trial_id
+from recbole_hill.pipeline import run
 from recbole_hill.report.sweep import budget_note, sweep_table
-from recbole_hill.tuning import sweep
-from recbole_hill.tuning.ledger import Ledger
-from recbole_hill.tuning.space import Space
-from recbole_hill.tuning.sweep import run_sweep
-from recbole_hill.tuning.trial import Trials, run_trial, trial_id
 
 tune = pytest.importorskip("ray.tune", reason="the extra [tune] brings it")
 if not hasattr(tune, "RunConfig"):
     pytest.skip("Ray is as old as RecBole 1.2.1 wants it", allow_module_level=True)
-ray_search = importlib.import_module("recbole_hill.tuning.ray_search")
+ray_search = importlib.import_module("recbole_hill.experiments.sweep.ray_search")
 
 RATES = {"learning_rate": {"choice": [0.02, 0.01, 1.0e-8]}}
 
@@ -70,7 +70,7 @@ def watched(monkeypatch):
         return seen.data[-1]
 
     monkeypatch.setattr(FullSortEvalDataLoader, "__iter__", watched_read)
-    monkeypatch.setattr(quick_start, "load_data", watched_load)
+    monkeypatch.setattr(pipeline, "load_data", watched_load)
     return seen
 
 
@@ -94,10 +94,10 @@ def test_a_poisoned_test_set_fails_whoever_reads_it(fast, tmp_path, monkeypatch)
     trials = Trials("BPR", "tiny", tmp_path, [], fast)
     run_trial(trials, settings, lambda report: None)
     config = trials.config(settings)
-    _, data, trainer = quick_start.train(config, use_validation=True, seal_test=True)
+    _, data, trainer = pipeline.train(config, use_validation=True, seal_test=True)
     assert isinstance(data.test, SealedTest)
     with pytest.raises(RuntimeError, match="test set must not be read"):
-        quick_start.evaluate(config, data, trainer)
+        pipeline.evaluate(config, data, trainer)
     for read in (iter, len, lambda test: test._dataset):
         with pytest.raises(RuntimeError, match="test set must not be read"):
             read(data.test)
@@ -194,7 +194,7 @@ def test_a_finished_sweep_is_read_not_run(grid_sweep, monkeypatch):
 
     result, arguments = grid_sweep
     monkeypatch.setattr(ray_search, "search", refuse)
-    monkeypatch.setattr(quick_start, "run", refuse)
+    monkeypatch.setattr(pipeline, "run", refuse)
     again = run_sweep("BPR", "tiny", **arguments)
     assert (again.trials, again.rows, again.budget) == (result.trials, result.rows, result.budget)
 

@@ -3,8 +3,7 @@
 import pytest
 
 from recbole_hill import registry
-from recbole_hill.config import read_properties
-from recbole_hill.properties_path import properties
+from recbole_hill.config.properties import properties, read_properties
 
 TABLE = read_properties("table", "3.yaml")
 ROWS = [name for name in TABLE["rows"] if name != "HILL"]

@@ -8,11 +8,11 @@ from conftest import tiny_settings
 from scipy.stats import kstest
 from tiny_models import MODELS, NEEDS
 
-from recbole_hill.config import HillConfig, internal_defaults, read_properties
+from recbole_hill.config.config import HillConfig
+from recbole_hill.config.properties import internal_defaults, read_properties, tuning
 from recbole_hill.data.splits import load_data
-from recbole_hill.properties_path import tuning
-from recbole_hill.quick_start import build_model
-from recbole_hill.tuning.space import Space
+from recbole_hill.experiments.sweep.space import Space
+from recbole_hill.train.build import build_model
 
 TABLE = read_properties("table", "3.yaml")
 NAMES = [*TABLE["rows"], *TABLE["beyond"]]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from recbole_hill.config import HillConfig
+from recbole_hill.config.config import HillConfig
 from recbole_hill.data.nearness import pair_nearness
 from recbole_hill.data.splits import load_data
 from recbole_hill.data.validation import (

@@ -9,15 +9,16 @@ import torch
 from conftest import tiny_settings
 from contract import built, skip_without
 
-from recbole_hill import optional
-from recbole_hill.checkpoint import load_weights
-from recbole_hill.config import HillConfig
+from recbole_hill.config.config import HillConfig
 from recbole_hill.data.graph import InteractionGraph
 from recbole_hill.data.splits import load_data
 from recbole_hill.data.walks import Walker
-from recbole_hill.model import skip_gram
-from recbole_hill.model.skip_gram import Sentences
-from recbole_hill.quick_start import build_model, run
+from recbole_hill.host import optional
+from recbole_hill.model.bases import skip_gram
+from recbole_hill.model.bases.skip_gram import Sentences
+from recbole_hill.pipeline import run
+from recbole_hill.run.checkpoint import load_weights
+from recbole_hill.train.build import build_model
 
 # Padding row and column; user 4 and item 5 have no edge.
 MATRIX = sp.csr_matrix(

@@ -13,10 +13,10 @@ from epoch import step_seconds
 from recbole.model.general_recommender.lightgcn import LightGCN as RecBoleLightGCN
 from recbole.utils import get_trainer
 
-from recbole_hill.config import HillConfig
+from recbole_hill.config.config import HillConfig
 from recbole_hill.data.splits import Data, load_data
-from recbole_hill.quick_start import build_model
-from recbole_hill.trainer import _without_tensorboard, trainer_for
+from recbole_hill.train.build import build_model
+from recbole_hill.train.trainer import _without_tensorboard, trainer_for
 from rows.row import Setting
 
 #: RecBole's default: one negative a positive, drawn by its own sampler in the loader.

@@ -5,8 +5,8 @@ from functools import cache
 import numpy as np
 from scipy.sparse.linalg import svds
 
-from recbole_hill.model.fit_once import train_matrix
-from recbole_hill.model.spectral import Smoother
+from recbole_hill.model.bases.fit_once import train_matrix
+from recbole_hill.model.bases.spectral import Smoother
 from rows import jobs
 from rows.row import Setting
 

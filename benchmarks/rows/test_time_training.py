@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from recbole_hill.adapt.finetune import TestTimeTraining
+from recbole_hill.adapt.stage import train_history
 from recbole_hill.data.ids import Ids
-from recbole_hill.hill_trainer import train_history
 from recbole_hill.index.em import learn_index
 from rows import jobs
 from rows.row import Row, largest_difference, require_close

@@ -1,1 +1,1 @@
-"""Test-time training: interest rates, <user, node> pairs, and fine-tuning on them."""
+"""Test-time training: interest rates, <user, node> pairs, fine-tuning on them, and controls."""

@@ -23,7 +23,7 @@ class PairLoss:
 
     Args:
         pairs: The <user, node> pairs (RecBole user ids, node ids per depth).
-        nodes: The index's :class:`~recbole_hill.adapt.node_vectors.NodeVectors`.
+        nodes: The index's :class:`~recbole_hill.index.node_vectors.NodeVectors`.
         steps: Training steps of an epoch.
         negatives: ``random`` | ``sibling`` | ``hard`` | ``all``.
         frozen: Whether node vectors stay as indexed instead of following the items.
@@ -129,30 +129,3 @@ class TestTimeTraining:
     def reset(self) -> None:
         """Gives the model the weights it had when this object was made, bit for bit."""
         self.model.load_state_dict(self._before)
-
-
-@torch.no_grad()
-def move_toward_nodes(users: Tensor, items: Tensor, pairs: Pairs, nodes, weight: float) -> Tensor:
-    """The ``average`` control: moves each user toward the mean of its nodes, without training.
-
-    The mean of any nodes points to what all users like, and that alone may gain: ``average_random``
-    is the same toward random nodes.
-
-    Args:
-        users: User vectors, shape (U, D).
-        items: Item vectors with the padding row, shape (I + 1, D).
-        pairs: The <user, node> pairs.
-        nodes: The index's node vectors.
-        weight: How far, 0 (not at all) to 1 (all the way).
-
-    Returns:
-        New user vectors, shape (U, D); users without pairs stay.
-    """
-    total, count = torch.zeros_like(users), users.new_zeros(len(users), 1)
-    for depth in sorted(set(pairs.depths.tolist())):
-        here = pairs.at_depth(depth)
-        user, node = (torch.from_numpy(a).to(users.device) for a in (here.users, here.nodes))
-        total.index_add_(0, user, nodes.means(items, depth)[node])
-        count.index_add_(0, user, torch.ones(len(user), 1, device=users.device))
-    mean = total / count.clamp_min(1)
-    return torch.where(count > 0, torch.lerp(users, mean, weight), users)

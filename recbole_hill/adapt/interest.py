@@ -23,7 +23,7 @@ from numbers import Integral
 import numpy as np
 import scipy.sparse as sp
 
-from recbole_hill.one_of import one_of
+from recbole_hill.checks import one_of
 
 READINGS = ("coverage", "concentration")
 CARRIES = ("qualified", "touched")

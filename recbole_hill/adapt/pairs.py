@@ -1,7 +1,7 @@
 """The <user, node> pairs of test-time training, and the random pairs they are held against."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
@@ -100,50 +100,3 @@ def extract_pairs(
         depths.append(np.full(int(kept.sum()), level.depth, dtype=np.int64))
         rates.append(found.data[kept])
     return Pairs(*map(np.concatenate, (users, nodes, depths, rates)), phi_dep=phi_dep)
-
-
-def random_nodes(
-    pairs: Pairs,
-    parents: Sequence[np.ndarray],
-    rng: np.random.Generator,
-    *,
-    min_children: int = 1,
-) -> Pairs:
-    """Control: the same users at the same depths, with nodes drawn uniformly.
-
-    It shows what the extra steps bring without the index's knowledge of the user. Rates stay, so
-    that a loss weighted by them spends the same weight.
-
-    Args:
-        pairs: The real pairs.
-        parents: Parent arrays of the index, from the items up.
-        rng: Where the draws come from.
-        min_children: As in :func:`extract_pairs`: smaller nodes are not drawn either.
-
-    Raises:
-        ValueError: If there is a pair at a depth that the index does not have.
-    """
-    if pairs.depths.max(initial=0) > len(parents):
-        raise ValueError(f"the index has {len(parents)} depths, none at {pairs.depths.max()}")
-    nodes = pairs.nodes.copy()
-    for depth in np.unique(pairs.depths):
-        here = pairs.depths == depth
-        eligible = np.flatnonzero(np.bincount(parents[depth - 1]) >= min_children)
-        nodes[here] = rng.choice(eligible, size=int(here.sum()))
-    return replace(pairs, nodes=nodes)
-
-
-def random_users(pairs: Pairs, rng: np.random.Generator) -> Pairs:
-    """Control: the same nodes, with the users permuted within each depth.
-
-    Every user and every node keeps its number of pairs; only who goes with what is lost.
-
-    Args:
-        pairs: The real pairs.
-        rng: Where the permutation comes from.
-    """
-    users = pairs.users.copy()
-    for depth in np.unique(pairs.depths):
-        here = np.flatnonzero(pairs.depths == depth)
-        users[here] = rng.permutation(users[here])
-    return replace(pairs, users=users)

@@ -8,6 +8,6 @@ HELP = "check this environment; exit status 1 if the main job cannot run"
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints what was found."""
-    from recbole_hill import doctor
+    from recbole_hill.host import doctor
 
     return doctor.run(sys.stdout)

@@ -17,6 +17,6 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Prints the path."""
     hush_libraries()
-    from recbole_hill.serving import Served
+    from recbole_hill.serve.loaded_run import Served
 
     print(Served.load(arguments.checkpoint).explain(arguments.user, arguments.k))

@@ -35,7 +35,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Writes the files, and prints what they are."""
     hush_libraries()
-    from recbole_hill.export import export
+    from recbole_hill.serve.export import export
 
     manifest = export(
         arguments.checkpoint,

@@ -40,8 +40,8 @@ def add_search(command: argparse.ArgumentParser) -> None:
 
 
 def search_of(arguments: argparse.Namespace) -> dict:
-    """Returns how lists are made, as :meth:`recbole_hill.serving.Served.retriever` takes it."""
-    from recbole_hill.config import parse_value
+    """Returns how lists are made, as ``Served.retriever`` takes it."""
+    from recbole_hill.config.config import parse_value
 
     width = arguments.beam_width
     return {

@@ -27,7 +27,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Prints a line per user and item."""
     hush_libraries()
-    from recbole_hill.serving import Served
+    from recbole_hill.serve.loaded_run import Served
 
     users = names_of(arguments.users)
     lists = Served.load(arguments.checkpoint).recommend(users, arguments.k, **search_of(arguments))

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
     from recbole_hill.report.seeds import read_rows, seeds_table
 
     if arguments.dataset:
-        from recbole_hill.study.command import report_dataset
+        from recbole_hill.experiments.study.command import report_dataset
 
         report_dataset(arguments.dataset, arguments.output, reference=arguments.reference)
         return

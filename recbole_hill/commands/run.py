@@ -36,13 +36,13 @@ def run(arguments: argparse.Namespace) -> None:
     """Trains and tests a model, and prints a line per arm."""
     os.environ.setdefault("TQDM_MININTERVAL", "1")
     hush_libraries()
-    from recbole_hill import quick_start
+    from recbole_hill import pipeline
     from recbole_hill.report.tables import arms_table
 
     overrides = arguments.overrides
     if arguments.protocol:
         overrides["protocol"] = arguments.protocol
-    result = quick_start.run(
+    result = pipeline.run(
         arguments.model,
         arguments.dataset,
         config_files=config_files_of(arguments),

@@ -29,8 +29,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Trains on the stream, and prints a line per slice."""
     hush_libraries()
+    from recbole_hill.labelled.stream import run_stream
     from recbole_hill.report.tables import stream_table
-    from recbole_hill.streaming import run_stream
 
     records = run_stream(
         arguments.model,

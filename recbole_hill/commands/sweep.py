@@ -44,8 +44,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Searches, and prints the trials and the test of the best."""
     os.environ.setdefault("TQDM_MININTERVAL", "1")
     hush_libraries()
+    from recbole_hill.experiments.sweep.sweep import run_sweep
     from recbole_hill.report.sweep import sweep_table
-    from recbole_hill.tuning.sweep import run_sweep
 
     result = run_sweep(
         arguments.model,

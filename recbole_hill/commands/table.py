@@ -62,7 +62,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the cells that are missing, and prints the report."""
     hush_libraries()
-    from recbole_hill.study.command import run_table
+    from recbole_hill.experiments.study.command import run_table
 
     return run_table(
         arguments.number,

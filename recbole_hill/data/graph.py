@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from recbole_hill.data.ragged import ranges
-from recbole_hill.dropout import dropout
+from recbole_hill.host.dropout import dropout
 
 
 class InteractionGraph(nn.Module):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recbole_hill.files import atomic_path
+from recbole_hill.run.files import atomic_path
 
 IDS = "ids.json"
 

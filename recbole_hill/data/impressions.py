@@ -8,6 +8,7 @@ import torch
 from recbole.utils import FeatureSource
 from torch import Tensor
 
+from recbole_hill.checks import one_of
 from recbole_hill.data.fields import Encoded, FieldEncoder
 from recbole_hill.data.inverted_index import History, InvertedIndex
 from recbole_hill.data.tasks import (
@@ -17,7 +18,6 @@ from recbole_hill.data.tasks import (
     require_no_leak,
     require_two_classes,
 )
-from recbole_hill.one_of import one_of
 
 VOCABULARIES = ("train", "catalogue")
 

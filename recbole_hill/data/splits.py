@@ -29,6 +29,7 @@ from recbole.data.interaction import Interaction, cat_interactions
 from recbole.data.utils import create_dataset as recbole_create_dataset
 from recbole.utils import FeatureSource, FeatureType, ModelType, init_seed
 
+from recbole_hill.checks import one_of
 from recbole_hill.data.features import require_features
 from recbole_hill.data.ids import Ids
 from recbole_hill.data.parsing import c_parser
@@ -39,13 +40,8 @@ from recbole_hill.data.tasks import (
     require_two_classes,
     tasks_of,
 )
-from recbole_hill.data.validation import (
-    choose_later_validation,
-    choose_validation,
-    file_numbers,
-)
-from recbole_hill.files import atomic_path
-from recbole_hill.one_of import one_of
+from recbole_hill.data.validation import choose_later_validation, choose_validation, file_numbers
+from recbole_hill.run.files import atomic_path
 
 _DATA = "data.json"
 

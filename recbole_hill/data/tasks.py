@@ -8,7 +8,7 @@ import torch
 from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
-from recbole_hill.bounds import is_number
+from recbole_hill.checks import is_number
 
 #: A column that orders the rows as well as this (area under the ROC curve) is the label itself.
 _LEAK_AUC = 0.999

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from recbole_hill.bounds import integer
+from recbole_hill.checks import integer
 from recbole_hill.data.graph import InteractionGraph
 
 

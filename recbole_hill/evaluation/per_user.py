@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from recbole.evaluator import Evaluator
 
-from recbole_hill.files import atomic_path
+from recbole_hill.run.files import atomic_path
 
 PER_USER = "per_user.parquet"
 

@@ -10,12 +10,11 @@ from numbers import Integral
 import numpy as np
 from tqdm import tqdm
 
-from recbole_hill.finite import require_finite
+from recbole_hill.checks import one_of, require_finite
+from recbole_hill.host.optional import require_faiss
 from recbole_hill.index.codes import tree_of_codes
 from recbole_hill.index.hierarchy import DIRECTIONS, HierarchicalIndex, means, squared_distances
 from recbole_hill.index.score_space import score_map
-from recbole_hill.one_of import one_of
-from recbole_hill.optional import require_faiss
 
 #: Rounds of batched k-means++. On Gowalla (8,000 of 40,981) 32 to 1,000 rounds end in the same
 #: objective within 0.4 %, 9 % below random seeds, while 1,000 rounds cost a fifth of k-means.

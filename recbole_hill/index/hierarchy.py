@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from recbole_hill.files import atomic_path
-from recbole_hill.one_of import one_of
+from recbole_hill.checks import one_of
+from recbole_hill.run.files import atomic_path
 
 DIRECTIONS = ("bottom_up", "top_down")
 _FORMAT = 1

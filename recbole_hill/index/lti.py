@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from recbole_hill.finite import require_finite
+from recbole_hill.checks import require_finite
 from recbole_hill.index.attention import NodeAttention, nearest_nodes
 from recbole_hill.index.codes import Load, tree_of_codes, tree_of_nodes
 from recbole_hill.index.em import check_sizes, cluster

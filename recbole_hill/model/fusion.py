@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from recbole_hill.bounds import is_number
+from recbole_hill.checks import is_number
 from recbole_hill.data.splits import known_data, require_same_data
 from recbole_hill.index.score_space import score_map
-from recbole_hill.model.fitted_tables import FittedTables
+from recbole_hill.model.bases.fitted_tables import FittedTables
 
 
 class Fusion(FittedTables):
@@ -20,7 +20,7 @@ class Fusion(FittedTables):
 
     Models that err differently gain by it: a spectral filter and a graph model trained by softmax.
 
-    Settings: :class:`~recbole_hill.model.fitted_tables.FittedTables`'s, ``fuse_from`` (folders of
+    Settings: ``FittedTables``'s, ``fuse_from`` (folders of
     finished runs on the same data), ``fuse_weights`` (w, one a run), ``embedding_size`` (D, the
     sum of theirs).
     """
@@ -51,7 +51,7 @@ class Fusion(FittedTables):
         return np.hstack(users), np.hstack(items)
 
     def _vectors(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        from recbole_hill.serving import Served
+        from recbole_hill.serve.loaded_run import Served
 
         for folder in self.folders:
             require_same_data(folder, known_data(self.run_dir))

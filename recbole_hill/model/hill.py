@@ -11,18 +11,14 @@ import torch
 from torch import Tensor
 
 from recbole_hill import registry
-from recbole_hill.adapt.node_vectors import NodeVectors
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.index.lti import LearnedIndex
+from recbole_hill.index.node_vectors import NodeVectors
 from recbole_hill.index.schedules import Schedule
-from recbole_hill.model.backbone import (
-    loss_and_embeddings,
-    sums_over_batch,
-    user_item_embeddings,
-)
-from recbole_hill.model.base import EmbeddingModel
+from recbole_hill.model.backbone import loss_and_embeddings, sums_over_batch, user_item_embeddings
+from recbole_hill.model.bases.embedding import EmbeddingModel
 from recbole_hill.model.losses import bpr
-from recbole_hill.settings import HillSettings
+from recbole_hill.model.settings import HillSettings
 
 #: Items, drawn uniformly, that a batch's negatives of the index loss are taken from: each row's
 #: negative is uniform, yet only so many more pseudo items have to be made.
@@ -34,7 +30,7 @@ class HILL(EmbeddingModel):
 
     The model holds the backbone's weights and, where the index is learnt by gradient, the nodes.
     The published index is a value given to it by
-    :class:`~recbole_hill.hill_trainer.HILLTrainer`, which runs the stages.
+    :class:`~recbole_hill.adapt.stage.HILLTrainer`, which runs the stages.
     """
 
     def __init__(self, config, dataset):
@@ -68,7 +64,7 @@ class HILL(EmbeddingModel):
     @staticmethod
     def trainer_class() -> type:
         """The trainer that runs HILL's stages."""
-        from recbole_hill.hill_trainer import HILLTrainer
+        from recbole_hill.adapt.stage import HILLTrainer
 
         return HILLTrainer
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from recbole_hill.bounds import is_number
+from recbole_hill.checks import is_number
 
 #: Of the large matrix products of a loss, by the names that settings have for them.
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}

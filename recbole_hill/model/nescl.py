@@ -13,18 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recbole_hill.bounds import integer, rate
+from recbole_hill.checks import integer, one_of, rate
 from recbole_hill.data.graph import InteractionGraph, propagate, propagate_to
 from recbole_hill.data.neighbours import nearest_neighbours
-from recbole_hill.model.base import EmbeddingModel
-from recbole_hill.model.losses import (
-    PRECISIONS,
-    batch_norms,
-    bpr,
-    neighbour_contrast,
-    temperature,
-)
-from recbole_hill.one_of import one_of
+from recbole_hill.model.bases.embedding import EmbeddingModel
+from recbole_hill.model.losses import PRECISIONS, batch_norms, bpr, neighbour_contrast, temperature
 
 
 class NESCL(EmbeddingModel):

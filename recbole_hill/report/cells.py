@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from recbole_hill.records import read_records
 from recbole_hill.report.comparison import definition_of
 from recbole_hill.report.seeds import identity
-from recbole_hill.study.ledger import CELLS, DONE, STUDY
+from recbole_hill.run.jsonl import read_records
+from recbole_hill.run.ledger import CELLS, DONE, STUDY
 
 
 @dataclass(frozen=True)

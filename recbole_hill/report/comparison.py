@@ -1,6 +1,6 @@
 """Rows of many models as one Markdown table beside the numbers that a paper printed."""
 
-from recbole_hill.config import read_properties
+from recbole_hill.config.properties import read_properties
 from recbole_hill.report.document import Table, is_better
 from recbole_hill.report.lines import COST, Footnotes, cost, line_of, provenance_notes
 from recbole_hill.report.markdown import markdown

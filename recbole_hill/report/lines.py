@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from recbole_hill.report.document import Line, Number
 from recbole_hill.report.seeds import require_comparable
-from recbole_hill.runs import HOLDOUT
+from recbole_hill.run.folder import HOLDOUT
 
 #: What a line says of its cost, behind the metrics.
 COST = ("training, s", "epochs", "commit")

@@ -7,7 +7,7 @@ from statistics import mean, stdev
 
 from recbole_hill.report.markdown import pipe_table
 from recbole_hill.report.tables import retrieval_note
-from recbole_hill.runs import ROWS
+from recbole_hill.run.folder import ROWS
 
 #: What rows must share to be averaged.
 _SHARED = ("model", "dataset", "data_sha256", "protocol", "split_seed", "commit", "versions")

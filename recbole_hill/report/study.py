@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from recbole_hill.config import written_value
+from recbole_hill.config.config import written_value
 from recbole_hill.report.cells import Study
 from recbole_hill.report.document import Line, Table, ranked
 from recbole_hill.report.lines import (
@@ -17,7 +17,7 @@ from recbole_hill.report.lines import (
 from recbole_hill.report.marks import tested
 from recbole_hill.report.seeds import differences, identity, require_one_experiment, spread
 from recbole_hill.report.serving import REQUEST_COST, request_cost
-from recbole_hill.study.ledger import STUDY
+from recbole_hill.run.ledger import STUDY
 
 #: What all rows of a study must share; in what else they differ the notes say.
 _SHARED = ("dataset", "data_sha256", "split_seed")

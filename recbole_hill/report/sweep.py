@@ -9,7 +9,7 @@ def sweep_table(result) -> str:
     """Returns a line per trial, best first, and under it the winner's test and the budget.
 
     Args:
-        result: A :class:`recbole_hill.tuning.sweep.SweepResult`.
+        result: A :class:`recbole_hill.experiments.sweep.sweep.SweepResult`.
     """
     keys = list(result.best["settings"])
     head = ["trial", result.valid_metric, "epochs", "status", *keys]
@@ -45,7 +45,7 @@ def budget_note(budget: dict) -> str:
     """Returns what a sweep cost, in words.
 
     Args:
-        budget: As in :class:`recbole_hill.tuning.sweep.SweepResult`.
+        budget: As in :class:`recbole_hill.experiments.sweep.sweep.SweepResult`.
     """
     ends = [f"{budget[name]} {name}" for name in ("done", "stopped", "failed")]
     if budget["unfinished"]:

@@ -5,7 +5,7 @@ def arms_table(rows: list[dict]) -> str:
     """Returns one line per compared arm, and under it how the numbers were made.
 
     Args:
-        rows: Rows of one run, as :func:`recbole_hill.quick_start.evaluate` makes them.
+        rows: Rows of one run, as :func:`recbole_hill.pipeline.evaluate` makes them.
     """
     first = rows[0]
     names = list(first["metrics"])
@@ -89,7 +89,7 @@ def stream_table(records: list) -> str:
     """Returns one line per slice of a stream.
 
     Args:
-        records: What :func:`recbole_hill.streaming.run_stream` returned.
+        records: What :func:`recbole_hill.labelled.stream.run_stream` returned.
     """
     head = f"{'slice':>5} {'rows':>9} {'NE':>8} {'AUC':>8} {'items':>8} {'added':>7} {'deleted':>8}"
     lines = [f"{head}  moved per depth"]

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from recbole_hill.files import atomic_path
 from recbole_hill.report.cells import read_study
 from recbole_hill.report.delimited import csv_table
 from recbole_hill.report.latex import latex
 from recbole_hill.report.markdown import markdown
 from recbole_hill.report.page import html_page
 from recbole_hill.report.study import study_table
+from recbole_hill.run.files import atomic_path
 
 
 def write_report(

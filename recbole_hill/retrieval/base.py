@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from recbole_hill.finite import require_finite
+from recbole_hill.checks import require_finite
 
 #: Bound on the float32 entries of a block of users' largest array, 64 MiB.
 BLOCK_ENTRIES = 1 << 24

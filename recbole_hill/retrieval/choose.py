@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from recbole_hill.checks import one_of
 from recbole_hill.index.hierarchy import HierarchicalIndex
-from recbole_hill.one_of import one_of
 from recbole_hill.retrieval.base import Retriever
 from recbole_hill.retrieval.beam import BeamRetriever
 from recbole_hill.retrieval.descent import NODE_SCORES, beam_widths

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_hill.checks import one_of
 from recbole_hill.data.ragged import ranges
 from recbole_hill.index.hierarchy import HierarchicalIndex
-from recbole_hill.index.spread import lead_of_best
-from recbole_hill.one_of import one_of
+from recbole_hill.index.node_scores import lead_of_best
 from recbole_hill.retrieval.base import BLOCK_ENTRIES, top_k
 
 #: Where a user's candidates may be more than this share of a depth, all of it is scored by one
@@ -116,7 +116,7 @@ class Descent:
         beam_width: Nodes kept per user: one number for all depths, one per depth (coarsest first),
             or ``"full"`` to keep all. More than there are means all.
         node_score: ``mean``: a node scores what its items score on average. ``best``: what the best
-            of them is expected to (:func:`~recbole_hill.index.spread.lead_of_best`). It is still an
+            of them is expected to (``lead_of_best``). It is still an
             inner product, with one dimension more: the user's length times the node's lead.
 
     Raises:

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_hill.checks import one_of
+from recbole_hill.host.optional import require_faiss
 from recbole_hill.index.hierarchy import HierarchicalIndex
-from recbole_hill.one_of import one_of
-from recbole_hill.optional import require_faiss
 from recbole_hill.retrieval.base import BLOCK_ENTRIES, Retriever, top_k
 from recbole_hill.retrieval.descent import Descent, require_fit
 

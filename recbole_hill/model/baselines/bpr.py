@@ -6,8 +6,8 @@ Reference:
 
 from torch import Tensor
 
-from recbole_hill.model.factorization import MatrixFactorization
-from recbole_hill.one_of import one_of
+from recbole_hill.checks import one_of
+from recbole_hill.model.bases.factorization import MatrixFactorization
 
 REG_OVER = ("batch", "tables")
 
@@ -19,7 +19,7 @@ class BPR(MatrixFactorization):
     quotes was run with 300 negatives a positive (BARS), worth .0336 recall@20 on Gowalla over
     NGCF's row with one. With ``n_negatives: 1`` and ``reg_weight: 0`` the two are the same model.
 
-    Settings: those of :class:`~recbole_hill.model.factorization.MatrixFactorization`, ``reg_over``
+    Settings: those of ``MatrixFactorization``, ``reg_over``
     (``batch``: half the batch's squared rows over B; ``tables``: half the whole tables' squared
     norms, as in BARS).
     """

@@ -8,9 +8,9 @@ Reference:
 import torch
 from torch import Tensor
 
-from recbole_hill.dropout import dropout
-from recbole_hill.model.attention import segment_max
+from recbole_hill.host.dropout import dropout
 from recbole_hill.model.baselines.ssm import MFSSM, LightGCNSSM
+from recbole_hill.model.bases.attention import segment_max
 from recbole_hill.model.losses import unit
 
 

@@ -7,9 +7,8 @@ Reference:
 
 from torch import Tensor
 
-from recbole_hill.bounds import integer
-from recbole_hill.model.filter import FilterModel
-from recbole_hill.one_of import one_of
+from recbole_hill.checks import integer, one_of
+from recbole_hill.model.bases.filter import FilterModel
 
 
 class BSPM(FilterModel):

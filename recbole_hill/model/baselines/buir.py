@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_hill.bounds import share
-from recbole_hill.model.graph_model import LightGCNModel
+from recbole_hill.checks import share
+from recbole_hill.model.bases.graph_model import LightGCNModel
 
 
 class BUIR(LightGCNModel):
@@ -23,7 +23,7 @@ class BUIR(LightGCNModel):
     loss, which is the same sequence); q is linear. The score <q(u), i> + <u, q(i)> is one inner
     product of the concatenations [q(u); u] and [i; q(i)].
 
-    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s without
+    Settings: :class:`~recbole_hill.model.bases.factorization.MatrixFactorization`'s without
     ``reg_weight`` (nothing is drawn but positives, and the tables start from Xavier's, whatever
     ``init_std``), ``n_layers``, ``momentum``, and RecBole's ``weight_decay``.
     """

@@ -8,8 +8,8 @@ Reference:
 import numpy as np
 from torch import Tensor
 
-from recbole_hill.bounds import integer, positive
-from recbole_hill.model.filter import FilterModel
+from recbole_hill.checks import integer, positive
+from recbole_hill.model.bases.filter import FilterModel
 
 
 class ChebyCF(FilterModel):

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_hill.model.factorization import MatrixFactorization, SampledScores
+from recbole_hill.model.bases.factorization import MatrixFactorization, SampledScores
 
 
 class CML(MatrixFactorization):
@@ -21,7 +21,7 @@ class CML(MatrixFactorization):
     The score -|u - i|^2 is, up to each user's own constant, one inner product: 2 u.i - |i|^2.
     No covariance term, like BARS. Its published Gowalla row was measured on 1,000 test users.
 
-    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s without
+    Settings: :class:`~recbole_hill.model.bases.factorization.MatrixFactorization`'s without
     ``reg_weight``, ``margin``.
     """
 

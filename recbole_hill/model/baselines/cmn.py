@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_hill.bounds import integer
+from recbole_hill.checks import integer
 from recbole_hill.data.graph import InteractionGraph
-from recbole_hill.model.attention import segment_softmax, segment_sums
-from recbole_hill.model.fit_once import train_matrix
-from recbole_hill.model.pair_products import pair_products
-from recbole_hill.model.pair_score import PairScoreModel
-from recbole_hill.model.pretrained import PretrainedStart
+from recbole_hill.model.bases.attention import segment_softmax, segment_sums
+from recbole_hill.model.bases.fit_once import train_matrix
+from recbole_hill.model.bases.pair_products import pair_products
+from recbole_hill.model.bases.pair_score import PairScoreModel
+from recbole_hill.model.bases.pretrained import PretrainedStart
 
 
 class CMN(PretrainedStart, PairScoreModel):
@@ -36,7 +36,7 @@ class CMN(PretrainedStart, PairScoreModel):
     test pair has. As in NGCF's comparison, the row that HILL's Table 3 quotes, the optimiser is
     Adam (the authors': RMSprop with momentum and clipping) and D is 64 (50).
 
-    Settings: those of :class:`~recbole_hill.model.pair_score.PairScoreModel`, ``n_hops``,
+    Settings: those of :class:`~recbole_hill.model.bases.pair_score.PairScoreModel`, ``n_hops``,
     ``dense_reg_weight`` (of half the squared weight matrices), ``pretrained_from``.
     """
 

@@ -8,14 +8,14 @@ import numpy as np
 
 from recbole_hill.data.graph import InteractionGraph
 from recbole_hill.data.walks import Walker
-from recbole_hill.model.fit_once import train_matrix
-from recbole_hill.model.skip_gram import Sentences, SkipGramModel
+from recbole_hill.model.bases.fit_once import train_matrix
+from recbole_hill.model.bases.skip_gram import Sentences, SkipGramModel
 
 
 class DeepWalk(SkipGramModel):
     """Walks are sentences and nodes are words, under hierarchical softmax (Algorithms 1 and 2).
 
-    Settings: :class:`~recbole_hill.model.skip_gram.SkipGramModel`'s, ``n_walks``, ``walk_length``.
+    Settings: ``SkipGramModel``'s, ``n_walks``, ``walk_length``.
     """
 
     def __init__(self, config, dataset):

@@ -10,10 +10,10 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
-from recbole_hill.bounds import rate
+from recbole_hill.checks import rate
 from recbole_hill.data.graph import SymmetricProduct
-from recbole_hill.model.fit_once import train_matrix
-from recbole_hill.model.graph_model import GraphModel
+from recbole_hill.model.bases.fit_once import train_matrix
+from recbole_hill.model.bases.graph_model import GraphModel
 
 
 class DeosGCF(GraphModel):
@@ -25,7 +25,7 @@ class DeosGCF(GraphModel):
     is another. Their dropout takes the two directions of an edge apart; here they go together,
     which leaves the matrix symmetric.
 
-    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``n_layers``,
+    Settings: :class:`~recbole_hill.model.bases.factorization.MatrixFactorization`'s, ``n_layers``,
     ``cross_hop_least``, ``edge_dropout``.
     """
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from recbole_hill.bounds import integer
-from recbole_hill.model.graph_model import GraphModel
-from recbole_hill.model.routing import (
+from recbole_hill.checks import integer
+from recbole_hill.model.bases.graph_model import GraphModel
+from recbole_hill.model.bases.routing import (
     chunk_count,
     chunk_products,
     chunk_sums,
@@ -36,7 +36,7 @@ class DGCF(GraphModel):
     in COO form, which makes an ml-100k epoch minutes long, and its L2 term is of unsquared norms.
     The sample is RecBole's: users, and as many items, the larger of both over the batches an epoch.
 
-    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``n_layers``,
+    Settings: :class:`~recbole_hill.model.bases.factorization.MatrixFactorization`'s, ``n_layers``,
     ``n_factors`` (K), ``n_iterations`` (T), ``cor_weight``, ``train_batch_size``.
     """
 

@@ -7,9 +7,9 @@ Reference:
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_hill.dropout import dropout
-from recbole_hill.model.graph_model import GraphModel
-from recbole_hill.model.routing import (
+from recbole_hill.host.dropout import dropout
+from recbole_hill.model.bases.graph_model import GraphModel
+from recbole_hill.model.bases.routing import (
     chunk_count,
     chunk_products,
     chunk_sums,
@@ -29,7 +29,7 @@ class DisenGCN(GraphModel):
     The authors sum over a sample of neighbours, the same number for every node. Here all take part,
     weighted by the normalised adjacency A: plain sums drown z_u where there are many.
 
-    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``n_layers``,
+    Settings: :class:`~recbole_hill.model.bases.factorization.MatrixFactorization`'s, ``n_layers``,
     ``n_factors`` (K), ``n_iterations`` (T), ``tau``, ``dropout_rate``.
     """
 

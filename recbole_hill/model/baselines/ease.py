@@ -8,8 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 from tqdm import tqdm
 
-from recbole_hill.bounds import positive
-from recbole_hill.model.fit_once import FitOnceModel
+from recbole_hill.checks import positive
+from recbole_hill.model.bases.fit_once import FitOnceModel
 
 
 class EASE(FitOnceModel):

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from recbole_hill.data.graph import InteractionGraph
-from recbole_hill.dropout import dropout
-from recbole_hill.model.base import EmbeddingModel
-from recbole_hill.model.fit_once import train_matrix
-from recbole_hill.model.pair_products import pair_products
+from recbole_hill.host.dropout import dropout
+from recbole_hill.model.bases.embedding import EmbeddingModel
+from recbole_hill.model.bases.fit_once import train_matrix
+from recbole_hill.model.bases.pair_products import pair_products
 
 
 class ENMF(EmbeddingModel):

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_hill.data.graph import InteractionGraph
-from recbole_hill.model.attention import segment_softmax
-from recbole_hill.model.graph_model import GraphModel
-from recbole_hill.model.routing import chunk_sums, split_chunks
+from recbole_hill.model.bases.attention import segment_softmax
+from recbole_hill.model.bases.graph_model import GraphModel
+from recbole_hill.model.bases.routing import chunk_sums, split_chunks
 
 
 class GAT(GraphModel):
@@ -25,7 +25,7 @@ class GAT(GraphModel):
     A layer computes what torch_geometric's ``GATConv(concat=False, add_self_loops=False)`` does,
     without its edge-by-vector arrays: on Gowalla a ninth of the time.
 
-    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``n_layers``,
+    Settings: :class:`~recbole_hill.model.bases.factorization.MatrixFactorization`'s, ``n_layers``,
     ``n_heads`` (averaged).
     """
 

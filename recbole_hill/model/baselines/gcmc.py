@@ -8,10 +8,10 @@ Reference:
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_hill.dropout import dropout
-from recbole_hill.model.graph_model import GraphModel
+from recbole_hill.host.dropout import dropout
+from recbole_hill.model.bases.graph_model import GraphModel
+from recbole_hill.model.bases.pretrained import PretrainedStart
 from recbole_hill.model.losses import squared_l2
-from recbole_hill.model.pretrained import PretrainedStart
 
 
 class GCMC(PretrainedStart, GraphModel):
@@ -22,7 +22,7 @@ class GCMC(PretrainedStart, GraphModel):
     start from MF (``pretrained_from``); its node dropout is not built (its rate was tuned and is
     unpublished).
 
-    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``dropout_rate``,
+    Settings: ``MatrixFactorization``'s, ``dropout_rate``,
     ``pretrained_from``.
     """
 

@@ -6,7 +6,7 @@ Reference:
 
 from torch import Tensor
 
-from recbole_hill.model.filter import FilterModel
+from recbole_hill.model.bases.filter import FilterModel
 
 
 class GFCF(FilterModel):

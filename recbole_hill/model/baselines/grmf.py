@@ -8,8 +8,8 @@ Reference:
 import torch
 from torch import Tensor
 
-from recbole_hill.model.factorization import MatrixFactorization
-from recbole_hill.model.fit_once import train_matrix
+from recbole_hill.model.bases.factorization import MatrixFactorization
+from recbole_hill.model.bases.fit_once import train_matrix
 
 
 class GRMF(MatrixFactorization):
@@ -17,7 +17,7 @@ class GRMF(MatrixFactorization):
 
     GRMF-norm (``normalize``) divides each vector by the root of its node's degree first.
 
-    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``graph_weight``,
+    Settings: ``MatrixFactorization``'s, ``graph_weight``,
     ``normalize``.
     """
 

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from recbole_hill.dropout import dropout
-from recbole_hill.model.graph_model import GraphModel
-from recbole_hill.one_of import one_of
+from recbole_hill.checks import one_of
+from recbole_hill.host.dropout import dropout
+from recbole_hill.model.bases.graph_model import GraphModel
 
 
 class GTN(GraphModel):
@@ -28,7 +28,7 @@ class GTN(GraphModel):
     it diverges until the clip holds it.) X gets dropout; layers are not averaged. The authors ran
     D = 256.
 
-    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``n_layers`` (K),
+    Settings: ``MatrixFactorization``'s, ``n_layers`` (K),
     ``trend_weight`` (lambda), ``dual_step`` (beta), ``incidence_degree`` (graph | adjacency),
     ``dropout_rate``.
     """

@@ -10,11 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_hill.bounds import positive
+from recbole_hill.checks import one_of, positive
 from recbole_hill.data.graph import SymmetricProduct
-from recbole_hill.dropout import Dropout
-from recbole_hill.model.graph_model import GraphModel
-from recbole_hill.one_of import one_of
+from recbole_hill.host.dropout import Dropout
+from recbole_hill.model.bases.graph_model import GraphModel
 
 
 class HMLET(GraphModel):
@@ -30,7 +29,7 @@ class HMLET(GraphModel):
     ranking takes the likelier candidate. They drop the two directions of an edge apart, here they
     drop together.
 
-    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``edge_dropout``,
+    Settings: ``MatrixFactorization``'s, ``edge_dropout``,
     ``gate_dropout``, ``temperature``, ``least_temperature``, ``temperature_decay``,
     ``gate_warmup_epochs``, ``gates`` (learnt | linear: parity with LightGCN).
     """

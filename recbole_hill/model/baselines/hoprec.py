@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_hill.bounds import integer
+from recbole_hill.checks import integer
 from recbole_hill.data.graph import InteractionGraph
-from recbole_hill.model.factorization import MatrixFactorization
-from recbole_hill.model.fit_once import train_matrix
+from recbole_hill.model.bases.factorization import MatrixFactorization
+from recbole_hill.model.bases.fit_once import train_matrix
 
 
 class HOPRec(MatrixFactorization):
@@ -24,7 +24,7 @@ class HOPRec(MatrixFactorization):
     in their code). Here a batch's steps are taken together; and to iterate over interactions is to
     start from users by degree, where their alias table has degree^.75.
 
-    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s without
+    Settings: :class:`~recbole_hill.model.bases.factorization.MatrixFactorization`'s without
     ``reg_weight``, ``n_hops`` (K), ``user_decay``, ``item_decay``; ``learner: sgd``.
     """
 

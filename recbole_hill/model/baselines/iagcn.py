@@ -11,12 +11,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from recbole_hill.bounds import integer
+from recbole_hill.checks import integer
 from recbole_hill.data.graph import InteractionGraph
-from recbole_hill.model.attention import segment_softmax, segment_sums
-from recbole_hill.model.fit_once import train_matrix
-from recbole_hill.model.pair_products import pair_products
-from recbole_hill.model.pair_score import PairScoreModel
+from recbole_hill.model.bases.attention import segment_softmax, segment_sums
+from recbole_hill.model.bases.fit_once import train_matrix
+from recbole_hill.model.bases.pair_products import pair_products
+from recbole_hill.model.bases.pair_score import PairScoreModel
 
 
 class IAGCN(PairScoreModel):
@@ -40,7 +40,7 @@ class IAGCN(PairScoreModel):
       user guides one propagation, but every item guides one for *each block of users*, as many as
       ``ranking_memory_mb`` lets keep their B x I x D item vectors; a propagation costs L x E x D.
 
-    Settings: those of :class:`~recbole_hill.model.pair_score.PairScoreModel`, ``n_layers``,
+    Settings: those of :class:`~recbole_hill.model.bases.pair_score.PairScoreModel`, ``n_layers``,
     ``softmax_rate`` (t), ``ranking_memory_mb``.
     """
 

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_hill.bounds import integer
+from recbole_hill.checks import integer
 from recbole_hill.data.graph import InteractionGraph, SymmetricProduct
-from recbole_hill.dropout import dropout
-from recbole_hill.model.graph_model import GraphModel
+from recbole_hill.host.dropout import dropout
+from recbole_hill.model.bases.graph_model import GraphModel
 
 
 class IMPGCN(GraphModel):
@@ -27,7 +27,7 @@ class IMPGCN(GraphModel):
     Every user is in one group, so that the group graphs together are one graph with a copy of each
     item per group: two products a layer instead of two a layer and group.
 
-    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``n_layers``,
+    Settings: :class:`~recbole_hill.model.bases.factorization.MatrixFactorization`'s, ``n_layers``,
     ``n_groups``, ``group_dropout``.
     """
 

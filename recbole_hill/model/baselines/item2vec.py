@@ -7,8 +7,8 @@ Reference:
 
 import numpy as np
 
-from recbole_hill.model.fit_once import train_matrix
-from recbole_hill.model.skip_gram import Sentences, SkipGramModel
+from recbole_hill.model.bases.fit_once import train_matrix
+from recbole_hill.model.bases.skip_gram import Sentences, SkipGramModel
 
 
 class Item2Vec(SkipGramModel):
@@ -17,7 +17,7 @@ class Item2Vec(SkipGramModel):
     The paper's window is the whole list; the published row's is 20 items either side, in the order
     that the interactions have in the train file. Negatives are uniform, as in that row.
 
-    Settings: :class:`~recbole_hill.model.skip_gram.SkipGramModel`'s.
+    Settings: :class:`~recbole_hill.model.bases.skip_gram.SkipGramModel`'s.
     """
 
     shrink_windows = False

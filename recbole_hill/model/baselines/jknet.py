@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_hill.data.graph import SymmetricProduct
-from recbole_hill.dropout import dropout
-from recbole_hill.model.softmax_graph import SoftmaxGraphModel
+from recbole_hill.host.dropout import dropout
+from recbole_hill.model.bases.softmax_graph import SoftmaxGraphModel
 
 
 class JKNet(SoftmaxGraphModel):
@@ -20,7 +20,7 @@ class JKNet(SoftmaxGraphModel):
 
     With ``edge_dropout`` it is DropEdge.
 
-    Settings: those of :class:`~recbole_hill.model.softmax_graph.SoftmaxGraphModel`,
+    Settings: those of :class:`~recbole_hill.model.bases.softmax_graph.SoftmaxGraphModel`,
     ``hidden_dropout``.
     """
 

@@ -9,11 +9,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from recbole_hill.bounds import positive
+from recbole_hill.checks import one_of, positive
 from recbole_hill.data.graph import SymmetricProduct
-from recbole_hill.model.graph_model import GraphModel
-from recbole_hill.model.pretrained import PretrainedStart
-from recbole_hill.one_of import one_of
+from recbole_hill.model.bases.graph_model import GraphModel
+from recbole_hill.model.bases.pretrained import PretrainedStart
 
 
 class LTOCF(PretrainedStart, GraphModel):
@@ -29,7 +28,7 @@ class LTOCF(PretrainedStart, GraphModel):
     starts from a checkpoint of LT-OCF that they supply, whose times begin anew; here
     ``pretrained_from`` names a run for it.
 
-    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``n_layers`` (K),
+    Settings: ``MatrixFactorization``'s, ``n_layers`` (K),
     ``solver`` (rk4 | euler), ``time_learning_rate`` (0: fixed times), ``learning_rate``,
     ``pretrained_from``.
     """

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from recbole.model.general_recommender import macridvae
 from torch import Tensor
 
-from recbole_hill.dropout import dropout
+from recbole_hill.host.dropout import dropout
 from recbole_hill.model.baselines.multvae import KeptUpdates
 
 

@@ -8,8 +8,8 @@ Reference:
 import torch
 from torch import Tensor
 
-from recbole_hill.dropout import dropout
-from recbole_hill.model.factorization import MatrixFactorization, SampledScores
+from recbole_hill.host.dropout import dropout
+from recbole_hill.model.bases.factorization import MatrixFactorization, SampledScores
 from recbole_hill.model.losses import cosine_contrastive, unit
 
 
@@ -19,7 +19,7 @@ class MFCCL(MatrixFactorization):
     As in the authors' code, the dropout comes after the user vector is scaled to length 1 and the
     product is not scaled again; the L2 term is over the whole tables.
 
-    Settings: those of :class:`~recbole_hill.model.factorization.MatrixFactorization`, ``margin``,
+    Settings: those of ``MatrixFactorization``, ``margin``,
     ``negative_weight`` (of the mean over negatives), ``dropout_rate``, ``reg_weight``.
     """
 

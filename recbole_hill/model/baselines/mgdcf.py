@@ -8,7 +8,7 @@ Reference:
 from torch import Tensor
 
 from recbole_hill.data.graph import SymmetricProduct
-from recbole_hill.model.softmax_graph import SoftmaxGraphModel
+from recbole_hill.model.bases.softmax_graph import SoftmaxGraphModel
 
 
 class MGDCF(SoftmaxGraphModel):
@@ -20,7 +20,7 @@ class MGDCF(SoftmaxGraphModel):
     themselves, as in the authors' TensorFlow code, whose commands these settings are; their PyTorch
     code adds one.
 
-    Settings: those of :class:`~recbole_hill.model.softmax_graph.SoftmaxGraphModel`, ``alpha``,
+    Settings: those of ``SoftmaxGraphModel``, ``alpha``,
     ``beta`` (1 - alpha if not given).
     """
 

@@ -8,8 +8,8 @@ import torch
 from recbole.model.general_recommender import neumf
 from torch import Tensor, nn
 
-from recbole_hill.model.pair_score import PairScoreModel
-from recbole_hill.model.pretrained import PretrainedStart
+from recbole_hill.model.bases.pair_score import PairScoreModel
+from recbole_hill.model.bases.pretrained import PretrainedStart
 
 
 class NeuMF(PretrainedStart, PairScoreModel, neumf.NeuMF):
@@ -25,7 +25,7 @@ class NeuMF(PretrainedStart, PairScoreModel, neumf.NeuMF):
     - ``pretrained_from`` fills both pairs of tables from one run of BPR. RecBole's own pretraining,
       from a GMF and an MLP model that it wrote itself (``use_pretrain``), is ``recbole.NeuMF``'s.
 
-    Settings: :class:`~recbole_hill.model.pair_score.PairScoreModel`'s, ``mf_embedding_size``,
+    Settings: :class:`~recbole_hill.model.bases.pair_score.PairScoreModel`'s, ``mf_embedding_size``,
     ``mlp_embedding_size``, ``mlp_hidden_size``, ``dropout_prob``, ``mf_train``, ``mlp_train``,
     ``pretrained_from``.
     """

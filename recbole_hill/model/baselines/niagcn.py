@@ -8,7 +8,7 @@ Reference:
 import torch
 from torch import Tensor, nn
 
-from recbole_hill.model.graph_model import GraphModel
+from recbole_hill.model.bases.graph_model import GraphModel
 
 
 class NIAGCN(GraphModel):
@@ -22,7 +22,7 @@ class NIAGCN(GraphModel):
     a sample, so that m_k is the mean over random walks of k steps and p_k the mean product of two
     *different* neighbours at depth 1, of two independent walks' ends beyond.
 
-    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``n_layers`` (K).
+    Settings: ``MatrixFactorization``'s, ``n_layers`` (K).
     """
 
     def __init__(self, config, dataset):

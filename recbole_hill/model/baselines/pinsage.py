@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_hill.model.graph_model import GraphModel
+from recbole_hill.model.bases.graph_model import GraphModel
+from recbole_hill.model.bases.pretrained import PretrainedStart
 from recbole_hill.model.losses import unit
-from recbole_hill.model.pretrained import PretrainedStart
 
 
 class PinSage(PretrainedStart, GraphModel):
@@ -23,7 +23,7 @@ class PinSage(PretrainedStart, GraphModel):
     NGCF's rows start from MF (``pretrained_from``). PyTorch Geometric's ``SAGEConv`` lacks the
     inner ReLU.
 
-    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``n_layers``,
+    Settings: :class:`~recbole_hill.model.bases.factorization.MatrixFactorization`'s, ``n_layers``,
     ``pretrained_from``.
     """
 

@@ -8,7 +8,7 @@ Reference:
 import numpy as np
 import scipy.sparse as sp
 
-from recbole_hill.model.fit_once import FitOnceModel
+from recbole_hill.model.bases.fit_once import FitOnceModel
 
 
 class Pop(FitOnceModel):

@@ -7,9 +7,9 @@ Reference:
 import torch
 from torch import Tensor
 
-from recbole_hill.bounds import rate
+from recbole_hill.checks import rate
 from recbole_hill.data.graph import propagate, propagate_to
-from recbole_hill.model.graph_model import LightGCNModel
+from recbole_hill.model.bases.graph_model import LightGCNModel
 from recbole_hill.model.losses import CosineLogSumExp, temperature, unit
 
 
@@ -23,7 +23,7 @@ class SGLED(LightGCNModel):
     RecBole's ``SGL`` (``recbole.SGL`` here) has an L2 term of unsquared norms divided by B, orders
     weaker, and products in COO form.
 
-    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s, ``n_layers``,
+    Settings: :class:`~recbole_hill.model.bases.factorization.MatrixFactorization`'s, ``n_layers``,
     ``edge_dropout``, ``ssl_weight``, ``ssl_tau``.
     """
 

@@ -9,15 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_hill.bounds import share
+from recbole_hill.checks import one_of, share
 from recbole_hill.data.graph import InteractionGraph
-from recbole_hill.model.attention import segment_softmax, segment_sums
 from recbole_hill.model.baselines.mfccl import MFCCL
-from recbole_hill.model.fit_once import train_matrix
-from recbole_hill.model.history import histories, history_means
+from recbole_hill.model.bases.attention import segment_softmax, segment_sums
+from recbole_hill.model.bases.fit_once import train_matrix
+from recbole_hill.model.bases.history import histories, history_means
+from recbole_hill.model.bases.pair_products import pair_products
 from recbole_hill.model.losses import unit
-from recbole_hill.model.pair_products import pair_products
-from recbole_hill.one_of import one_of
 
 
 class SimpleX(MFCCL):

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from recbole_hill.model.fit_once import train_matrix
-from recbole_hill.model.fitted_tables import FittedTables
-from recbole_hill.model.spectral import Smoother, leading_settings, low_rank_factors
+from recbole_hill.model.bases.fit_once import train_matrix
+from recbole_hill.model.bases.fitted_tables import FittedTables
+from recbole_hill.model.bases.spectral import Smoother, leading_settings, low_rank_factors
 
 
 class SpectralMF(FittedTables):
@@ -15,7 +15,7 @@ class SpectralMF(FittedTables):
     of GF-CF. What those sum up from a sparse and a low-rank part is one inner product here, so that
     an index can be searched; the rank takes the place of the sparse part.
 
-    Settings: :class:`~recbole_hill.model.fitted_tables.FittedTables`'s, ``embedding_size`` (the
+    Settings: ``FittedTables``'s, ``embedding_size`` (the
     rank), ``response_power`` (p), ``degree_power`` (b), ``svd_iterations``.
     """
 

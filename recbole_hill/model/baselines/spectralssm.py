@@ -4,12 +4,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_hill.bounds import positive
-from recbole_hill.model.fit_once import train_matrix
-from recbole_hill.model.graph_model import LightGCNModel
+from recbole_hill.checks import one_of, positive
+from recbole_hill.model.bases.fit_once import train_matrix
+from recbole_hill.model.bases.graph_model import LightGCNModel
+from recbole_hill.model.bases.spectral import Smoother, leading_settings, low_rank_factors
 from recbole_hill.model.losses import PRECISIONS, unit
-from recbole_hill.model.spectral import Smoother, leading_settings, low_rank_factors
-from recbole_hill.one_of import one_of
 
 
 class SpectralSSM(LightGCNModel):
@@ -26,7 +25,7 @@ class SpectralSSM(LightGCNModel):
     rivals. Unseen items get no such help, so that in ranking the filter may weigh more than in
     training: g.
 
-    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s (``embedding_size``
+    Settings: ``MatrixFactorization``'s (``embedding_size``
     is of the tables), ``n_layers`` (0: plain tables), ``tau``, ``rivals`` (batch: a batch's items
     as often as they occur; corrected: divided by their popularity), ``spectral_rank``,
     ``degree_power``, ``svd_iterations``, ``spectral_weight`` (w), ``spectral_gain`` (g),

@@ -9,19 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_hill.bounds import positive
-from recbole_hill.model.factorization import MatrixFactorization, SampledScores
-from recbole_hill.model.fit_once import train_matrix
-from recbole_hill.model.graph_model import LightGCNModel
-from recbole_hill.model.losses import (
-    PRECISIONS,
-    CosineLogSumExp,
-    squared_l2,
-    temperature,
-    unit,
-)
-from recbole_hill.model.pretrained import PretrainedStart
-from recbole_hill.one_of import one_of
+from recbole_hill.checks import one_of, positive
+from recbole_hill.model.bases.factorization import MatrixFactorization, SampledScores
+from recbole_hill.model.bases.fit_once import train_matrix
+from recbole_hill.model.bases.graph_model import LightGCNModel
+from recbole_hill.model.bases.pretrained import PretrainedStart
+from recbole_hill.model.losses import PRECISIONS, CosineLogSumExp, squared_l2, temperature, unit
 
 
 class SoftmaxLoss(PretrainedStart):

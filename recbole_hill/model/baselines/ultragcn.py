@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_hill.bounds import is_number
-from recbole_hill.model.factorization import MatrixFactorization, SampledScores
-from recbole_hill.model.fit_once import train_matrix
+from recbole_hill.checks import is_number
+from recbole_hill.model.bases.factorization import MatrixFactorization, SampledScores
+from recbole_hill.model.bases.fit_once import train_matrix
 
 
 class UltraGCN(MatrixFactorization):
@@ -27,7 +27,7 @@ class UltraGCN(MatrixFactorization):
 
     All are sums over the batch, as in the authors' code.
 
-    Settings: :class:`~recbole_hill.model.factorization.MatrixFactorization`'s without
+    Settings: :class:`~recbole_hill.model.bases.factorization.MatrixFactorization`'s without
     ``reg_weight``, ``pair_weights`` ([w1, w2, w3, w4]), ``negative_weight``, ``item_weight``,
     ``norm_weight``, ``n_neighbours``.
     """

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from recbole_hill.data.graph import InteractionGraph
-from recbole_hill.model.factorization import SampledModel, SampledScores
-from recbole_hill.model.fit_once import train_matrix
-from recbole_hill.model.history import history_means
+from recbole_hill.model.bases.factorization import SampledModel, SampledScores
+from recbole_hill.model.bases.fit_once import train_matrix
+from recbole_hill.model.bases.history import history_means
 from recbole_hill.model.losses import sampled_softmax
 
 
@@ -23,7 +23,7 @@ class YouTubeNet(SampledModel):
 
     The paper's longest history, 500, is not cut here.
 
-    Settings: :class:`~recbole_hill.model.factorization.DeviceSampling`'s, ``embedding_size``,
+    Settings: :class:`~recbole_hill.model.bases.factorization.DeviceSampling`'s, ``embedding_size``,
     ``init_std``, ``reg_weight`` (half the whole table's squared norm).
     """
 

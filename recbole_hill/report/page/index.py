@@ -76,7 +76,7 @@ def index_section(study: Study) -> str:
 
 def user_path(run: Path) -> UserPath | str:
     """Returns the path of a run's first user, or why it cannot be had."""
-    from recbole_hill.serving import Served
+    from recbole_hill.serve.loaded_run import Served
 
     try:
         user = json.loads((run / "ids.json").read_text())["users"][0]

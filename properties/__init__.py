@@ -1,1 +1,0 @@
-"""Settings of models, data sets and tables; installed as ``recbole_hill.properties``."""

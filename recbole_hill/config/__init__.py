@@ -1,0 +1,1 @@
+"""Settings: RecBole's Config with our YAML files, their search and their units."""

@@ -1,0 +1,1 @@
+"""Converters from published file formats to RecBole's atomic files."""

@@ -1,0 +1,33 @@
+"""The command ``prepare``: which converter a dataset's files need."""
+
+from pathlib import Path
+
+from recbole_hill.data.prepare import kuairand, lightgcn
+from recbole_hill.data.prepare.prepared import dataset_settings
+
+
+def prepare(
+    name: str, source: str | Path, output: str | Path = "dataset", *, force: bool = False
+) -> lightgcn.Manifest | kuairand.Manifest:
+    """Converts a dataset's original files into ``output/name/``, ready for RecBole.
+
+    ``properties/dataset/name.yaml`` says which files these are, by its block ``lightgcn`` or
+    ``kuairand``; of a name without a YAML file, what the folder holds.
+
+    Args:
+        name: The dataset's name.
+        source: Folder with the original files.
+        output: RecBole's ``data_path``.
+        force: Write even if the same data, or other data of that name, are in place.
+
+    Returns:
+        What was made of what; to be printed.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is damaged, or is not what the name promises.
+    """
+    settings = dataset_settings(name)
+    of_kuairand = "kuairand" in settings if settings else kuairand.is_source(source)
+    converter = kuairand if of_kuairand else lightgcn
+    return converter.prepare(name, source, output, force=force)

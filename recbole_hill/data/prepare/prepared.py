@@ -1,0 +1,66 @@
+"""What every prepared folder has in common: a sane name, published facts, files, their hashes."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import yaml
+
+from recbole_hill.config.properties import properties
+from recbole_hill.run.files import sha256_of
+
+
+def dataset_settings(name: str) -> dict:
+    """Returns ``properties/dataset/name.yaml``; empty for a name that has no such file.
+
+    Raises:
+        ValueError: If the name cannot be a dataset's.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ValueError(
+            f"dataset name must be letters, digits, '.', '_' and '-', starting with a letter or "
+            f"digit, got {name!r}"
+        )
+    file = properties("dataset", f"{name}.yaml")
+    return yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def described(path: Path) -> dict[str, int | str]:
+    """Returns a file's ``bytes`` and ``sha256``."""
+    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+
+
+def combined(files: dict[str, dict]) -> str:
+    """Returns one hash of several described files, their order included."""
+    hashes = "\n".join(entry["sha256"] for entry in files.values())
+    return hashlib.sha256(hashes.encode("ascii")).hexdigest()
+
+
+def made_otherwise(folder: Path, name: str, source: str | Path) -> ValueError:
+    """Returns the refusal to write over a folder of that name that other files were made into."""
+    return ValueError(
+        f"{folder} holds {name!r} made from other files than those in {source}: "
+        "use force to replace it, or another name or output folder"
+    )
+
+
+def require_unchanged(folder: Path, files: dict[str, dict]) -> None:
+    """Compares the files of a folder with their descriptions, byte for byte.
+
+    Raises:
+        ValueError: If a file is missing or has changed since it was prepared; it is named.
+    """
+    for file, expected in files.items():
+        target = folder / file
+        if not target.is_file():
+            raise ValueError(f"{target} is missing; prepare the dataset again")
+        if target.stat().st_size != expected["bytes"]:
+            raise ValueError(
+                f"{target} has changed since it was prepared: "
+                f"{target.stat().st_size:,} bytes, expected {expected['bytes']:,}"
+            )
+        if (found := sha256_of(target)) != expected["sha256"]:
+            raise ValueError(
+                f"{target} has changed since it was prepared: "
+                f"SHA-256 {found}, expected {expected['sha256']}"
+            )

@@ -1,0 +1,141 @@
+"""The ``table`` command, and ``report --dataset``: from arguments to a study and its report."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from recbole_hill.config.units import parse_duration, parse_mebibytes
+from recbole_hill.experiments.study.datasets import datasets_table
+from recbole_hill.experiments.study.estimate import History, past_rows
+from recbole_hill.experiments.study.paper_table import PaperTable
+from recbole_hill.experiments.study.plan import plan
+from recbole_hill.experiments.study.runner import plan_table, run_studies
+from recbole_hill.experiments.study.workers import LocalWorkers, RayWorkers
+from recbole_hill.run.ledger import CELLS
+
+#: Where rows of past runs are looked for, from the working folder, beside the studies.
+PAST = ("results", "saved")
+
+
+def run_table(
+    number: str,
+    *,
+    datasets: Sequence[str] = (),
+    rows: Sequence[str] | None = None,
+    seeds: Sequence[str] = ("2020",),
+    protocol: str = "holdout",
+    settings: dict | None = None,
+    root: str = "studies",
+    jobs: int = 1,
+    threads: int = 1,
+    memory: str | None = None,
+    ray_address: str | None = None,
+    gpus: float = 0.0,
+    time_budget: str | None = None,
+    dry_run: bool = False,
+    retry_failed: bool = False,
+    backbone_from: str | None = None,
+    reference: str | None = None,
+) -> int:
+    """Runs a table on one or more datasets and prints its report.
+
+    Args:
+        number: A file of ``properties/table``.
+        datasets: Names; none: those of the paper for a table of datasets, else ml-100k.
+        rows: Names of rows, None for all.
+        seeds: Whole numbers, as text.
+        protocol: holdout, refit or published.
+        settings: Settings of every cell over the rows' own.
+        root: Folder of all studies.
+        jobs: Cells side by side.
+        threads: CPU threads of a cell.
+        memory: Such as 16g: what cells side by side may declare.
+        ray_address: Of a Ray cluster, or ``local``; None: processes here.
+        gpus: GPUs of a cell on Ray.
+        time_budget: Such as 90s, 30m, 2h.
+        dry_run: Whether to print what would run and stop.
+        retry_failed: Whether cells on record as failed run again.
+        backbone_from: Folder of a finished run that the rows start from.
+        reference: Row that significance is against.
+
+    Returns:
+        Exit status: 0 if every cell is done, 1 otherwise.
+
+    Raises:
+        ValueError: For an argument that does not fit, naming it.
+    """
+    table = PaperTable.read(number)
+    if table.kind == "datasets":
+        _print(datasets_table(number, datasets or None))
+        return 0
+    for name, value in (("jobs", jobs), ("threads", threads)):
+        if value < 1:
+            raise ValueError(f"--{name} must be at least 1, got {value}")
+    budget = None if time_budget is None else parse_duration(time_budget)
+    memory_mib = None if memory is None else parse_mebibytes(memory)
+    studies = [
+        plan(
+            table,
+            dataset,
+            root=root,
+            protocol=protocol,
+            seeds=_whole_numbers(seeds),
+            rows=rows,
+            settings=settings,
+            backbone_from=backbone_from,
+        )
+        for dataset in datasets or ("ml-100k",)
+    ]
+    history = History(past_rows([*PAST, root]))
+    if dry_run:
+        _print(plan_table(studies, history, jobs))
+        return 0
+    if ray_address:
+        workers = RayWorkers(ray_address, jobs, threads, gpus)
+    else:
+        workers = LocalWorkers(jobs, threads, memory_mib)
+    outcome = run_studies(studies, workers, history, time_budget=budget, retry_failed=retry_failed)
+    for study in studies:
+        if (study.folder / CELLS).exists():
+            _report(study.folder, reference)
+    _print(f"{outcome.done} cells done, {outcome.failed} failed, {outcome.left} left")
+    if outcome.left:
+        _print("the same command goes on with what is left")
+    return 0 if outcome.done and not outcome.failed + outcome.left else 1
+
+
+def report_dataset(dataset: str, root: str = "studies", *, reference: str | None = None) -> None:
+    """Writes and prints the reports of all studies on a dataset.
+
+    Args:
+        dataset: Its name.
+        root: Folder of all studies.
+        reference: Row that significance is against.
+
+    Raises:
+        FileNotFoundError: If there are none.
+    """
+    cells = sorted(Path(root).glob(f"table*-{dataset}-*/{CELLS}"))
+    if not cells:
+        raise FileNotFoundError(f"{root}/ holds no study of {dataset}; run `table` first")
+    for file in cells:
+        _report(file.parent, reference)
+
+
+def _whole_numbers(texts: Sequence[str]) -> list[int]:
+    for text in texts:
+        if not text.isdigit():
+            raise ValueError(f"--seeds must be whole numbers with commas, got {text!r}")
+    return [int(text) for text in texts]
+
+
+def _report(folder: Path, reference: str | None) -> None:
+    from recbole_hill.report.write import write_report
+
+    files = write_report(folder, reference=reference)
+    _print(files["markdown"].read_text())
+    _print(f"kept in {folder}; {files['html']} is the page")
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text + "\n")

@@ -1,0 +1,56 @@
+"""A paper's table of datasets beside what is measured in the files here."""
+
+from collections.abc import Sequence
+
+from recbole_hill.config.config import HillConfig
+from recbole_hill.config.properties import read_properties
+from recbole_hill.data.splits import create_dataset, require_files
+from recbole_hill.report.markdown import pipe_table
+
+_COLUMNS = ("users", "items", "interactions", "density")
+
+
+def datasets_table(number: str, names: Sequence[str] | None = None) -> str:
+    """Returns users, items, interactions and density of each dataset, ours above the paper's.
+
+    Args:
+        number: The table's number, a file of ``properties/table``.
+        names: Datasets; None: the paper's. One whose files are not here says how to get them.
+    """
+    table = read_properties("table", f"{number}.yaml")
+    printed, texts = table["rows"], table.get("notes", {})
+    lines: list[list[str]] = []
+    notes: list[str] = []
+    for name in names or printed:
+        facts = printed.get(name, {})
+        try:
+            lines.append([name, "here", *_shown(measure(name))])
+        except FileNotFoundError as error:
+            lines.append([name, "here", *("–" for _ in _COLUMNS)])
+            notes.append(str(error))
+        if "paper" in facts:
+            mark = ""
+            if "note" in facts:
+                notes.append(texts[facts["note"]])
+                mark = f" [{len(notes)}]"
+            lines.append(["", f"paper{mark}", *_shown(facts["paper"])])
+    table = pipe_table(["dataset", "", *_COLUMNS], lines)
+    return "\n".join([table, "", *(f"- [{i}] {note}" for i, note in enumerate(notes, start=1))])
+
+
+def measure(name: str) -> tuple[int, int, int, float]:
+    """Returns users, items, interactions and their share of all pairs, all parts together.
+
+    Raises:
+        FileNotFoundError: If the dataset's files are not here, saying how to get them.
+    """
+    config = HillConfig("Pop", name)
+    require_files(config)
+    dataset = create_dataset(config)
+    users, items, pairs = dataset.user_num - 1, dataset.item_num - 1, dataset.inter_num
+    return users, items, pairs, pairs / (users * items)
+
+
+def _shown(values: Sequence[float]) -> list[str]:
+    *counts, density = values
+    return [*(f"{count:,}" for count in counts), f"{density:.3%}"]

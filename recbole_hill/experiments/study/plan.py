@@ -1,0 +1,162 @@
+"""What a study runs: one cell for each row and seed, each named by everything that decides it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from recbole_hill.checks import one_of
+from recbole_hill.config.config import PROTOCOLS, HillConfig
+from recbole_hill.experiments.study.paper_table import PaperTable, Row
+from recbole_hill.run.jsonl import short_id
+from recbole_hill.run.parent_runs import as_list, for_each
+
+#: The row under which the shared backbone of a table runs.
+BACKBONE = "backbone"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study.
+
+    Attributes:
+        row: The table's row.
+        model: A registered model.
+        dataset: The dataset.
+        protocol: holdout, refit or published.
+        seed: The seed.
+        settings: The model's settings, as given on a command line.
+        starts_from: Settings that name runs, ``backbone_from`` say, each with the id of a cell (or
+            the folder of a run), or a list of them.
+        given: Those of the settings that the command gave over the table's own.
+    """
+
+    row: str
+    model: str
+    dataset: str
+    protocol: str
+    seed: int
+    settings: dict = field(default_factory=dict)
+    starts_from: dict[str, str | list[str]] = field(default_factory=dict)
+    given: dict = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """Twelve digits of the hash of all that decides the run; the row's name does not."""
+        made = [self.model, self.dataset, self.protocol, self.seed, self.settings, self.starts_from]
+        return short_id(made)
+
+    @property
+    def starts(self) -> set[str]:
+        """The cells (or folders) that it starts from."""
+        return {start for named in self.starts_from.values() for start in as_list(named)}
+
+    def __str__(self) -> str:
+        return f"{self.row}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A table on one dataset under one protocol.
+
+    Attributes:
+        table: The paper's table.
+        dataset: The dataset.
+        protocol: The protocol.
+        seeds: The seeds, in the order in which they run.
+        folder: Where cells, runs and reports are kept.
+        cells: What is to run; one that another starts from comes before it.
+    """
+
+    table: PaperTable
+    dataset: str
+    protocol: str
+    seeds: tuple[int, ...]
+    folder: Path
+    cells: tuple[Cell, ...]
+
+
+def plan(
+    table: PaperTable,
+    dataset: str,
+    *,
+    root: str | Path = "studies",
+    protocol: str = "holdout",
+    seeds: Sequence[int] = (2020,),
+    rows: Sequence[str] | None = None,
+    settings: dict | None = None,
+    backbone_from: str | None = None,
+) -> Study:
+    """Lays out a study.
+
+    Args:
+        table: The table.
+        dataset: Its dataset.
+        root: Folder of all studies; this one's is ``root/table<N>-<dataset>-<protocol>``.
+        protocol: How numbers are made.
+        seeds: Seeds of every row.
+        rows: Names of rows; in a comparison also of other models. None: all.
+        settings: Settings over the rows' own, in every cell.
+        backbone_from: Folder of a finished run to use as the shared backbone.
+
+    Raises:
+        ValueError: For a row, protocol, seed or setting that does not fit, naming it.
+    """
+    one_of("protocol", protocol, PROTOCOLS)
+    seeds = tuple(dict.fromkeys(seeds))
+    if not seeds or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
+        raise ValueError(f"seeds must be whole numbers, got {seeds}")
+    if backbone_from and not table.backbone:
+        raise ValueError(f"--backbone-from: the rows of table {table.number} share no backbone")
+    common = {"dataset": dataset, "protocol": protocol}
+    shared: dict[int, Cell] = {}
+    cells: list[Cell] = []
+    for seed in seeds:
+        of_row: dict[str, str] = {}
+        for row in table.chosen(rows):
+            cell = {
+                **common,
+                "seed": seed,
+                "settings": {**row.settings_on(dataset), **(settings or {})},
+                "given": dict(settings or {}),
+            }
+            starts_from = {
+                setting: for_each(rows_above, of_row.__getitem__)
+                for setting, rows_above in row.starts_from.items()
+            }
+            if table.backbone and not row.own_backbone:
+                start = backbone_from
+                if not start:
+                    first = seed if table.backbone_per_seed else seeds[0]
+                    if first not in shared:
+                        shared[first] = _backbone(table.backbone, first, common)
+                        cells.append(shared[first])
+                    start = shared[first].id
+                starts_from["backbone_from"] = start
+            cells.append(Cell(row.name, row.model, **cell, starts_from=starts_from))
+            of_row[row.name] = cells[-1].id
+    _check(cells)
+    folder = Path(root) / f"table{table.number}-{dataset}-{protocol}"
+    return Study(table, dataset, protocol, seeds, folder, tuple(cells))
+
+
+def _backbone(row: Row, seed: int, common: dict) -> Cell:
+    return Cell(
+        BACKBONE, row.model, **common, seed=seed, settings=row.settings_on(common["dataset"])
+    )
+
+
+def _check(cells: Sequence[Cell]) -> None:
+    """Reads every row's settings now: a misspelt key must not show itself after a night.
+
+    Raises:
+        ValueError: Naming the row.
+    """
+    seen = set()
+    for cell in cells:
+        if cell.row in seen:
+            continue
+        seen.add(cell.row)
+        try:
+            HillConfig(cell.model, cell.dataset, None, {**cell.settings, "protocol": cell.protocol})
+        except ValueError as error:
+            raise ValueError(f"row {cell.row!r}: {error}") from error

@@ -1,0 +1,1 @@
+"""Sweeps: settings chosen on validation by Ray Tune, the winner tested once."""

@@ -1,0 +1,172 @@
+"""Trials on Ray Tune: which of them run at once, and which ASHA stops. Imported only by a sweep."""
+
+import contextlib
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import ray
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+
+from recbole_hill.experiments.ray_session import start_ray
+from recbole_hill.experiments.sweep.ledger import DONE, FAILED, STOPPED
+from recbole_hill.experiments.sweep.trial import Trials, run_trial
+
+
+@contextlib.contextmanager
+def session(address: str | None, cpus: int) -> Iterator[None]:
+    """Joins a Ray cluster, or starts Ray on this machine for the block.
+
+    Args:
+        address: Of the cluster; None uses a session that this process has, or starts one.
+        cpus: Of a session that is started.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    start_ray(address, cpus, "a sweep")
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def search(
+    trials: Trials,
+    pending: list[dict],
+    *,
+    scheduler,
+    jobs: int,
+    threads: int,
+    on_gpu: bool,
+    seconds: float | None,
+    on_event: Callable[[int], None],
+    on_end: Callable[[dict], None],
+) -> None:
+    """Runs trials, each in a process of its own.
+
+    Args:
+        trials: What they share.
+        pending: A mapping per trial with ``trial``, ``id`` and ``settings``.
+        scheduler: Of Tune; see :func:`asha`.
+        jobs: How many at once.
+        threads: CPU threads of each.
+        on_gpu: Whether they share the session's GPUs.
+        seconds: After which none goes on; None for no bound.
+        on_event: Called with the number of running trials whenever one starts or reports.
+        on_end: Called with the record of each trial that ended; not of those that time stopped.
+    """
+    gpus = min(1.0, ray.cluster_resources().get("GPU", 0) / jobs) if on_gpu else 0
+    # Not another session's folder: a sweep may be called again right after a kill.
+    storage = trials.folder / "ray"
+    shutil.rmtree(storage, ignore_errors=True)
+    trainable = partial(_trainable, trials=trials, pending=pending, cwd=os.getcwd())
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, {"cpu": threads, "gpu": gpus}),
+        param_space={"number": tune.grid_search(list(range(len(pending))))},
+        tune_config=tune.TuneConfig(
+            scheduler=scheduler,
+            max_concurrent_trials=jobs,
+            reuse_actors=False,
+            time_budget_s=seconds,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(storage),
+            callbacks=[_Watch(pending, on_event, on_end)],
+            verbose=0,
+        ),
+    )
+    try:
+        tuner.fit()
+    finally:
+        shutil.rmtree(storage, ignore_errors=True)
+
+
+def asha(*, bigger: bool, epochs: int, eval_step: int) -> ASHAScheduler:
+    """Returns ASHA on the best validation score so far, in epochs.
+
+    Two thirds of the trials stop at the first rung, two thirds of the rest at three times that.
+
+    Args:
+        bigger: Whether a bigger score is better.
+        epochs: Of a whole trial; the first rung is at a ninth of it, but at most 5 validations.
+        eval_step: Epochs between validations.
+    """
+    grace = eval_step * max(1, min(5, epochs // eval_step // 9))
+    return ASHAScheduler(
+        time_attr="epochs",
+        metric="score",
+        mode="max" if bigger else "min",
+        grace_period=grace,
+        max_t=max(epochs, grace) + 1,  # the last epoch is for the trial to end by itself
+        reduction_factor=3,
+    )
+
+
+def all_to_the_end() -> FIFOScheduler:
+    """Returns the scheduler that stops no trial."""
+    return FIFOScheduler()
+
+
+def _trainable(config: dict, *, trials: Trials, pending: list[dict], cwd: str) -> None:
+    os.chdir(cwd)  # of the sweep, which relative paths in the settings are meant from
+    try:
+        run_trial(trials, pending[config["number"]]["settings"], tune.report)
+    except Exception as error:
+        logging.getLogger().exception("the trial failed")
+        text = str(error).strip().splitlines()
+        tune.report({"error": f"{type(error).__name__}: {text[0] if text else ''}"})
+
+
+class _Watch(tune.Callback):
+    """Turns Tune's events into records of the trials that ended."""
+
+    def __init__(self, pending, on_event, on_end):
+        self.pending, self.on_event, self.on_end = pending, on_event, on_end
+        self.started: dict[str, float] = {}
+
+    def __getstate__(self):
+        return {}  # Tune writes its callbacks down to restore them, which a sweep never asks for
+
+    def on_trial_start(self, iteration, trials, trial, **info):
+        self.started[trial.trial_id] = time.monotonic()
+        self.on_event(_running(trials))
+
+    def on_trial_result(self, iteration, trials, trial, result, **info):
+        self.on_event(_running(trials))
+
+    def on_trial_complete(self, iteration, trials, trial, **info):
+        last = trial.last_result
+        if "error" in last:
+            self._end(trial, FAILED, last["error"])
+        else:
+            self._end(trial, DONE if last.get("finished") else STOPPED)
+        self.on_event(_running(trials) - 1)  # it still counts as running
+
+    def on_trial_error(self, iteration, trials, trial, **info):
+        # What the trial raises it reports itself: this one's process died.
+        self._end(trial, FAILED, str(trial.get_error()).strip().splitlines()[-1])
+        self.on_event(_running(trials))
+
+    def _end(self, trial, status: str, error: str | None = None) -> None:
+        last = trial.run_metadata.last_result
+        elapsed = time.monotonic() - self.started.get(trial.trial_id, time.monotonic())
+        self.on_end(
+            {
+                **self.pending[trial.config["number"]],
+                "status": status,
+                "score": last.get("score"),
+                "epochs": last.get("epochs", 0),
+                "seconds": last.get("seconds", round(elapsed, 2)),
+                "error": error,
+            }
+        )
+
+
+def _running(trials) -> int:
+    return sum(trial.status == "RUNNING" for trial in trials)

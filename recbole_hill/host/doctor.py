@@ -1,0 +1,172 @@
+"""Checks an environment: what is installed, what is known to clash, and the cure for each.
+
+Only the standard library is imported before the checks begin, so that the doctor can speak where
+torch or RecBole cannot even be imported.
+"""
+
+import importlib
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import NamedTuple, TextIO
+
+import recbole_hill
+from recbole_hill.host.compatibility import BROKEN, CLASHES, NOTE, OK, VersionOf
+
+
+@dataclass(frozen=True)
+class Component:
+    """Something a run uses.
+
+    Attributes:
+        name: What the report calls it.
+        missing: What to say and to do where it is not there.
+        needed: Whether the main job cannot run without it.
+        distributions: The names it is installed under; its own name if empty.
+        module: A module whose import proves that it works; None to trust its metadata.
+    """
+
+    name: str
+    missing: str
+    needed: bool = True
+    distributions: tuple[str, ...] = ()
+    module: str | None = None
+
+
+class Finding(NamedTuple):
+    """One row of the report: status is ``ok``, ``note`` or ``broken``; cure is empty if ok."""
+
+    component: str
+    version: str | None
+    status: str
+    cure: str
+
+
+COMPONENTS = (
+    Component("python", "use Python 3.10 to 3.13"),
+    Component(
+        "torch",
+        "not installed: pip install torch; where no build fits, use 64-bit CPython 3.10 to 3.13",
+        module="torch",
+    ),
+    Component("cuda", "no device that torch can use: runs use the CPU, enough for ml-100k", False),
+    Component(
+        "recbole", "not installed: pip install 'recbole>=1.2.0,<1.3'", module="recbole.trainer"
+    ),
+    Component("numpy", "not installed: pip install numpy", module="numpy"),
+    Component("scipy", "not installed: pip install scipy", module="scipy.sparse"),
+    Component("pandas", "not installed: pip install 'pandas<3'", module="pandas"),
+    Component(
+        "faiss",
+        "not installed: pip install faiss-cpu",
+        distributions=("faiss-cpu", "faiss-gpu", "faiss-gpu-cu12", "faiss-gpu-cu11", "faiss"),
+        module="faiss",
+    ),
+    Component("safetensors", "not installed: pip install safetensors", module="safetensors.torch"),
+    Component(
+        "kmeans-pytorch",
+        "not installed, and RecBole 1.2.0 imports it with BPR, LightGCN and its other general "
+        "models: pip install kmeans-pytorch",
+        needed=False,
+        module="kmeans_pytorch",
+    ),
+    Component(
+        "ray",
+        "not installed; only sweeps and RecBole's quick_start need it: pip install 'ray[tune]'",
+        needed=False,
+    ),
+    Component("setuptools", "not installed; only building and old Ray need it", needed=False),
+)
+
+
+def run(stream: TextIO) -> int:
+    """Writes the report on this environment.
+
+    Args:
+        stream: Where the text goes.
+
+    Returns:
+        The exit status: 1 if the main job cannot run here, or its numbers cannot be trusted.
+    """
+    findings = report()
+    stream.write(
+        f"recbole_hill {recbole_hill.__version__} on {platform.system()} {platform.machine()}\n\n"
+    )
+    for finding in findings:
+        line = f"{finding.status:6}  {finding.component:14}  {finding.version or '-'}\n"
+        stream.write(line + (f"        {finding.cure}\n" if finding.cure else ""))
+    broken = sorted({finding.component for finding in findings if finding.status == BROKEN})
+    verdict = f"cannot run: mend {', '.join(broken)}" if broken else "can run"
+    stream.write(f"\nthe main job {verdict}\n")
+    return 1 if broken else 0
+
+
+def installed_version(name: str) -> str | None:
+    """Returns the version of a component of `COMPONENTS`, None where it is not installed.
+
+    ``cuda`` is the version torch was built for, if a device can be used.
+    """
+    if name == "python":
+        return platform.python_version()
+    if name == "cuda":
+        return _usable_cuda()
+    known = {component.name: component.distributions for component in COMPONENTS}
+    for distribution in known.get(name) or (name,):
+        try:
+            return version(distribution)
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def import_error(module: str) -> str | None:
+    """Tries an import and returns what it raised in one line, None if it works."""
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # a broken installation raises anything, AttributeError included
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    return None
+
+
+def report(
+    version_of: VersionOf = installed_version,
+    error_of: Callable[[str], str | None] = import_error,
+) -> list[Finding]:
+    """Examines every component.
+
+    Args:
+        version_of: Component name to installed version, or None.
+        error_of: Module to what importing it raises, or None.
+
+    Returns:
+        A row per component, or a row per problem of it: missing, failing at import, clashing.
+    """
+    findings = []
+    for component in COMPONENTS:
+        found = version_of(component.name)
+        problems = list(_problems(component, found, version_of, error_of))
+        findings += [Finding(component.name, found, *p) for p in problems or [(OK, "")]]
+    return findings
+
+
+def _problems(component, found, version_of, error_of):
+    """Yields (status, cure) for each thing wrong with a component."""
+    severity = BROKEN if component.needed else NOTE
+    error = error_of(component.module) if component.module else None
+    if found is None and (error or not component.module):
+        yield severity, component.missing
+    elif error:
+        yield severity, f"cannot be imported ({error}); install what it names, or reinstall it"
+    for clash in CLASHES:
+        if clash.component == component.name and clash.check(version_of):
+            yield clash.status, f"{clash.name}; {clash.cure}"
+
+
+def _usable_cuda() -> str | None:
+    try:
+        import torch
+
+        return torch.version.cuda if torch.cuda.is_available() else None
+    except Exception:  # torch's own row says what is wrong with it
+        return None

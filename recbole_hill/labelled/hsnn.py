@@ -1,0 +1,503 @@
+"""HSNN: networks of falling size on the layers of a hierarchical index learnt with them.
+
+References:
+    "Hierarchical Structured Neural Network: Efficient Retrieval Scaling for Large Scale
+    Recommendation." arXiv 2408.06653, 2024, section 3.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from recbole_hill.checks import is_integer, one_of, positive, require_at_least, share
+from recbole_hill.data.fields import Encoded
+from recbole_hill.data.ids import Ids
+from recbole_hill.index.attention import nearest_nodes
+from recbole_hill.index.codes import tree_of_nodes
+from recbole_hill.index.em import learn_index
+from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.index.lti import LearnedIndex
+from recbole_hill.index.schedules import Schedule
+from recbole_hill.labelled.model import LabelledModel, grid_logits
+from recbole_hill.labelled.search import BLOCK_PAIRS, LayeredSearch
+from recbole_hill.labelled.towers.block import MoNNBlock
+from recbole_hill.labelled.towers.sizes import Size, size_of
+from recbole_hill.model.settings import INDEX_AT_LEAST
+from recbole_hill.retrieval.descent import beam_widths
+
+INDEX_LEARNING = ("joint", "em", "separate")
+LAYER_LOSSES = ("own", "ensemble")
+_AT_LEAST = {**INDEX_AT_LEAST, "em_epochs": 1, "item_epochs": 0, "aux_weight": 0}
+_WHOLE = {"index_balance_batches", "em_epochs", "item_epochs"}
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What serving keeps of a model at rest.
+
+    Attributes:
+        index: The tree over the items that are alive, ascending.
+        representatives: Item id that stands for each node, coarsest layer first, each (K,).
+        node_of_item: Each item's node, coarsest layer first, each (I,), without padding.
+        vectors: Node embeddings per layer, coarsest first, then the items', padding left out.
+    """
+
+    index: HierarchicalIndex
+    representatives: list[Tensor]
+    node_of_item: list[Tensor]
+    vectors: list[Tensor]
+
+
+class HSNN(LabelledModel):
+    """N networks, coarse to fine: all but the last on index nodes, the last on items.
+
+    A node layer sees a node as the features of the item that represents it and the node's
+    embedding: while training the pseudo item that the item's attention makes of the nodes (LTI,
+    Algorithm 1), in serving the node's own. Its interaction tower looks at the user's and the
+    node's embeddings beside the features in common, and is drawn to the item layer's (section
+    3.2.3). A layer's linear ensemble weighs its logits and those of the layers above, and its bias
+    calibrates them. There is a supervised loss per layer (Eq. 4): by default of its network's own
+    logits, beside which the ensemble is fitted without moving the networks (``layer_loss`` own).
+    If the networks learn through the ensemble instead (``ensemble``), a layer learns what those
+    above it leave over on rows that they have been fitted to.
+
+    Jointly learnt, the index follows the item layer's embeddings, which the item layer's own loss
+    moves (section 3.2.3, gradient flow), and its nodes learn from the node layers' losses. Back
+    into the items' embeddings, over the attention, no gradient goes by default
+    (``index_gradient``): at its final temperature the attention multiplies a gradient by up to a
+    thousand (twice alpha) where an item lies between two nodes, and that noise drowns what the
+    item layer has to learn.
+
+    Settings: ``hsnn_layers`` (sizes and numbers of nodes, coarsest first; the last is the items'),
+    ``index_learning`` (``joint`` | ``em`` | ``separate``), ``index_direction``, ``index_alpha``,
+    ``index_alpha_power``, ``index_epochs``, ``index_warmup_epochs``, ``index_weight``,
+    ``index_balance``, ``index_balance_batches``, ``index_gradient``, ``em_epochs``,
+    ``item_epochs``, ``aux_weight``, ``layer_loss``, ``beam_width``, and those of
+    :class:`~recbole_hill.labelled.model.LabelledModel`.
+    """
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        sizes, nodes = layers_of(config["hsnn_layers"], config["monn_scale"], self.n_items - 1)
+        self.index_learning = one_of("index_learning", config["index_learning"], INDEX_LEARNING)
+        direction = config["index_direction"]
+        if self.index_learning != "joint" and direction != "bottom_up":
+            raise ValueError(
+                f"index_learning {self.index_learning} builds bottom_up; index_direction "
+                f"{direction} is for joint"
+            )
+        require_at_least(config, _AT_LEAST, _WHOLE)
+        positive("index_alpha", config["index_alpha"])
+        share("index_gradient", config["index_gradient"])
+        beam_widths(config["beam_width"], tuple(nodes))
+        one_of("layer_loss", config["layer_loss"], LAYER_LOSSES)
+        self.settings = config
+        self.tokens = Ids.of(dataset).items
+        n_tasks, dim = len(self.tasks), config["embedding_size"]
+        arch, drop = config["overarch"], config["dropout_prob"]
+        self.blocks = nn.ModuleList(
+            MoNNBlock(self.data, size, n_tasks, dim, arch, drop, of_nodes=layer < len(nodes))
+            for layer, size in enumerate(sizes)
+        )
+        for block in self.blocks:
+            block.start_at(self.data.base_rates)
+        self.mixtures = nn.ModuleList(_Mixture(layer + 1, n_tasks) for layer in range(len(sizes)))
+        last = sizes[-1]
+        self.learner = LearnedIndex(
+            nodes[::-1],
+            last.item.width,
+            direction=direction,
+            schedule=Schedule(config["index_alpha"], config["index_alpha_power"], 1, 0),
+            balance_batches=config["index_balance_batches"],
+        )
+        self.adapters = nn.ModuleList(
+            nn.Linear(last.item.width, size.item.width) for size in sizes[:-1]
+        )
+        self.matches = nn.ModuleList(
+            nn.Linear(size.interaction.width, last.interaction.width)
+            if size.interaction.width and last.interaction.width
+            else None
+            for size in sizes[:-1]
+        )
+        if self.index_learning != "joint":
+            for parameter in self.learner.nodes:
+                parameter.requires_grad_(False)
+        #: Each item's node at depths 1..L where the index is not learnt by gradient.
+        self.register_buffer("codes", torch.zeros(len(nodes), self.n_items - 1, dtype=torch.int64))
+        #: Whether there is an index; before, the item layer is trained alone.
+        self.register_buffer("indexed", torch.zeros((), dtype=torch.bool))
+        self._standing_for: Tensor | None = None
+        self._tables: Tables | None = None
+
+    @staticmethod
+    def trainer_class() -> type:
+        """Trains the item layer alone for a while before the index is begun."""
+        from recbole_hill.labelled.hsnn_trainer import HSNNTrainer
+
+        return HSNNTrainer
+
+    @property
+    def n_node_layers(self) -> int:
+        """N - 1, the depth of the index."""
+        return len(self.blocks) - 1
+
+    # -- training -------------------------------------------------------------------------------
+
+    def item_layer_loss(self, interaction) -> Tensor:
+        """The loss while there is no index: the item layer's own."""
+        self.indexed.fill_(False)
+        return self.calculate_loss(interaction)
+
+    def loss_of(
+        self, users: Tensor, items: Tensor, context: Encoded, labels: Tensor, weights: Tensor
+    ) -> Tensor:
+        """A supervised loss per layer (Eq. 4), the index's losses and the auxiliary one."""
+        users, items = users.cpu(), items.cpu()
+        of_item, item_interaction, vectors = self._item_layer(users, items, context, items)
+        if not self.indexed:
+            return self.cross_entropy(of_item, labels, weights)
+        pseudo, index_loss = self._pseudo_items(items, vectors.flatten(1))
+        loss, said = self.settings["index_weight"] * index_loss, []
+        for layer, block in enumerate(self.blocks[:-1]):
+            depth = self.n_node_layers - layer
+            stand_in = self._standing_for[depth - 1, items]
+            of_users = block.user(users, items)
+            added = self.adapters[layer](pseudo[depth - 1])
+            of_nodes = block.item(stand_in) + added.view(len(items), *_shape(block.size))
+            logits, interaction = block.judge(users, stand_in, of_users, of_nodes, context, items)
+            said.append(logits)
+            loss = loss + self._layer_loss(layer, said, labels, weights)
+            if self.matches[layer] is not None:
+                matched = self.matches[layer](interaction.flatten(1))
+                target = item_interaction.detach().flatten(1)
+                loss = loss + self.settings["aux_weight"] * mse_loss(matched, target)
+        said.append(of_item)
+        return loss + self._layer_loss(self.n_node_layers, said, labels, weights)
+
+    def _layer_loss(
+        self, layer: int, said: Sequence[Tensor], labels: Tensor, weights: Tensor
+    ) -> Tensor:
+        """Returns a layer's supervised loss, given the logits of layers 0..layer, each (B, T)."""
+        if self.settings["layer_loss"] == "ensemble":
+            return self.cross_entropy(self.ensemble(layer, said), labels, weights)
+        at_rest = [logits.detach() for logits in said]
+        fit = self.cross_entropy(self.ensemble(layer, at_rest), labels, weights)
+        return self.cross_entropy(said[-1], labels, weights) + fit
+
+    def _item_layer(
+        self, users: Tensor, items: Tensor, context: Encoded, left_out: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Returns the item layer's logits, interaction embeddings and item embeddings."""
+        block = self.blocks[-1]
+        of_users, of_items = block.user(users, left_out), block.item(items)
+        return *block.judge(users, items, of_users, of_items, context, left_out), of_items
+
+    def _pseudo_items(self, items: Tensor, vectors: Tensor) -> tuple[Sequence[Tensor], Tensor]:
+        """Returns what stands for the items at depths 1..L, and the index's loss."""
+        if self.index_learning != "joint":
+            codes = self.codes[:, (items - 1).to(self.codes.device)]
+            nodes = zip(self.learner.nodes, codes, strict=True)
+            return [book[code] for book, code in nodes], vectors.new_zeros(())
+        weight, kept = self.learner.weight(), self.settings["index_gradient"]
+        # The same vectors; of the gradient that comes back, a share goes on.
+        found = self.learner(kept * vectors + (1 - kept) * vectors.detach())
+        balance = self.settings["index_balance"] * found.balance
+        return found.at_depth, weight * (found.reconstruction + balance)
+
+    def ensemble(self, layer: int, said: Sequence[Tensor]) -> Tensor:
+        """Returns a layer's judgement, given its network's logits and those of the layers above.
+
+        Args:
+            layer: 0 for the coarsest.
+            said: Logits of layers 0..layer, each (..., T).
+        """
+        return self.mixtures[layer](said)
+
+    # -- the index ------------------------------------------------------------------------------
+
+    def start_index(self, steps_per_epoch: int) -> None:
+        """Makes the first index of the items as they are, and sets the schedules."""
+        config = self.settings
+        vectors = self.index_vectors()
+        if self.index_learning == "joint":
+            self.learner.schedule = Schedule(
+                config["index_alpha"],
+                config["index_alpha_power"],
+                round(config["index_epochs"] * steps_per_epoch),
+                round(config["index_warmup_epochs"] * steps_per_epoch),
+            )
+            if not bool(self.learner.started):
+                self.learner.start(vectors[self.alive_rows], seed=config["seed"])
+        elif self.index_learning == "em" or not bool(self.indexed):  # a stream begins it anew
+            self._cluster(vectors)
+        self.indexed.fill_(True)
+        self.begin_epoch(0)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Moves unused nodes, or clusters anew; then says which item stands for which."""
+        if not self.indexed:
+            return
+        vectors = self.index_vectors()
+        if self.index_learning == "joint":
+            self.learner.revive(vectors[self.alive_rows])
+        elif self.index_learning == "em" and epoch and epoch % self.settings["em_epochs"] == 0:
+            self._cluster(vectors)
+        index = self._published(vectors)
+        found = zip(self._representatives(index), self._nodes_of(index, vectors), strict=True)
+        rows = torch.stack([stand_ins[node] for stand_ins, node in found])
+        padding = torch.zeros(len(rows), 1, dtype=torch.int64)
+        self._standing_for = torch.cat((padding, rows), 1)  # (L, I + 1)
+
+    def serve(self, items: Tensor) -> None:
+        """Makes lists of these items alone; k-means' new ones go to their nearest node."""
+        before = self.alive.clone()
+        super().serve(items)
+        if self.index_learning != "joint" and bool(self.indexed):
+            self._place(self.index_vectors(), self.alive & ~before)
+
+    @torch.no_grad()
+    def _place(self, vectors: Tensor, new: Tensor) -> None:
+        """Puts items, by a mask over their ids, under the nearest nodes of the last clustering."""
+        rows, tree = new[1:].nonzero().squeeze(1), self.codes.clone()  # of all items, alive or not
+        node = nearest_nodes(vectors[rows], self.learner.nodes[0].data)
+        self.codes[0, rows] = node
+        for depth, (below, above) in enumerate(pairwise(tree), start=1):
+            parents = tree.new_zeros(self.learner.sizes[depth - 1])
+            parents[below] = above
+            node = parents[node]
+            self.codes[depth, rows] = node
+
+    @torch.no_grad()
+    def index_vectors(self) -> Tensor:
+        """Returns what the index is over: the item layer's item embeddings, (I, D).
+
+        As they serve, without dropout, in training too.
+        """
+        tower, items = self.blocks[-1].item, torch.arange(1, self.n_items)
+        mode = tower.training
+        tower.eval()
+        parts = [tower(part).flatten(1) for part in items.split(BLOCK_PAIRS)]
+        tower.train(mode)
+        return torch.cat(parts)
+
+    def _cluster(self, vectors: Tensor) -> None:
+        rows = self.alive_rows
+        index = learn_index(
+            vectors[rows].cpu().numpy(),
+            self.tokens[rows.numpy()],
+            self.learner.sizes,
+            seed=self.settings["seed"],
+        )
+        for depth, of_items in enumerate(self._nodes_of(index, vectors)):
+            self.codes[depth] = of_items
+            self.learner.nodes[depth].data.copy_(torch.from_numpy(index.vectors[depth]))
+
+    def _representatives(self, index: HierarchicalIndex) -> list[Tensor]:
+        """Returns the id of the item that stands for each node, depths 1..L, each (K,)."""
+        return [self.alive_rows[torch.tensor(part)] + 1 for part in index.representatives]
+
+    def _nodes_of(self, index: HierarchicalIndex, vectors: Tensor) -> list[Tensor]:
+        """Returns every item's node of an index of those alive, depths 1..L, each (I,).
+
+        One that is not alive, so that no list holds it but a row may ask for it, has the node that
+        is nearest.
+        """
+        node, gone = torch.zeros(len(vectors), dtype=torch.int64), ~self.alive[1:].cpu()
+        node[~gone] = torch.tensor(index.assignments(1))
+        if gone.any():
+            nodes = torch.tensor(index.vectors[0], device=vectors.device)
+            node[gone] = nearest_nodes(vectors[gone.to(vectors.device)], nodes).cpu()
+        found = [node]
+        for parents in index.parents[1:]:
+            found.append(torch.tensor(parents)[found[-1]])
+        return found
+
+    def _published(self, vectors: Tensor) -> HierarchicalIndex:
+        """Returns the index over the items that are alive, given the vectors of all, (I, D)."""
+        rows = self.alive_rows
+        tokens, vectors = self.tokens[rows.numpy()], vectors[rows]
+        if self.index_learning == "joint":
+            return self.learner.publish(tokens, vectors)
+        codes = self.codes.cpu().numpy()[:, rows.numpy()]
+        books = [book.detach().cpu().numpy() for book in self.learner.nodes]
+        return tree_of_nodes(tokens, codes, books, vectors.cpu().numpy())
+
+    # -- serving --------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def tables(self) -> Tables:
+        """Returns index and embeddings of nodes and items, made once after training stops."""
+        if self._tables is None or self.training:
+            vectors = self.index_vectors()
+            index = self._published(vectors)
+            depths = range(index.depth, 0, -1)
+            stand_ins = self._representatives(index)[::-1]
+            found = []
+            for layer, (depth, stand_in) in enumerate(zip(depths, stand_ins, strict=True)):
+                nodes = torch.from_numpy(index.vectors[depth - 1].copy()).to(vectors.device)
+                block = self.blocks[layer]
+                added = self.adapters[layer](nodes).view(len(nodes), *_shape(block.size))
+                found.append(block.item(stand_in) + added)
+            found.append(vectors.view(len(vectors), *_shape(self.blocks[-1].size)))
+            of_item = self._nodes_of(index, vectors)[::-1]
+            self._tables = Tables(index, stand_ins, of_item, found)
+        return self._tables
+
+    @property
+    def index(self) -> HierarchicalIndex | None:
+        """The index as it is; None before there is one."""
+        return self.tables().index if bool(self.indexed) else None
+
+    def layer_logits(self, layer: int, users: Tensor, vectors: Tensor, nodes: Tensor) -> Tensor:
+        """Returns a layer's network's logits of every user with nodes (or items) of his own.
+
+        Args:
+            layer: 0 for the coarsest.
+            users: User ids, shape (b,).
+            vectors: Their embeddings by the layer's user tower, shape (b, num_embed, dim).
+            nodes: Nodes of the layer, or item rows, shape (b, C).
+
+        Returns:
+            Shape (b, C, T).
+        """
+        tables = self.tables()
+        of_nodes = tables.vectors[layer][nodes.to(tables.vectors[layer].device)]
+        of_layer = layer < self.n_node_layers
+        items = tables.representatives[layer][nodes] if of_layer else nodes + 1
+        return grid_logits(self.blocks[layer], users, vectors, items, of_nodes)
+
+    def all_logits(self, users: Tensor) -> Tensor:
+        """Scores every item: every layer's network on all its nodes, (b, I)."""
+        tables, said = self.tables(), []
+        for layer, block in enumerate(self.blocks):
+            if not self.indexed and layer < self.n_node_layers:
+                continue
+            vectors, n_nodes = block.user(users), len(tables.vectors[layer])
+            nodes = torch.arange(n_nodes).split(max(1, BLOCK_PAIRS // len(users)))
+            parts = [
+                self.layer_logits(layer, users, vectors, part.expand(len(users), -1))
+                for part in nodes
+            ]
+            own = torch.cat(parts, 1)
+            if layer < self.n_node_layers:
+                own = own[:, tables.node_of_item[layer].to(own.device)]
+            said.append(own)
+        scores = self.ensemble(self.n_node_layers, said) if len(said) > 1 else said[0]
+        padding = scores.new_full((len(users), 1), -torch.inf)
+        return torch.cat((padding, scores[..., 0]), 1)
+
+    def pair_logits(
+        self, users: Tensor, items: Tensor, context: Encoded, left_out: Tensor | None
+    ) -> Tensor:
+        """Runs all layers on B pairs as serving does, with the impressions' context, (B, T)."""
+        return self.layer_judgements(users, items, context, left_out)[-1]
+
+    def layer_judgements(
+        self, users: Tensor, items: Tensor, context: Encoded, left_out: Tensor | None
+    ) -> list[Tensor]:
+        """Returns the ensembles' logits of B pairs after each layer, coarsest first, each (B, T).
+
+        Before there is an index, the item layer's alone.
+        """
+        users, items = users.cpu(), items.cpu()
+        left_out = None if left_out is None else left_out.cpu()
+        of_item = self._item_layer(users, items, context, left_out)[0]
+        if not self.indexed:
+            return [of_item]
+        tables, said = self.tables(), []
+        for layer, block in enumerate(self.blocks[:-1]):
+            nodes = tables.node_of_item[layer][items - 1]
+            of_users = block.user(users, left_out)
+            of_nodes = tables.vectors[layer][nodes.to(tables.vectors[layer].device)]
+            stand_in = tables.representatives[layer][nodes]
+            said.append(block.judge(users, stand_in, of_users, of_nodes, context, left_out)[0])
+        said.append(of_item)
+        return [self.ensemble(layer, said[: layer + 1]) for layer in range(len(said))]
+
+    def networks(self) -> list[MoNNBlock]:
+        """Returns the layers' networks, coarsest first."""
+        return list(self.blocks)
+
+    def layer_sizes(self) -> list[int]:
+        """Returns I_1, I_2, ... and V (Table 1)."""
+        return [*self.tables().index.nodes_per_depth[::-1], *super().layer_sizes()]
+
+    def kept(self) -> list[Tensor]:
+        """Returns the embeddings of nodes and items."""
+        return self.tables().vectors
+
+    def searcher(self, full: bool = False) -> LayeredSearch:
+        """Returns the search of Algorithm 2; with every node kept if ``full``."""
+        return LayeredSearch(self, "full" if full else self.settings["beam_width"])
+
+    def forget(self) -> None:
+        """Forgets the tables."""
+        self._tables = None
+
+
+class _Mixture(nn.Module):
+    """The linear ensemble: a weight per layer and task, and a bias per task.
+
+    It begins as the last layer's own judgement.
+    """
+
+    def __init__(self, n_layers: int, n_tasks: int):
+        super().__init__()
+        of_layers = torch.arange(n_layers) == n_layers - 1
+        self.weights = nn.Parameter(of_layers.float().unsqueeze(1).repeat(1, n_tasks))
+        self.bias = nn.Parameter(torch.zeros(n_tasks))
+
+    def forward(self, said: Sequence[Tensor]) -> Tensor:
+        parts = zip(said, self.weights, strict=True)
+        return sum(logits * weight for logits, weight in parts) + self.bias
+
+
+def layers_of(given, scale: float, n_items: int) -> tuple[list[Size], list[int]]:
+    """Reads ``hsnn_layers``.
+
+    Args:
+        given: Such as ``[{size: L, nodes: 1000}, {size: S}]``, coarsest first; the last is the
+            items' and has no ``nodes``.
+        scale: See :func:`~recbole_hill.labelled.towers.sizes.size_of`.
+        n_items: I.
+
+    Returns:
+        The layers' sizes and the node layers' numbers of nodes.
+
+    Raises:
+        ValueError: Naming the layer and what is accepted.
+    """
+    if not isinstance(given, Sequence) or isinstance(given, str) or len(given) < 2:
+        raise ValueError(
+            f"hsnn_layers must list at least two layers, such as "
+            f"[{{size: L, nodes: 1000}}, {{size: S}}], got {given!r}"
+        )
+    nodes = []
+    for number, layer in enumerate(given, start=1):
+        last = number == len(given)
+        keys = {"size"} if last else {"size", "nodes"}
+        if not isinstance(layer, Mapping) or set(layer) != keys:
+            raise ValueError(
+                f"hsnn_layers: layer {number} must have {' and '.join(sorted(keys))}, got {layer!r}"
+            )
+        if last:
+            break
+        count = layer["nodes"]
+        if not is_integer(count) or not 1 <= count <= n_items:
+            raise ValueError(
+                f"hsnn_layers: nodes of layer {number} must be in 1..{n_items}, got {count!r}"
+            )
+        if nodes and count < nodes[-1]:
+            raise ValueError(
+                f"hsnn_layers: layers go from coarse to fine, got {count} nodes below {nodes[-1]}"
+            )
+        nodes.append(count)
+    return [size_of(layer["size"], scale) for layer in given], nodes
+
+
+def _shape(size: Size) -> tuple[int, int]:
+    return size.item.embeddings, size.item.dim

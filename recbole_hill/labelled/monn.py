@@ -1,0 +1,163 @@
+"""MoNN, and the two-tower model that it grows out of.
+
+References:
+    "Hierarchical Structured Neural Network: Efficient Retrieval Scaling for Large Scale
+    Recommendation." arXiv 2408.06653, 2024, section 2.
+"""
+
+import torch
+from torch import Tensor
+
+from recbole_hill.data.fields import Encoded
+from recbole_hill.data.ids import Ids
+from recbole_hill.index.em import check_sizes, learn_index
+from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.labelled.model import LabelledModel, grid_logits
+from recbole_hill.labelled.search import BLOCK_PAIRS, VectorSearch
+from recbole_hill.labelled.towers.block import MoNNBlock
+from recbole_hill.labelled.towers.sizes import size_of
+from recbole_hill.retrieval.beam import BeamRetriever
+from recbole_hill.retrieval.descent import beam_widths
+from recbole_hill.retrieval.exact import ExactRetriever
+
+
+class MoNN(LabelledModel):
+    """User, item and interaction tower under an over-arch, for every <user, item> pair.
+
+    Settings: ``monn_size`` (XS, S, M, L, XL) and those of
+    :class:`~recbole_hill.labelled.model.LabelledModel`.
+    """
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.block = MoNNBlock(
+            self.data,
+            size_of(config["monn_size"], config["monn_scale"]),
+            len(self.tasks),
+            config["embedding_size"],
+            config["overarch"],
+            config["dropout_prob"],
+        )
+        self.block.start_at(self.data.base_rates)
+        self._item_vectors: Tensor | None = None
+
+    def pair_logits(
+        self, users: Tensor, items: Tensor, context: Encoded, left_out: Tensor | None
+    ) -> Tensor:
+        """Runs the four modules on B pairs, (B, T)."""
+        users, items = users.cpu(), items.cpu()
+        left_out = None if left_out is None else left_out.cpu()
+        user_vectors, item_vectors = self.block.user(users, left_out), self.block.item(items)
+        return self.block.judge(users, items, user_vectors, item_vectors, context, left_out)[0]
+
+    def all_logits(self, users: Tensor) -> Tensor:
+        """Computes user embeddings once; item embeddings are kept between calls, (b, I)."""
+        user_vectors = self.block.user(users)
+        parts = []
+        step = max(1, BLOCK_PAIRS // len(users))
+        for items in torch.arange(self.n_items).split(step):
+            items = items.expand(len(users), -1)
+            vectors = self.item_vectors()[items]
+            parts.append(grid_logits(self.block, users, user_vectors, items, vectors)[:, :, 0])
+        return torch.cat(parts, 1)
+
+    @torch.no_grad()
+    def item_vectors(self) -> Tensor:
+        """Returns every item's embeddings, computed once after training stops."""
+        if self._item_vectors is None or self.training:
+            self._item_vectors = self.block.item(torch.arange(self.n_items))
+        return self._item_vectors
+
+    def networks(self) -> list[MoNNBlock]:
+        """Returns the one network."""
+        return [self.block]
+
+    def kept(self) -> list[Tensor]:
+        """Returns the items' embeddings."""
+        return [self.item_vectors()]
+
+    def forget(self) -> None:
+        """Forgets the items' embeddings."""
+        self._item_vectors = None
+
+
+class TTSN(MoNN):
+    """Two towers that meet in one inner product: MoNN of size XS (Two Tower, HSNN, Table 1).
+
+    Its vectors can be searched, so that ``recommend`` and ``export`` serve it as any embedding
+    model.
+    """
+
+    def __init__(self, config, dataset):
+        if config["monn_size"] != "XS":
+            raise ValueError(
+                f"TTSN is MoNN of size XS; monn_size={config['monn_size']} is --model=MoNN"
+            )
+        super().__init__(config, dataset)
+
+    def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
+        """Returns vectors whose inner product orders items as the first task does.
+
+        Shapes (U, D) and (I, D), padding row first.
+        """
+        users = self.user_vectors(torch.arange(self.n_users))
+        return users, self.block.item(torch.arange(self.n_items)).flatten(1)
+
+    def user_vectors(self, users: Tensor) -> Tensor:
+        """Returns the vectors of users (B,), shape (B, D)."""
+        vectors = self.block.user(users).flatten(1)
+        return vectors * self.block.scale[0] / vectors.shape[1] ** 0.5
+
+    @torch.no_grad()
+    def index_vectors(self) -> Tensor:
+        """Returns what is searched: the items' vectors, (I, D)."""
+        return self.item_vectors().flatten(1)[1:].cpu()
+
+    def searcher(self, full: bool = False) -> VectorSearch:
+        """Returns a search of all vectors, without a copy of them for every user."""
+        rows = self.alive_rows
+        return VectorSearch(self.user_vectors, ExactRetriever(self.index_vectors()[rows], rows + 1))
+
+
+class EBR(TTSN):
+    """TTSN served through an approximate index (EBR, HSNN, Table 1): k-means nodes, a beam of them.
+
+    Settings: ``nodes_per_depth``, ``beam_width``, and those of :class:`TTSN`.
+    """
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.nodes = check_sizes(config["nodes_per_depth"], "bottom_up", self.n_items - 1)
+        self.width = config["beam_width"]
+        beam_widths(self.width, self.nodes[::-1])
+        self.seed, self.tokens = config["seed"], Ids.of(dataset).items
+        self._index: HierarchicalIndex | None = None
+
+    @property
+    def index(self) -> HierarchicalIndex:
+        """The nodes over the items that are alive, which are clustered once after training."""
+        if self._index is None or self.training:
+            rows = self.alive_rows
+            vectors, tokens = self.index_vectors()[rows].numpy(), self.tokens[rows.numpy()]
+            self._index = learn_index(vectors, tokens, self.nodes, seed=self.seed)
+        return self._index
+
+    def searcher(self, full: bool = False) -> VectorSearch:
+        """Returns a beam search over the nodes."""
+        rows, width = self.alive_rows, "full" if full else self.width
+        items = self.index_vectors()[rows]
+        retriever = BeamRetriever(self.index, items, rows + 1, beam_width=width)
+        return VectorSearch(self.user_vectors, retriever)
+
+    def layer_sizes(self) -> list[int]:
+        """Returns I_1: the paper counts EBR's nodes alone (Table 1)."""
+        return [self.index.nodes_per_depth[-1]]
+
+    def kept(self) -> list[Tensor]:
+        """Returns the embeddings of items and nodes."""
+        return [self.index_vectors(), *(torch.tensor(part) for part in self.index.vectors)]
+
+    def forget(self) -> None:
+        """Forgets the index too."""
+        super().forget()
+        self._index = None

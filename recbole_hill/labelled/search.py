@@ -1,0 +1,171 @@
+"""Search by a network's scores: of every item, or down the index layer by layer."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from recbole_hill.retrieval.base import Retriever, leave_out, top_k
+from recbole_hill.retrieval.descent import beam_widths, places_of_children
+
+#: Most <user, node> pairs that a network looks at in one go.
+BLOCK_PAIRS = 1 << 15
+
+
+class NetworkSearch:
+    """Finds the items that a network scores highest for users, given by their ids.
+
+    A subclass computes (``_search``); what is excluded, order and padding are as in
+    :class:`~recbole_hill.retrieval.base.Retriever`, whose users are vectors.
+
+    Attributes:
+        pairs: <user, node or item> pairs that each layer's network has looked at, coarsest first.
+        queries: Users searched for.
+    """
+
+    def __init__(self, n_layers: int, block: int):
+        self.pairs, self.queries = [0] * n_layers, 0
+        #: Users searched at once, which bounds the memory.
+        self.block = max(1, block)
+
+    @torch.no_grad()
+    def search(
+        self, users: Tensor, k: int, exclude: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Returns each user's k best items that are not excluded.
+
+        Args:
+            users: User ids, shape (B,).
+            k: List length, at least 1.
+            exclude: Pair (rows, item ids), each (E,): not to be returned for user ``rows[e]``.
+
+        Returns:
+            Logits (B, k), descending, and item ids (B, k), ties by smallest id; lists that come out
+            short end in -inf and -1.
+
+        Raises:
+            ValueError: If k is less than 1.
+        """
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}")
+        users = users.cpu()
+        rows, items = (torch.empty(0, dtype=torch.int64),) * 2 if exclude is None else exclude
+        scores = torch.full((len(users), k), -torch.inf)
+        ids = torch.full((len(users), k), -1, dtype=torch.int64)
+        for start in range(0, len(users), self.block):
+            part = slice(start, start + self.block)
+            own = (rows >= start) & (rows < start + self.block)
+            found, listed = self._search(users[part])
+            found, listed = found.cpu(), listed.cpu()
+            n_ids = 1 + int(max(listed.max(), items.max())) if len(items) else 0
+            leave_out(found, listed, (rows[own] - start, items[own]), n_ids)
+            found, listed = top_k(found, k, listed)
+            width = found.shape[1]
+            scores[part, :width] = found
+            ids[part, :width] = torch.where(found > -torch.inf, listed, -1)
+        self.queries += len(users)
+        return scores, ids
+
+    def _search(self, users: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns candidates' logits and ids, each (b, N), with -inf where there is none."""
+        raise NotImplementedError
+
+
+class ExhaustiveSearch(NetworkSearch):
+    """Scores every item.
+
+    Args:
+        model: A :class:`~recbole_hill.labelled.model.LabelledModel`.
+    """
+
+    def __init__(self, model):
+        super().__init__(1, BLOCK_PAIRS // model.n_items)
+        self.model = model
+
+    def _search(self, users: Tensor) -> tuple[Tensor, Tensor]:
+        scores = self.model.all_logits(users)
+        scores[:, ~self.model.alive] = -torch.inf  # padding, and what a stream has not or no more
+        self.pairs[0] += len(users) * (self.model.n_items - 1)
+        return scores, torch.arange(self.model.n_items).expand(len(users), -1)
+
+
+class VectorSearch:
+    """A search by vectors, asked by user ids.
+
+    Args:
+        vectors_of: Gives the vectors of users (B,), shape (B, D).
+        retriever: Over the items' vectors.
+    """
+
+    def __init__(self, vectors_of: Callable[[Tensor], Tensor], retriever: Retriever):
+        self.vectors_of, self.retriever = vectors_of, retriever
+
+    @property
+    def pairs(self) -> list[int]:
+        """Inner products so far, of nodes and items."""
+        return [self.retriever.scored]
+
+    @property
+    def queries(self) -> int:
+        """Users searched for."""
+        return self.retriever.queries
+
+    @torch.no_grad()
+    def search(
+        self, users: Tensor, k: int, exclude: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Returns what :meth:`Retriever.search` finds for the users' vectors."""
+        return self.retriever.search(self.vectors_of(users.cpu()).cpu(), k, exclude)
+
+
+class LayeredSearch(NetworkSearch):
+    """HSNN's serving (arXiv 2408.06653, Algorithm 2), for many users at a time.
+
+    The coarsest layer's network looks at all its nodes; of each layer the best are kept, and the
+    next one's network looks at their children. What the layers above said of a node's path goes
+    into the ensemble that judges it.
+
+    Args:
+        model: An :class:`~recbole_hill.labelled.hsnn.HSNN` in evaluation mode.
+        beam_width: Nodes kept per node layer: one number, one per layer (coarsest first), or
+            ``"full"``.
+    """
+
+    def __init__(self, model, beam_width: int | Sequence[int] | str):
+        self.model, self.tables = model, model.tables()
+        index = self.tables.index
+        counts = tuple(reversed(index.nodes_per_depth))
+        self.widths = beam_widths(beam_width, counts)
+        lists = [index.children(depth) for depth in range(index.depth, 0, -1)]
+        self._lists = [tuple(torch.from_numpy(part.copy()) for part in pair) for pair in lists]
+        starts, members = self._lists[-1]
+        self._lists[-1] = starts, model.alive_rows[members]
+        most = max(
+            int(torch.diff(starts).sort().values[-width:].sum())
+            for (starts, _), width in zip(self._lists, self.widths, strict=True)
+        )
+        super().__init__(len(counts) + 1, BLOCK_PAIRS // max(counts[0], most))
+
+    def _search(self, users: Tensor) -> tuple[Tensor, Tensor]:
+        model = self.model
+        vectors = [block.user(users) for block in model.blocks]
+        n_nodes = len(self._lists[0][0]) - 1
+        nodes = torch.arange(n_nodes).expand(len(users), -1)
+        filled = torch.ones(nodes.shape, dtype=torch.bool)
+        above: list[Tensor] = []
+        for layer in range(len(self.pairs)):
+            own = model.layer_logits(layer, users, vectors[layer], nodes)
+            self.pairs[layer] += int(filled.sum())
+            said = [*above, own]
+            scores = model.ensemble(layer, said)[..., 0].cpu().masked_fill(~filled, -torch.inf)
+            if layer == len(self._lists):
+                break
+            kept, places = top_k(scores, self.widths[layer])
+            beam = torch.where(kept > -torch.inf, nodes.gather(1, places), -1)
+            starts, members = self._lists[layer]
+            below, filled, of_beam = places_of_children(starts, beam)
+            nodes = members[below]
+            # What was said of a node goes with all its children.
+            said_of = places.gather(1, of_beam).to(own.device).unsqueeze(2)
+            above = [part.gather(1, said_of.expand(-1, -1, part.shape[2])) for part in said]
+        return scores, nodes + 1  # RecBole's item 0 is padding

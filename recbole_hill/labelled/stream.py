@@ -1,0 +1,310 @@
+"""Online training (HSNN, section 2): a stream in slices, a snapshot after each, judged on the next.
+
+Progressive validation: what a model predicts of a slice before it has seen it. Everything that it
+knows of labels and histories is older than the slice.
+"""
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from recbole.data.interaction import cat_interactions
+from recbole.data.utils import get_dataloader
+from torch import Tensor
+from tqdm import tqdm
+
+from recbole_hill import registry
+from recbole_hill.checks import is_integer
+from recbole_hill.config.config import HillConfig, plain_settings
+from recbole_hill.data.features import require_features
+from recbole_hill.data.splits import (
+    Data,
+    SealedTest,
+    create_dataset,
+    interactions_sha256,
+    known_data,
+    note_data,
+    require_files,
+    require_same_data,
+)
+from recbole_hill.index.codes import drift, matched
+from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.labelled.model import LabelledModel
+from recbole_hill.run import folder as runs
+from recbole_hill.run.checkpoint import load_weights, set_model_weights
+from recbole_hill.run.files import atomic_path
+from recbole_hill.run.provenance import commit, provenance
+from recbole_hill.serve.loaded_run import Served
+from recbole_hill.train.build import build_model
+from recbole_hill.train.trainer import trainer_for
+
+SLICES = "slices.jsonl"
+_INDEX = "index.npz"
+#: What a stream may be continued with otherwise.
+_FREE = {"threads", "show_progress", "state"}
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What became of one slice.
+
+    Attributes:
+        number: From 0; the first is only trained on.
+        rows: Impressions.
+        metrics: Of its rows, predicted before training on them; empty for the first.
+        items: Items that the snapshot after it serves.
+        added: Of them, those that the snapshot before did not.
+        deleted: Items that the snapshot before served, and this one does not.
+        drift: Share of the items in both whose node changed, depths 1..L; empty without an index.
+        seconds: Of training on it; for HSNN's first, the item layer alone is not among them.
+    """
+
+    number: int
+    rows: int
+    metrics: dict[str, float]
+    items: int
+    added: int
+    deleted: int
+    drift: list[float]
+    seconds: float
+
+
+def run_stream(
+    model: str,
+    dataset: str,
+    *,
+    slices: int,
+    keep: int | None = None,
+    overrides: dict | None = None,
+    config_files: list[str] | None = None,
+) -> list[Slice]:
+    """Trains on a dataset's impressions in the order of time, slice by slice.
+
+    A killed stream continues if it is called again with its ``run_dir``: finished slices are not
+    trained on again. The optimiser starts anew with every slice. Before the first, HSNN's item
+    layer is trained alone on it (``item_epochs``), so that its index begins from something. Lists,
+    clusters and representatives are of the items shown so far (and not deleted). Features of users
+    and items are their files', whatever the time; base rates, scales of numbers and what counts as
+    a leak are the first slice's.
+
+    Args:
+        model: MoNN, TTSN, EBR or HSNN.
+        dataset: A dataset with times and labels.
+        slices: How many, of equally many rows.
+        keep: Slices after which an item that was not shown again is deleted; None keeps all.
+        overrides: Settings; ``epochs`` are those on each slice (1 if not given).
+        config_files: YAML files below the overrides.
+
+    Returns:
+        One record per slice; in ``slices.jsonl`` beside how the slice was made.
+
+    Raises:
+        ValueError: If the model is not of labelled impressions, there are no times, or a setting
+            does not fit.
+    """
+    commit()  # of the code that is loaded now
+    if not issubclass(registry.find(model).load(), LabelledModel):
+        raise ValueError(f"a stream trains MoNN, TTSN, EBR or HSNN, got {model}")
+    given = {"epochs": 1, "vocabulary": "catalogue", **(overrides or {})}
+    config = HillConfig(model, dataset, config_files, given)
+    for key, number, least in (("slices", slices, 2), ("keep", 1 if keep is None else keep, 1)):
+        if not is_integer(number) or number < least:
+            raise ValueError(f"{key} must be an integer of at least {least}, got {number!r}")
+    if config["distill_from"]:
+        raise ValueError(
+            f"a stream takes no teacher, got distill_from={config['distill_from']}: a finished run "
+            "has learnt from rows that are later"
+        )
+    if config["lr_rule"] != "constant":
+        raise ValueError(
+            f"a stream trains every slice at one learning rate: lr_rule must be constant, got "
+            f"{config['lr_rule']!r}"
+        )
+    folder = _folder(config, {"slices": slices, "keep": keep})
+    runs.start_log(folder, config["state"])
+    if config["threads"]:
+        torch.set_num_threads(config["threads"])
+    parts = _slices(config, slices)
+    sha256 = interactions_sha256(*map(_Loaded, parts))
+    note_data(folder, sha256)
+    common = {"model": config["model"], "dataset": config["dataset"], "data_sha256": sha256}
+    trained = build_model(config, _Loaded(parts[0]))
+    trainer = trainer_for(config, trained)
+    bar = tqdm(range(slices), unit="slice", disable=not config["show_progress"])
+    last_shown: dict[int, int] = {}
+    records, lines, before = [], [], None
+    for number in bar:
+        part = parts[number]
+        rows = part.inter_feat
+        loader = get_dataloader(config, "train")(config, part, None, shuffle=True)
+        last_shown |= dict.fromkeys(rows[trained.ITEM_ID].tolist(), number)
+        stage, file = f"slice_{number}", f"slice_{number}.safetensors"
+        if stage in trainer.stages:
+            trainer.load_stage(file)
+            metrics = trainer.stages[stage]["metrics"]
+        else:
+            metrics = dict(trainer.evaluate(loader, load_best_model=False)) if number else {}
+            alive = [i for i, n in last_shown.items() if keep is None or number - n < keep]
+            trained.serve(torch.tensor(alive))
+            _train(trainer, stage, loader)
+            # Kept with the stage: another part of the stream may be made elsewhere.
+            made = provenance(config)
+            trainer.finish_stage(stage, save_as=file, metrics=metrics, provenance=made)
+        _remember(trained, parts[: number + 1])
+        served = _publish(folder, number, trained)
+        record = _record(number, len(rows), metrics, served, before, trainer.stages[stage])
+        records.append(record)
+        made = trainer.stages[stage].get("provenance", {})  # not kept by streams of old
+        lines.append(json.dumps({**common, **made, **asdict(record)}) + "\n")
+        before = served
+        logging.getLogger().info(f"slice {number}: {record}")
+        bar.set_postfix_str(f"ne {metrics.get('ne', float('nan')):.4f}")
+        with atomic_path(folder / SLICES) as temporary:
+            temporary.write_text("".join(lines))
+    return records
+
+
+def load_snapshot(folder: str | Path, number: int | None = None) -> Served:
+    """Loads what a stream serves after a slice, whose rows and those before count as seen.
+
+    Args:
+        folder: The stream's.
+        number: The slice, from 0; the last that is finished if None.
+
+    Raises:
+        FileNotFoundError: If it is no stream's folder, or the slice is not finished.
+        ValueError: If the data or the weights are not the stream's own.
+    """
+    folder = Path(folder)
+    config = HillConfig(None, None, None, {**runs.read_config(folder), "run_dir": str(folder)})
+    n_slices = json.loads((folder / runs.STREAM).read_text())["slices"]
+    finished = [n for n in range(n_slices) if (folder / f"slice_{n}.safetensors").is_file()]
+    number = max(finished, default=0) if number is None else number
+    if number not in finished:
+        raise FileNotFoundError(f"the stream in {folder} has not finished slice {number}")
+    parts = _slices(config, n_slices)
+    require_same_data(folder, interactions_sha256(*map(_Loaded, parts)))
+    model = build_model(config, _Loaded(parts[0]))
+    set_model_weights(model, load_weights(folder / f"slice_{number}.safetensors"))
+    _remember(model, parts[: number + 1])
+    rows = cat_interactions([part.inter_feat for part in parts[: number + 1]])
+    seen = _Loaded(parts[0].copy(rows))
+    data = Data(seen._dataset, seen, seen, SealedTest(), known_data(folder))
+    return Served(config, data, model)
+
+
+def _folder(config, cut: dict) -> Path:
+    """Returns the stream's folder; one that holds the same stream, cut alike, is continued.
+
+    Cut otherwise, a slice would be judged by a model that has been trained on some of it.
+    """
+    folder = runs.folder_of(config)
+    settings = plain_settings(config)
+    if (folder / runs.CONFIG).exists():
+        theirs = {**runs.read_config(folder), **json.loads((folder / runs.STREAM).read_text())}
+        ours = {**settings, **cut}
+        changed = sorted(key for key in ours.keys() - _FREE if ours[key] != theirs.get(key))
+        if changed:
+            raise ValueError(
+                f"run_dir {folder} holds a stream of other settings: {changed[0]} is "
+                f"{ours[changed[0]]!r} here and {theirs.get(changed[0])!r} there"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(folder / runs.STREAM) as temporary:
+        temporary.write_text(json.dumps(cut))
+    runs.write_config(folder, settings)
+    return folder
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """What ``build_model`` looks at: a loader's dataset."""
+
+    _dataset: object
+
+    @property
+    def train(self):
+        return self
+
+
+def _slices(config, n_slices: int) -> list:
+    """Returns the dataset's impressions in the order of time, cut into equal parts."""
+    require_files(config)
+    require_features(config)
+    config["benchmark_filename"] = None
+    whole = create_dataset(config)
+    if whole.time_field not in whole.inter_feat:
+        raise ValueError(
+            f"a stream needs times: TIME_FIELD {whole.time_field!r} is not among the columns that "
+            f"are read of {config['dataset']}.inter (see load_col)"
+        )
+    if len(whole.inter_feat) < n_slices:
+        raise ValueError(f"slices {n_slices} are more than {len(whole.inter_feat)} impressions")
+    whole._change_feat_format()
+    order = torch.argsort(whole.inter_feat[whole.time_field], stable=True)
+    rows = whole.inter_feat[order]
+    bounds = np.linspace(0, len(rows), n_slices + 1).round().astype(int)
+    return [whole.copy(rows[a:b]) for a, b in pairwise(bounds)]
+
+
+def _train(trainer, stage: str, loader) -> None:
+    model = trainer.model
+    if hasattr(model, "start_index"):
+        if not bool(model.indexed):
+            trainer.train_item_layer(loader, show_progress=False)
+        trainer.seed_stage(stage, loader)
+        model.start_index(len(loader))
+    trainer.run_stage(
+        stage,
+        trainer.config["epochs"],
+        loader,
+        model.calculate_loss,
+        learning_rate=trainer.learning_rate,
+    )
+
+
+def _remember(model: LabelledModel, parts: list) -> None:
+    """Tells the model who engaged with what in the slices so far."""
+    task = model.tasks[0].name
+    rows = [part.inter_feat for part in parts]
+    engaged = [part[task] > 0 for part in rows]
+    users, items = (
+        torch.cat([part[field][mask] for part, mask in zip(rows, engaged, strict=True)])
+        for field in (model.USER_ID, model.ITEM_ID)
+    )
+    model.data.set_history(users, items, model.n_users, model.n_items)
+    model.eval()
+
+
+def _publish(folder: Path, number: int, model: LabelledModel) -> tuple[Tensor, object]:
+    """Writes the index over the items that are alive; returns their ids and it."""
+    index = getattr(model, "index", None)
+    if index is not None:
+        snapshot = folder / "snapshots" / str(number)
+        snapshot.mkdir(parents=True, exist_ok=True)
+        index.save(snapshot / _INDEX)
+    return model.alive_rows + 1, index
+
+
+def _record(number, n_rows, metrics, served, before, facts) -> Slice:
+    items, index = served
+    earlier = torch.empty(0, dtype=torch.int64) if before is None else before[0]
+    added = int((~torch.isin(items, earlier)).sum())
+    deleted = int((~torch.isin(earlier, items)).sum())
+    moved = []
+    if index is not None and before is not None:
+        moved = _drift(before[1], index)
+    return Slice(number, n_rows, metrics, len(items), added, deleted, moved, facts["seconds"])
+
+
+def _drift(before: HierarchicalIndex, after: HierarchicalIndex) -> list[float]:
+    _, old, new = np.intersect1d(before.items, after.items, return_indices=True)
+    codes = [
+        np.stack([index.assignments(depth)[rows] for depth in range(1, index.depth + 1)])
+        for index, rows in ((before, old), (after, new))
+    ]
+    return drift(codes[0], matched(*codes))

@@ -1,0 +1,1 @@
+"""MoNN's parts: towers, over-arches and their sizes."""

@@ -1,0 +1,173 @@
+"""Evaluation of models of labelled impressions: by every task's labels, and by rank."""
+
+from collections import OrderedDict
+
+import numpy as np
+import torch
+from recbole.evaluator import Evaluator
+from recbole.evaluator.collector import DataStruct
+from recbole.evaluator.register import metric_information
+from recbole.trainer import Trainer
+from torch import Tensor
+from tqdm import tqdm
+
+from recbole_hill.checks import integer
+from recbole_hill.data.tasks import label_matrix
+from recbole_hill.evaluation.retrieval import index_recall
+from recbole_hill.host.metrics import TRAIN_RATE
+from recbole_hill.labelled.cost import serving_cost
+from recbole_hill.labelled.search import ExhaustiveSearch
+
+
+class LabelledTrainer(Trainer):
+    """RecBole's trainer for :class:`~recbole_hill.labelled.model.LabelledModel`.
+
+    Metrics of the first task carry their plain names, those of another end in ``_<task>``.
+
+    Settings: ``ranking_metrics`` (of RecBole's ranking metrics, at ``topk``), ``ranking_users``
+    (how many test users are ranked, drawn by ``split_seed``; None for all).
+    """
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        _require_list_metrics(config["ranking_metrics"])
+        if config["ranking_users"] is not None:
+            integer("ranking_users", config["ranking_users"])
+        ranking = {key: config[key] for key in ("topk", "metric_decimal_place")}
+        self.ranking = Evaluator({**ranking, "metrics": config["ranking_metrics"]})
+
+    def evaluate(self, eval_data, load_best_model=False, model_file=None, show_progress=False):
+        """Returns the value metrics of every task over the loader's labelled rows."""
+        self.model.eval()
+        rows = eval_data._dataset.inter_feat
+        return self.judge(self.model.probabilities(rows).cpu(), rows)
+
+    def judge(self, probabilities: Tensor, rows) -> OrderedDict:
+        """Returns the value metrics of every task.
+
+        Args:
+            probabilities: Shape (N, T).
+            rows: RecBole Interaction of N labelled impressions.
+        """
+        labels = label_matrix(rows, self.model.tasks)
+        rates = self.model.data.base_rates.tolist()
+        result: OrderedDict = OrderedDict()
+        for column, task in enumerate(self.model.tasks):
+            struct = DataStruct()
+            struct.set("rec.score", probabilities[:, column])
+            struct.set("data.label", labels[:, column])
+            struct.set(TRAIN_RATE, rates[column])
+            suffix = f"_{task.name}" if column else ""
+            for name, value in self.evaluator.evaluate(struct).items():
+                result[name + suffix] = float(value)
+        return result
+
+    def rank(self, data, show_progress: bool = False) -> dict[str, float]:
+        """Ranks every item for the test users who liked one, and returns the ranking metrics.
+
+        What a user was shown in train, or under ``holdout`` in validation, is left out. Relevant
+        are the test rows whose first label is 1.
+
+        Args:
+            data: The run's data.
+            show_progress: Whether to show a bar.
+        """
+        self.model.eval()
+        truth, seen = self.relevant(data), self.shown(data)
+        users, searcher = truth[0].unique(), self.model.searcher()
+        hits = []
+        for part in tqdm(users.split(256), desc="ranking", disable=not show_progress, leave=False):
+            lists = searcher.search(part, max(self.config["topk"]), _of(seen, part))[1]
+            hits.append(_hits(lists, _of(truth, part), self.model.n_items))
+        struct = DataStruct()
+        struct.set("rec.topk", torch.cat(hits))
+        return dict(self.ranking.evaluate(struct))
+
+    def serving_cost(self, data) -> dict:
+        """Returns what a request costs, and what the search finds of what scoring all would.
+
+        See :func:`~recbole_hill.labelled.cost.serving_cost`; ``index_recall@k`` beside it.
+        """
+        self.model.eval()
+        truth, (seen_by, seen) = self.relevant(data), self.shown(data)
+        users, topk = truth[0].unique(), self.config["topk"]
+        cost = serving_cost(self.model, users, max(topk), lambda user: seen[seen_by == user])
+        exact, served = (self.model.searcher(full) for full in (True, False))
+        if isinstance(served, ExhaustiveSearch):
+            return {**cost, **{f"index_recall@{k}": 1.0 for k in topk}}
+        some = users[:512]
+        found = [
+            searcher.search(some, max(topk), _of((seen_by, seen), some))[1].cpu()
+            for searcher in (exact, served)
+        ]
+        recalls = {f"index_recall@{k}": index_recall(*(ids[:, :k] for ids in found)) for k in topk}
+        return {**cost, **recalls}
+
+    def ranked_users(self, data) -> Tensor:
+        """Returns the test users who liked an item, in the order of :meth:`rank`, shape (U,)."""
+        return self.relevant(data)[0].unique()
+
+    def relevant(self, data) -> tuple[Tensor, Tensor]:
+        """Returns users and items of the test rows whose first label is 1.
+
+        Left out are pairs that were shown before the test: no list holds them; and all users but
+        ``ranking_users``, if that is set.
+        """
+        rows, n_items = data.test._dataset.inter_feat, self.model.n_items
+        users, items = rows[self.model.USER_ID], rows[self.model.ITEM_ID]
+        shown_users, shown_items = self.shown(data)
+        new = ~torch.isin(users * n_items + items, shown_users * n_items + shown_items)
+        task = self.model.tasks[0].name
+        wanted = new & (rows[task] > 0)
+        if not bool(wanted.any()):
+            raise ValueError(
+                f"no test row of task {task} is 1 for an item that its user was not shown before: "
+                f"there is nothing to rank"
+            )
+        return self._sampled(users[wanted], items[wanted])
+
+    def _sampled(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the pairs of ``ranking_users`` users, or all pairs if there are no more."""
+        unique, wanted = users.unique().numpy(), self.config["ranking_users"]
+        if wanted is None or wanted >= len(unique):
+            return users, items
+        rng = np.random.default_rng(self.config["split_seed"])
+        kept = torch.isin(users, torch.from_numpy(rng.choice(unique, wanted, replace=False)))
+        return users[kept], items[kept]
+
+    def shown(self, data) -> tuple[Tensor, Tensor]:
+        """Returns users and items of the rows before the test."""
+        loaders = [data.train] + ([data.valid] if self.config["protocol"] == "holdout" else [])
+        rows = [loader._dataset.inter_feat for loader in loaders]
+        fields = self.model.USER_ID, self.model.ITEM_ID
+        return tuple(torch.cat([part[field] for part in rows]) for field in fields)
+
+
+def _require_list_metrics(names) -> None:
+    """Refuses ``ranking_metrics`` that need more than which places of a list are relevant."""
+    accepted = [name for name, needs in metric_information.items() if needs == ["rec.topk"]]
+    wrong = [n for n in names if str(n).lower() not in accepted] if isinstance(names, list) else []
+    if wrong or not isinstance(names, list) or not names:
+        raise ValueError(
+            f"ranking_metrics must be a list of {', '.join(sorted(accepted))}, got "
+            f"{wrong[0] if wrong else names!r}"
+        )
+
+
+def _of(pairs: tuple[Tensor, Tensor], users: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the pairs of some users, ascending, with rows of ``users`` in place of their ids."""
+    places = torch.searchsorted(users, pairs[0]).clamp_max(len(users) - 1)
+    theirs = users[places] == pairs[0]
+    return places[theirs], pairs[1][theirs]
+
+
+def _hits(lists: Tensor, truth: tuple[Tensor, Tensor], n_items: int) -> Tensor:
+    """Returns, per user, which places of the list are relevant, and how many items are.
+
+    As RecBole's ``rec.topk``: shape (B, k + 1), int.
+    """
+    keys = np.unique((truth[0] * n_items + truth[1]).numpy())
+    own = np.arange(len(lists))[:, None] * n_items + lists.numpy()
+    hit = np.isin(own, keys) & (lists.numpy() >= 0)
+    relevant = np.bincount(keys // n_items, minlength=len(lists))
+    return torch.from_numpy(np.concatenate((hit, relevant[:, None]), 1).astype(np.int64))

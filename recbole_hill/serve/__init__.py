@@ -1,0 +1,1 @@
+"""A finished run, loaded to recommend, to explain and to export."""

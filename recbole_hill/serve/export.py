@@ -1,0 +1,252 @@
+"""A finished run as plain files: lists, vectors and the index, for systems without this package."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from recbole_hill.checks import one_of
+from recbole_hill.host.optional import require, require_faiss
+from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.run import folder as runs
+from recbole_hill.run.files import atomic_path, sha256_of
+from recbole_hill.run.provenance import provenance
+from recbole_hill.serve.loaded_run import Served
+
+FORMATS = ("csv", "parquet")
+MANIFEST = "manifest.json"
+COLUMNS = ("user", "rank", "item", "score")
+
+_USERS, _ITEMS = "user_embeddings.npy", "item_embeddings.npy"
+_USER_IDS, _ITEM_IDS = "users.txt", "items.txt"
+_TREE, _FAISS = "index.npz", "index.faiss"
+_LISTS = {name: f"recommendations.{name}" for name in FORMATS}
+
+
+def export(
+    folder: str | Path,
+    output: str | Path,
+    *,
+    k: int = 20,
+    file_format: str = "csv",
+    users: Sequence[str] | None = None,
+    retrieval: str | None = None,
+    beam_width: int | Sequence[int] | None = None,
+    node_score: str | None = None,
+    force: bool = False,
+    progress: bool = False,
+) -> dict:
+    """Writes a run's lists and, where its scores are inner products, its vectors and index.
+
+    The manifest is written last (and an old one removed first), so that a folder with one is whole.
+
+    Args:
+        folder: A finished run's folder.
+        output: Where to write.
+        k: Items per user, at least 1.
+        file_format: Of the lists, ``csv`` | ``parquet``.
+        users: External ids of the users to export; all if None.
+        retrieval: How the lists are made, see ``Served.retriever``.
+        beam_width: See there; also the ``nprobe`` that ``index.faiss`` is written with.
+        node_score: See there.
+        force: Whether to write into a folder that is not empty. Files of an earlier export that
+            this one does not have are removed.
+        progress: Whether to show a bar.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        ValueError: If an argument is not one, the folder is not empty, or the run does not fit.
+        FileNotFoundError: If ``folder`` is not a finished run's.
+        ImportError: If the format needs a library that is not installed.
+    """
+    one_of("format", file_format, FORMATS)
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    if file_format == "parquet":
+        _parquet()
+    output = Path(output)
+    _require_free(output, force)
+    served = Served.load(folder)
+    ids = torch.arange(1, len(served.user_tokens) + 1)
+    if users is not None:
+        ids = served.user_ids(list(dict.fromkeys(users)))
+    retriever = served.retriever(retrieval, beam_width, node_score)
+
+    output.mkdir(parents=True, exist_ok=True)
+    (output / MANIFEST).unlink(missing_ok=True)
+    name = _LISTS[file_format]
+    with _writer(output / name, file_format) as write, _bar(len(ids), progress) as bar:
+        n_rows = 0
+        for block, scores, items in served.search(ids, k, retriever):
+            columns = _columns(served, block, scores, items)
+            write(columns)
+            n_rows += len(columns["user"])
+            bar.update(len(block))
+    text = "best first, without the user's own items; users with fewer unseen ones have fewer"
+    files = {name: {"what": f"each user's {k} best items, {text}", "rows": n_rows}}
+    manifest = _about(served, folder)
+    manifest["lists"] = {"k": k, "retrieval": retrieval or served.retrieval}
+    if manifest["lists"]["retrieval"] in ("beam", "faiss"):
+        width = list(served.settings.beam_width) if beam_width is None else beam_width
+        manifest["lists"]["beam_width"] = width
+        manifest["lists"]["node_score"] = node_score or served.settings.node_score
+    if served.vectors is None:
+        model = served.config["model"]
+        manifest["vectors"] = f"none: {model}'s score is no inner product of two vectors"
+    else:
+        files |= _write_vectors(served, ids, output)
+        manifest["metric"] = "inner product"
+        manifest["search"] = f"score = {_USERS}[row in {_USER_IDS}] @ {_ITEMS}[row in {_ITEM_IDS}]"
+    if served.index is not None and served.settings is None:  # not HILL's: a search of its own
+        files[_TREE] = _write_tree(served.index, output)
+    elif served.index is not None:
+        files |= _write_index(served, beam_width, output)
+        manifest["search_faiss"] = (
+            f"faiss.read_index('{_FAISS}').search(user_embeddings, k) gives scores and rows of "
+            f"{_ITEMS} (-1: none); a user's own items are not left out"
+        )
+    for file, facts in files.items():
+        facts["sha256"] = sha256_of(output / file)
+    manifest["files"] = files
+    for stale in {*_LISTS.values(), _USERS, _ITEMS, _USER_IDS, _ITEM_IDS, _TREE, _FAISS} - {*files}:
+        (output / stale).unlink(missing_ok=True)
+    with atomic_path(output / MANIFEST) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=1) + "\n")
+    return manifest
+
+
+def _require_free(output: Path, force: bool) -> None:
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"output {output} is a file; it must be a folder, or not there")
+    if (output / runs.CONFIG).exists():
+        raise ValueError(f"output {output} is a run's folder; export somewhere else")
+    if output.is_dir() and any(output.iterdir()) and not force:
+        raise ValueError(f"output {output} is not empty; --force writes over an earlier export")
+
+
+def _about(served: Served, folder: str | Path) -> dict:
+    """Returns what the manifest says of the run."""
+    made = provenance(served.config)
+    facts = {key: made[key] for key in ("protocol", "test_selected", "seed", "split_seed")}
+    return {
+        "run": Path(folder).resolve().name,
+        "model": served.config["model"],
+        "dataset": served.config["dataset"],
+        "data_sha256": served.data.sha256,
+        **facts,
+        "exported_by": {key: made[key] for key in ("command", "commit", "versions")},
+    }
+
+
+def _columns(served: Served, users, scores, items) -> dict[str, np.ndarray]:
+    """Returns a block's lists in external ids, a row per <user, item>."""
+    rows, places = (items >= 0).nonzero().numpy().T  # padding stands at the end of a list
+    return {
+        "user": served.user_tokens[users.numpy()[rows] - 1],
+        "rank": places + 1,
+        "item": served.item_tokens[items.numpy()[rows, places] - 1],
+        "score": scores.numpy()[rows, places],
+    }
+
+
+def _bar(n_users: int, progress: bool) -> tqdm:
+    return tqdm(total=n_users, desc="lists", unit="user", disable=not progress)
+
+
+# -- files --------------------------------------------------------------------------------------
+
+
+def _writer(path: Path, file_format: str):
+    return _csv_writer(path) if file_format == "csv" else _parquet_writer(path)
+
+
+@contextmanager
+def _csv_writer(path: Path) -> Iterator[Callable[[dict], None]]:
+    with (
+        atomic_path(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+
+        def write(columns: dict[str, np.ndarray]) -> None:
+            lists = {name: columns[name].tolist() for name in COLUMNS}
+            # Nine digits give back the same float32.
+            lists["score"] = [f"{score:.9g}" for score in lists["score"]]
+            writer.writerows(zip(*lists.values(), strict=True))
+
+        yield write
+
+
+@contextmanager
+def _parquet_writer(path: Path) -> Iterator[Callable[[dict], None]]:
+    arrow, parquet = _parquet()
+    types = (arrow.string(), arrow.int32(), arrow.string(), arrow.float32())
+    schema = arrow.schema(list(zip(COLUMNS, types, strict=True)))
+    with atomic_path(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+
+        def write(columns: dict[str, np.ndarray]) -> None:
+            arrays = [arrow.array(columns[f.name].tolist(), type=f.type) for f in schema]
+            writer.write_table(arrow.table(arrays, schema=schema))
+
+        yield write
+
+
+def _parquet():
+    """Returns pyarrow and its Parquet module."""
+    names = ("pyarrow", "pyarrow.parquet")
+    return tuple(require(name, "pyarrow", "export to Parquet", extra=None) for name in names)
+
+
+def _write_vectors(served: Served, ids, output: Path) -> dict[str, dict]:
+    users, items = (vectors.cpu().float().numpy() for vectors in served.vectors)
+    user_tokens = served.user_tokens[ids.numpy() - 1]
+    parts = (
+        ("user", _USERS, users[ids.numpy()], _USER_IDS, user_tokens),
+        ("item", _ITEMS, items[1:], _ITEM_IDS, served.item_tokens),
+    )
+    files = {}
+    for kind, array_file, array, ids_file, tokens in parts:
+        with atomic_path(output / array_file) as temporary, open(temporary, "wb") as file:
+            np.save(file, array)
+        with atomic_path(output / ids_file) as temporary:
+            temporary.write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8")
+        what = f"{kind} vectors; row r is of line r of {ids_file} (from 0)"
+        files[array_file] = {"what": what, "shape": list(array.shape), "dtype": "float32"}
+        files[ids_file] = {"what": f"external {kind} ids, a line each", "rows": len(tokens)}
+    return files
+
+
+def _write_tree(index: HierarchicalIndex, output: Path) -> dict:
+    index.save(output / _TREE)
+    return {
+        "what": "the tree over the items: recbole_hill.index.hierarchy.HierarchicalIndex.load, "
+        "or numpy.load without pickle",
+        "nodes_per_depth": list(index.nodes_per_depth),
+    }
+
+
+def _write_index(served: Served, beam_width, output: Path) -> dict[str, dict]:
+    """Writes the tree with the nodes' vectors of the current items, and FAISS's lists over it."""
+    index = served.index.refreshed(served.vectors[1][1:].cpu().numpy())
+    tree = _write_tree(index, output)
+    lists = served.retriever("faiss", beam_width).faiss_index
+    with atomic_path(output / _FAISS) as temporary:
+        require_faiss("export of an index").write_index(lists, str(temporary))
+    return {
+        _TREE: tree,
+        _FAISS: {
+            "what": f"FAISS IndexIVFFlat by inner product, a list per depth-1 node; its ids are "
+            f"rows of {_ITEMS}",
+            "shape": [lists.ntotal, lists.d],
+            "nlist": lists.nlist,
+            "nprobe": lists.nprobe,
+        },
+    }

@@ -1,0 +1,306 @@
+"""A finished run, loaded to recommend and to explain, in external ids."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from recbole.data.interaction import Interaction
+from torch import Tensor
+
+from recbole_hill.checks import require_finite
+from recbole_hill.config.config import HillConfig
+from recbole_hill.data.ids import Ids
+from recbole_hill.data.splits import Data, load_data, require_same_data
+from recbole_hill.host.memory import keep_freed_memory
+from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.labelled.model import LabelledModel
+from recbole_hill.labelled.search import NetworkSearch, VectorSearch
+from recbole_hill.model.backbone import has_embeddings, user_item_embeddings
+from recbole_hill.model.hill import HILL
+from recbole_hill.model.settings import HillSettings
+from recbole_hill.retrieval.base import BLOCK_ENTRIES, Retriever, top_k
+from recbole_hill.retrieval.choose import choose_retriever, require_retrieval
+from recbole_hill.run import folder as runs
+from recbole_hill.run.checkpoint import load_weights, set_model_weights
+
+#: By vectors, or by user ids.
+Search = Retriever | NetworkSearch | VectorSearch
+#: Users whose lists are made at a time.
+_USERS_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model with its data, ready to answer.
+
+    Attributes:
+        config: The run's configuration.
+        data: The run's data; its train and validation items count as seen.
+        model: The model with the weights that the run kept, in evaluation mode.
+    """
+
+    config: HillConfig
+    data: Data
+    model: torch.nn.Module
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Served":
+        """Loads a run's folder; of a stream's, what it serves after its last finished slice.
+
+        Raises:
+            FileNotFoundError: If it is not a run's folder or the run has not finished.
+            ValueError: If the data, the weights or the index are not the run's own.
+        """
+        from recbole_hill.train.build import build_model
+
+        keep_freed_memory()  # a third of a request's time where a network scores every item
+        folder = Path(folder)
+        if (folder / runs.STREAM).is_file():
+            from recbole_hill.labelled.stream import load_snapshot
+
+            return load_snapshot(folder)
+        settings = runs.read_config(folder)
+        config = HillConfig(None, None, None, {**settings, "run_dir": str(folder)})
+        stage = "adapted" if config["model"] == "HILL" else "backbone"
+        weights = folder / f"{stage}.safetensors"
+        if not weights.is_file():
+            raise FileNotFoundError(
+                f"the run in {folder} has not finished; continue it with --resume={folder}"
+            )
+        data = load_data(config)
+        require_same_data(folder, data.sha256)
+        model = build_model(config, data)
+        set_model_weights(model, load_weights(weights))
+        model.eval()
+        if (folder / "index.npz").is_file() and hasattr(model, "set_index"):
+            items = Ids.of(data.dataset).items
+            model.set_index(HierarchicalIndex.load(folder / "index.npz", items=items))
+        return cls(config, data, model)
+
+    def recommend(
+        self,
+        users: Sequence[str],
+        k: int,
+        *,
+        retrieval: str | None = None,
+        beam_width: int | Sequence[int] | None = None,
+        node_score: str | None = None,
+    ) -> list[list[tuple[str, float]]]:
+        """Returns each user's k best unseen items with their scores, best first.
+
+        Args:
+            users: External user ids, at least one.
+            k: Items per user, at least 1. A user with fewer unseen items gets those.
+            retrieval, beam_width, node_score: See :meth:`retriever`.
+
+        Raises:
+            ValueError: If there is no user or an unknown one, k is less than 1, or see
+                :meth:`retriever`.
+        """
+        lists = []
+        retriever = self.retriever(retrieval, beam_width, node_score)
+        for _, scores, items in self.search(self.user_ids(users), k, retriever):
+            for pair in zip(scores.tolist(), items.tolist(), strict=True):
+                listed = [(item, score) for score, item in zip(*pair, strict=True) if item >= 0]
+                lists.append([(str(self.item_tokens[item - 1]), score) for item, score in listed])
+        return lists
+
+    def search(
+        self, users: Tensor, k: int, retriever: Search | None
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Searches block by block for the users' best unseen items.
+
+        Args:
+            users: RecBole's user ids, shape (N,).
+            k: Items per user, at least 1.
+            retriever: What :meth:`retriever` returned; None scores every item by the model.
+
+        Returns:
+            An iterator over user ids (B,), scores (B, at most k) and RecBole's item ids, the two as
+            :meth:`recbole_hill.retrieval.base.Retriever.search` orders and pads them.
+
+        Raises:
+            ValueError: If k is less than 1.
+        """
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}")
+        block = max(1, min(_USERS_AT_ONCE, BLOCK_ENTRIES // len(self.item_tokens)))
+        return (self._search_block(part, k, retriever) for part in users.split(block))
+
+    def retriever(
+        self,
+        retrieval: str | None = None,
+        beam_width: int | Sequence[int] | None = None,
+        node_score: str | None = None,
+    ) -> Search | None:
+        """Returns the search over the model's vectors, or None if its scores are not of vectors.
+
+        A model of labelled impressions brings its own: HSNN's goes down its layers, EBR's through
+        its nodes; ``exact`` keeps every node.
+
+        Args:
+            retrieval: ``exact`` | ``beam`` | ``faiss``; the run's own setting if None.
+            beam_width: Nodes kept per depth by ``beam`` and ``faiss``; the run's own if None.
+            node_score: What they keep them by, ``mean`` | ``best``; the run's own if None.
+
+        Raises:
+            ValueError: If there is no such search, the run has no index to search by, the width or
+                the score is not one or is not asked for, or the model's vectors are not finite.
+        """
+        name = retrieval or self.retrieval
+        given = {"beam_width": beam_width, "node_score": node_score}
+        given = {key: value for key, value in given.items() if value is not None}
+        if isinstance(self.model, LabelledModel):
+            if name not in ("own", "exact") or given:
+                raise ValueError(
+                    f"{self.config['model']} is served by its own search, as wide as its settings "
+                    f"say; accepted is retrieval exact or none"
+                )
+            return self.model.searcher(full=name == "exact")
+        require_retrieval(name)
+        if name != "exact" and self.index is None:
+            raise ValueError(
+                f"retrieval {name} needs an index, which the run in {self.config['run_dir']} does "
+                f"not have; accepted is exact"
+            )
+        if name == "exact" and given:
+            key, value = next(iter(given.items()))
+            raise ValueError(f"{key} is for retrieval beam and faiss, got {value} with exact")
+        if self.vectors is None:
+            return None
+        if self.settings is None:
+            return choose_retriever(name, self.vectors[1])
+        keys = "beam_width", "node_score", "faiss_probe"
+        own = {key: getattr(self.settings, key) for key in keys}
+        return choose_retriever(name, self.vectors[1], self.index, **{**own, **given})
+
+    @property
+    def settings(self) -> HillSettings | None:
+        """HILL's settings; None for any other model."""
+        return self.model.settings if isinstance(self.model, HILL) else None
+
+    @property
+    def retrieval(self) -> str:
+        """How the run makes its lists: ``exact`` | ``beam`` | ``faiss`` | the model's ``own``."""
+        if isinstance(self.model, LabelledModel):
+            return "own"
+        return "exact" if self.settings is None else self.settings.retrieval
+
+    @property
+    def index(self) -> HierarchicalIndex | None:
+        """The run's index over its items, as it was saved; None for a run without."""
+        return getattr(self.model, "index", None)
+
+    @cached_property
+    def vectors(self) -> tuple[Tensor, Tensor] | None:
+        """User and item vectors whose inner products are the scores, if the model has such.
+
+        RecBole's padding rows first, shapes (U + 1, D) and (I + 1, D).
+
+        Raises:
+            ValueError: If one is not finite, naming it.
+        """
+        if not has_embeddings(self.model):
+            return None
+        with torch.no_grad():
+            users, items = (part.detach() for part in user_item_embeddings(self.model))
+        require_finite("user embeddings", users[1:], self.user_tokens)
+        require_finite("item embeddings", items[1:], self.item_tokens)
+        return users, items
+
+    @cached_property
+    def user_tokens(self) -> np.ndarray:
+        """External user ids in RecBole's order, padding left out, shape (U,)."""
+        return Ids.of(self.data.dataset).users
+
+    @cached_property
+    def item_tokens(self) -> np.ndarray:
+        """External item ids in RecBole's order, padding left out, shape (I,)."""
+        return Ids.of(self.data.dataset).items
+
+    def user_ids(self, users: Sequence[str]) -> Tensor:
+        """Returns RecBole's ids of external user ids, shape (N,).
+
+        Raises:
+            ValueError: If there is no user, or an unknown one.
+        """
+        if not len(users):
+            raise ValueError("users must name at least one user, as in 42,17; got none")
+        dataset = self.data.dataset
+        known = dataset.field2token_id[dataset.uid_field]
+        for user in users:
+            if user not in known or user == "[PAD]":
+                raise ValueError(
+                    f"user {user!r} is not in {dataset.dataset_name}, which has "
+                    f"{dataset.user_num - 1:,} users, such as {list(known)[1]!r}"
+                )
+        return torch.tensor([known[user] for user in users])
+
+    def explain(self, user: str, k: int) -> str:
+        """Returns the user's path through the index as text, coarsest level first.
+
+        At every level: the nodes whose items score best for the user on average, how many items
+        they hold, and the item that represents each; at the end the recommended items with their
+        nodes.
+
+        Raises:
+            ValueError: If the run has no index or the user is unknown.
+        """
+        index = self.index
+        if index is None or self.vectors is None:
+            raise ValueError(f"{self.config['run_dir']} is no HILL run, which explain needs")
+        vectors, items = self.vectors
+        user_vector = vectors[self.user_ids([user])[0]]
+        lines = [f"user {user}"]
+        for depth in range(index.depth, 0, -1):
+            scores = self.model.nodes.means(items, depth) @ user_vector
+            best = scores.topk(min(k, len(scores)))
+            sizes = np.bincount(index.assignments(depth), minlength=len(scores))
+            lines.append(f"depth {depth}: {len(scores)} nodes, best for this user")
+            for score, node in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+                representative = index.items[index.representatives[depth - 1][node]]
+                lines.append(
+                    f"  node {node:>6}  score {score:8.4f}  {sizes[node]:>6} items, "
+                    f"represented by item {representative}"
+                )
+        lines.append("recommended items and their path, coarsest node first")
+        row_of = {token: row for row, token in enumerate(index.items.tolist())}
+        for item, score in self.recommend([user], k)[0]:
+            path = " > ".join(str(node) for node in reversed(index.path(row_of[item])))
+            lines.append(f"  item {item:>8}  score {score:8.4f}  nodes {path}")
+        return "\n".join(lines)
+
+    def _search_block(
+        self, users: Tensor, k: int, retriever: Search | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        seen = self.seen(users)
+        if retriever is None:
+            return users, *self._score_all(users, k, seen)
+        if isinstance(retriever, NetworkSearch | VectorSearch):
+            return users, *(part.cpu() for part in retriever.search(users, k, seen))
+        found = retriever.search(self.vectors[0][users], k, seen)
+        return users, *(part.cpu() for part in found)
+
+    @torch.no_grad()
+    def _score_all(self, users: Tensor, k: int, seen: tuple[Tensor, Tensor]):
+        """For models without vectors: every item's score from ``full_sort_predict``."""
+        batch = Interaction({self.data.dataset.uid_field: users}).to(self.config["device"])
+        scores = self.model.full_sort_predict(batch).view(len(users), -1).cpu()
+        if bool(scores.isnan().any()):
+            raise ValueError(f"{self.config['model']} gives scores that are no numbers")
+        scores[:, 0] = -torch.inf
+        scores[seen] = -torch.inf
+        values, ids = top_k(scores, k)
+        return values, torch.where(values > -torch.inf, ids, -1)
+
+    def seen(self, users: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns (rows, item ids) of what the users have in train and validation."""
+        loaders = [self.data.train]
+        if self.config["protocol"] == "holdout":
+            loaders.append(self.data.valid)
+        matrices = [loader._dataset.inter_matrix(form="csr")[users.numpy()] for loader in loaders]
+        seen = sum(matrices[1:], matrices[0]).tocoo()
+        return torch.from_numpy(seen.row).long(), torch.from_numpy(seen.col).long()

@@ -1,0 +1,1 @@
+"""Training: epochs, stages, resuming, and what one run takes over from another."""

@@ -1,0 +1,74 @@
+"""How the learning rate falls while a model trains."""
+
+from dataclasses import dataclass
+
+from torch.optim import Optimizer
+
+from recbole_hill.checks import one_of
+
+RULES = ("constant", "exponential", "linear", "plateau")
+
+
+@dataclass(frozen=True)
+class LearningRateRule:
+    """A rule without a state of its own: the learning rate lives in the optimiser, so it resumes.
+
+    Attributes:
+        rule: ``constant``; ``exponential``: falls after every epoch; ``linear``: falls after every
+            epoch by the same step, to ``least`` after the last; ``plateau``: falls after every
+            validation without a better score, and training goes on from the best weights (BARS).
+        factor: What the learning rate is multiplied by, in (0, 1]; not under ``linear``.
+        least: Below it the learning rate does not fall.
+        step: What ``linear`` takes off.
+    """
+
+    rule: str
+    factor: float
+    least: float
+    step: float = 0.0
+
+    @classmethod
+    def from_config(cls, config) -> "LearningRateRule":
+        """Reads ``lr_rule``, ``lr_factor`` and ``lr_least``; ``linear`` the training's length too.
+
+        Raises:
+            ValueError: Naming the key, the value and what is accepted.
+        """
+        rule = one_of("lr_rule", config["lr_rule"] or "constant", RULES)
+        factor = 0.1 if config["lr_factor"] is None else config["lr_factor"]
+        least = config["lr_least"] or 0.0
+        if not isinstance(factor, (int, float)) or not 0 < factor <= 1:
+            raise ValueError(f"lr_factor must be in (0, 1], got {factor!r}")
+        if not isinstance(least, (int, float)) or least < 0:
+            raise ValueError(f"lr_least must be a number >= 0, got {least!r}")
+        if rule != "linear":
+            return cls(rule, factor, least)
+        start, epochs = config["learning_rate"], config["epochs"]
+        return cls(rule, factor, least, step=max(start - least, 0) / max(epochs, 1))
+
+    def after_epoch(self, optimizer: Optimizer) -> None:
+        """Lowers the learning rate if the rule is ``exponential`` or ``linear``."""
+        if self.rule in ("exponential", "linear"):
+            self._lower(optimizer)
+
+    def after_no_gain(self, optimizer: Optimizer) -> bool:
+        """Lowers the learning rate if the rule is ``plateau``, and says whether it did.
+
+        The caller then goes back to the best weights.
+        """
+        if self.rule != "plateau":
+            return False
+        self._lower(optimizer)
+        return True
+
+    def _lower(self, optimizer: Optimizer) -> None:
+        rate = optimizer.param_groups[0]["lr"]
+        lower = rate - self.step if self.rule == "linear" else rate * self.factor
+        set_rate(optimizer, max(lower, min(self.least, rate)))
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """Sets the first group's learning rate; any others keep their ratio to it."""
+    first = optimizer.param_groups[0]["lr"]
+    for group in optimizer.param_groups:
+        group["lr"] = rate if group["lr"] == first else group["lr"] * (rate / first)

@@ -1,1 +1,0 @@
-"""Search spaces and sweeps; installed as ``recbole_hill.tuning``."""
