@@ -1,12 +1,12 @@
-"""What learning an index costs beside FAISS's k-means alone, on the same vectors.
+"""The cost of learning an index, beside FAISS's k-means alone, on the same vectors.
 
     python benchmarks/build.py --items=40981 --nodes=8000,800
     python benchmarks/build.py --items=1000000 --nodes=10000,1000 --repeats=1
 
-Both learn from at most --points points a node for --iterations, and assign every item; ours adds
-k-means++ seeds, the depths above the first, node vectors, representatives and the checked tree.
-Prints seconds, their ratio, and the sum of squared distances to the nodes. On a machine that does
-other work, --threads=1 counts seconds of the processor, which the others hardly change.
+Both learn for --iterations, from at most --points points per node, and assign every item. Our index
+also needs k-means++ seeds, the depths above the first, node vectors, representative items and a
+checked tree. Prints seconds, their ratio, and the sum of squared distances to the nodes. On a
+machine with other work, --threads=1 counts processor seconds, which other work hardly changes.
 """
 
 import argparse
@@ -32,7 +32,7 @@ COLUMNS = "", "median s", "fastest-slowest", "x faiss.Kmeans", "sum of squared d
 
 
 def main() -> None:
-    """Reads the command line, builds by turns and prints."""
+    """Reads the command line, builds both in turns, and prints the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,9 +1,9 @@
-"""How good finished runs were after how much training: a table and one plot.
+"""The accuracy of finished runs against their training time: a table and one plot.
 
     python benchmarks/convergence.py "cold=saved/RUN1" "from a filter=saved/RUN2" [--output=NAME]
 
-Seconds are those of the training epochs by the wall clock, validation left out; a run that starts
-from others (`pretrained_from`, `fuse_from`) begins where these ended.
+The seconds are the wall-clock seconds of the training epochs, without validation. The time of a run
+that starts from other runs (`pretrained_from`, `fuse_from`) begins with the sum of their times.
 """
 
 import argparse
@@ -27,12 +27,12 @@ _METRIC = re.compile(r"(\S+@\d+) : ([\d.]+)")
 
 @dataclass(frozen=True)
 class Reached:
-    """A validation.
+    """One validation.
 
     Attributes:
-        epochs: Trained so far.
-        seconds: Of training so far, those of the runs before it among them.
-        metrics: What it gave.
+        epochs: Epochs trained so far.
+        seconds: Seconds of training so far, with the runs that the run started from.
+        metrics: Metrics of the validation.
     """
 
     epochs: int
@@ -44,12 +44,13 @@ def curve(folder: Path) -> list[Reached]:
     """Reads the validations of a run from its log.
 
     Args:
-        folder: Of a finished run whose relative paths start from the working folder.
+        folder: Folder of a finished run; relative paths in its settings start from the working
+            folder.
 
     Raises:
         ValueError: If the log has no validation.
     """
-    seconds, epochs, awaited, found = seconds_before(read_config(folder)), 0, False, []
+    seconds, epochs, awaited, validations = seconds_before(read_config(folder)), 0, False, []
     for line in (folder / "run.log").read_text().splitlines():
         if trained := _TRAINED.search(line):
             epochs, seconds = int(trained[1]) + 1, seconds + float(trained[2])
@@ -57,15 +58,15 @@ def curve(folder: Path) -> list[Reached]:
             awaited = True
         elif awaited and (metrics := _METRIC.findall(line)):
             values = {name: float(value) for name, value in metrics}
-            found.append(Reached(epochs, seconds, values))
+            validations.append(Reached(epochs, seconds, values))
             awaited = False
-    if not found:
+    if not validations:
         raise ValueError(f"{folder}/run.log has no validation; accepted is a run that had some")
-    return found
+    return validations
 
 
 def table(curves: dict[str, list[Reached]], metrics: list[str]) -> str:
-    """Returns the Markdown table, a line per validation."""
+    """Returns the Markdown table, one line per validation."""
     head = ["run", "epochs", "training, s", *metrics]
     rows = []
     for name, reached in curves.items():
@@ -76,7 +77,7 @@ def table(curves: dict[str, list[Reached]], metrics: list[str]) -> str:
 
 
 def main() -> None:
-    """Prints the table; draws the plot where it is asked for."""
+    """Prints the table; draws the plot if asked to."""
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )

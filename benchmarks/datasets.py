@@ -1,4 +1,4 @@
-"""A prepared dataset under a model's settings, for a benchmark that keeps no run."""
+"""A prepared dataset under a model's settings, for benchmarks that keep no run."""
 
 import tempfile
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from recbole_hill.data.splits import Data, load_data
 
 @contextmanager
 def loaded(model: str, dataset: str, **settings) -> Iterator[tuple[HillConfig, Data]]:
-    """Yields the settings and the data of a run whose folder is gone afterwards.
+    """Yields the settings and the data of a run; the run's folder is deleted afterwards.
 
     Args:
-        model: A registered name.
-        dataset: A prepared dataset, or one that RecBole knows.
-        settings: As on the command line; those that are None are left out.
+        model: Name of a registered model.
+        dataset: Name of a prepared dataset, or of one that RecBole knows.
+        settings: Settings as on the command line; settings of None are left out.
     """
     given = {key: value for key, value in settings.items() if value is not None}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,9 +1,9 @@
-"""What an epoch of each baseline costs, beside LightGCN's in the same run.
+"""The cost of an epoch of each baseline, beside LightGCN's epoch in the same run.
 
     python benchmarks/epoch.py --dataset=gowalla [--models=BPR,MF-SSM] [--steps=8] [--threads=1]
 
-Prints a Markdown table. The seconds are of the processor, not of the wall, so that other work on a
-machine hardly changes them; the ratio to LightGCN is what carries over to other machines.
+Prints a Markdown table. The seconds are processor seconds, which other work on the machine hardly
+changes. The ratio to LightGCN is the figure that carries over to other machines.
 """
 
 import argparse
@@ -22,24 +22,25 @@ from tqdm import tqdm
 from recbole_hill import registry
 from recbole_hill.config.properties import read_properties
 from recbole_hill.host.memory import keep_freed_memory
+from recbole_hill.model.build import build_model
 from recbole_hill.report.markdown import pipe_table
-from recbole_hill.train.build import build_model
 from recbole_hill.train.trainer import trainer_for
 
 PEER = "LightGCN"
 
 
 def cost(model: str, dataset: str, data_path: str, n_steps: int) -> dict:
-    """Times training steps, the optimiser's part included.
+    """Measures the seconds of a training step, the optimiser's part included.
 
     Args:
-        model: A registered name.
-        dataset: Its settings are the published ones for this dataset.
+        model: Name of a registered model.
+        dataset: Name of the dataset; the settings are the published ones for it.
         data_path: Folder of the prepared dataset.
-        n_steps: Steps to time, after two that are not timed.
+        n_steps: Number of steps to time, after two steps that are not timed.
 
     Returns:
-        Seconds of one step, steps of an epoch, and the most epochs that the settings allow.
+        Seconds of one step, number of steps of an epoch, and the most epochs that the settings
+        allow.
     """
     with loaded(model, dataset, data_path=data_path, protocol="published") as (config, data):
         network = build_model(config, data).train()
@@ -54,18 +55,24 @@ def cost(model: str, dataset: str, data_path: str, n_steps: int) -> dict:
     return {"step": step, "steps": len(data.train), "epochs": config["epochs"]}
 
 
-def step_seconds(trainer, batch) -> float:
-    """Takes a training step, the optimiser's part included, and returns its processor seconds."""
+def step_seconds(trainer, batch, loss_of=None) -> float:
+    """Takes a training step, the optimiser's part included, and returns its processor seconds.
+
+    Args:
+        trainer: Whose model and optimiser take the step.
+        batch: RecBole batch.
+        loss_of: Returns the loss of a batch; the model's own if None.
+    """
     started = time.process_time()
     trainer.optimizer.zero_grad()
-    loss = trainer.model.calculate_loss(batch.to(trainer.device))
+    loss = (loss_of or trainer.model.calculate_loss)(batch.to(trainer.device))
     (sum(loss) if isinstance(loss, tuple) else loss).backward()
     trainer.optimizer.step()
     return time.process_time() - started
 
 
 def trainable() -> list[str]:
-    """Returns the models of Table 3, and beyond it, that train by epochs."""
+    """Returns the models of Table 3, and the further ones, that are trained by epochs."""
     table = read_properties("table", "3.yaml")
     names = [name for name in {**table["rows"], **table["beyond"]} if name != "HILL"]
     kinds = {name: registry.find(name).load() for name in names}
@@ -86,15 +93,15 @@ def main() -> None:
     keep_freed_memory()
     names = options.models.split(",") if options.models else trainable()
     names = [PEER, *(name for name in names if name != PEER)]
-    found = {}
+    costs = {}
     for name in tqdm(names, unit="model"):
-        found[name] = cost(name, options.dataset, options.data_path, options.steps)
-    peer = found[PEER]["step"] * found[PEER]["steps"]
+        costs[name] = cost(name, options.dataset, options.data_path, options.steps)
+    peer = costs[PEER]["step"] * costs[PEER]["steps"]
     lines = []
-    for name, facts in sorted(found.items(), key=lambda f: f[1]["step"] * f[1]["steps"]):
-        epoch = facts["step"] * facts["steps"]
-        cells = [name, f"{facts['step']:.3f}", f"{facts['steps']:,}", f"{epoch:,.0f}"]
-        lines.append([*cells, f"{epoch / peer:.2f}", f"{facts['epochs']:,}"])
+    for name, spent in sorted(costs.items(), key=lambda f: f[1]["step"] * f[1]["steps"]):
+        epoch = spent["step"] * spent["steps"]
+        cells = [name, f"{spent['step']:.3f}", f"{spent['steps']:,}", f"{epoch:,.0f}"]
+        lines.append([*cells, f"{epoch / peer:.2f}", f"{spent['epochs']:,}"])
     columns = [options.dataset, "s / step", "steps / epoch", "s / epoch", f"x {PEER}"]
     print(pipe_table([*columns, "epochs at most"], lines))
 

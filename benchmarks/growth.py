@@ -1,10 +1,10 @@
-"""How an epoch's time and memory grow with interactions, batch and dimensions.
+"""The growth of an epoch's time and memory with interactions, batch and dimensions.
 
     python benchmarks/growth.py [--interactions=100000,1000000,10000000] [--steps=3] [--threads=1]
 
-Graphs are made: degrees of users and items by a power law. Measured are training steps of LightGCN
-as this package makes them: propagation, pairs and negatives drawn on the device, BPR, gradient and
-fused Adam. Prints a Markdown table, and writes it with a plot beside --output.
+The graphs are generated; the degrees of users and items follow a power law. Measured are training
+steps of this package's LightGCN: propagation, pairs and negatives drawn on the device, BPR,
+gradient and fused Adam. Prints a Markdown table, and writes it with a plot beside --output.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from recbole_hill.data.sampling import InteractionSampler
 from recbole_hill.model.losses import bpr
 from recbole_hill.run.files import atomic_path
 
-#: Interactions of a user and of an item on average, about Gowalla's.
+#: Mean number of interactions of a user and of an item, about as in Gowalla.
 PER_USER, PER_ITEM = 27, 20
 LAYERS = 3
 
@@ -47,20 +47,20 @@ def made_graph(n: int, seed: int = 0) -> sp.csr_matrix:
 
 
 def measure(n: int, batch: int, dim: int, n_steps: int) -> dict:
-    """Times training steps on a made graph, after one that is not timed.
+    """Measures training steps on a generated graph, after one step that is not timed.
 
     Args:
-        n: Interactions.
-        batch: B.
-        dim: D.
-        n_steps: Steps to time.
+        n: Number of interactions.
+        batch: Batch size B.
+        dim: Dimensions D.
+        n_steps: Number of steps to time.
 
     Returns:
-        The settings, processor seconds of a step (median) and of an epoch, and peak MiB above what
-        was resident before the graph was made.
+        The settings, the processor seconds of a step (median) and of an epoch, and the peak MiB
+        above the memory in use before the graph was generated.
     """
     with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # the peak is what is resident now
+        file.write("5")  # resets the peak to the memory in use now
     before = _status("VmHWM")
     matrix = made_graph(n)
     graph, sampler = InteractionGraph(matrix), InteractionSampler(matrix)
@@ -92,7 +92,7 @@ def measure(n: int, batch: int, dim: int, n_steps: int) -> dict:
 
 
 def _status(name: str) -> int:
-    """Returns a line of the kernel's account of this process, in KiB."""
+    """Returns an entry of the kernel's status file of this process, in KiB."""
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith(name))
 
@@ -111,12 +111,12 @@ def table(rows: list[dict]) -> str:
 
 
 def outlook(rows: list[dict], n: int = 100_000_000) -> str:
-    """Says what the largest size measured means for n interactions, by proportion."""
+    """Returns a text that extrapolates the largest size measured to n interactions."""
     row = max(rows, key=lambda row: row["interactions"])
     times = n / row["interactions"]
     step, steps = row["step"] * times, -(-n // row["batch"])
-    # Per entry and product a column, a value and a row of D floats; twice the interactions, there
-    # and back.
+    # Each product reads, for every entry, a column, a value and a row of D floats. There are two
+    # entries per interaction, and the products run forward and backward.
     read = 2 * n * 2 * LAYERS * (12 + 4 * row["dim"]) / 2**30
     return (
         f"What limits {n:,} interactions is the propagation that every step repeats. In "
@@ -134,7 +134,7 @@ def outlook(rows: list[dict], n: int = 100_000_000) -> str:
 
 
 def main() -> None:
-    """Reads the command line, measures, prints and writes."""
+    """Reads the command line, measures, prints and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--interactions", default="100000,1000000,10000000")
     parser.add_argument("--batches", default="2048,8192,32768", help="at the middle size")
@@ -151,7 +151,7 @@ def main() -> None:
     wanted = [(size, 2048, 64) for size in sizes]
     wanted += [(middle, batch, 64) for batch in batches] + [(middle, 2048, dim) for dim in dims]
     wanted = sorted(set(wanted))
-    # A process for each: memory that one setting has left behind would hide the next one's.
+    # Each setting has a new process: memory left by one setting would hide the next one's.
     with ProcessPoolExecutor(
         1,
         mp_context=get_context("spawn"),
@@ -159,8 +159,8 @@ def main() -> None:
         initargs=(options.threads,),
         max_tasks_per_child=1,
     ) as fresh:
-        found = [fresh.submit(measure, *setting, options.steps) for setting in wanted]
-        rows = [each.result() for each in tqdm(found, unit="setting")]
+        measurements = [fresh.submit(measure, *setting, options.steps) for setting in wanted]
+        rows = [each.result() for each in tqdm(measurements, unit="setting")]
     about = (
         "Training steps of LightGCN on made graphs, 3 layers, processor seconds "
         f"({options.threads} thread(s)), on a machine that did other work; peak memory is above "

@@ -1,14 +1,19 @@
-"""What HSNN's search keeps of scoring every item, and how fast, where true chances are known.
+"""How much of scoring every item HSNN's search keeps, and how fast, if true chances are known.
 
     python benchmarks/hsnn_serving.py --beams=20,40,80 saved/TTSN saved/MONN saved/HSNN
 
-The numbers of rows, items and users (and the seed) are those that `synthetic_impressions.py` wrote
-the log with. Of a sample of users each run lists the best unseen items, one request at a time: all
-items scored, and an HSNN also through its index, once per beam. Printed are NE on the test rows,
-the mean true click probability of the 20 items listed, and its ratio to the reference's (which is
-that of their recalls, expected over all clicks that could be), the share of the lists found that
-scoring all items gives, by the same run and by the reference, pairs per request and layer, and the
-median request's milliseconds.
+Give the same numbers of rows, items and users (and the same seed) as to `synthetic_impressions.py`,
+which wrote the log. Each run lists the best unseen items of sampled users, one request at a time:
+by scoring all items, and with HSNN also by searching its index, once per beam. The table has
+
+- NE (normalised entropy) on the test rows;
+- the true chance: the mean true click probability of the 20 items listed;
+- its ratio to the reference's true chance, which is the ratio of their recalls, expected over all
+  clicks that could be;
+- the share of the exact lists (scoring all items) that is found, for the exact lists of the same
+  run and of the reference;
+- pairs per request and layer;
+- the median request's milliseconds.
 """
 
 import argparse
@@ -28,7 +33,7 @@ from recbole_hill.evaluation.retrieval import index_recall
 from recbole_hill.host.metrics import normalised_entropy
 from recbole_hill.labelled.hsnn import HSNN
 from recbole_hill.report.markdown import pipe_table
-from recbole_hill.serve.loaded_run import Served
+from recbole_hill.serve.loaded_run import LoadedRun
 
 K = 20
 COLUMNS = (
@@ -62,7 +67,7 @@ def main() -> None:
     log = Log(options.rows, options.items, options.users, options.seed)
     beams = [int(width) for width in options.beams.split(",")]
 
-    served = {folder: Served.load(folder) for folder in options.runs}
+    served = {folder: LoadedRun.load(folder) for folder in options.runs}
     monns = [folder for folder, run in served.items() if type(run.model).__name__ == "MoNN"]
     reference = options.reference or (monns or options.runs)[0]
     users = _sample(served[reference], options.requests)
@@ -102,13 +107,15 @@ def main() -> None:
     print(f"true chance of the likeliest {K} unseen items: {best:.4f}")
 
 
-def _sample(run: Served, n_users: int) -> torch.Tensor:
-    """Draws users, by RecBole's ids."""
+def _sample(run: LoadedRun, n_users: int) -> torch.Tensor:
+    """Draws users, as RecBole's ids."""
     drawn = np.random.default_rng(0).permutation(run.model.n_users - 1)[:n_users]
     return torch.from_numpy(np.sort(drawn) + 1)
 
 
-def _answer(run: Served, users: torch.Tensor, searcher) -> tuple[torch.Tensor, list[float], float]:
+def _answer(
+    run: LoadedRun, users: torch.Tensor, searcher
+) -> tuple[torch.Tensor, list[float], float]:
     """Returns lists (N, K), pairs per request and layer, and the median request's milliseconds."""
     lists, millis = [], []
     rows, items = run.seen(users)
@@ -122,13 +129,13 @@ def _answer(run: Served, users: torch.Tensor, searcher) -> tuple[torch.Tensor, l
     return torch.cat(lists), pairs, float(np.median(millis))
 
 
-def _true_chance(log: Log, run: Served, users: torch.Tensor, lists: torch.Tensor) -> float:
-    """Returns the mean true click probability of what is listed; places left empty count 0."""
+def _true_chance(log: Log, run: LoadedRun, users: torch.Tensor, lists: torch.Tensor) -> float:
+    """Returns the mean true click probability of the listed items; empty places count as 0."""
     own, of = _written(run, users, lists)
     return float((log.probability(own[:, None], of) * (lists >= 0).numpy()).mean())
 
 
-def _likeliest(log: Log, run: Served, users: torch.Tensor) -> float:
+def _likeliest(log: Log, run: LoadedRun, users: torch.Tensor) -> float:
     chances = []
     everything = torch.arange(1, run.model.n_items)
     own, of = _written(run, users, everything)
@@ -140,15 +147,15 @@ def _likeliest(log: Log, run: Served, users: torch.Tensor) -> float:
     return float(np.mean(chances))
 
 
-def _written(run: Served, users: torch.Tensor, items: torch.Tensor) -> tuple[np.ndarray, ...]:
-    """Returns the log's own numbers of users and items, -1 (no item) as item 0."""
+def _written(run: LoadedRun, users: torch.Tensor, items: torch.Tensor) -> tuple[np.ndarray, ...]:
+    """Returns the log's numbers of users and items; item -1 (no item) becomes item 0."""
     fields = run.model.USER_ID, run.model.ITEM_ID
     tokens = [run.data.dataset.field2id_token[field] for field in fields]
     own, of = users.numpy(), items.clamp_min(1).numpy()
     return tokens[0][own].astype(np.int64), tokens[1][of].astype(np.int64)
 
 
-def _ne(run: Served) -> float:
+def _ne(run: LoadedRun) -> float:
     rows = run.data.test._dataset.inter_feat
     labels = label_matrix(rows, run.model.tasks)[:, 0].numpy()
     return normalised_entropy(run.model.predict(rows).cpu().numpy(), labels)

@@ -1,11 +1,11 @@
-"""What learning the index by gradient adds to a training step, beside the same step without it.
+"""The time that learning the index by gradient adds to a training step.
 
     python benchmarks/index_learning.py --dataset=gowalla [--backbones=LightGCN,NESCL,MF-SSM]
         [--nodes=8192,64] [--batch=2048] [--steps=8] [--threads=2]
 
-Steps with and without the index take turns. Prints a Markdown table of the median seconds of each,
-their ratio with its spread, and the same attention written plainly under autograd. The seconds are
-of the processor, so that other work on the machine hardly changes them.
+Steps with and without the index take turns. Prints a Markdown table of the median seconds of both,
+and of their ratio with its spread; and the same for one attention layer, ours and the plain formula
+under autograd. The seconds are processor seconds, which other work on the machine hardly changes.
 """
 
 import argparse
@@ -24,15 +24,15 @@ from epoch import step_seconds
 from tqdm import tqdm
 
 from recbole_hill.index.attention import NodeAttention
+from recbole_hill.model.build import build_model
 from recbole_hill.report.markdown import pipe_table
-from recbole_hill.train.build import build_model
 from recbole_hill.train.trainer import trainer_for
 
 COLUMNS = "backbone", "s / step", "s / step with the index", "ratio", "of pairs"
 
 
 def pairs_of_steps(backbone: str, options, progress) -> np.ndarray:
-    """Times pairs of steps.
+    """Measures pairs of steps, one without the index and one with it.
 
     Returns:
         Processor seconds, shape (steps, 2): without the index, with it.
@@ -44,26 +44,25 @@ def pairs_of_steps(backbone: str, options, progress) -> np.ndarray:
         "train_batch_size": options.batch,
         "index_learning": "joint",
         "nodes_per_depth": options.nodes,
-        "index_precision": options.precision,
     }
     with loaded("HILL", options.dataset, **settings) as (config, data):
         model = build_model(config, data)
         trainer = trainer_for(config, model)
-    model.learning_index = True
-    for epoch in (model.index_start, 1000):  # sets the nodes; then past any warm-up
+    model.learner.precision = getattr(torch, options.precision)
+    for epoch in (model.learner.first_epoch, 1000):  # sets the nodes; then past any warm-up
         model.begin_epoch(epoch)
     model.train()
     spent = []
     batches = itertools.islice(itertools.cycle(data.train), 2 * options.steps + 2)
     for step, batch in enumerate(batches):
-        model.learning_index = step % 2 == 1
-        spent.append(step_seconds(trainer, batch))
+        loss_of = model.calculate_loss if step % 2 else model.backbone_loss
+        spent.append(step_seconds(trainer, batch, loss_of))
         progress.update()
     return np.array(spent[2:]).reshape(-1, 2)
 
 
 def attention_seconds(n_items: int, n_nodes: int, dim: int, steps: int, precision) -> np.ndarray:
-    """Times one attention layer forward and backward, ours and the formula's, shape (steps, 2)."""
+    """Measures one attention layer forward and backward: ours and the plain formula, (steps, 2)."""
     items, nodes = (torch.randn(n, dim) * 0.1 for n in (n_items, n_nodes))
     items.requires_grad_(), nodes.requires_grad_()
 
@@ -100,10 +99,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     names = options.backbones.split(",")
     with tqdm(total=len(names) * (2 * options.steps + 2), unit="step") as progress:
-        found = {name: pairs_of_steps(name, options, progress) for name in names}
+        seconds_of = {name: pairs_of_steps(name, options, progress) for name in names}
     print(f"{options.dataset}, batch {options.batch:,}, nodes {options.nodes}, {options.precision}")
     lines = []
-    for name, spent in found.items():
+    for name, spent in seconds_of.items():
         without, with_index = np.median(spent, axis=0)
         ratios = spent[:, 1] / spent[:, 0]
         spread = f"{ratios.min():.2f} to {ratios.max():.2f}"

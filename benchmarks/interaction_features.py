@@ -1,11 +1,12 @@
-"""How fast interaction features are made: the inverted index beside a loop over pairs.
+"""The speed of making interaction features: the inverted index beside a loop over pairs.
 
     python benchmarks/interaction_features.py
     python benchmarks/interaction_features.py --items=100000 --pairs=20000
 
-Users and items are drawn; an item holds a few values of one field. Prints pairs per second of the
-loop, which compares a user's engaged items with the item one by one, of training pairs (each with
-its target left out), and of one user with all items; the values are checked to be the same.
+Users and items are drawn; an item has a few values of one field. Prints pairs per second of three
+ways: the loop, which compares a user's engaged items with the item one by one; training pairs, each
+without its target; and one user with all items. The script checks that all ways give the same
+values.
 """
 
 import argparse
@@ -27,7 +28,7 @@ REPEATS = 5
 
 
 def loop(matrix: sp.csr_matrix, values: list[set], user: int, item: int, left_out: int) -> float:
-    """Returns how many values of a user's other engaged items the item shares."""
+    """Returns how many values the item shares with the user's other engaged items."""
     own = values[item]
     engaged = matrix.indices[matrix.indptr[user] : matrix.indptr[user + 1]]
     return float(sum(len(own & values[other]) for other in engaged if other != left_out))
@@ -52,8 +53,8 @@ def measure(options: argparse.Namespace) -> str:
         pairs = zip(users.tolist(), items.tolist(), strict=True)
         return [loop(history.matrix, sets, user, item, item) for user, item in pairs]
 
-    found = index.pairs(users, items, items).counts.sum(1)
-    if found.tolist() != by_loop():
+    shared = index.pairs(users, items, items).counts.sum(1)
+    if shared.tolist() != by_loop():
         raise AssertionError("the inverted index and the loop disagree")
     one = users[:1]
     whole = index.block(one).counts.sum(2)[0, items]
@@ -83,7 +84,7 @@ def measure(options: argparse.Namespace) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Reads the command line, measures and prints."""
+    """Reads the command line, measures, and prints the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""Recall, cost and speed of a searcher at one width; the least width that is enough."""
+"""Recall, cost and speed of a searcher at one width, and the least width that reaches a recall."""
 
 import statistics
 import time
@@ -11,9 +11,9 @@ from searchers import Searcher
 
 from recbole_hill.evaluation.retrieval import index_recall
 
-#: Users searched for at once when rates are taken, at least. FAISS 1.15.1 scans query by query
-#: below 128,000 / D users (distance_compute_blas_threshold), at a sixth of the rate of its Flat's
-#: matrix products: fewer users would flatter everyone else.
+#: Least number of users searched at once when rates are measured. Below 128,000 / D users
+#: (distance_compute_blas_threshold) FAISS 1.15.1 scans query by query, at a sixth of the rate of
+#: Flat's matrix products: fewer users would flatter every other searcher.
 BATCH = 4096
 
 
@@ -22,16 +22,16 @@ class Point:
     """One searcher at one width.
 
     Attributes:
-        searcher: Its name.
-        width: Its width, in the searcher's own unit.
+        searcher: Name of the searcher.
+        width: Width, in the searcher's unit.
         recall: Share of the exact lists' items that were found.
-        users: Users that the recall is over.
+        users: Number of users over whom the recall is taken.
         scored: Inner products (items and nodes, or codes) per user.
-        rate: Users per second, searched in batches: the median of the repeats.
+        rate: Users per second, searched in batches; the median of the repeats.
         rates: The slowest and the fastest repeat.
-        repeats: How many.
+        repeats: Number of repeats.
         median: Median milliseconds of a search for one user.
-        p99: Their 99th percentile.
+        p99: 99th percentile of the same milliseconds.
     """
 
     searcher: str
@@ -48,12 +48,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Queries:
-    """Users to search for.
+    """The users to search for.
 
     Attributes:
         vectors: Shape (U, D), float32.
         truth: Exact lists, (U, k).
-        seen: Pair (rows, items) not to be returned, each (E,), sorted by rows; None for none.
+        seen: Pair (rows, items) that must not be returned, each (E,), sorted by rows; or None.
     """
 
     vectors: np.ndarray
@@ -61,12 +61,12 @@ class Queries:
     seen: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def part(self, start: int, stop: int) -> tuple[np.ndarray, tuple | None]:
-        """Returns vectors and seen pairs of some users."""
+        """Returns the vectors and the seen pairs of users start to stop."""
         return self.vectors[start:stop], seen_part(self.seen, start, stop)
 
 
 def seen_part(seen, start: int, stop: int):
-    """Returns the seen pairs of users start to stop, counted from start."""
+    """Returns the seen pairs of users start to stop, with rows counted from start."""
     if seen is None:
         return None
     first, last = torch.searchsorted(seen[0], torch.tensor([start, stop])).tolist()
@@ -74,7 +74,7 @@ def seen_part(seen, start: int, stop: int):
 
 
 def recall(truth: np.ndarray, found: np.ndarray) -> float:
-    """Returns the share of the exact lists' items (B, k) that the other lists hold."""
+    """Returns the share of the exact lists' items (B, k) that the other lists contain."""
     return index_recall(torch.from_numpy(truth), torch.from_numpy(found))
 
 
@@ -84,9 +84,9 @@ class Meter:
     Args:
         queries: The users.
         k: List length.
-        seconds: About how long the repeats at one width may take together.
-        repeats: How many there are.
-        singles: Searches for one user, at most; they stop after ``seconds`` too.
+        seconds: Approximate time that all repeats at one width may take together.
+        repeats: Number of repeats.
+        singles: Largest number of searches for one user; they also stop after ``seconds``.
     """
 
     def __init__(
@@ -96,11 +96,11 @@ class Meter:
         self.seconds, self.repeats, self.singles = seconds, repeats, singles
 
     def look(self, searcher: Searcher, width: int) -> Point:
-        """Measures recall and cost: over all users, or those that fit the time, at least 500."""
+        """Measures recall and cost over all users, or as many as fit the time, at least 500."""
         searcher.at(width)
         n_users = self._fitting(searcher, self.seconds, at_least=500)
-        found, scored = searcher.find(*self._arguments(0, n_users))
-        share = recall(self.queries.truth[:n_users], found)
+        lists, scored = searcher.find(*self._arguments(0, n_users))
+        share = recall(self.queries.truth[:n_users], lists)
         return Point(searcher.name, width, share, n_users, scored / n_users)
 
     def time(self, searcher: Searcher, point: Point) -> Point:
@@ -126,9 +126,9 @@ class Meter:
         )
 
     def sweep(self, searcher: Searcher, target: float) -> list[Point]:
-        """Measures from the narrowest width on, until nearly everything is found.
+        """Measures all widths, from the narrowest on, until nearly everything is found.
 
-        The least width at which the recall reaches the target is one of the points.
+        One of the points is at the least width whose recall reaches the target.
 
         Args:
             searcher: The searcher.
@@ -143,7 +143,7 @@ class Meter:
         return [points[width] for width in sorted(points)]
 
     def least(self, searcher: Searcher, target: float) -> Point | None:
-        """Measures only the least width at which the recall reaches the target, if any does."""
+        """Measures only at the least width whose recall reaches the target, if there is one."""
         points = {}
         for width in self._widths(searcher, points, target, until=target):
             points[width] = self.look(searcher, width)
@@ -155,10 +155,10 @@ class Meter:
     def _widths(
         self, searcher: Searcher, points: dict[int, Point], target: float, until: float
     ) -> Iterator[int]:
-        """Yields the widths to measure next, judging by the points that have come of the others.
+        """Yields the widths to measure next, given the points measured so far.
 
-        First the searcher's own, up to a recall; then halves of the step on which the target is
-        reached, until the least width that reaches it is known.
+        The first are the searcher's own widths, up to a recall. Then the step in which the target
+        is reached is halved, until the least width that reaches the target is known.
         """
         for width in searcher.widths:
             yield width
@@ -178,7 +178,7 @@ class Meter:
                 below = middle
 
     def _fitting(self, searcher: Searcher, seconds: float, at_least: int) -> int:
-        """Returns how many users can be searched for in that time, judged by a few."""
+        """Returns how many users can be searched for in a time, estimated from a few users."""
         few = min(64, len(self.queries.vectors))
         rate = few / _seconds(searcher, self._arguments(0, few))
         return min(len(self.queries.vectors), max(at_least, int(rate * seconds)))
@@ -189,7 +189,7 @@ class Meter:
 
 
 def best(points: list[Point], target: float) -> Point | None:
-    """Returns the point of the least width that reaches the recall, if any."""
+    """Returns the point of the least width that reaches the recall, or None."""
     enough = [point for point in points if point.recall >= target]
     return min(enough, key=lambda point: point.width, default=None)
 

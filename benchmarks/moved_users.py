@@ -1,16 +1,17 @@
-"""What moving users without training gains, and whether it owes that to the index.
+"""The gain of moving users without training, and whether the index is the reason for it.
 
     python benchmarks/moved_users.py saved/HILL-1 saved/HILL-2
 
-HILL's control `average` moves each user toward the mean of the nodes that he is interested in. Here
-he is moved as far toward random nodes (as `average_random` does), the mean of all items, which
-knows nothing of him, or that of his own train items, which needs no index. How far is chosen on
-validation (ndcg@20), for each run and target; the test set is read once for each. The runs are of
-one model and differ in their seed.
+HILL's control `average` moves each user toward the mean of the nodes of their interests. This
+script also moves users toward three other targets: random nodes (as `average_random` does); the
+mean of all items, which knows nothing of the user; and the mean of the user's own train items,
+which needs no index. How far users move is chosen on validation (ndcg@20), for each run and target.
+The test set is read once for each. The runs are of one model and differ in their seed.
 """
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -19,13 +20,13 @@ import numpy as np
 import torch
 
 from recbole_hill.adapt.controls import move_toward_nodes
-from recbole_hill.adapt.stage import train_history
+from recbole_hill.adapt.stage import pairs_of_arm, select_pairs, train_history
 from recbole_hill.config.config import HillConfig
 from recbole_hill.data.splits import load_data
+from recbole_hill.model.build import build_model
 from recbole_hill.report.markdown import pipe_table
 from recbole_hill.report.seeds import spread
 from recbole_hill.run.folder import read_config
-from recbole_hill.train.build import build_model
 from recbole_hill.train.trainer import trainer_for
 
 WEIGHTS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
@@ -39,18 +40,18 @@ COLUMNS = (
 
 
 def main() -> None:
-    """Prints a line per target: what validation chose, over the runs."""
+    """Prints one line per target, with the choices of validation over the runs."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("runs", nargs="+", help="folders of finished HILL runs under holdout")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    found: dict[str, list[tuple]] = {}
+    by_target: dict[str, list[tuple]] = {}
     for folder in options.runs:
         for target, line in _chosen(Path(folder)).items():
-            found.setdefault(target, []).append(line)
+            by_target.setdefault(target, []).append(line)
     lines = []
-    for target, chosen in found.items():
+    for target, chosen in by_target.items():
         weights = sorted({weight for weight, *_ in chosen})
         columns = zip(*(numbers for _, *numbers in chosen), strict=True)
         by = ", ".join(f"{weight:g}" for weight in weights)
@@ -59,7 +60,7 @@ def main() -> None:
 
 
 def _chosen(folder: Path) -> dict[str, tuple]:
-    """Returns, per target, the weight that validation chose and the metrics in two sets with it.
+    """Returns, per target, the weight chosen on validation, and its metrics in both sets.
 
     Raises:
         ValueError: If the run chose its weights on test.
@@ -69,13 +70,12 @@ def _chosen(folder: Path) -> dict[str, tuple]:
         raise ValueError(f"{folder} must be a run under holdout, got {config['protocol']}")
     data = load_data(config)
     trainer = trainer_for(config, build_model(config, data))
-    trainer.fit(data.train, data.valid)  # finished: its stages are loaded
-    trainer.load_arm("HILL")
-    model = trainer.model
-    users, items = (vectors.detach() for vectors in model.vectors())
+    trainer.fit(data.train, data.valid)  # the run is finished, so this loads its stages
+    served = trainer.arms[-1]
+    users, items = (vectors.detach() for vectors in trainer.model.vectors())
 
     def metrics(loader, moved) -> tuple[float, ...]:
-        model.fixed_vectors = (moved, items)
+        trainer.arm = replace(served, vectors=(moved, items))
         values = trainer.evaluate(loader, load_best_model=False)
         return tuple(float(values[name]) for name in METRICS)
 
@@ -89,9 +89,12 @@ def _chosen(folder: Path) -> dict[str, tuple]:
 
 
 def _targets(trainer, users, items, data) -> dict:
-    """Returns, by name, how users are moved: functions of a weight to user vectors, (U, D)."""
-    own_pairs, random_pairs = map(trainer.pairs_of, ("average", "average_random"))
-    nodes = trainer.model.nodes
+    """Returns, by name of the target, functions from a weight to user vectors, (U, D)."""
+    index, nodes = trainer.model.index, trainer.model.nodes
+    selected = select_pairs(trainer, index, data.train)
+    own_pairs, random_pairs = (
+        pairs_of_arm(trainer, arm, index, selected) for arm in ("average", "average_random")
+    )
     history = train_history(data.train._dataset)
     counts = torch.from_numpy(np.diff(history.indptr)).unsqueeze(1)
     own = torch.from_numpy(history.astype(np.float32) @ items[1:].numpy()) / counts.clamp_min(1)

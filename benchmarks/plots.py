@@ -8,7 +8,7 @@ from measure import Point
 
 from recbole_hill.host.optional import require
 
-#: Colours that the colour-blind can tell apart (Okabe and Ito); ours are drawn thick.
+#: Colours that colour-blind readers can tell apart (Okabe and Ito); our searchers have thick lines.
 STYLES = {
     "exact (PyTorch)": ("#000000", "s"),
     "FAISS Flat": ("#000000", "D"),
@@ -21,7 +21,7 @@ STYLES = {
 }
 OTHER = ("#777777", "X")
 RUNS = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"))
-#: Below this recall nobody would operate a search.
+#: The plots start at this recall: no system would serve a lower one.
 LEAST_RECALL = 0.6
 
 
@@ -29,11 +29,11 @@ def curves(points: list[Point], n_items: int, k: int, target: float, path: Path)
     """Draws recall against latency and against the scored fraction.
 
     Args:
-        points: Of all searchers.
+        points: Points of all searchers.
         n_items: I.
         k: List length.
-        target: The recall that the tables are at, drawn as a line.
-        path: Where to write, without a suffix.
+        target: Recall of the tables, drawn as a line.
+        path: Path of the files, without a suffix.
     """
     figure, axes = _figure(2, width=11)
     names = list(dict.fromkeys(point.searcher for point in points))
@@ -66,9 +66,9 @@ def growth(rows: list[dict], target: float, k: int, path: Path) -> None:
 
     Args:
         rows: One per size: ``items``, ``scored``, ``median``, ``flat_median``.
-        target: The recall that HILL was run at.
+        target: Recall at which HILL was run.
         k: List length.
-        path: Where to write, without a suffix.
+        path: Path of the files, without a suffix.
     """
     figure, axes = _figure(2, width=10)
     items, flat = ([row[key] for row in rows] for key in ("items", "flat_median"))
@@ -97,7 +97,7 @@ def growth(rows: list[dict], target: float, k: int, path: Path) -> None:
 
 
 def slope(items: list[float], costs: list[float]) -> float:
-    """Returns the exponent of the power law through the points: 1 is linear growth."""
+    """Returns the exponent of the power law through the points; 1 is linear growth."""
     return float(np.polyfit(np.log(items), np.log(costs), 1)[0])
 
 
@@ -107,9 +107,9 @@ def write_convergence(
     """Draws a metric against training time.
 
     Args:
-        curves: By the run's name, its validations: minutes and value.
-        metric: What the value is.
-        path: Where to write, without a suffix.
+        curves: For each run, by its name, the minutes and values of its validations.
+        metric: Name of the metric.
+        path: Path of the files, without a suffix.
     """
     figure, axes = _figure(1, width=7)
     axis = axes[0]
@@ -147,12 +147,12 @@ def _write(figure, path: Path) -> None:
 
 
 def write_growth_of_training(rows: list[dict], path: Path) -> None:
-    """Draws the epoch's time and the peak memory against interactions, batch and D.
+    """Draws an epoch's time and the peak memory against interactions, batch and D.
 
     Args:
-        rows: As benchmarks/growth.py measures them: ``interactions``, ``batch``, ``dim``,
-            ``epoch`` (s) and ``mib``.
-        path: Where to write, without a suffix.
+        rows: As benchmarks/growth.py measures them: ``interactions``, ``batch``, ``dim``, ``epoch``
+            (s) and ``mib``.
+        path: Path of the files, without a suffix.
     """
     figure, axes = _figure(3, width=13)
     usual = {key: min(rows, key=lambda row: abs(row[key] - value))[key] for key, value in USUAL}
@@ -178,7 +178,7 @@ def write_growth_of_training(rows: list[dict], path: Path) -> None:
     _write(figure, path)
 
 
-#: What the two axes that a panel does not show stand at.
+#: Values of the two settings that a panel does not vary.
 USUAL = (("batch", 2048), ("dim", 64))
 GROWING = (
     ("epoch", "processor seconds of an epoch", "#D55E00"),

@@ -1,10 +1,10 @@
-"""What the graph product costs, in other orders of nodes and in narrower numbers.
+"""The cost of the graph product, with other orders of the nodes and with narrower numbers.
 
     python benchmarks/propagation.py [--dataset=gowalla] [--dim=64] [--repeats=15] [--threads=1]
 
-A product reads a row of the vectors for every edge, in an order that the numbering of the nodes
-decides. `warm`: the vectors were just read, as in a product that follows another; `cold`: an array
-larger than the caches was read in between, as in a training step, where a loss stands between the
+A product reads one row of the vectors for every edge; the numbering of the nodes decides the order.
+`warm`: the vectors were read just before, as in a product that follows another. `cold`: an array
+larger than the caches was read in between, as in a training step, where a loss comes between the
 products of two steps. Prints a Markdown table and writes it to --output.
 """
 
@@ -35,7 +35,7 @@ COLUMNS = "product", "warm, ms", "cold, ms", "rows and entries read, MiB/s, cold
 
 
 def ways(interactions: sp.csr_matrix, dim: int) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
-    """Yields names, matrices and vectors of the products to compare; the first is the package's."""
+    """Yields names, matrices and vectors of the products; the first is the package's own."""
     graph = InteractionGraph(interactions)
     matrix = graph.normalized()
     torch.manual_seed(0)
@@ -55,7 +55,7 @@ def ways(interactions: sp.csr_matrix, dim: int) -> Iterator[tuple[str, torch.Ten
 
 
 def orders(graph: sp.csr_matrix) -> dict[str, np.ndarray]:
-    """Returns orders of the nodes, each (U + I,): the old number of the node at each place."""
+    """Returns orders of the nodes, each of shape (U + I,): the old number at each new place."""
     degree = np.diff(graph.indptr)
     return {
         "degree": np.argsort(-degree, kind="stable"),
@@ -94,7 +94,7 @@ def _csr(crow: torch.Tensor, columns: torch.Tensor, values: torch.Tensor) -> tor
 
 
 def main() -> None:
-    """Reads the command line, measures, prints and writes."""
+    """Reads the command line, measures, prints and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", default="gowalla")
     parser.add_argument("--dim", type=int, default=64)
@@ -110,7 +110,7 @@ def main() -> None:
     for name, matrix, x in tqdm(ways(interactions, options.dim), unit="way"):
         warm, cold = measure(matrix, x, options.repeats)
         read = matrix.values().numel() * (x.element_size() * options.dim + 12) / 2**20
-        # Rows come in another order; their lengths do not.
+        # The rows have another order, but the same lengths.
         lengths = product(matrix, x).float().norm(dim=1).sort().values
         expected = lengths if expected is None else expected
         error = float((lengths - expected).abs().max() / expected.max())

@@ -4,9 +4,9 @@
     python benchmarks/retrieval.py --checkpoint=saved/HILL-gowalla-... --nodes=640,32
     python benchmarks/retrieval.py --grow=10000,100000,1000000 --searchers=flat,ivf,hill-faiss
 
-Prints a Markdown table: every searcher at the least width at which it finds at least --target of
-what exact search finds. --output adds every point as JSON and the curves. --grow prints one per
-size, and how HILL-FAISS's cost grows with it; other widths are then not measured.
+Prints a Markdown table with every searcher at the least width at which it finds at least --target
+of the exact lists. --output also writes every point as JSON, and draws the curves. --grow prints
+one table per size, and the growth of HILL-FAISS's cost with the size; it measures no other widths.
 """
 
 import argparse
@@ -45,12 +45,12 @@ COLUMNS = (
     "MiB",
 )
 
-#: What a growing catalogue is searched with, whatever else is.
+#: Searchers that always run on a growing catalogue.
 GROWING = ("flat", "hill-faiss")
 
 
 def made(n_items: int, options: argparse.Namespace) -> tuple[Setting, Queries]:
-    """Draws a catalogue and its users; exact lists are FAISS Flat's."""
+    """Draws a catalogue and its users; the exact lists are FAISS Flat's."""
     catalogue = Catalogue(n_items, options.dim, options.seed)
     setting = _setting(catalogue.matrix(progress=True), options)
     users = catalogue.users(options.queries)
@@ -61,10 +61,10 @@ def made(n_items: int, options: argparse.Namespace) -> tuple[Setting, Queries]:
 
 
 def trained(options: argparse.Namespace) -> tuple[Setting, Queries]:
-    """Takes a finished run's vectors, its index if it has one, and what its users have seen."""
-    from recbole_hill.serve.loaded_run import Served
+    """Reads a finished run's vectors, its index if it has one, and its users' seen items."""
+    from recbole_hill.serve.loaded_run import LoadedRun
 
-    served = Served.load(options.checkpoint)
+    served = LoadedRun.load(options.checkpoint)
     if served.vectors is None:
         raise ValueError(
             f"--checkpoint={options.checkpoint}: its model has no embeddings to search"
@@ -101,7 +101,7 @@ def _setting(items: np.ndarray, options: argparse.Namespace, index=None) -> Sett
 
 
 def default_nodes(n_items: int) -> tuple[int, int]:
-    """Returns about 4 sqrt(I) lists, as FAISS advises, below about as many nodes as each holds."""
+    """Returns about 4 sqrt(I) nodes at depth 1, as FAISS advises, and about the root above them."""
     lists = 2 ** round(math.log2(4 * math.sqrt(n_items)))
     return min(lists, n_items), max(2, 2 ** round(math.log2(lists) / 2))
 
@@ -109,61 +109,64 @@ def default_nodes(n_items: int) -> tuple[int, int]:
 def compare(
     setting: Setting, queries: Queries, options: argparse.Namespace, curves: bool = True
 ) -> dict:
-    """Measures every searcher; builds one at a time and lets it go before the next.
+    """Measures every searcher; each is built, measured and deleted before the next.
 
     Args:
-        setting: What they are built from.
+        setting: What every searcher is built from.
         queries: The users.
-        options: Of the command line.
-        curves: Whether to measure every width, or only the least that reaches the target.
+        options: Options of the command line.
+        curves: Whether to measure every width, or only the least width that reaches the target.
 
     Returns:
         ``points`` of all searchers, and per searcher ``best``, ``seconds``, ``mib`` and ``unit``.
     """
     meter = Meter(queries, options.k, options.seconds, singles=options.singles)
-    points, facts = [], {}
+    points, reports = [], {}
     bar = tqdm(options.searchers, unit="searcher")
     for key in bar:
         kind = SEARCHERS[key]
         if key == "hnsw" and len(setting.items) > HNSW_MOST_ITEMS:
-            facts[kind.name] = {"skipped": f"over {HNSW_MOST_ITEMS:,} items: hours to build here"}
+            reports[kind.name] = {"skipped": f"over {HNSW_MOST_ITEMS:,} items: hours to build here"}
             continue
         bar.set_postfix_str(f"building {kind.name}")
         searcher = kind(setting)
         bar.set_postfix_str(f"measuring {kind.name}")
         if curves:
-            found = meter.sweep(searcher, options.target)
+            measured = meter.sweep(searcher, options.target)
         else:
             least = meter.least(searcher, options.target)
-            found = [] if least is None else [least]
-        points += found
-        facts[kind.name] = {
-            "best": best(found, options.target),
+            measured = [] if least is None else [least]
+        points += measured
+        reports[kind.name] = {
+            "best": best(measured, options.target),
             "seconds": searcher.seconds,
             "mib": searcher.mib,
             "unit": searcher.unit,
         }
-        tqdm.write(f"{kind.name}: {facts[kind.name]['best']}", file=sys.stderr)  # if it is stopped
+        # Printed at once, in case the run is stopped.
+        tqdm.write(f"{kind.name}: {reports[kind.name]['best']}", file=sys.stderr)
         del searcher
         gc.collect()
-    return {"points": points, "searchers": facts}
+    return {"points": points, "searchers": reports}
 
 
-def table(found: dict, setting: Setting, options: argparse.Namespace) -> str:
+def table(comparison: dict, setting: Setting, options: argparse.Namespace) -> str:
     """Returns the Markdown table of the best points."""
     n_items = len(setting.items)
     rates = {
-        name: fact["best"].rate for name, fact in found["searchers"].items() if fact.get("best")
+        name: report["best"].rate
+        for name, report in comparison["searchers"].items()
+        if report.get("best")
     }
     title = (
         f"{n_items:,} items x {setting.items.shape[1]}, nodes {list(setting.nodes)}, "
         f"recall@{options.k} >= {options.target:g} of exact, {options.threads} threads"
     )
     lines = []
-    for name, fact in found["searchers"].items():
-        point = fact.get("best")
+    for name, report in comparison["searchers"].items():
+        point = report.get("best")
         if point is None:
-            reason = fact.get("skipped", "does not reach the recall")
+            reason = report.get("skipped", "does not reach the recall")
             lines.append([name, reason, *[""] * (len(COLUMNS) - 2)])
             continue
         ratios = [
@@ -171,14 +174,14 @@ def table(found: dict, setting: Setting, options: argparse.Namespace) -> str:
             for peer in (Flat.name, IvfFlat.name)
         ]
         cells = [
-            "all" if fact["unit"] == "items" else f"{point.width} {fact['unit']}",
+            "all" if report["unit"] == "items" else f"{point.width} {report['unit']}",
             f"{point.recall:.4f}",
             f"{100 * point.scored / n_items:.3g} %",
             f"{point.rate:,.0f} ({point.rates[0]:,.0f}-{point.rates[1]:,.0f})",
             *ratios,
             f"{point.median:.3g} ({point.p99:.3g})",
-            "-" if math.isnan(fact["seconds"]) else f"{fact['seconds']:,.1f}",
-            f"{fact['mib']:,.1f}",
+            "-" if math.isnan(report["seconds"]) else f"{report['seconds']:,.1f}",
+            f"{report['mib']:,.1f}",
         ]
         lines.append([name, *cells])
     return f"{title}\n\n{pipe_table(COLUMNS, lines)}"
@@ -188,26 +191,27 @@ def grow(sizes: list[int], options: argparse.Namespace) -> tuple[list[dict], lis
     """Compares the searchers at each size of the catalogue.
 
     Returns:
-        What HILL-FAISS scores and how long it takes, per size, beside Flat; and the sizes' tables.
+        For each size the scored items and the latency of HILL-FAISS and Flat; and the sizes'
+        tables.
     """
     rows, tables = [], []
     for n_items in sizes:
         setting, queries = made(n_items, options)
-        found = compare(setting, queries, options, curves=False)
-        tables.append(table(found, setting, options))
-        ours, flat = (found["searchers"][kind.name] for kind in (HillFaissBeam, Flat))
+        comparison = compare(setting, queries, options, curves=False)
+        tables.append(table(comparison, setting, options))
+        ours, flat = (comparison["searchers"][kind.name] for kind in (HillFaissBeam, Flat))
         if ours["best"] is None:
             raise ValueError(f"--target={options.target:g} is not reached at {n_items} items")
-        facts = {"items": n_items, "nodes": setting.nodes, "build_seconds": ours["seconds"]}
+        size = {"items": n_items, "nodes": setting.nodes, "build_seconds": ours["seconds"]}
         exact = {"flat_median": flat["best"].median, "flat_rate": flat["best"].rate}
-        rows.append({**facts, **asdict(ours["best"]), **exact})
+        rows.append({**size, **asdict(ours["best"]), **exact})
         del setting
         gc.collect()
     return rows, tables
 
 
 def growth_table(rows: list[dict]) -> str:
-    """Returns the Markdown table of a growing catalogue, and what the slopes say."""
+    """Returns the Markdown table of a growing catalogue, and a line on each slope."""
     from plots import slope
 
     lines = [
@@ -285,21 +289,21 @@ def _searchers(text: str) -> list[str]:
     return names
 
 
-def _write(options: argparse.Namespace, name: str, text: str, facts: dict) -> Path | None:
-    """Writes table and numbers if asked to; returns the files' common path for the curves."""
+def _write(options: argparse.Namespace, name: str, text: str, record: dict) -> Path | None:
+    """Writes table and numbers if asked to; returns the path, without suffix, for the curves."""
     if options.output is None:
         return None
     options.output.mkdir(parents=True, exist_ok=True)
     path = options.output / name
-    facts["options"] = {key: value for key, value in vars(options).items() if key != "output"}
+    record["options"] = {key: value for key, value in vars(options).items() if key != "output"}
     path.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
     as_plain = {"default": lambda value: asdict(value) if isinstance(value, Point) else str(value)}
-    path.with_suffix(".json").write_text(json.dumps(facts, indent=1, **as_plain), encoding="utf-8")
+    path.with_suffix(".json").write_text(json.dumps(record, indent=1, **as_plain), encoding="utf-8")
     return path
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Reads the command line, measures, prints and writes."""
+    """Reads the command line, measures, prints and writes the results."""
     options = _options(arguments)
     warnings.filterwarnings("ignore")
     faiss.omp_set_num_threads(options.threads)
@@ -312,9 +316,9 @@ def main(arguments: list[str] | None = None) -> None:
     else:
         options.searchers = options.searchers or list(SEARCHERS)
         setting, queries = trained(options) if options.checkpoint else made(options.items, options)
-        found = compare(setting, queries, options)
-        text = table(found, setting, options)
-        path = _write(options, f"retrieval-{len(setting.items)}", text, found)
+        comparison = compare(setting, queries, options)
+        text = table(comparison, setting, options)
+        path = _write(options, f"retrieval-{len(setting.items)}", text, comparison)
     print(text)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"\npeak memory of the process: {peak:.1f} GiB")
@@ -324,7 +328,7 @@ def main(arguments: list[str] | None = None) -> None:
         if options.grow:
             plots.growth(rows, options.target, options.k, path)
         else:
-            plots.curves(found["points"], len(setting.items), options.k, options.target, path)
+            plots.curves(comparison["points"], len(setting.items), options.k, options.target, path)
         print(f"written: {path}.md, .json, .svg, .png")
 
 

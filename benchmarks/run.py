@@ -1,10 +1,11 @@
-"""Measures this package beside its peers and writes one table.
+"""Measures this package beside its peers, and writes one table.
 
     python benchmarks/run.py [--rows=propagation,evaluation] [--dataset=gowalla] [--repeats=5]
 
-Ours and the peer take turns in one process, the first of which does not count; costs are seconds of
-the processor (all threads together), so that other work on the machine hardly changes them. Rows
-measured before stay in the table, from the JSON file beside it, each with its date and commit.
+Ours and the peer take turns in one process; the first turn of each does not count. Costs are
+processor seconds (of all threads together), which other work on the machine hardly changes. Rows
+that were measured earlier stay in the table, from the JSON file beside it, each with its date and
+commit.
 """
 
 import argparse
@@ -60,10 +61,10 @@ def measure(row: Row, repeats: int) -> dict:
 
     Args:
         row: The row.
-        repeats: Pairs of turns.
+        repeats: Number of pairs of turns.
 
     Returns:
-        What the table shows of it, as plain data.
+        The row's entries in the table, as plain data.
     """
     row.prepare()
     checked = row.check()
@@ -102,7 +103,7 @@ def measure(row: Row, repeats: int) -> dict:
     }
 
 
-def table(found: dict[str, list[dict]], options: argparse.Namespace, load: float) -> str:
+def table(stored: dict[str, list[dict]], options: argparse.Namespace, load: float) -> str:
     """Returns the Markdown page of all rows measured so far."""
     lines = [
         "# Speed and memory beside the peers",
@@ -116,7 +117,7 @@ def table(found: dict[str, list[dict]], options: argparse.Namespace, load: float
         "",
     ]
     measured = []
-    rows = [row for name in NAMES for row in found.get(name, [])]
+    rows = [row for name in NAMES for row in stored.get(name, [])]
     for row in rows:
         low, middle, high = min(row["ratios"]), statistics.median(row["ratios"]), max(row["ratios"])
         cells = [
@@ -138,13 +139,13 @@ def table(found: dict[str, list[dict]], options: argparse.Namespace, load: float
 
 
 def quantity(value: float, unit: str) -> str:
-    """Returns a cost with three digits that count."""
+    """Returns a cost with three significant digits."""
     places = max(0, 2 - int(numpy.floor(numpy.log10(max(value, 1e-9)))))
     return f"{value:,.{min(places, 4)}f} {unit}"
 
 
 def machine(threads: int) -> str:
-    """Returns processor, threads and versions in words."""
+    """Returns the processor, the threads and the versions, in words."""
     with open("/proc/cpuinfo") as file:
         names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
     packages = {"recbole": recbole, "torch": torch, "numpy": numpy, "scipy": scipy, "faiss": faiss}
@@ -153,7 +154,7 @@ def machine(threads: int) -> str:
 
 
 def main() -> None:
-    """Reads the command line, measures, prints and writes."""
+    """Reads the command line, measures, prints and writes the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -171,17 +172,17 @@ def main() -> None:
     faiss.omp_set_num_threads(options.threads)
     output = Path(options.output)
     store = output.with_suffix(".json")
-    found = json.loads(store.read_text()) if store.is_file() else {}
+    stored = json.loads(store.read_text()) if store.is_file() else {}
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(options.threads):
         setting = Setting(options.dataset, options.data_path, Path(folder))
         for name in tqdm(names, unit="row"):
             kinds = importlib.import_module(f"rows.{name}").ROWS
             started = time.perf_counter()
-            found[name] = [measure(kind(setting), options.repeats) for kind in kinds]
+            stored[name] = [measure(kind(setting), options.repeats) for kind in kinds]
             tqdm.write(f"{name}: {time.perf_counter() - started:.0f} s")
             output.parent.mkdir(parents=True, exist_ok=True)
-            page = table(found, options, os.getloadavg()[0])
-            for path, text in ((store, json.dumps(found, indent=1)), (output, page)):
+            page = table(stored, options, os.getloadavg()[0])
+            for path, text in ((store, json.dumps(stored, indent=1)), (output, page)):
                 with atomic_path(path) as temporary:
                     temporary.write_text(text + "\n" if path is store else text)
     print(page)

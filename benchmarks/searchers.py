@@ -1,6 +1,6 @@
-"""What benchmarks/retrieval.py compares: this package's retrievers and FAISS's own indices.
+"""What benchmarks/retrieval.py compares: this package's retrievers and FAISS's indices.
 
-A searcher is built from a :class:`Setting` and then asked at one width after the other.
+A searcher is built from a :class:`Setting`, and then searches at one width after the other.
 """
 
 import math
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from faiss.contrib.ivf_tools import add_preassigned
 
-from recbole_hill.index.em import learn_index
+from recbole_hill.index.em import kmeans_index
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.index.lti import LearnedIndex
 from recbole_hill.index.schedules import Schedule
@@ -22,28 +22,28 @@ from recbole_hill.retrieval.beam import BeamRetriever
 from recbole_hill.retrieval.exact import ExactRetriever
 from recbole_hill.retrieval.faiss_ivf import FaissRetriever
 
-#: Above this, building the graph takes most of an hour on two cores.
+#: Above this number of items, building the graph takes most of an hour on two cores.
 HNSW_MOST_ITEMS = 1_000_000
-#: Codebooks of 256 entries that the residual quantiser stores of an item: as many bytes.
+#: Codes of the residual quantiser per item, each from a codebook of 256 entries: one byte each.
 CODEBOOKS = 8
-#: Items that the residual quantiser's codes propose per item listed.
+#: Number of items that the residual quantiser's codes propose per item in the list.
 REFINED = 10
-#: Passes over the items that learning by gradient makes, and items visited in all of them.
+#: Passes over the items in learning by gradient, and items visited in all passes together.
 LTI_EPOCHS, LTI_VISITS = 30, 5_000_000
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What every searcher is built from, and what several of them share.
+    """What every searcher is built from, with the parts that several searchers share.
 
     Attributes:
         items: Shape (I, D), float32.
         nodes: K_1, ..., K_L; K_1 is also the number of lists of FAISS's indices.
-        seed: Of every k-means.
-        points: Points per node that a k-means learns from, at most, ours and FAISS's alike.
-        iterations: Of every k-means.
-        own_index: A finished run's index, instead of one learnt here.
-        progress: Whether to show bars.
+        seed: Seed of every k-means.
+        points: Largest number of points per node that a k-means learns from, ours and FAISS's.
+        iterations: Iterations of every k-means.
+        own_index: Index of a finished run, used instead of learning one.
+        progress: Whether to show progress bars.
     """
 
     items: np.ndarray
@@ -56,11 +56,11 @@ class Setting:
 
     @cached_property
     def em_index(self) -> tuple[HierarchicalIndex, float]:
-        """The index learnt by EM, or the run's own, and the seconds it took."""
+        """The index learnt by EM, or the run's own index, and the seconds that it took."""
         if self.own_index is not None:
             return self.own_index, float("nan")
         started = time.perf_counter()
-        index = learn_index(
+        index = kmeans_index(
             self.items,
             np.arange(len(self.items)).astype("U8"),
             self.nodes,
@@ -75,8 +75,8 @@ class Setting:
     def lti_index(self) -> tuple[HierarchicalIndex, float]:
         """The index learnt by gradient, top down: codes whose prefixes make at most K_1 nodes.
 
-        Two codebooks of a few dozen codewords each do what K_1 nodes do: an item is assigned by
-        comparing it with their sum, not their product.
+        Two codebooks of a few dozen codewords each replace K_1 nodes. To assign an item, it is
+        compared with as many codewords as both have together, instead of with K_1 nodes.
         """
         started = time.perf_counter()
         coarse = self.nodes[-1]
@@ -92,7 +92,7 @@ class Setting:
 
     @cached_property
     def lists(self) -> tuple[np.ndarray, np.ndarray, float]:
-        """FAISS's own L2 k-means: centroids (K_1, D), each item's list (I,), seconds."""
+        """FAISS's own L2 k-means: centroids (K_1, D), the list of each item (I,), and seconds."""
         started = time.perf_counter()
         kmeans = self.kmeans()
         nearest = kmeans.assign(self.items)[1].astype(np.int64)
@@ -116,11 +116,11 @@ class Searcher:
     """One way to search.
 
     Attributes:
-        name: As the tables print it.
-        unit: What its width counts.
-        widths: The widths to try, ascending.
-        seconds: What building took, index learning included.
-        mib: Size of what a search reads, in MiB.
+        name: Name in the tables.
+        unit: Unit of its width.
+        widths: Widths to try, ascending.
+        seconds: Seconds of building, index learning included.
+        mib: Size of the data that a search reads, in MiB.
     """
 
     name: str
@@ -135,18 +135,18 @@ class Searcher:
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Doubling, with a step between: 1, 2, 3, 4, 6, 8, 12 ..."""
+        """The widths 1, 2, 3, 4, 6, 8, 12 ...: doubling, with one step between."""
         steps = sorted({*(2**n for n in range(20)), *(3 * 2**n for n in range(20))})
         return tuple(step for step in steps if step <= self.setting.nodes[0])
 
     def build(self) -> float | None:
-        """Builds the index; returns the seconds of parts that were shared and built elsewhere."""
+        """Builds the index; returns the seconds of shared parts that were built elsewhere."""
 
     def bytes(self) -> int:
-        """Returns the size in bytes."""
+        """Returns the size of the data that a search reads, in bytes."""
 
     def at(self, width: int) -> None:
-        """Sets the width of the searches to come."""
+        """Sets the width of the next searches."""
 
     def find(self, users: np.ndarray, k: int, seen=None) -> tuple[np.ndarray, float]:
         """Searches.
@@ -154,7 +154,7 @@ class Searcher:
         Args:
             users: Shape (B, D).
             k: List length.
-            seen: Pair of tensors (rows, items) that are not to be returned, sorted by rows.
+            seen: Pair of tensors (rows, items) that must not be returned, sorted by rows.
 
         Returns:
             Item rows (B, k), -1 for none, and the number of inner products (or code distances).
@@ -163,23 +163,23 @@ class Searcher:
 
 
 class Exact(Searcher):
-    """Every item, by PyTorch's matrix product."""
+    """Scores every item, by PyTorch's matrix product."""
 
     name, unit, widths = "exact (PyTorch)", "items", (1,)
 
     def build(self):
-        """Takes the vectors as they are."""
+        """Uses the vectors as they are."""
         self.retriever = ExactRetriever(torch.from_numpy(self.setting.items))
 
     def bytes(self) -> int:
-        """Returns the vectors' size."""
+        """Returns the size of the vectors."""
         return self.setting.items.nbytes
 
     def find(self, users, k, seen=None):
-        """Asks the retriever."""
+        """Searches with the retriever."""
         before = self.retriever.scored
-        found = self.retriever.search(torch.from_numpy(users), k, seen)[1].numpy()
-        return found, self.retriever.scored - before
+        ids = self.retriever.search(torch.from_numpy(users), k, seen)[1].numpy()
+        return ids, self.retriever.scored - before
 
 
 class HillBeam(Exact):
@@ -187,16 +187,16 @@ class HillBeam(Exact):
 
     name, unit = "HILL beam", "nodes kept"
     widths = Searcher.widths
-    #: A second way of learning the index is a subclass with another property of the setting here.
+    #: The index, as a property of the setting. A subclass names another one.
     learnt = "em_index"
 
     def build(self):
-        """Learns the index, or takes the one that another searcher has had learnt."""
+        """Learns the index, or takes the index that another searcher had learnt."""
         known = self.learnt in vars(self.setting)
         self.index, seconds = getattr(self.setting, self.learnt)
         self.width = None
         self.at(1)
-        return seconds if known or math.isnan(seconds) else 0.0  # NaN: of a finished run
+        return seconds if known or math.isnan(seconds) else 0.0  # NaN: a finished run's
 
     def bytes(self) -> int:
         """Returns the size of the items, the nodes and the lists of children."""
@@ -205,7 +205,7 @@ class HillBeam(Exact):
         return super().bytes() + sum(array.nbytes for array in tree) + starts
 
     def at(self, width):
-        """Makes a retriever of that width; the one before goes first, for it holds the items."""
+        """Makes a retriever of this width; deletes the last one first, as it holds the items."""
         if width == self.width:
             return
         self.width, self.retriever = width, None
@@ -217,7 +217,7 @@ class HillBeam(Exact):
 
 
 class HillFaissBeam(HillBeam):
-    """Our beam picks the lists, FAISS scans them."""
+    """Our beam search picks the lists, and FAISS scans them."""
 
     name = "HILL-FAISS, beam"
 
@@ -227,7 +227,7 @@ class HillFaissBeam(HillBeam):
 
 
 class LtiFaissBeam(HillFaissBeam):
-    """The same over an index learnt by gradient."""
+    """The same as HILL-FAISS with beam, over an index learnt by gradient."""
 
     name, learnt = "LTI-FAISS, beam", "lti_index"
 
@@ -238,7 +238,7 @@ class HillFaissNodes(HillBeam):
     name, unit = "HILL-FAISS, nodes", "lists"
 
     def make(self, items, width):
-        """Returns the retriever; FAISS's index is kept and only told to probe more."""
+        """Returns the retriever; FAISS's index is kept, and only its number of probes changes."""
         if not hasattr(self, "kept"):
             self.kept = FaissRetriever(self.index, items, probe="nodes", n_probe=width)
         self.kept.faiss_index.nprobe = width
@@ -256,7 +256,7 @@ class Flat(Searcher):
         self.index.add(self.setting.items)
 
     def bytes(self) -> int:
-        """Counts what FAISS would write to a file."""
+        """Returns the size that FAISS would write to a file."""
         size = 0
 
         def count(part: bytes) -> int:
@@ -268,22 +268,22 @@ class Flat(Searcher):
         return size
 
     def find(self, users, k, seen=None):
-        """Searches; seen items are dropped from lists that are longer by the longest history."""
+        """Searches longer lists, by the length of the longest history, and drops seen items."""
         self.reset()
         if seen is None:
-            found = self.index.search(users, k)[1]
+            ids = self.index.search(users, k)[1]
         else:
             rows, items = (part.numpy() for part in seen)
             longest = int(np.bincount(rows, minlength=1).max())
             more = min(k + longest, len(self.setting.items))
-            found = drop_seen(self.index.search(users, more)[1], rows, items, k)
-        return found, self.scored(len(users))
+            ids = drop_seen(self.index.search(users, more)[1], rows, items, k)
+        return ids, self.scored(len(users))
 
     def reset(self) -> None:
         """Sets FAISS's counters to zero."""
 
     def scored(self, n_users: int) -> float:
-        """Returns the inner products since the reset."""
+        """Returns the inner products since the last reset."""
         return n_users * len(self.setting.items)
 
 
@@ -294,16 +294,16 @@ class IvfFlat(Flat):
     widths = Searcher.widths
 
     def build(self):
-        """Fills the lists that all indices over L2 k-means share."""
+        """Fills the lists; all indices over L2 k-means share them."""
         known = "lists" in vars(self.setting)
         self.centroids, self.nearest, seconds = self.setting.lists
         self.index = self.empty()
-        ids = np.arange(len(self.setting.items))  # named: add_preassigned keeps only a pointer
+        ids = np.arange(len(self.setting.items))  # named, as add_preassigned keeps only a pointer
         add_preassigned(self.index, self.setting.items, self.nearest, ids)
         return seconds if known else 0.0
 
     def empty(self):
-        """Returns an index without items; its quantiser holds the centroids already."""
+        """Returns an index without items, whose quantiser has the centroids."""
         self.quantizer = faiss.IndexFlatIP(self.setting.items.shape[1])
         self.quantizer.add(self.centroids)
         return faiss.IndexIVFFlat(
@@ -319,17 +319,17 @@ class IvfFlat(Flat):
         faiss.cvar.indexIVF_stats.reset()
 
     def scored(self, n_users):
-        """Returns scanned items and centroids."""
+        """Returns the number of scanned items and centroids."""
         return faiss.cvar.indexIVF_stats.ndis + n_users * self.setting.nodes[0]
 
 
 class IvfSpherical(IvfFlat):
-    """IVFFlat as FAISS trains it by itself for inner products: lists of spherical k-means."""
+    """IVFFlat as FAISS itself trains it for inner products: lists of spherical k-means."""
 
     name = "FAISS IVFFlat, spherical lists"
 
     def build(self):
-        """Trains and fills."""
+        """Trains the index and adds the items."""
         dim, n_lists = self.setting.items.shape[1], self.setting.nodes[0]
         self.quantizer = faiss.IndexFlatIP(dim)
         self.index = faiss.IndexIVFFlat(self.quantizer, dim, n_lists, faiss.METRIC_INNER_PRODUCT)
@@ -341,14 +341,14 @@ class IvfSpherical(IvfFlat):
 
 
 class IvfResidual(IvfFlat):
-    """Residual-quantiser codes in the lists of IVFFlat; the best by code are scored exactly."""
+    """Residual-quantiser codes in IVFFlat's lists; the best items by code are scored exactly."""
 
     name = f"FAISS IVF-RQ, {CODEBOOKS} B codes"
 
     def build(self):
-        """Encodes the items, and keeps their vectors for the last step."""
+        """Encodes the items, and keeps their vectors for the exact scores."""
         shared = super().build()
-        # Codes are of what the L2 centroids leave; lists are picked by inner product.
+        # Codes are of the residuals of the L2 centroids; lists are picked by inner product.
         self.index.quantizer = self.quantizer
         self.codes = self.index
         self.index = faiss.IndexRefineFlat(self.codes, faiss.swig_ptr(self.setting.items))
@@ -356,7 +356,7 @@ class IvfResidual(IvfFlat):
         return shared
 
     def empty(self):
-        """Returns an index without items, its codebooks trained."""
+        """Returns an index without items, whose codebooks are trained."""
         super().empty()
         self.nearest_list = faiss.IndexFlatL2(self.quantizer.d)
         self.nearest_list.add(self.centroids)
@@ -378,13 +378,13 @@ class IvfResidual(IvfFlat):
         self.codes.nprobe = width
 
     def find(self, users, k, seen=None):
-        """Counts the vectors that are scored after the codes too."""
-        found, scored = super().find(users, k, seen)
-        return found, scored + len(users) * REFINED * k
+        """Searches, and adds the vectors that are scored after the codes to the count."""
+        ids, scored = super().find(users, k, seen)
+        return ids, scored + len(users) * REFINED * k
 
 
 class Hnsw(Flat):
-    """A graph of neighbours by inner product, 32 edges a node."""
+    """A graph of neighbours by inner product, with 32 edges per node."""
 
     name, unit = "FAISS HNSW, M=32", "efSearch"
     widths = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048)
@@ -404,7 +404,7 @@ class Hnsw(Flat):
         faiss.cvar.hnsw_stats.reset()
 
     def scored(self, n_users):
-        """Returns the distances computed."""
+        """Returns the number of distances computed."""
         return faiss.cvar.hnsw_stats.ndis
 
 
@@ -413,8 +413,8 @@ def drop_seen(found: np.ndarray, rows: np.ndarray, items: np.ndarray, k: int) ->
 
     Args:
         found: Item rows, -1 for none, shape (B, M).
-        rows: List of each seen pair, shape (E,).
-        items: Its item, shape (E,).
+        rows: Row of the list for each seen pair, shape (E,).
+        items: Item of each seen pair, shape (E,).
         k: List length, at most M.
     """
     base = int(max(found.max(), items.max(initial=0))) + 2

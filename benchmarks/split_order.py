@@ -2,14 +2,15 @@
 
     python benchmarks/split_order.py --datasets=gowalla,yelp2018
 
-Where items are numbered as they first appear in the train file, the items that a user's line brings
-in stand, by number, in the order in which that line listed them, although the lines themselves
-have been sorted since. If that order is time and the test set was cut off its end, then a user's
-test items are more like the last items that he brought in than like the first.
+The items are numbered in the order in which they first appear in the train file. A user brings in
+an item if no earlier line of the file has it. So the numbers of the items that a user brings in
+keep the order of the user's line, although the lines have been sorted since. If this order is time,
+and the test set was cut off its end, then a user's test items are more like the last items that the
+user brought in than like the first.
 
-Prints the mean cosine (between columns of train) of a user's test items and each fifth of the items
-that he brought in; beside the difference of last and first fifth, the same with those items
-shuffled, as a control.
+Prints the mean cosine (between columns of train) of a user's test items with each fifth of the
+items that the user brought in, and the difference between the last and the first fifth. The control
+is the same difference with these items shuffled.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from recbole_hill.data.validation import brought_in, file_numbers
 from recbole_hill.model.bases.fit_once import train_matrix
 from recbole_hill.report.markdown import pipe_table
 
-#: Fifths of the items that a user brings in, by their place in his line.
+#: The items that a user brings in are divided into fifths, by their place in the user's line.
 PARTS = 5
 COLUMNS = (
     "dataset",
@@ -47,12 +48,12 @@ COLUMNS = (
 def profile(
     train: sp.csr_matrix, test: sp.csr_matrix, least: int, rng: np.random.Generator | None = None
 ) -> np.ndarray:
-    """Returns the mean cosine of test items and each fifth of the items brought in, (n, 5).
+    """Returns the mean cosine of test items with each fifth of the items brought in, (n, 5).
 
     Args:
         train: Binary matrix in the file's own numbers, shape (U, I).
         test: Binary matrix of the same shape.
-        least: Items that a user must have brought in to count.
+        least: Least number of items that a user must have brought in to count.
         rng: Shuffles the items brought in; None leaves them in order.
     """
     columns = unit_columns(train).tocsc()

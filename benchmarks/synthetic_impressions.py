@@ -1,17 +1,18 @@
-"""A made-up log of labelled impressions of any size, whose true click probability is known.
+"""A generated log of labelled impressions of any size, whose true click probability is known.
 
-What is planted: a user engages with few of the 300 categories, and likes an item of such a category
-if its price band is the user's own, dislikes it otherwise; of an item's tags it counts how many are
-among the user's, the second less than the first, for or against the item as its format is the
-user's or not. Which categories are a user's own is a matrix of full rank, so that no two vectors of
-40 numbers have it as their product, while one feature that compares the two sides (what an inverted
-index finds) says it. Beside this there are an affinity of rank 12, qualities of items and habits of
-users, which a dot product can learn.
+The truth has two parts. The first is a comparison that no short dot product expresses. A user
+engages with few of the 300 categories. The user likes an item of such a category if its price band
+is the user's own, and dislikes it otherwise. The number of an item's tags that are among the user's
+tags counts, the second less than the first; it counts for the item if the item's format is the
+user's, and against it otherwise. Which categories are a user's is a matrix of full rank, so no two
+vectors of 40 numbers have it as their product. One feature that compares the two sides, such as an
+inverted index finds, does express it. The second part can be learnt by a dot product: an affinity
+of rank 12, qualities of items and habits of users.
 
     python benchmarks/synthetic_impressions.py --output=dataset/impressions
 
-writes RecBole's atomic files, and prints the base rates and the normalised entropy (NE) of the
-truth, the least that any model can reach, and of dot products that were told the truth.
+writes RecBole's atomic files. It prints the base rates, the normalised entropy (NE) of the truth,
+which is the least that any model can reach, and the NE of dot products that were told the truth.
 """
 
 import argparse
@@ -25,41 +26,41 @@ import numpy as np
 
 from recbole_hill.run.files import atomic_path
 
-#: Impressions drawn by one random generator.
+#: Number of impressions that one random generator draws.
 BLOCK = 1 << 16
-#: Length of the log in seconds (28 days), and the share of the items that are there when it begins.
+#: Length of the log in seconds (28 days), and the share of the items that exist at its start.
 SPAN, OLD = 28 * 86_400.0, 0.5
 #: The items' tree: a category belongs to a topic. Tags have kinds, and an item has one of each.
 TOPICS, CATEGORIES, BANDS, FORMATS = 20, 300, 4, 3
 TAG_KINDS, TAGS_PER_KIND, TAGS_OF_CATEGORY = 3, 200, 7
-#: What a user has: segments share tastes.
+#: Numbers of segments, and of a user's liked categories and tags. A segment shares its tastes.
 SEGMENTS, LIKED_CATEGORIES, LIKED_TAGS = 50, 16, 40
-#: Dimensions of the affinity, and the standard deviation that it, items and users add to the logit.
+#: Dimensions of the affinity; standard deviations that affinity, items and users add to the logit.
 RANK, AFFINITY, QUALITY, HABIT = 12, 0.7, 0.5, 0.3
-#: What is added for an item of a liked category, of the user's own price band and of another; and
-#: for infinitely many liked tags, in the user's own format and in another.
+#: Terms of the logit. For an item of a liked category: with the user's own price band, and with
+#: another. For infinitely many liked tags: in the user's own format, and in another.
 CATEGORY_OWN, CATEGORY_OTHER, TAGS_OWN, TAGS_OTHER = 4.0, -2.0, 2.0, -1.0
-#: Of the click, and of the conversion after a click, likelier in the user's own price band.
+#: Constant terms of the click's and the conversion's logit; conversions' for the own price band.
 BASE, CONVERSION, CONVERSION_OWN = -2.2, -2.5, 1.0
-#: Exponent of the categories' sizes by rank; spread of the logarithms of popularity and activity.
+#: Exponent of the categories' sizes by rank; spreads of log popularity and log activity.
 ZIPF, POPULARITY, ACTIVITY = 0.7, 1.0, 0.8
-#: Share of the impressions drawn from the user's categories; the others are the popular items.
+#: Share of the impressions drawn from the user's categories; the others are drawn by popularity.
 TARGETED = 0.6
 
 
 @dataclass(frozen=True)
 class Items:
-    """Items in order of birth, all arrays of length I.
+    """Items in order of birth; all arrays have length I.
 
     Attributes:
         categories: Category.
         bands: Price band.
         formats: Format.
         tags: Tags, (I, TAG_KINDS).
-        vectors: Affinity's vectors, (I, RANK).
-        quality: Added to the logit.
-        popularity: Weight of being shown.
-        births: Second of the log from which on it may be shown.
+        vectors: Vectors of the affinity, (I, RANK).
+        quality: Term added to the logit.
+        popularity: Weight with which the item is shown.
+        births: Second of the log from which on the item may be shown.
     """
 
     categories: np.ndarray
@@ -74,18 +75,18 @@ class Items:
 
 @dataclass(frozen=True)
 class Users:
-    """Users, all arrays of length U.
+    """Users; all arrays have length U.
 
     Attributes:
         segments: Segment.
         categories: The liked categories, sorted, (U, LIKED_CATEGORIES).
         likes_category: The same as a matrix, (U, CATEGORIES), bool.
         likes_tag: Liked tags, (U, TAG_KINDS * TAGS_PER_KIND), bool.
-        bands: Own price band.
-        formats: Own format.
-        vectors: Affinity's vectors, (U, RANK).
-        habit: Added to the logit.
-        activity: Weight of being shown anything.
+        bands: The user's own price band.
+        formats: The user's own format.
+        vectors: Vectors of the affinity, (U, RANK).
+        habit: Term added to the logit.
+        activity: Weight with which the user is shown items.
     """
 
     segments: np.ndarray
@@ -101,15 +102,15 @@ class Users:
 
 @dataclass(frozen=True)
 class Rows:
-    """Impressions in order of time, all arrays of length N.
+    """Impressions in time order; all arrays have length N.
 
     Attributes:
         users: User.
         items: Item.
         times: Second of the log.
         clicks: 0 or 1.
-        conversions: 0 or 1; 1 only where the click is.
-        chances: The click's true probability.
+        conversions: 0 or 1; 1 only if the click is 1.
+        chances: True probability of the click.
     """
 
     users: np.ndarray
@@ -121,7 +122,7 @@ class Rows:
 
 
 class Shelf:
-    """Items in groups, from which those that are born are drawn by popularity."""
+    """Items in groups; items that are born by a time are drawn by popularity."""
 
     def __init__(self, groups: np.ndarray, items: Items):
         ages = items.births / SPAN  # in [0, 1), so that group + age sorts by group, then birth
@@ -130,24 +131,24 @@ class Shelf:
         self._total = np.concatenate([[0.0], np.cumsum(items.popularity[self._order])])
 
     def draw(self, groups: np.ndarray, times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Returns an item of each group that is born by then; -1 where there is none."""
+        """Returns an item of each group that is born by its time; -1 if there is none."""
         start = np.searchsorted(self._keys, groups)
         end = np.searchsorted(self._keys, groups + times / SPAN, side="right")
         low, high = self._total[start], self._total[end]
         aims = low + rng.random(len(groups)) * (high - low)
-        found = np.searchsorted(self._total, aims, side="right") - 1
-        return np.where(end > start, self._order[np.clip(found, 0, np.maximum(end - 1, 0))], -1)
+        places = np.searchsorted(self._total, aims, side="right") - 1
+        return np.where(end > start, self._order[np.clip(places, 0, np.maximum(end - 1, 0))], -1)
 
 
 @dataclass(frozen=True)
 class Log:
-    """Impressions, items and users, drawn when asked for; the same for the same numbers below.
+    """Impressions, items and users, drawn when they are used; the same for the same attributes.
 
     Attributes:
-        n_rows: Impressions, N.
+        n_rows: Number of impressions, N.
         n_items: I.
         n_users: U.
-        seed: Of everything.
+        seed: Seed of all draws.
     """
 
     n_rows: int = 1_000_000
@@ -173,14 +174,14 @@ class Log:
 
     @cached_property
     def _tastes(self) -> np.ndarray:
-        """Affinity's vectors of the categories, around their topics', (CATEGORIES, RANK)."""
+        """Vectors of the categories' affinity, near their topics' vectors, (CATEGORIES, RANK)."""
         rng = self._rng(2)
         of_topic = rng.normal(size=(TOPICS, RANK))[self.topics]
         return np.sqrt(0.7) * of_topic + np.sqrt(0.3) * rng.normal(size=(CATEGORIES, RANK))
 
     @cached_property
     def _tag_pools(self) -> np.ndarray:
-        """Tags that a category's items usually have, (CATEGORIES, TAG_KINDS, TAGS_OF_CATEGORY)."""
+        """The usual tags of a category's items, (CATEGORIES, TAG_KINDS, TAGS_OF_CATEGORY)."""
         shape = (CATEGORIES, TAG_KINDS, TAGS_OF_CATEGORY)
         return self._rng(3).integers(TAGS_PER_KIND, size=shape) + _kinds()[:, None]
 
@@ -195,7 +196,7 @@ class Log:
         unusual = rng.integers(TAGS_PER_KIND, size=(n, TAG_KINDS)) + _kinds()
         own = rng.normal(size=(n, RANK))
         births = np.sort(rng.random(n) * SPAN * (rng.random(n) >= OLD))
-        births[0] = 0.0  # something can be shown from the start
+        births[0] = 0.0  # so that an item can be shown from the start
         return Items(
             categories=categories,
             bands=rng.integers(BANDS, size=n),
@@ -214,7 +215,7 @@ class Log:
         segments = rng.integers(SEGMENTS, size=n)
         of_segment = rng.normal(size=(SEGMENTS, RANK))[segments]
         vectors = np.sqrt(0.6) * of_segment + np.sqrt(0.4) * rng.normal(size=(n, RANK))
-        # The largest keys with Gumbel noise are draws without replacement by these weights.
+        # Taking the largest keys with Gumbel noise draws by these weights without replacement.
         keys = vectors @ self._tastes.T / np.sqrt(RANK) + 0.5 * np.log(self._shares)
         keys += rng.gumbel(size=keys.shape)
         categories = np.sort(np.argpartition(-keys, LIKED_CATEGORIES)[:, :LIKED_CATEGORIES])
@@ -244,10 +245,10 @@ class Log:
 
         Args:
             users: Users, any shape.
-            items: Items, of a shape that goes with the users'.
+            items: Items, of a shape that broadcasts with the users'.
 
         Returns:
-            Logits of the common shape.
+            Logits, of the broadcast shape.
         """
         own, of = self.users, self.items
         affinity = np.einsum("...d,...d->...", own.vectors[users], of.vectors[items])
@@ -271,8 +272,8 @@ class Log:
 
         Args:
             users: Users, any shape.
-            items: Items, of a shape that goes with the users'.
-            label: "click", or "conversion", which only a click can be followed by.
+            items: Items, of a shape that broadcasts with the users'.
+            label: "click", or "conversion", which only follows a click.
         """
         if label not in ("click", "conversion"):
             raise ValueError(f"label must be click or conversion, got {label!r}")
@@ -280,13 +281,13 @@ class Log:
         return click if label == "click" else click * self._after_click(users, items)
 
     def best(self, user: int, k: int, at: float = SPAN) -> np.ndarray:
-        """Returns the k likeliest clicks of a user among the items born by a second, best first."""
+        """Returns the k items with the likeliest clicks of a user, of those born by a second."""
         born = np.searchsorted(self.items.births, at, side="right")
         chances = self.logits(np.array(user), np.arange(born))
         return np.argsort(-chances, kind="stable")[:k]
 
     def exposure(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Returns how often pairs are shown when all items are born, up to one factor."""
+        """Returns how often pairs are shown when all items are born, up to a constant factor."""
         own, of = self.users, self.items
         popularity = of.popularity[items]
         in_category = np.bincount(of.categories, of.popularity, CATEGORIES)
@@ -302,7 +303,7 @@ class Log:
 
     def _block(self, number: int) -> Rows:
         rng = self._rng(6, number)
-        # The drawn n_rows of a shorter log would differ, since time is divided among all rows.
+        # A shorter log has other rows, because the time is divided among all rows.
         rows = np.arange(number * BLOCK, min((number + 1) * BLOCK, self.n_rows))
         n = len(rows)
         times = _tenths((rows + rng.random(n)) / self.n_rows * SPAN)
@@ -328,8 +329,8 @@ class Log:
         return np.cumsum(self.users.activity) / self.users.activity.sum()
 
     def _draw_users(self, aims: np.ndarray) -> np.ndarray:
-        found = np.searchsorted(self._cumulated_activity, aims, side="right")
-        return np.minimum(found, self.n_users - 1)
+        users = np.searchsorted(self._cumulated_activity, aims, side="right")
+        return np.minimum(users, self.n_users - 1)
 
     def _after_click(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         band = self.users.bands[users] == self.items.bands[items]
@@ -339,15 +340,15 @@ class Log:
         return np.random.default_rng([self.seed, *stream])
 
     def write(self, folder: str | Path) -> dict[str, float]:
-        """Writes RecBole's atomic files, named as their folder, as RecBole wants it.
+        """Writes RecBole's atomic files; RecBole requires that they are named as their folder.
 
-        ``.inter`` has the labels ``click`` and ``conversion`` and the second of the log;
-        ``.user`` what is known of a user beforehand: segment, own price band and format, and the
-        categories and tags engaged with before the log; ``.item`` topic, category, tags, price
+        ``.inter`` has the labels ``click`` and ``conversion``, and the second of the log. ``.user``
+        has what is known of a user beforehand: segment, own price band and format, and the
+        categories and tags engaged with before the log. ``.item`` has topic, category, tags, price
         band, format and birth.
 
         Args:
-            folder: Such as ``dataset/impressions``.
+            folder: For example ``dataset/impressions``.
 
         Returns:
             Base rate per label, and ``ne``: the truth's normalised entropy on the clicks.
@@ -402,20 +403,22 @@ def dot_product_bounds(
 ) -> dict[str, float]:
     """Returns how near a dot product of two vectors can come to the truth.
 
-    Pairs of a sample of users and items weigh as often as they are shown. Every user and item has
-    a vector of its own, fitted to the true probabilities of all pairs instead of to one drawn label
-    of few, so that a trained model of this kind does worse; a larger sample is harder to fit, too.
+    Pairs of sampled users and items are weighted by how often they are shown. Every user and item
+    has its own vector. The vectors are fitted to the true probabilities of all pairs, and a trained
+    dot product sees one drawn label of few pairs, so it does worse. A larger sample is also harder
+    to fit.
 
     Args:
         log: The log.
         rank: Dimensions of the vectors.
-        n_users: Sampled users.
-        n_items: Sampled items.
-        steps: Of Adam, from the least-squares solution on.
+        n_users: Number of sampled users.
+        n_items: Number of sampled items.
+        steps: Steps of Adam, from the least-squares solution on.
 
     Returns:
-        ``base_rate``, and normalised entropies: ``truth``; ``svd``, the best approximation of the
-        logits by least squares, all pairs alike; ``fitted``, that fitted further to the log-loss.
+        ``base_rate``, and three normalised entropies: ``truth``; ``svd``, of the best least-squares
+        approximation of the logits with equal weights; ``fitted``, of the same after fitting it
+        further to the log-loss.
     """
     rng = np.random.default_rng([log.seed, 7])
     users = rng.choice(log.n_users, min(n_users, log.n_users), replace=False)[:, None]
@@ -432,7 +435,11 @@ def dot_product_bounds(
     left, sizes, right = np.linalg.svd(logits - mean, full_matrices=False)
     root = np.sqrt(sizes[:rank])
     sides = [left[:, :rank] * root, right[:rank].T * root]
-    found = {"base_rate": base_rate, "truth": ne(logits), "svd": ne(sides[0] @ sides[1].T + mean)}
+    entropies = {
+        "base_rate": base_rate,
+        "truth": ne(logits),
+        "svd": ne(sides[0] @ sides[1].T + mean),
+    }
     moments = [(np.zeros_like(side), np.zeros_like(side)) for side in sides]
     for step in range(1, steps + 1):
         pull = weights * (_sigmoid(sides[0] @ sides[1].T + mean) - chances)
@@ -442,12 +449,12 @@ def dot_product_bounds(
             second += 0.01 * (gradient**2 - second)
             scale = np.sqrt(second / (1 - 0.99**step)) + 1e-20
             side -= 0.05 * first / (1 - 0.9**step) / scale
-    found["fitted"] = ne(sides[0] @ sides[1].T + mean)
-    return found
+    entropies["fitted"] = ne(sides[0] @ sides[1].T + mean)
+    return entropies
 
 
 def entropy(rate: float) -> float:
-    """Returns the log-loss of predicting a base rate: what a normalised entropy of 1 is."""
+    """Returns the log-loss of predicting a base rate, which has normalised entropy 1."""
     return float(-rate * np.log(rate) - (1 - rate) * np.log(1 - rate))
 
 
@@ -461,7 +468,7 @@ def _kinds() -> np.ndarray:
 
 
 def _tenths(seconds: np.ndarray) -> np.ndarray:
-    """Rounds down to what is written, so that an item's birth and a time compare alike there."""
+    """Rounds down to the written precision, so that births and times still compare correctly."""
     return np.floor(seconds * 10) / 10
 
 
@@ -470,7 +477,7 @@ def _sequence(values: np.ndarray) -> str:
 
 
 def main() -> None:
-    """Writes a log and prints what can be reached on it."""
+    """Writes a log, and prints what models can reach on it."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=Log.n_rows, help="impressions (1000000)")
     parser.add_argument("--items", type=int, default=Log.n_items, help="(100000)")

@@ -1,4 +1,4 @@
-"""A made-up catalogue of any size: items in a tree of groups, users with a few interests each."""
+"""A generated catalogue of any size: items in a tree of groups, users with a few interests each."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -6,32 +6,32 @@ from functools import cached_property
 import numpy as np
 from tqdm import tqdm
 
-#: Items drawn by one random generator, so that how many are asked for at once changes no value.
+#: Number of items that one random generator draws; asking for more items at once changes no value.
 BLOCK = 1 << 16
-#: Items per leaf group on average: a larger catalogue has more groups, not larger ones.
+#: Mean number of items per leaf group; a larger catalogue has more groups of the same size.
 PER_LEAF = 250
-#: How far groups of the three levels lie from their parent, and items from their leaf.
+#: Distances of the groups of the three levels from their parents, and of items from their leaf.
 LEVELS, SPREAD = (1.0, 0.7, 0.5), 0.8
-#: The n-th dimension deviates by n to minus this, as trained embeddings
-#: lie near a few dimensions. It makes leaves overlap: of 41,000 items a tenth, of a million a
-#: quarter lie closer to another leaf's centre. The effective dimension (participation ratio) is 8,
-#: that of HOP-Rec's items on Gowalla 10; and 1 % of 41,000 items scanned in 640 lists hold .90 of
-#: the best 20, where .95 of them are held on Gowalla: made items are no easier.
+#: The standard deviation of dimension n is n to minus this, because trained embeddings
+#: lie near a few dimensions. So leaves overlap: a tenth of 41,000 items, and a quarter of a million
+#: items, lie closer to another leaf's centre. The effective dimension (participation ratio) is 8;
+#: for HOP-Rec's items on Gowalla it is 10. Scanning 1 % of 41,000 items in 640 lists finds .90 of
+#: the best 20; on Gowalla it finds .95. So generated items are no easier.
 DECAY = 0.5
-#: Exponent of the leaves' sizes by rank, and the spread of the logarithm of the items' norms.
+#: Exponent of the leaves' sizes by rank, and spread of the logarithm of the items' norms.
 ZIPF, NORMS = 0.7, 0.2
-#: A user has 1 to this many interests, and noise of this length beside them.
+#: Largest number of a user's interests (the least is 1), and length of the noise added to them.
 INTERESTS, NOISE = 4, 0.3
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Items and users, drawn when asked for; the same for the same numbers below.
+    """Items and users, drawn when they are used; the same for the same attributes.
 
     Attributes:
         n_items: I.
         dim: D.
-        seed: Of everything.
+        seed: Seed of all draws.
     """
 
     n_items: int
@@ -41,8 +41,8 @@ class Catalogue:
     @cached_property
     def deviations(self) -> np.ndarray:
         """Standard deviation of each dimension of a vector of length 1, (D,)."""
-        found = np.arange(1, self.dim + 1) ** -DECAY
-        return (found / np.linalg.norm(found)).astype(np.float32)
+        decay = np.arange(1, self.dim + 1) ** -DECAY
+        return (decay / np.linalg.norm(decay)).astype(np.float32)
 
     @cached_property
     def leaves(self) -> np.ndarray:
@@ -57,7 +57,7 @@ class Catalogue:
 
     @cached_property
     def shares(self) -> np.ndarray:
-        """Cumulated shares of the leaves among the items, (F,): Zipf's law over shuffled ranks."""
+        """Cumulative shares of the leaves among the items, (F,): Zipf's law over shuffled ranks."""
         rng = np.random.default_rng([self.seed, 1])
         sizes = rng.permutation((np.arange(len(self.leaves)) + 1.0) ** -ZIPF)
         return np.cumsum(sizes / sizes.sum())
@@ -69,14 +69,14 @@ class Catalogue:
         return (SPREAD * np.exp(rng.normal(scale=0.3, size=len(self.leaves)))).astype(np.float32)
 
     def items(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns vectors (stop - start, D) and leaves (stop - start,) of some items."""
+        """Returns vectors (stop - start, D) and leaves (stop - start,) of items start to stop."""
         blocks = [self._block(number) for number in range(start // BLOCK, -(-stop // BLOCK))]
         first = start // BLOCK * BLOCK
         vectors, leaves = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
         return vectors[start - first : stop - first], leaves[start - first : stop - first]
 
     def matrix(self, progress: bool = False) -> np.ndarray:
-        """Returns all items' vectors, (I, D), with no second copy of them in memory."""
+        """Returns the vectors of all items, (I, D), without a second copy in memory."""
         vectors = np.empty((self.n_items, self.dim), dtype=np.float32)
         starts = range(0, self.n_items, BLOCK)
         for start in tqdm(starts, desc="items", disable=not progress, leave=False):
@@ -85,7 +85,7 @@ class Catalogue:
         return vectors
 
     def users(self, n_users: int) -> np.ndarray:
-        """Returns users, (n_users, D): mixtures of 1 to 4 leaves, the popular ones more often."""
+        """Returns users, (n_users, D): mixtures of 1 to 4 leaves, popular leaves more often."""
         rng = np.random.default_rng([self.seed, 3])
         weights = rng.exponential(size=(n_users, INTERESTS))  # normalised: a Dirichlet draw
         weights *= np.arange(INTERESTS) < rng.integers(1, INTERESTS + 1, size=(n_users, 1))

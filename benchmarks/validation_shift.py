@@ -1,12 +1,12 @@
-"""Is the validation set that ``holdout`` carves out of train like the test set?
+"""Is the validation set that ``holdout`` takes from train like the test set?
 
     python benchmarks/validation_shift.py --datasets=ml-100k,gowalla,yelp2018 [--users=2000]
     python benchmarks/validation_shift.py --datasets=gowalla --valid_choice=later --valid_ratio=0.2
 
-A dataset that comes in two files keeps its test set, whoever made it and however; the validation
-set is a random part of train, or with ``--valid_choice=later`` one that is farther from it, as
-later interactions are. Prints how near both are to the users' train items (the mean of the largest
-item-item cosine; see ``recbole_hill/data/nearness.py``), over the same users.
+A dataset of two files keeps its test set as it is. The validation set is a random part of train.
+With ``--valid_choice=later`` it is a part that is farther from train, as later interactions are.
+Prints how near both sets are to the users' train items (the mean of the largest item-item cosine;
+see ``recbole_hill/data/nearness.py``), over the same users.
 """
 
 import argparse
@@ -29,7 +29,7 @@ COLUMNS = "dataset", "users", "validation", "test", "difference ± s.e.", "p, pa
 
 
 def compare(dataset: str, given: dict, n_users: int, seed: int) -> list[str]:
-    """Returns a dataset's row of the table."""
+    """Returns the table row of a dataset."""
     with loaded("BPR", dataset, protocol="holdout", **given) as (_, data):
         parts = data.train, data.valid, data.test
     train, *held_out = (train_matrix(part._dataset) for part in parts)

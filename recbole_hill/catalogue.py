@@ -1,10 +1,10 @@
-"""The models by name: HILL, its backbone, the baselines of its Table 3, and those it leaves out.
+"""The names that the package brings: models, their trainers, index learners and pair selectors.
 
-One line of facts each: name (as the paper spells it), class, origin, citation, other spellings; a
-name without its hyphens is one. Origin ``recbole`` is RecBole's own class; ``recbole, mended`` the
-same made to run on today's libraries, or to resume; ``own`` is ours, ``own, for RecBole's`` where
-RecBole has a class of the name, which then runs as ``recbole.NAME``; the docstring of ours says how
-the two differ.
+A model has one line of facts: name (as the paper spells it), class, origin, citation, other
+spellings; the registry adds the name without its hyphens. Origin ``recbole`` is RecBole's own
+class; ``recbole, mended`` the same class, made to run on today's libraries, or to resume; ``own``
+is ours; ``own, for RecBole's`` is ours under the name of a class of RecBole's, which then runs as
+``recbole.NAME``. The docstring of our class says how the two differ.
 """
 
 _BASELINES = "recbole_hill.model.baselines"
@@ -440,3 +440,23 @@ CATALOGUE = (
     ),
     # -- end of closed forms and filters
 )
+
+_LABELLED = "recbole_hill.labelled.trainer:LabelledTrainer"
+#: Trainers by model. A subclass has its base's trainer; for all other models RecBole chooses.
+TRAINERS = {
+    "HILL": "recbole_hill.pipeline:HILLTrainer",
+    "HSNN": "recbole_hill.labelled.hsnn_trainer:HSNNTrainer",
+    "MoNN": _LABELLED,
+    "TTSN": _LABELLED,
+    "EBR": _LABELLED,
+}
+#: Index learners by name, the values of ``index_learning``.
+LEARNERS = {
+    "em": "recbole_hill.index.em:EMLearner",
+    "joint": "recbole_hill.index.gradient:JointLearner",
+    "separate": "recbole_hill.index.gradient:SeparateLearner",
+}
+#: Pair selectors by name, the values of ``pair_selector``.
+SELECTORS = {
+    "interest": "recbole_hill.adapt.selectors:interest_pairs",
+}

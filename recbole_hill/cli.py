@@ -20,6 +20,7 @@ from recbole_hill.commands import (
     sweep,
     table,
 )
+from recbole_hill.commands.options import add_plugins, load_plugins
 
 #: In the order of ``--help``.
 COMMANDS = (
@@ -50,6 +51,7 @@ Hierarchical-index retrieval (HILL) for RecBole.
   run_recbole_hill.py table 3 --dataset=ml-100k --seeds=2020,2021,2022 --jobs=2
   run_recbole_hill.py recommend --checkpoint=saved/RUN --users=42,17
   run_recbole_hill.py export --checkpoint=saved/RUN --output=DIR
+  run_recbole_hill.py --model=MyModel --dataset=ml-100k --plugin=my_model.py
 """
 
 
@@ -74,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if extra and not getattr(arguments.command, "TAKES_SETTINGS", False):
             raise ValueError(f"unknown argument {extra[0]!r}; see --help")
         arguments.overrides = _overrides(extra)
+        load_plugins(arguments)
         return arguments.command.run(arguments) or 0
     except BrokenPipeError:
         with contextlib.suppress(OSError):
@@ -120,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         own.set_defaults(command=command)
         if hasattr(command, "add_arguments"):
             command.add_arguments(own)
+        add_plugins(own)
         own.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 

@@ -2,8 +2,9 @@
 
 RecBole finds models, trainers and datasets by name inside its own packages. Ours are put where it
 looks, but never over a class of RecBole's that works: from its own entry points its names mean its
-models. Its Config learns our YAML files and today's numpy; its ``load_data_and_model``, which
-unpickles, is replaced by one that reads our run folders.
+models. A plugin's model that is registered later is put there too. RecBole's Config learns our YAML
+files and today's numpy; its ``load_data_and_model``, which unpickles, is replaced by one that reads
+our run folders.
 """
 
 import importlib.util
@@ -29,10 +30,16 @@ def register_with_recbole() -> None:
 
     if getattr(Config, "_knows_recbole_hill", False):
         return
-    visible = _visible()
-    for name, entry in visible.items():
-        _expose(name, entry)
-        setattr(recbole.data.dataset, f"{name}Dataset", SplitDataset)
+    visible: dict[str, registry.ModelEntry] = {}
+
+    def show(entry: registry.ModelEntry) -> None:
+        if _is_shown(entry):
+            name = entry.name.removeprefix(registry.RECBOLE)
+            visible[name] = entry
+            _expose(name, entry)
+            setattr(recbole.data.dataset, f"{name}Dataset", SplitDataset)
+
+    registry.MODELS.follow(show)
     _expose_trainers(visible, recbole.trainer)
     recbole.data.utils.get_dataloader = loader_of_class(recbole.data.utils.get_dataloader)
     register_metrics()
@@ -59,23 +66,19 @@ def load_data_and_model(model_file: str):
     """
     from pathlib import Path
 
-    from recbole_hill.serve.loaded_run import Served
+    from recbole_hill.serve.loaded_run import LoadedRun
 
     path = Path(model_file)
-    served = Served.load(path if path.is_dir() else path.parent)
+    served = LoadedRun.load(path if path.is_dir() else path.parent)
     data = served.data
     return served.config, served.model, data.dataset, data.train, data.valid, data.test
 
 
-def _visible() -> dict[str, registry.ModelEntry]:
-    """Returns what RecBole is shown: our models, and its own where they had to be mended."""
-    theirs = registry.recbole_models()
-    return {
-        entry.name.removeprefix(registry.RECBOLE): entry
-        for entry in registry.entries()
-        if entry.origin == "recbole, mended"
-        or (entry.origin != "recbole" and entry.name not in theirs)
-    }
+def _is_shown(entry: registry.ModelEntry) -> bool:
+    """Returns whether RecBole is shown a model: ours, a plugin's, or RecBole's own if mended."""
+    if entry.origin == "recbole, mended":
+        return True
+    return entry.origin != "recbole" and entry.name not in registry.recbole_models()
 
 
 def _expose(name: str, entry: registry.ModelEntry) -> None:
@@ -97,26 +100,30 @@ def _lazily(name: str, entry: registry.ModelEntry):
 
 
 def _expose_trainers(visible: dict[str, registry.ModelEntry], module) -> None:
-    """Has RecBole's ``get_trainer`` find a resumable trainer for each model, the model's own first.
+    """Has RecBole's ``get_trainer`` find a resumable trainer for each model, the registry's first.
 
-    As a class is imported to be asked for its trainer, that waits until someone looks.
+    The registry imports a class to find its trainer, so that this waits until RecBole looks.
     """
+    from recbole.utils import get_trainer
+
     from recbole_hill.train.trainer import with_run_hooks
 
     theirs = {f"{name}Trainer": vars(module).pop(f"{name}Trainer", None) for name in visible}
 
     def trainer_of(attribute: str) -> type:
-        if attribute not in theirs:
+        name = attribute.removesuffix("Trainer")
+        if name == attribute or name not in visible:
             raise AttributeError(attribute)
-        own = getattr(visible[attribute.removesuffix("Trainer")].load(), "trainer_class", None)
-        return with_run_hooks(own() if own else theirs[attribute] or module.Trainer)
+        model = visible[name].load()
+        own = registry.trainer_of(model) or theirs.get(attribute)
+        return with_run_hooks(own or get_trainer(model.type, "of the type's "))
 
     module.__getattr__ = trainer_of
 
 
 def _teach(config_class, visible: dict[str, registry.ModelEntry]) -> None:
     """Gives RecBole's Config our numpy aliases, and our defaults for the models it is shown."""
-    from recbole_hill.config.properties import internal_defaults
+    from recbole_hill.config.properties import chosen_parts, internal_defaults
     from recbole_hill.host.compatibility import numpy_aliases
 
     load = config_class._load_internal_config_dict
@@ -124,9 +131,9 @@ def _teach(config_class, visible: dict[str, registry.ModelEntry]) -> None:
     def with_ours(self, model, model_class, dataset):
         load(self, model, model_class, dataset)
         if model in visible:
-            backbone = self.external_config_dict.get("backbone")
-            name = visible[model].name
-            self.internal_config_dict.update(internal_defaults(name, dataset, backbone))
+            parts = chosen_parts(self.external_config_dict)
+            ours = internal_defaults(visible[model].name, dataset, **parts)
+            self.internal_config_dict.update(ours)
             # RecBole's own entry points compute with this number, so that "auto" will not do.
             self.internal_config_dict["eval_batch_size"] = 2**25
 

@@ -1,4 +1,8 @@
-"""One run: data -> backbone -> index -> adapt -> retrieval -> evaluation -> report."""
+"""The main job: load, train the backbone, learn the index, select pairs, adapt, evaluate.
+
+:func:`run` opens a run's folder and calls the first and the last of the six steps; :func:`fit`
+calls the four between them. A model without an index is trained and evaluated, and nothing else.
+"""
 
 import logging
 import time
@@ -9,25 +13,30 @@ from pathlib import Path
 import torch
 
 from recbole_hill import registry
+from recbole_hill.adapt.retrieval_cost import retrieval_cost
+from recbole_hill.adapt.stage import adapt, select_pairs
 from recbole_hill.config.config import HillConfig, plain_settings
-from recbole_hill.data.splits import load_data, note_data
-from recbole_hill.evaluation.per_user import keep_per_user, ranked_users, user_table, write_per_user
+from recbole_hill.data.splits import Data, load_data, note_data
+from recbole_hill.evaluation.per_user import keep_per_user, user_table, write_per_user
 from recbole_hill.host.memory import keep_freed_memory
+from recbole_hill.model.build import build_model
 from recbole_hill.run import folder as runs
 from recbole_hill.run.provenance import commit, provenance
-from recbole_hill.train.build import build_model
+from recbole_hill.train.arms import Arm
+from recbole_hill.train.backbone_stage import train_backbone
+from recbole_hill.train.index_stage import IndexTrainer, learn_index
 from recbole_hill.train.refit import Choice, holdout_config
-from recbole_hill.train.trainer import Validation, trainer_for
+from recbole_hill.train.trainer import BACKBONE, RunTrainer, Validation, trainer_for
 from recbole_hill.train.warm_start import seen_before
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run gives back.
+    """The outcome of a run.
 
     Attributes:
         folder: The run's folder.
-        rows: One row per compared arm, as written to ``rows.jsonl``.
+        rows: One row per arm, as written to ``rows.jsonl``.
         stages: Facts and seconds of each stage, as written to ``stages.json``.
     """
 
@@ -59,6 +68,123 @@ def run(
     Raises:
         ValueError: For settings or files that do not fit, naming them.
     """
+    config, folder = _open_run(model, dataset, config_files, overrides, resume)
+    choice = _choose_by_holdout(config, folder) if config["protocol"] == "refit" else None
+    data = load(config)
+    trainer = build(config, data, choice=choice)
+    arms = fit(trainer, data.train, data.valid if choice is None else None)
+    rows = evaluate(trainer, arms, data)
+    runs.write_rows(folder, rows)
+    return Result(folder, rows, trainer.stages)
+
+
+def fit(trainer: RunTrainer, train_data, valid_data) -> list[Arm]:
+    """Runs every training stage; a stage that the run's folder holds already is loaded.
+
+    Args:
+        trainer: From :func:`build`.
+        train_data: RecBole's train loader.
+        valid_data: RecBole's validation loader, by which epochs and weights are chosen; None where
+            they were chosen before.
+
+    Returns:
+        The compared variants of the run; the last is served.
+    """
+    train_backbone(trainer, train_data, valid_data)
+    if not isinstance(trainer, IndexTrainer):
+        return [Arm(trainer.config["model"], BACKBONE)]
+    index = learn_index(trainer, train_data)
+    pairs = select_pairs(trainer, index, train_data)
+    return adapt(trainer, index, pairs, train_data, valid_data)
+
+
+def load(config) -> Data:
+    """Loads the data of a run, and notes their hash in its folder."""
+    if config["threads"]:
+        torch.set_num_threads(config["threads"])
+    keep_freed_memory()
+    data = load_data(config)
+    note_data(Path(config["run_dir"]), data.sha256)
+    return data
+
+
+def build(
+    config,
+    data: Data,
+    *,
+    choice: Choice | None = None,
+    on_validation: Callable[[Validation], None] | None = None,
+) -> RunTrainer:
+    """Builds the model with its seeded weights, and the trainer that runs its stages.
+
+    Args:
+        config: Of the run; its folder is there.
+        data: The run's data.
+        choice: What was chosen before, for a run without validation.
+        on_validation: Called after every validation of the backbone.
+    """
+    trainer = trainer_for(config, build_model(config, data))
+    if on_validation is not None:
+        trainer.on_validation = on_validation
+    if choice is not None:
+        trainer.follow(choice)
+    if config["warm_start"] and "warm_start" not in trainer.stages:
+        trainer.warm_start_facts = {"seen_before": seen_before(config["warm_start"], data)}
+    return trainer
+
+
+def evaluate(trainer: RunTrainer, arms: list[Arm], data: Data) -> list[dict]:
+    """Reads the test set once per arm, makes the rows, and keeps the ranking metrics per user."""
+    config = trainer.config
+    common = {
+        "model": config["model"],
+        "dataset": config["dataset"],
+        "data_sha256": data.sha256,
+        **provenance(config),
+        "settings": plain_settings(config),
+    }
+    rows, tables = [], []
+    for arm in arms:
+        trainer.take(arm)
+        started = time.perf_counter()
+        with keep_per_user(trainer.ranking_evaluator) as values:
+            metrics = trainer.test(data)
+        rows.append(
+            {
+                **common,
+                "arm": arm.name,
+                "metrics": {name: float(value) for name, value in metrics.items()},
+                "test_seconds": round(time.perf_counter() - started, 2),
+                "stages": trainer.stages,
+                **trainer.costs(data),
+            }
+        )
+        if values:
+            tables.append(user_table(arm.name, data.dataset, trainer.ranked_users(data), values))
+    if tables:
+        write_per_user(config["run_dir"], tables)
+    return rows
+
+
+class HILLTrainer(IndexTrainer):
+    """HILL's trainer, so that RecBole's own entry points run the main job as well."""
+
+    #: The arms of the finished run; the last is served.
+    arms: tuple[Arm, ...] = ()
+
+    def fit(self, train_data, valid_data=None, **kwargs):
+        """RecBole's hook: runs all stages, and returns the served score and the backbone's best."""
+        self.arms = tuple(fit(self, train_data, valid_data))
+        self.take(self.arms[-1])
+        return self.stages[self.arms[-1].name]["valid_score"], self.best_valid_result
+
+    def costs(self, data: Data) -> dict[str, dict]:
+        """Returns what the index's search costs and finds, for the arm that is served."""
+        return {"retrieval": retrieval_cost(self, data.test)} if self.arm.served else {}
+
+
+def _open_run(model, dataset, config_files, overrides, resume) -> tuple[HillConfig, Path]:
+    """Reads the settings, claims the run's folder, and starts its log."""
     commit()  # of the code that is loaded now, whatever becomes of the checkout meanwhile
     if resume:
         overrides = {**runs.read_config(Path(resume)), **(overrides or {}), "run_dir": resume}
@@ -70,97 +196,7 @@ def run(
     runs.write_config(folder, plain_settings(config))
     if theirs := registry.replaced(registry.find(config["model"])):
         logging.getLogger().info(f"{config['model']} is recbole_hill's; RecBole's runs as {theirs}")
-
-    choice = _choose_by_holdout(config, folder) if config["protocol"] == "refit" else None
-    _, data, trainer = train(config, use_validation=choice is None, choice=choice)
-    rows = evaluate(config, data, trainer)
-    runs.write_rows(folder, rows)
-    return Result(folder, rows, trainer.stages)
-
-
-def train(
-    config,
-    *,
-    use_validation: bool,
-    seal_test: bool = False,
-    on_validation: Callable[[Validation], None] | None = None,
-    choice: Choice | None = None,
-):
-    """Loads the data and runs every training stage.
-
-    Args:
-        config: Of the run; its folder is there.
-        use_validation: Whether epochs and weights are chosen on validation.
-        seal_test: Whether the test set is out of reach from here on: reading it raises.
-        on_validation: Called after every validation of the backbone.
-        choice: What was chosen before, for a run without validation.
-
-    Returns:
-        The model, the data and the trainer that ran its stages.
-    """
-    if config["threads"]:
-        torch.set_num_threads(config["threads"])
-    keep_freed_memory()
-    data = load_data(config)
-    note_data(Path(config["run_dir"]), data.sha256)
-    if seal_test:
-        data = data.without_test()
-    model = build_model(config, data)
-    trainer = trainer_for(config, model)
-    if on_validation is not None:
-        trainer.on_validation = on_validation
-    if choice is not None:
-        trainer.follow(choice)
-    if config["warm_start"] and "warm_start" not in trainer.stages:
-        trainer.warm_start_facts = {"seen_before": seen_before(config["warm_start"], data)}
-    trainer.fit(
-        data.train,
-        data.valid if use_validation else None,
-        show_progress=bool(config["show_progress"]),
-    )
-    return model, data, trainer
-
-
-def evaluate(config, data, trainer) -> list[dict]:
-    """Reads the test set once per arm, makes the rows, and keeps the ranking metrics per user."""
-    common = {
-        "model": config["model"],
-        "dataset": config["dataset"],
-        "data_sha256": data.sha256,
-        **provenance(config),
-        "settings": plain_settings(config),
-    }
-    ranks = hasattr(trainer, "rank")  # apart from the metrics of labelled rows
-    evaluator = trainer.ranking if ranks else trainer.evaluator
-    rows, tables = [], []
-    for arm in getattr(trainer, "arms", [config["model"]]):
-        if hasattr(trainer, "load_arm"):
-            trainer.load_arm(arm)
-        started = time.perf_counter()
-        with keep_per_user(evaluator) as values:
-            metrics = trainer.evaluate(
-                data.test, load_best_model=False, show_progress=bool(config["show_progress"])
-            )
-            if ranks:
-                metrics.update(trainer.rank(data, show_progress=bool(config["show_progress"])))
-        row = {
-            **common,
-            "arm": arm,
-            "metrics": {name: float(value) for name, value in metrics.items()},
-            "test_seconds": round(time.perf_counter() - started, 2),
-            "stages": trainer.stages,
-        }
-        if hasattr(trainer, "serving_cost"):
-            row["serving"] = trainer.serving_cost(data)
-        if arm == "HILL":
-            row["retrieval"] = trainer.retrieval_cost(data.test)
-        rows.append(row)
-        if values:
-            users = trainer.ranked_users(data) if ranks else ranked_users(data.test)
-            tables.append(user_table(arm, data.dataset, users, values))
-    if tables:
-        write_per_user(config["run_dir"], tables)
-    return rows
+    return config, folder
 
 
 def _choose_by_holdout(config, folder: Path) -> Choice:
@@ -169,7 +205,9 @@ def _choose_by_holdout(config, folder: Path) -> Choice:
     Path(inner["run_dir"]).mkdir(exist_ok=True)
     runs.write_config(Path(inner["run_dir"]), plain_settings(inner))
     logging.getLogger().info("refit: choosing by holdout")
-    _, _, trainer = train(inner, use_validation=True)
+    data = load(inner)
+    trainer = build(inner, data)
+    fit(trainer, data.train, data.valid)
     choice = Choice.of(trainer.stages)
     logging.getLogger().info(f"refit: {choice.epochs} epochs")
     return choice

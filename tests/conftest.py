@@ -18,8 +18,8 @@ from recbole_hill.config.config import HillConfig
 from recbole_hill.config.properties import internal_defaults, recbole_defaults
 from recbole_hill.data.prepare.lightgcn import prepare
 from recbole_hill.data.splits import load_data
+from recbole_hill.model.build import build_model
 from recbole_hill.pipeline import run
-from recbole_hill.train.build import build_model
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -8,9 +8,9 @@ from recbole.utils import ModelType
 
 from recbole_hill.config.config import HillConfig
 from recbole_hill.data.splits import load_data
+from recbole_hill.model.build import build_model
 from recbole_hill.pipeline import run
-from recbole_hill.serve.loaded_run import Served
-from recbole_hill.train.build import build_model
+from recbole_hill.serve.loaded_run import LoadedRun
 from recbole_hill.train.trainer import trainer_for
 
 
@@ -58,7 +58,7 @@ def check_scores(name: str, path, folder, **changes) -> None:
             )
             single = model.predict(batch).view(-1)
             torch.testing.assert_close(single, everything[:, item], rtol=1e-4, atol=1e-5)
-    served = Served(trainer.config, data, model)
+    served = LoadedRun(trainer.config, data, model)
     tokens = dataset.field2id_token[dataset.uid_field][1:4].tolist()
     listed = served.recommend(tokens, 10)
     assert all("[PAD]" not in {item for item, _ in row} for row in listed)
@@ -69,7 +69,7 @@ def check_reload(name: str, path, folder, **changes) -> None:
     settings = tiny_settings(path, name, checkpoint_dir=str(folder), **changes)
     first, second = (run(name, "tiny", overrides=settings) for _ in range(2))
     assert first.rows[0]["metrics"] == second.rows[0]["metrics"]
-    lists = [Served.load(r.folder).recommend(["3", "7"], 5) for r in (first, second)]
+    lists = [LoadedRun.load(r.folder).recommend(["3", "7"], 5) for r in (first, second)]
     assert lists[0] == lists[1]
 
 

@@ -5,6 +5,7 @@ import sys
 import pytest
 import torch
 
+from recbole_hill import registry
 from recbole_hill.config.config import HillConfig, parse_value, plain_settings
 from recbole_hill.model.settings import HillSettings
 
@@ -132,18 +133,46 @@ BAD_SETTINGS = [
     ({"beam_width": [1, 2, 3]}, "beam_width must be a positive integer, or one per depth"),
     ({"retrieval": "hnsw"}, "retrieval must be one of exact, beam, faiss, got 'hnsw'"),
     ({"node_score": "max"}, "node_score must be one of mean, best, got 'max'"),
-    ({"node_score": "best", "faiss_probe": "nodes"}, "with faiss_probe nodes FAISS picks"),
-    ({"faiss_probe": "all"}, "faiss_probe must be one of beam, nodes, got 'all'"),
-    ({"average_weight": 2}, r"average_weight must be in \[0, 1\]"),
     ({"ttt_epochs": "two"}, "ttt_epochs must be a whole number >= 0"),
     ({"ttt_epochs": 1.5}, "ttt_epochs must be a whole number >= 0, got 1.5"),
-    ({"index_direction": None}, "index_direction must be set"),
+    ({"node_vectors": None}, "node_vectors must be set"),
+    ({"index_learning": "emm"}, "unknown index_learning 'emm'; did you mean em"),
+    ({"pair_selector": "interests"}, "unknown pair_selector 'interests'; did you mean interest"),
+]
+
+BAD_LEARNERS = [
+    ({"index_direction": "up"}, "index_direction must be one of bottom_up, top_down, got 'up'"),
     ({"index_metric": "users"}, "index_metric must be one of items, scores, got 'users'"),
     (
         {"index_metric": "scores", "index_direction": "top_down"},
-        "index_metric scores is for .* got em and top_down",
+        "index_metric scores is for index_direction bottom_up, got top_down",
     ),
+    (
+        {"index_metric": "scores", "index_learning": "joint"},
+        "index_metric scores is for index_learning em, got joint",
+    ),
+    ({"em_rounds": -1}, "em_rounds must be an integer >= 0, got -1"),
+    (
+        {"index_learning": "joint", "index_batch": 0},
+        "index_batch must be a whole number >= 1, got 0",
+    ),
+    ({"index_learning": "joint", "index_alpha": 0}, "index_alpha must be above 0, got 0"),
+    ({"index_learning": "separate", "index_gradient": 2}, "index_gradient must be in"),
 ]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_LEARNERS)
+def test_the_settings_of_index_learners_are_checked(change, message):
+    values = {**config(nodes_per_depth=[20, 5]).final_config_dict, **change}
+    learner = registry.LEARNERS.find(values["index_learning"]).load()
+    with pytest.raises(ValueError, match=message):
+        learner.from_settings(values, n_items=100, dim=4)
+
+
+def test_a_retired_setting_is_accepted_at_its_constant_and_refused_elsewhere():
+    assert "em_weight" not in config(em_weight=0.1).final_config_dict
+    with pytest.raises(ValueError, match=r"em_weight .* accepted is 0.1, got 0.2"):
+        config(em_weight=0.2)
 
 
 @pytest.mark.parametrize(("change", "message"), BAD_SETTINGS)

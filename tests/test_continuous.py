@@ -17,17 +17,17 @@ from recbole_hill.data.ids import Ids
 from recbole_hill.data.prepare.lightgcn import prepare
 from recbole_hill.data.splits import load_data
 from recbole_hill.index.codes import codes_of_tree, drift, matched
-from recbole_hill.index.em import learn_index
+from recbole_hill.index.em import kmeans_index
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.index.lti import LearnedIndex
 from recbole_hill.index.schedules import Schedule
 from recbole_hill.index.warm_start import OldIndex, carried_over
+from recbole_hill.model.build import build_model
 from recbole_hill.model.transfer import RowMap, transfer
 from recbole_hill.pipeline import run
 from recbole_hill.report.tables import arms_table
 from recbole_hill.run.checkpoint import load_weights
-from recbole_hill.serve.loaded_run import Served
-from recbole_hill.train.build import build_model
+from recbole_hill.serve.loaded_run import LoadedRun
 from recbole_hill.train.trainer import RunTrainer, trainer_for
 from recbole_hill.train.warm_start import OldRun, take_over
 
@@ -37,7 +37,6 @@ AT_REST = {
     "em_rounds": 0,
     "ttt_epochs": 0,
     "adapt_control": [],
-    "kmeans_iterations": 50,
 }
 #: Of the planted dataset: users 0..79 and items 0..47, a user's group being its number modulo 4 and
 #: an item's its number over 12.
@@ -238,7 +237,7 @@ def test_new_items_land_in_their_group_before_any_training(old_em, later_path, t
     for item, its_group in NEW_ITEMS.items():
         company = [t for t in tokens if node[t] == node[str(item)] and int(t) < 48]
         assert {group(t) for t in company} == {its_group}
-    lists = Served(config, data, model).recommend(["7", "81"], 10)
+    lists = LoadedRun(config, data, model).recommend(["7", "81"], 10)
     assert not {item for listed in lists for item, _ in listed} & set(map(str, GONE_ITEMS))
 
 
@@ -254,7 +253,7 @@ def test_carried_over_by_hand():
     old = OldIndex.of(index, carried.items, now)
     assert old.survivors.tolist() == [1, 2, 3]
     assert old.codes.tolist() == [[0, 0, 1], [0, 0, 1]]
-    np.testing.assert_allclose(old.centres()[1], [[1, 0.5], [9, 0]])
+    np.testing.assert_allclose(old.start().vectors[1], [[1, 0.5], [9, 0]])
     assert old.drift(np.array([[0, 4, 4, 2], [0, 0, 1, 1]])) == [0, 1 / 3]
 
 
@@ -291,7 +290,7 @@ def test_k_means_starts_from_fewer_centres():
     vectors = vectors.astype(np.float32)
     items = [str(i) for i in range(30)]
     starts = [vectors[:20].reshape(2, 10, 2).mean(1)]
-    index = learn_index(vectors, items, [3], seed=0, starts=starts)
+    index = kmeans_index(vectors, items, [3], seed=0, starts=starts)
     assert {tuple(g) for g in index.assignments(1).reshape(3, 10)} == {
         (0,) * 10,
         (1,) * 10,
@@ -473,7 +472,7 @@ def test_another_model_an_unfinished_run_and_a_model_without_rows(
     copy = tmp_path / "old"
     shutil.copytree(old_em.folder, copy)
     (copy / "adapted.safetensors").unlink()
-    refused("HILL", copy, "has not finished; finish it with --resume")
+    refused("HILL", copy, "has not finished; continue it with --resume")
 
 
 def test_data_that_share_no_item_are_named(old_em, later_path, tmp_path):

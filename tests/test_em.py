@@ -7,7 +7,7 @@ import pytest
 from planted import planted_hierarchy, same_partition
 
 from recbole_hill.index import em
-from recbole_hill.index.em import cluster, learn_index
+from recbole_hill.index.em import cluster, kmeans_index
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def test_planted_hierarchy_is_recovered(planted, direction):
     # Residual codes share codewords between parents: 3 offsets cannot serve 4 groups, 12 can.
     best = max(
         (
-            learn_index(vectors, items, [12, 4], direction=direction, seed=seed, iterations=30)
+            kmeans_index(vectors, items, [12, 4], direction=direction, seed=seed, iterations=30)
             for seed in range(5)
         ),
         key=lambda index: (
@@ -43,7 +43,7 @@ def test_many_planted_leaves_are_recovered_from_any_seed(seed):
     made = planted_hierarchy(np.random.default_rng(seed), n_coarse=8, n_fine=10, n_items=6)
     vectors, fine, coarse = made
     items = [str(i) for i in range(len(vectors))]
-    index = learn_index(vectors, items, [80, 8], seed=seed)
+    index = kmeans_index(vectors, items, [80, 8], seed=seed)
     assert same_partition(index.assignments(1), fine)
     assert same_partition(index.assignments(2), coarse)
 
@@ -55,7 +55,7 @@ def test_top_down_recovers_additive_codes():
     code = rng.permutation(np.repeat(np.arange(12), 10))
     vectors = places[code // 3] + offsets[code % 3] + rng.normal(scale=0.01, size=(120, 8))
     items = [str(i) for i in range(120)]
-    index = learn_index(vectors, items, [3, 4], direction="top_down", seed=0)
+    index = kmeans_index(vectors, items, [3, 4], direction="top_down", seed=0)
     assert index.nodes_per_depth == (12, 4)
     assert same_partition(index.assignments(1), code)
     assert same_partition(index.assignments(2), code // 3)
@@ -79,7 +79,7 @@ def test_third_depth_clusters_means_of_items():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(em, "cluster", watched)
-        index = learn_index(vectors, list("abcdefgh"), [4, 2, 1], seed=0)
+        index = kmeans_index(vectors, list("abcdefgh"), [4, 2, 1], seed=0)
     assert sorted(np.bincount(index.assignments(1)).tolist()) == [1, 1, 2, 4]
     expected = [vectors[index.assignments(2) == node].mean(0) for node in range(2)]
     np.testing.assert_allclose(points[2], expected, rtol=1e-6)
@@ -88,7 +88,7 @@ def test_third_depth_clusters_means_of_items():
 def test_top_down_vectors_are_sums_of_codewords_on_the_path(planted):
     vectors, _, _ = planted
     items = [str(i) for i in range(len(vectors))]
-    index = learn_index(vectors, items, [6, 3], direction="top_down", seed=0)
+    index = kmeans_index(vectors, items, [6, 3], direction="top_down", seed=0)
     coarse = index.vectors[1][index.parents[1]]
     np.testing.assert_allclose(
         index.vectors[1], [vectors[index.assignments(2) == n].mean(0) for n in range(3)], atol=1e-4
@@ -103,14 +103,14 @@ def test_with_users_what_they_do_not_look_at_does_not_count(planted):
     items = [str(i) for i in range(len(vectors))]
     unseen = 100 * rng.normal(size=(len(vectors), 2))  # far larger than what is planted
     users = np.c_[rng.normal(size=(500, vectors.shape[1])), np.zeros((500, 2))]
-    index = learn_index(np.c_[vectors, unseen], items, [12, 4], seed=0, user_vectors=users)
+    index = kmeans_index(np.c_[vectors, unseen], items, [12, 4], seed=0, user_vectors=users)
     assert same_partition(index.assignments(1), fine)
     assert same_partition(index.assignments(2), coarse)
     in_own_space = [np.c_[vectors, unseen][coarse == coarse[i]].mean(0) for i in range(4)]
     np.testing.assert_allclose(
         index.vectors[1][index.assignments(2)[:4]], in_own_space, rtol=1e-5, atol=1e-4
     )
-    without = learn_index(np.c_[vectors, unseen], items, [12, 4], seed=0)
+    without = kmeans_index(np.c_[vectors, unseen], items, [12, 4], seed=0)
     assert not same_partition(without.assignments(2), coarse)
 
 
@@ -120,7 +120,7 @@ def test_with_users_the_split_of_scores_into_vectors_does_not_matter(planted):
     users = rng.normal(size=(300, vectors.shape[1]))
     a = rng.normal(size=(vectors.shape[1],) * 2)
     a[0] *= 100  # what users weigh by a hundred, items have a hundredth of
-    index = learn_index(
+    index = kmeans_index(
         vectors @ np.linalg.inv(a),
         [str(i) for i in range(len(vectors))],
         [12, 4],
@@ -136,8 +136,8 @@ def test_permuting_items_only_relabels(planted, direction):
     vectors, _, _ = planted
     items = np.array([str(i) for i in range(len(vectors))])
     order = np.random.default_rng(1).permutation(len(vectors))
-    a = learn_index(vectors, items, [15, 4], direction=direction, seed=3)
-    b = learn_index(vectors[order], items[order], [15, 4], direction=direction, seed=3)
+    a = kmeans_index(vectors, items, [15, 4], direction=direction, seed=3)
+    b = kmeans_index(vectors[order], items[order], [15, 4], direction=direction, seed=3)
     for depth in (1, 2):
         assert same_partition(a.assignments(depth)[order], b.assignments(depth))
 
@@ -222,8 +222,10 @@ def test_same_seed_same_index(planted):
 def test_previous_index_is_where_the_next_round_starts(planted):
     vectors, _, _ = planted
     items = [str(i) for i in range(len(vectors))]
-    first = learn_index(vectors, items, [20, 5], seed=0, iterations=30)
-    other = learn_index(vectors, items, [20, 5], seed=9, iterations=1, previous=first)
+    first = kmeans_index(vectors, items, [20, 5], seed=0, iterations=30)
+    other = kmeans_index(
+        vectors, items, [20, 5], seed=9, iterations=1, starts=first.refreshed(vectors).vectors
+    )
     for depth in (1, 2):
         assert same_partition(first.assignments(depth), other.assignments(depth))
 
@@ -242,17 +244,17 @@ def test_previous_index_is_where_the_next_round_starts(planted):
 def test_sizes_are_checked(planted, sizes, message):
     vectors, _, _ = planted
     with pytest.raises(ValueError, match=message):
-        learn_index(vectors, [str(i) for i in range(240)], sizes, seed=0)
+        kmeans_index(vectors, [str(i) for i in range(240)], sizes, seed=0)
 
 
 def test_codebooks_may_grow_downward_only_in_residual_codes(planted):
     vectors, _, _ = planted
     items = [str(i) for i in range(240)]
-    assert learn_index(vectors, items, [2, 4], direction="top_down", seed=0).depth == 2
+    assert kmeans_index(vectors, items, [2, 4], direction="top_down", seed=0).depth == 2
     with pytest.raises(ValueError, match="241 nodes at depth 2, over 240"):
-        learn_index(vectors, items, [2, 241], direction="top_down", seed=0)
+        kmeans_index(vectors, items, [2, 241], direction="top_down", seed=0)
     with pytest.raises(ValueError, match="bottom_up, top_down, got 'sideways'"):
-        learn_index(vectors, items, [2], direction="sideways", seed=0)
+        kmeans_index(vectors, items, [2], direction="sideways", seed=0)
 
 
 def test_diverged_vectors_are_refused():
@@ -262,7 +264,7 @@ def test_diverged_vectors_are_refused():
 
 def test_equal_sizes_as_table_6_prints_them(planted):
     vectors, _, _ = planted
-    index = learn_index(vectors, [str(i) for i in range(240)], [30, 30, 8, 2], seed=0)
+    index = kmeans_index(vectors, [str(i) for i in range(240)], [30, 30, 8, 2], seed=0)
     assert index.nodes_per_depth == (30, 30, 8, 2)
     np.testing.assert_array_equal(np.sort(index.parents[1]), np.arange(30))
 

@@ -19,14 +19,14 @@ from recbole_hill.pipeline import run
 from recbole_hill.retrieval.beam import BeamRetriever
 from recbole_hill.run.files import sha256_of
 from recbole_hill.serve.export import export
-from recbole_hill.serve.loaded_run import Served
+from recbole_hill.serve.loaded_run import LoadedRun
 
 RETRIEVALS = ("exact", "beam", "faiss")
 
 
 @pytest.fixture(scope="module")
 def served(run_folder):
-    return Served.load(run_folder)
+    return LoadedRun.load(run_folder)
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +193,7 @@ def test_some_users_from_the_command_line(run_folder, in_tmp, capsys):
     assert list(read_csv(in_tmp / "two" / "recommendations.csv")) == ["42", "17"]
     assert (in_tmp / "two" / "users.txt").read_text() == "42\n17\n"
     users = np.load(in_tmp / "two" / "user_embeddings.npy")
-    served = Served.load(run_folder)
+    served = LoadedRun.load(run_folder)
     np.testing.assert_array_equal(users, served.vectors[0][served.user_ids(["42", "17"])])
     manifest = json.loads((in_tmp / "two" / "manifest.json").read_text())
     search = {"retrieval": "faiss", "beam_width": [1, 2], "node_score": "best"}
@@ -261,7 +261,7 @@ def test_everything_seen_under_every_retrieval(run_folder, retrieval, in_tmp, mo
     def all_of_the_first(users):
         return torch.zeros(48, dtype=torch.int64), torch.arange(1, 49)
 
-    monkeypatch.setattr(Served, "seen", staticmethod(all_of_the_first))
+    monkeypatch.setattr(LoadedRun, "seen", staticmethod(all_of_the_first))
     for command in (["recommend"], ["export", "--output=out"]):
         arguments = [f"--checkpoint={run_folder}", "--users=3,4", f"--retrieval={retrieval}"]
         assert main([*command, *arguments, "--k=100"]) == 0
@@ -273,9 +273,9 @@ def test_everything_seen_under_every_retrieval(run_folder, retrieval, in_tmp, mo
 
 
 def test_everything_seen_without_vectors(runs_of, monkeypatch):
-    served = Served.load(runs_of("EASE"))
+    served = LoadedRun.load(runs_of("EASE"))
     everything = torch.zeros(9, dtype=torch.int64), torch.arange(1, 10)
-    monkeypatch.setattr(Served, "seen", staticmethod(lambda users: everything))
+    monkeypatch.setattr(LoadedRun, "seen", staticmethod(lambda users: everything))
     assert [len(listed) for listed in served.recommend(["3", "4"], 5)] == [0, 5]
 
 
@@ -340,7 +340,7 @@ def test_bad_exports(run_folder, tmp_path, monkeypatch):
 
 
 def test_diverged_vectors_are_named_by_their_external_ids(run_folder):
-    served = Served.load(run_folder)
+    served = LoadedRun.load(run_folder)
     with torch.no_grad():
         served.model.backbone.item_embedding.weight[3] = torch.nan
         served.model.backbone.user_embedding.weight[:] = 0

@@ -11,8 +11,8 @@ from recbole_hill.data.splits import load_data
 from recbole_hill.model.baselines.chebycf import chebyshev_coefficients
 from recbole_hill.model.baselines.ease import gram, invert_in_place
 from recbole_hill.model.bases.spectral import Smoother, power
+from recbole_hill.model.build import build_model
 from recbole_hill.pipeline import run
-from recbole_hill.train.build import build_model
 
 
 @pytest.fixture(scope="module")

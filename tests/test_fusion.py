@@ -9,7 +9,7 @@ from conftest import tiny_settings
 from recbole_hill.model.fusion import deviations
 from recbole_hill.pipeline import run
 from recbole_hill.run.parent_runs import seconds_of
-from recbole_hill.serve.loaded_run import Served
+from recbole_hill.serve.loaded_run import LoadedRun
 
 WIDTHS = {"BPR": 16, "SpectralMF": 4}
 
@@ -46,7 +46,7 @@ def fuse(tiny_path, tmp_path, parts):
 
 
 def scores(folder) -> np.ndarray:
-    users, items = Served.load(folder).vectors
+    users, items = LoadedRun.load(folder).vectors
     return (users[1:] @ items[1:].T).detach().numpy().astype(np.float64)
 
 
@@ -61,11 +61,11 @@ def test_scores_are_the_weighted_sum_of_standardised_scores(fuse, parts):
 
 def test_one_run_alone_ranks_as_it_did(fuse, parts):
     result = fuse(["BPR"], [1.0], 16)
-    before = Served.load(parts["BPR"])
+    before = LoadedRun.load(parts["BPR"])
     users = [str(token) for token in range(5)]
     lists = [
         [[item for item, _ in row] for row in served.recommend(users, 10)]
-        for served in (before, Served.load(result.folder))
+        for served in (before, LoadedRun.load(result.folder))
     ]
     assert lists[0] == lists[1]
 
@@ -153,5 +153,5 @@ def test_hill_indexes_the_sum(fuse):
     result = fuse(["BPR", "SpectralMF"], [1.0, 1.0], 20, model="HILL", backbone="Fusion")
     arms = {row["arm"]: row for row in result.rows}
     assert {"backbone", "continue", "pairs", "HILL"} <= set(arms)
-    served = Served.load(result.folder)
+    served = LoadedRun.load(result.folder)
     assert served.index is not None and served.vectors[1].shape[1] == 20

@@ -15,19 +15,22 @@ from tiny_models import MODELS, NEEDS
 
 from recbole_hill import registry
 from recbole_hill.adapt.controls import random_nodes
-from recbole_hill.adapt.stage import HILLTrainer, train_history
+from recbole_hill.adapt.stage import select_pairs, train_history
 from recbole_hill.config.config import HillConfig
 from recbole_hill.config.properties import properties
 from recbole_hill.data.ids import Ids
 from recbole_hill.data.splits import load_data
-from recbole_hill.index.em import learn_index
+from recbole_hill.index.em import kmeans_index
 from recbole_hill.model.bases.embedding import EmbeddingModel
+from recbole_hill.model.build import build_model
+from recbole_hill.model.hill import EM_WEIGHT
 from recbole_hill.model.losses import bpr
 from recbole_hill.model.nescl import NESCL
-from recbole_hill.pipeline import evaluate, run
+from recbole_hill.pipeline import HILLTrainer, evaluate, run
 from recbole_hill.run.checkpoint import load_weights
 from recbole_hill.run.folder import read_config
-from recbole_hill.train.build import build_model
+from recbole_hill.train.arms import Arm
+from recbole_hill.train.index_stage import learn_index
 from recbole_hill.train.trainer import RunTrainer, trainer_for
 
 CONTROLS = ["continue", "random_nodes", "random_users", "average", "average_random"]
@@ -95,11 +98,13 @@ def test_untrained_arms_move_users_toward_their_nodes_or_random_ones(finished):
     data = load_data(config)
     trainer = trainer_for(config, build_model(config, data))
     trainer.fit(data.train, data.valid)  # all stages are done: they are loaded
-    index, own = trainer.model.index, trainer.pairs
+    index = trainer.model.index
+    own = select_pairs(trainer, index, data.train)
     seeded = np.random.default_rng(config["seed"])
     least = trainer.settings.min_children
     others = random_nodes(own, index.parents, seeded, min_children=least)
-    trainer.load_arm("backbone + EM")
+    arms = {arm.name: arm for arm in trainer.arms}
+    trainer.take(arms["backbone + EM"])
     users, items = (x.detach().numpy().copy() for x in trainer.model.vectors())
     found = {}
     for arm, pairs in {"average": own, "average_random": others}.items():
@@ -108,8 +113,7 @@ def test_untrained_arms_move_users_toward_their_nodes_or_random_ones(finished):
             nodes = zip(*(x[pairs.users == user] for x in (pairs.depths, pairs.nodes)), strict=True)
             means = [items[1:][index.assignments(d) == n].mean(0) for d, n in nodes]
             expected[user] = 0.9 * users[user] + 0.1 * np.mean(means, axis=0)
-        trainer.load_arm(arm)
-        moved, same = trainer.model.vectors()
+        moved, same = arms[arm].vectors
         np.testing.assert_allclose(moved.numpy(), expected, rtol=1e-4, atol=1e-6)
         np.testing.assert_array_equal(same.detach().numpy(), items)
         found[arm] = moved.numpy()
@@ -287,8 +291,7 @@ def indexed(tiny_config):
     data = load_data(config)
     model = build_model(config, data)
     trainer = trainer_for(config, model)
-    trainer.show_progress = False
-    trainer.learn_index(data.train)
+    learn_index(trainer, data.train)
     return model, trainer, data
 
 
@@ -296,11 +299,11 @@ def test_index_metric_scores_clusters_by_what_users_score(indexed):
     model, trainer, data = indexed
     tokens = Ids.of(data.train._dataset).items
     users, items = (part[1:].detach().numpy() for part in model.vectors())
-    by_score = learn_index(items, tokens, [12, 4], seed=trainer.config["seed"], user_vectors=users)
+    by_score = kmeans_index(items, tokens, [12, 4], seed=trainer.config["seed"], user_vectors=users)
     assert not np.array_equal(model.index.parents[0], by_score.parents[0])
-    trainer.model.settings = replace(trainer.settings, index_metric="scores")
+    model.learner.metric = "scores"
     del trainer.stages["index"]
-    trainer.learn_index(data.train)
+    learn_index(trainer, data.train)
     np.testing.assert_array_equal(model.index.parents[0], by_score.parents[0])
     np.testing.assert_array_equal(model.index.vectors[1], by_score.vectors[1])
 
@@ -319,16 +322,15 @@ def test_pair_history_keeps_users_with_short_histories(indexed):
         trainer.settings, interest_thresholds=(0.1, 0.1), min_children=1, pair_history=0
     )
     trainer.model.settings = everybody
-    trainer.find_pairs(data.train)
-    pairs = trainer.pairs
+    pairs = select_pairs(trainer, trainer.model.index, data.train)
     lengths = np.diff(train_history(data.train._dataset).indptr)
     limit = int(np.median(lengths[pairs.users]))
     trainer.model.settings = replace(everybody, pair_history=limit)
-    trainer.find_pairs(data.train)
+    kept = select_pairs(trainer, trainer.model.index, data.train)
     short = lengths[pairs.users] <= limit
     assert 0 < short.sum() < len(pairs)
-    np.testing.assert_array_equal(trainer.pairs.users, pairs.users[short])
-    np.testing.assert_array_equal(trainer.pairs.nodes, pairs.nodes[short])
+    np.testing.assert_array_equal(kept.users, pairs.users[short])
+    np.testing.assert_array_equal(kept.nodes, pairs.nodes[short])
 
 
 @pytest.mark.parametrize("sums", [False, True])
@@ -352,7 +354,7 @@ def test_em_loss_by_hand(indexed, sums):
         scores = [(user * means[n[differ]]).sum(1) for n in (positive, negative)]
         expected.append(bpr(*scores))
     base = model.backbone.calculate_loss(batch)
-    weight = model.settings.em_weight * (len(batch["item_id"]) if sums else 1)
+    weight = EM_WEIGHT * (len(batch["item_id"]) if sums else 1)
     torch.testing.assert_close(model.em_loss(batch), base + weight * sum(expected) / 2)
 
 
@@ -364,7 +366,8 @@ def test_full_width_beam_gives_the_metrics_of_exact_ranking(indexed):
     from recbole_hill.retrieval.beam import BeamRetriever
 
     ids = torch.arange(1, len(items))
-    model.retriever = BeamRetriever(model.index, items[1:], item_ids=ids, beam_width="full")
+    search = BeamRetriever(model.index, items[1:], item_ids=ids, beam_width="full")
+    trainer.arm = Arm("HILL", "adapted.safetensors", retriever=search)
     through_index = trainer.evaluate(data.test, load_best_model=False)
     assert through_index == exact
 
@@ -422,7 +425,7 @@ def test_every_embedding_model_can_be_a_backbone(tiny_path, in_tmp, backbone):
     users, items = model.vectors()
     assert len(users) == 81 and len(items) == 49 and users.shape[1] == items.shape[1]
     tokens = Ids.of(data.train._dataset).items
-    model.set_index(learn_index(items[1:].detach().numpy(), tokens, [12, 4], seed=1))
+    model.set_index(kmeans_index(items[1:].detach().numpy(), tokens, [12, 4], seed=1))
     model.train()
     loss = model.em_loss(next(iter(data.train)))
     loss.backward()
@@ -472,7 +475,7 @@ def test_test_set_is_read_once_per_arm_and_only_at_the_end(tiny_config, monkeypa
     trainer.fit(data.train, data.valid)
     assert reads and not any(reads)
     reads.clear()
-    rows = evaluate(config, data, trainer)
+    rows = evaluate(trainer, trainer.arms, data)
     assert all(reads) and len(reads) == len(rows) * len(data.test)
 
 

@@ -9,9 +9,9 @@ from recbole_hill.data.splits import load_data, note_data
 from recbole_hill.data.tasks import label_matrix
 from recbole_hill.labelled.hsnn import layers_of
 from recbole_hill.labelled.search import ExhaustiveSearch
+from recbole_hill.model.build import build_model
 from recbole_hill.pipeline import run
-from recbole_hill.serve.loaded_run import Served
-from recbole_hill.train.build import build_model
+from recbole_hill.serve.loaded_run import LoadedRun
 from recbole_hill.train.trainer import trainer_for
 
 TWO = [{"size": "M", "nodes": 6}, {"size": "S"}]
@@ -39,7 +39,7 @@ def three_folder(path, tmp_path_factory):
 @pytest.fixture(scope="module")
 def three(three_folder):
     """A trained model of three layers."""
-    return Served.load(three_folder).model
+    return LoadedRun.load(three_folder).model
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ def test_a_bad_share_of_the_gradient_is_named(path, share):
 def test_top_down_codes_make_a_tree(path, tmp_path):
     made = settings(path, hsnn_layers=THREE, index_direction="top_down", run_dir=str(tmp_path))
     result = run("HSNN", "log", overrides=made)
-    model = Served.load(result.folder).model
+    model = LoadedRun.load(result.folder).model
     users = torch.arange(1, 20)
     exact = ExhaustiveSearch(model).search(users, 5)[1]
     assert torch.equal(model.searcher(full=True).search(users, 5)[1], exact)

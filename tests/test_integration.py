@@ -60,7 +60,7 @@ def test_loaders_and_trainers_go_by_the_class(tmp_path):
     )
     loaders, trainers = python(code, tmp_path).splitlines()[-2:]
     assert ast.literal_eval(loaders) == ["UserDataLoader"] * 2 + ["TrainDataLoader"] * 4
-    theirs = ["RunTrainer", "RunTrainer", "HSNNTrainer", "RunLabelledTrainer", "RunNCLTrainer"]
+    theirs = ["RunTrainer", "RunTrainer", "HSNNTrainer", "LabelledTrainer", "RunNCLTrainer"]
     assert ast.literal_eval(trainers) == [*theirs, "RunTrainer"]
 
 

@@ -11,18 +11,18 @@ from tiny_models import MODELS, NEEDS
 
 from recbole_hill.config.config import HillConfig
 from recbole_hill.data.splits import load_data
+from recbole_hill.index.gradient import BALANCE_BATCHES
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.index.schedules import Balance
 from recbole_hill.model.baselines.ssm import MFSSM
+from recbole_hill.model.build import build_model
 from recbole_hill.model.losses import bpr
 from recbole_hill.pipeline import run
-from recbole_hill.train.build import build_model
 from recbole_hill.train.trainer import RunTrainer, trainer_for
 
 LEARNING = {
     "nodes_per_depth": [12, 4],
     "index_epochs": 3,
-    "index_precision": "float32",
     "adapt_control": ["continue"],
     "state": "INFO",
     "epochs": 6,
@@ -109,9 +109,9 @@ def model_and_batch(tiny_path, tmp_path, **changes):
     data = load_data(config)
     model = build_model(config, data)
     trainer = trainer_for(config, model)
-    trainer._set_schedule(len(data.train))
-    model.learning_index = True
-    model.begin_epoch(model.index_start)
+    model.learner.precision = torch.float32
+    model.learner.set_schedule(len(data.train))
+    model.begin_epoch(model.learner.first_epoch)
     return model.train(), next(iter(data.train)), trainer
 
 
@@ -124,8 +124,6 @@ def test_index_loss_by_hand(tiny_path, tmp_path, backbone, direction):
         backbone=backbone,
         index_direction=direction,
         index_weight=0.7,
-        index_supervision=2.0,
-        index_reconstruction=3.0,
         index_balance=5.0,
         index_warmup_epochs=2,
         index_batch=100,
@@ -161,7 +159,7 @@ def test_index_loss_by_hand(tiny_path, tmp_path, backbone, direction):
                 difference = (users[user] * (other - positives)).sum(1) / model.backbone.tau
                 ranking.append(torch.nn.functional.softplus(difference).mean())
     steps = model.learner.schedule.warmup_steps
-    expected = 0.7 / steps * (2 * sum(ranking) / 2 + 3 * learnt.reconstruction + 5 * learnt.balance)
+    expected = 0.7 / steps * (sum(ranking) / 2 + learnt.reconstruction + 5 * learnt.balance)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -177,9 +175,8 @@ def test_the_whole_loss_is_the_backbones_and_the_index(tiny_path, tmp_path, back
         balance.forget()
     torch.manual_seed(0)
     torch.testing.assert_close(model.calculate_loss(batch), expected)
-    model.learning_index = False
     torch.manual_seed(0)
-    torch.testing.assert_close(model.calculate_loss(batch), loss)
+    torch.testing.assert_close(model.backbone_loss(batch), loss)
 
 
 @pytest.mark.parametrize("backbone", ["LightGCN", "recbole.BPR", "MF-SSM"])
@@ -232,26 +229,25 @@ def test_each_trick_switches_off_alone(tiny_path, tmp_path):
     def first_step(**changes):
         changes = {"backbone": "LightGCN", "index_warmup_epochs": 1, **changes}
         model, _, _ = model_and_batch(tiny_path, tmp_path, **changes)
-        return model.learner.schedule.alpha_at(0), model.learner.weight(), model.settings
+        return model.learner.schedule.alpha_at(0), model.learner.weight(), model.learner
 
-    alpha, weight, settings = first_step()
-    assert alpha < settings.index_alpha and weight < 1 and settings.index_balance > 0
-    assert first_step(index_alpha_power=0)[:2] == (settings.index_alpha, weight)
+    alpha, weight, learner = first_step()
+    last = learner.schedule.alpha
+    assert alpha < last and weight < 1 and learner.settings.index_balance > 0
+    assert first_step(index_alpha_power=0)[:2] == (last, weight)
     assert first_step(index_balance=0)[:2] == (alpha, weight)
     assert first_step(index_warmup_epochs=0)[:2] == (alpha, 1)
 
 
 def test_the_nodes_start_from_items_after_the_backbones_first_epochs(tiny_path, tmp_path):
-    settings = settings_of(tiny_path, tmp_path, index_learning="joint", index_start_epoch=2)
+    settings = settings_of(tiny_path, tmp_path, index_learning="joint")
     settings["run_dir"] = str(tmp_path)
     config = HillConfig("HILL", "tiny", None, settings)
     data = load_data(config)
     model = build_model(config, data)
-    model.learning_index = True
-    for epoch in range(2):
-        model.begin_epoch(epoch)
-        assert not model.learner.started
-    model.begin_epoch(2)
+    model.begin_epoch(0)
+    assert not model.learner.started
+    model.begin_epoch(1)
     assert model.learner.started
     items = model.vectors()[1][1:]
     gap = torch.cdist(items, model.learner.nodes[0]).min(1).values.mean()
@@ -342,10 +338,8 @@ def test_bilateral_loss_refuses_corrected_rivals(tiny_config):
 
 
 def test_balance_is_pooled_over_steps(tiny_path, tmp_path):
-    model, batch, _ = model_and_batch(
-        tiny_path, tmp_path, backbone="LightGCN", index_balance_batches=3
-    )
-    for _ in range(2):
+    model, batch, _ = model_and_batch(tiny_path, tmp_path, backbone="LightGCN")
+    for _ in range(BALANCE_BATCHES - 1):
         model.calculate_loss(batch)
     pools = [m for m in model.modules() if isinstance(m, Balance)]
     assert len(pools) == 2 and all((pool.sizes > 0).all() for pool in pools)

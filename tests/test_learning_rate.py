@@ -6,7 +6,7 @@ from conftest import tiny_settings
 
 from recbole_hill.config.config import HillConfig
 from recbole_hill.data.splits import load_data
-from recbole_hill.train.build import build_model
+from recbole_hill.model.build import build_model
 from recbole_hill.train.learning_rate import LearningRateRule
 from recbole_hill.train.refit import Choice
 from recbole_hill.train.trainer import trainer_for

@@ -9,7 +9,7 @@ import torch
 from planted import planted_hierarchy, same_partition
 
 from recbole_hill.index.attention import NodeAttention, nearest_nodes
-from recbole_hill.index.codes import Load, drift, tree_of_codes
+from recbole_hill.index.codes import NodeUsage, drift, tree_of_codes
 from recbole_hill.index.lti import LearnedIndex
 from recbole_hill.index.schedules import Balance, Schedule
 
@@ -113,11 +113,11 @@ def test_balance_gradient_reaches_the_current_batch_alone():
 
 
 def test_load_by_hand():
-    load = Load.of(np.array([0, 0, 0, 2]), 4)
+    load = NodeUsage.of(np.array([0, 0, 0, 2]), 4)
     assert (load.nodes, load.used, load.largest) == (4, 2, 0.75)
     assert load.entropy == pytest.approx(-(0.75 * np.log(0.75) + 0.25 * np.log(0.25)) / np.log(4))
-    assert Load.of(np.array([1, 1]), 2).entropy == 0
-    assert Load.of(np.array([0, 1]), 2).entropy == pytest.approx(1)
+    assert NodeUsage.of(np.array([1, 1]), 2).entropy == 0
+    assert NodeUsage.of(np.array([0, 1]), 2).entropy == pytest.approx(1)
 
 
 def test_drift_by_hand():
@@ -244,7 +244,7 @@ def collapsed(balance_weight, revive):
     )
     code = model.codes(vectors)[0]
     purity = sum(np.bincount(coarse[code == n]).max() for n in set(code.tolist())) / len(code)
-    return model.loads(vectors)[0], purity
+    return model.usage_of(vectors)[0], purity
 
 
 def test_a_collapsed_start_stays_collapsed_without_help_and_recovers_with_it():
@@ -262,7 +262,7 @@ def test_balance_alone_evens_the_load():
         for weight, loads in found.items():
             model = learner([8], dim=2, direction="bottom_up", alpha=10.0, alpha_power=0.0)
             model.fit(vectors, epochs=40, batch_size=250, learning_rate=0.05, balance_weight=weight)
-            loads.append(model.loads(vectors)[0])
+            loads.append(model.usage_of(vectors)[0])
     plain, balanced = (
         np.array([(load.largest, load.entropy) for load in loads]) for loads in found.values()
     )
@@ -283,7 +283,7 @@ def test_revive_moves_only_unused_nodes_and_onto_items():
     assert moved.nonzero().flatten().tolist() == [2, 5]
     nearest = torch.cdist(model.nodes[0].detach()[[2, 5]], vectors).min(1).values
     assert (nearest < 0.1 * vectors.norm(dim=1).mean()).all()
-    assert model.loads(vectors)[0].used == 8 and model.revive(vectors) == 0
+    assert model.usage_of(vectors)[0].used == 8 and model.revive(vectors) == 0
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -307,7 +307,7 @@ def test_nodes_without_items_are_not_published():
     with torch.no_grad():
         model.nodes[0][3] = model.nodes[1][7] = 1e4
     tree = model.publish([str(i) for i in range(len(vectors))], vectors)
-    loads = model.loads(vectors)
+    loads = model.usage_of(vectors)
     assert tree.nodes_per_depth == (loads[0].used, loads[1].used)
     assert loads[0].used == 19 and loads[1].used <= 11
     codes = model.codes(vectors)
@@ -329,7 +329,7 @@ def test_partial_fit_goes_on_and_new_items_are_assigned_at_once():
     model.partial_fit(vectors, epochs=5, batch_size=256, learning_rate=0.05)
     assert int(model.step) == step + 5 * 5
     moved = drift(before, model.codes(vectors[known]))
-    assert 0 <= moved[1] <= 1 and model.loads(vectors)[0].used > 56
+    assert 0 <= moved[1] <= 1 and model.usage_of(vectors)[0].used > 56
 
 
 def test_same_seed_same_nodes_and_a_round_trip_of_the_weights():

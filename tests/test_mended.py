@@ -46,10 +46,10 @@ def test_every_mended_model_learns(name, in_tmp):
 
 def test_cached_vectors_are_those_of_the_best_epoch(in_tmp):
     """RecBole's LightGCN scores from a cache: after the best weights load, it must be theirs."""
-    from recbole_hill.serve.loaded_run import Served
+    from recbole_hill.serve.loaded_run import LoadedRun
 
     settings = {"epochs": 3, "state": "ERROR", "show_progress": False, "learning_rate": 0.05}
-    served = Served.load(run("LightGCN", "ml-100k", overrides=settings).folder)
+    served = LoadedRun.load(run("LightGCN", "ml-100k", overrides=settings).folder)
     users, items = served.model.forward()
     torch.testing.assert_close(served.model.restore_user_e, users)
     torch.testing.assert_close(served.model.restore_item_e, items)
@@ -59,12 +59,12 @@ def test_cached_vectors_are_those_of_the_best_epoch(in_tmp):
     "model", ["recbole.BPR", "recbole.ENMF", "recbole.Pop", "MultiDAE", "ItemKNN"]
 )
 def test_recboles_models_run_and_reload_by_name(model, in_tmp):
-    from recbole_hill.serve.loaded_run import Served
+    from recbole_hill.serve.loaded_run import LoadedRun
 
     overrides = {"epochs": 1, "state": "ERROR", "show_progress": False}
     result = run(model, "ml-100k", overrides=overrides)
     assert [row["arm"] for row in result.rows] == [model]
-    listed = Served.load(result.folder).recommend(["196"], 5)[0]
+    listed = LoadedRun.load(result.folder).recommend(["196"], 5)[0]
     assert len(listed) == 5 and listed == sorted(listed, key=lambda pair: -pair[1])
 
 

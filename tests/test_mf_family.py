@@ -24,8 +24,8 @@ from recbole_hill.model.bases.factorization import (
     SampledScores,
     scores_of,
 )
+from recbole_hill.model.build import build_model
 from recbole_hill.model.losses import bpr, cosine_contrastive, sampled_softmax, squared_l2
-from recbole_hill.train.build import build_model
 from recbole_hill.train.trainer import trainer_for
 
 

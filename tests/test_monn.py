@@ -18,10 +18,10 @@ from recbole_hill.labelled.search import ExhaustiveSearch
 from recbole_hill.labelled.towers.overarch import OVERARCHES, OverArch
 from recbole_hill.labelled.towers.sizes import SIZES, Part, size_of
 from recbole_hill.labelled.towers.tower import TowerLayer
+from recbole_hill.model.build import build_model
 from recbole_hill.pipeline import run
 from recbole_hill.serve.export import export
-from recbole_hill.serve.loaded_run import Served
-from recbole_hill.train.build import build_model
+from recbole_hill.serve.loaded_run import LoadedRun
 from recbole_hill.train.trainer import trainer_for
 
 NAMES = ("MoNN", "TTSN", "EBR", "HSNN")
@@ -355,7 +355,7 @@ def test_learns_the_planted_taste(runs, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_ranking_agrees_with_pairs(runs, name):
-    served = Served.load(runs[name].folder)
+    served = LoadedRun.load(runs[name].folder)
     model = served.model
     users = torch.tensor([1, 7, 60])
     everything = model.full_sort_predict({"user_id": users}).view(3, -1)
@@ -371,7 +371,7 @@ def test_ranking_agrees_with_pairs(runs, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_pair_of_the_history_is_judged_without_itself(runs, name):
     """As if its user had not engaged with the item; a list knows that he has."""
-    model = Served.load(runs[name].folder).model
+    model = LoadedRun.load(runs[name].folder).model
     users, items = map(torch.from_numpy, model.data.history.matrix.nonzero())
     some = torch.arange(4, len(users), 12)
     batch = Interaction({"user_id": users[some].long(), "item_id": items[some].long()})
@@ -395,7 +395,7 @@ def test_same_seed_same_numbers_and_reload(path, runs, name, tmp_path):
     changes = {"run_dir": str(tmp_path / "again"), **SMALL.get(name, {})}
     again = run(name, "log", overrides=impressions.settings(path, **changes))
     assert again.rows[0]["metrics"] == runs[name].rows[0]["metrics"]
-    lists = [Served.load(r.folder).recommend(["u3", "u7"], 4) for r in (again, runs[name])]
+    lists = [LoadedRun.load(r.folder).recommend(["u3", "u7"], 4) for r in (again, runs[name])]
     assert lists[0] == lists[1] and len(lists[0][0]) == 4
     assert all(item != "[PAD]" for one in lists[0] for item, _ in one)
 
@@ -447,17 +447,17 @@ def test_a_user_without_history_and_an_item_without_rows(path, name, tmp_path):
 
 
 def test_two_towers_are_served_by_their_vectors(runs):
-    served = Served.load(runs["TTSN"].folder)
+    served = LoadedRun.load(runs["TTSN"].folder)
     users, items = served.vectors
     expected = served.model.full_sort_predict({"user_id": torch.arange(61)}).view(61, -1)
     dots = users @ items.T + served.model.block.bias[0]
     torch.testing.assert_close(dots[:, 1:], expected[:, 1:], rtol=1e-4, atol=1e-5)
-    everything = Served.load(runs["MoNN"].folder)
+    everything = LoadedRun.load(runs["MoNN"].folder)
     assert everything.vectors is None
 
 
 def test_two_towers_are_searched_as_all_items_are_scored(runs):
-    model, users = Served.load(runs["TTSN"].folder).model, torch.arange(1, 61)
+    model, users = LoadedRun.load(runs["TTSN"].folder).model, torch.arange(1, 61)
     seen = torch.arange(60), users.remainder(48) + 1
     model.serve(torch.arange(3, 49))  # as in a stream, where some are gone
     scores, found = model.searcher().search(users, 5, seen)
@@ -468,7 +468,7 @@ def test_two_towers_are_searched_as_all_items_are_scored(runs):
 
 
 def test_a_layered_model_is_served_and_exported_by_its_own_search(runs, tmp_path):
-    served = Served.load(runs["HSNN"].folder)
+    served = LoadedRun.load(runs["HSNN"].folder)
     users = torch.arange(1, 61)
     mine, exact = (
         torch.cat([ids for _, _, ids in served.search(users, 5, served.retriever(name))])
@@ -498,7 +498,7 @@ def test_cost_of_a_request(runs):
     (per_pair,) = costs["MoNN"]["pair_flops"]
     assert costs["MoNN"]["flops_formula"] == 48 * per_pair
     m_node, m_item = costs["HSNN"]["pair_flops"]
-    n_nodes = Served.load(runs["HSNN"].folder).model.index.nodes_per_depth[0]
+    n_nodes = LoadedRun.load(runs["HSNN"].folder).model.index.nodes_per_depth[0]
     assert costs["HSNN"]["flops_formula"] == m_node * n_nodes + m_item * 48
     assert costs["EBR"]["flops_formula"] == 12 * costs["EBR"]["pair_flops"][0]
     for name in ("MoNN", "TTSN", "EBR"):  # of 48 items, and the padding item
@@ -511,7 +511,7 @@ def test_cost_of_a_request(runs):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_timed_request_makes_what_serving_keeps(runs, name, monkeypatch):
-    model, timing, found = Served.load(runs[name].folder).model.eval(), [], []
+    model, timing, found = LoadedRun.load(runs[name].folder).model.eval(), [], []
     monkeypatch.setattr(cost.time, "perf_counter", lambda: timing.append(1) or 0.1 * len(timing))
     for block in model.networks():
         block.item.register_forward_hook(lambda *call: found.append(len(timing) % 2))
@@ -533,7 +533,7 @@ def test_each_layer_is_judged_and_calibrated(runs):
     assert layers[0]["ne"] != layers[1]["ne"]
     assert all(0.5 < layer["calibration"] < 2 for layer in layers)
     # Rows of the history too: layers and metrics leave a pair itself out.
-    served = Served.load(runs["HSNN"].folder)
+    served = LoadedRun.load(runs["HSNN"].folder)
     trainer, data = trainer_for(served.config, served.model), served.data
     rows, train = (loader._dataset.inter_feat for loader in (data.test, data.train))
     for field in ("user_id", "item_id", "click", "buy"):

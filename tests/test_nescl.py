@@ -8,9 +8,9 @@ from reference import noting
 
 from recbole_hill.data.splits import load_data
 from recbole_hill.model import nescl
+from recbole_hill.model.build import build_model
 from recbole_hill.model.losses import batch_norms, bpr
 from recbole_hill.model.nescl import NESCL
-from recbole_hill.train.build import build_model
 
 
 @pytest.fixture

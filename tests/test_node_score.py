@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_retrieval import slow_beam
 
-from recbole_hill.index.em import learn_index
+from recbole_hill.index.em import kmeans_index
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.index.node_scores import lead_of_best
 from recbole_hill.retrieval.beam import BeamRetriever
@@ -20,7 +20,7 @@ def made(seed: int, n_items: int = 90, dim: int = 5):
     rng = np.random.default_rng(seed)
     weights = 2.0 ** -np.arange(dim)
     items, users = ((rng.normal(size=(n, dim)) * weights).astype(np.float32) for n in (n_items, 30))
-    index = learn_index(items, [str(i) for i in range(n_items)], [20, 4], seed=0)
+    index = kmeans_index(items, [str(i) for i in range(n_items)], [20, 4], seed=0)
     return torch.from_numpy(items), torch.from_numpy(users), index
 
 
@@ -90,7 +90,7 @@ def test_it_finds_more_for_no_more():
     rng = np.random.default_rng(0)
     scale = 0.9 ** np.arange(32)
     items, users = (torch.from_numpy(rng.normal(size=(n, 32)) * scale).float() for n in (4000, 300))
-    index = learn_index(items.numpy(), [str(i) for i in range(4000)], [400, 20], seed=0)
+    index = kmeans_index(items.numpy(), [str(i) for i in range(4000)], [400, 20], seed=0)
     exact = ExactRetriever(items).search(users, 20)[1]
     found = {}
     for node_score, widths in (("best", (8, 60)), ("mean", (8, 66))):

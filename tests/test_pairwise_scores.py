@@ -15,9 +15,9 @@ from recbole_hill.data.splits import load_data
 from recbole_hill.model.bases import pair_products as products
 from recbole_hill.model.bases.attention import segment_softmax, segment_sums
 from recbole_hill.model.bases.pair_products import pair_products
+from recbole_hill.model.build import build_model
 from recbole_hill.pipeline import run
-from recbole_hill.serve.loaded_run import Served
-from recbole_hill.train.build import build_model
+from recbole_hill.serve.loaded_run import LoadedRun
 
 SMALL = {
     "NeuMF": {"mf_embedding_size": 5, "mlp_embedding_size": 4, "mlp_hidden_size": [6, 3]},
@@ -368,7 +368,7 @@ def test_iagcn_ranks_finitely_where_attention_is_extreme(build):
 def test_pretrained_tables_start_the_run_and_are_not_needed_after(tiny_path, tmp_path):
     common = {"checkpoint_dir": str(tmp_path), "epochs": 1}
     first = run("BPR", "tiny", overrides=tiny_settings(tiny_path, "BPR", **common))
-    tables = Served.load(first.folder).model
+    tables = LoadedRun.load(first.folder).model
     for name, size, scale, pair in (
         ("NeuMF", "mf_embedding_size", 1.0, ("user_mf_embedding", "item_mf_embedding")),
         ("GC-MC", "embedding_size", 1.0, ("user_embedding", "item_embedding")),
@@ -383,7 +383,7 @@ def test_pretrained_tables_start_the_run_and_are_not_needed_after(tiny_path, tmp
         settings = tiny_settings(tiny_path, name, **common, **changes)
         result = run(name, "tiny", overrides=settings)
         moved = shutil.move(first.folder, tmp_path / "elsewhere")
-        model = Served.load(result.folder).model
+        model = LoadedRun.load(result.folder).model
         shutil.move(moved, first.folder)
         for ours, theirs in zip(pair, ("user_embedding", "item_embedding"), strict=True):
             expected = scale * getattr(tables, theirs).weight
@@ -401,10 +401,10 @@ def test_pretrained_tables_start_the_run_and_are_not_needed_after(tiny_path, tmp
 def test_a_softmax_model_starts_from_the_directions_of_a_filter(tiny_path, tmp_path, name):
     common = {"checkpoint_dir": str(tmp_path), "epochs": 1, "embedding_size": 8}
     first = run("SpectralMF", "tiny", overrides=tiny_settings(tiny_path, "SpectralMF", **common))
-    theirs = Served.load(first.folder).model
+    theirs = LoadedRun.load(first.folder).model
     alone = {**common, "learning_rate": 0.0}
     drawn, started = (
-        Served.load(run(name, "tiny", overrides=tiny_settings(tiny_path, name, **given)).folder)
+        LoadedRun.load(run(name, "tiny", overrides=tiny_settings(tiny_path, name, **given)).folder)
         for given in (alone, {**alone, "pretrained_from": str(first.folder)})
     )
     for table in ("user_embedding", "item_embedding"):

@@ -12,7 +12,7 @@ from recbole_hill.data.splits import load_data
 from recbole_hill.evaluation.per_user import PER_USER, ranked_users, read_per_user
 from recbole_hill.pipeline import run
 from recbole_hill.report.seeds import read_rows
-from recbole_hill.serve.loaded_run import Served
+from recbole_hill.serve.loaded_run import LoadedRun
 
 AVERAGED = ["Recall", "NDCG", "MRR", "MAP", "Hit", "Precision", "AveragePopularity"]
 AVERAGED += ["TailPercentage"]
@@ -67,7 +67,7 @@ def test_the_means_are_the_row(bpr):
 
 
 def test_every_users_values_are_those_of_lists_made_by_hand(bpr):
-    served = Served.load(bpr.folder)
+    served = LoadedRun.load(bpr.folder)
     data = served.data
     truth, seen = pairs_of(data.test), pairs_of(data.train)
     for user, items in pairs_of(data.valid).items():
@@ -121,7 +121,7 @@ def test_models_of_labelled_impressions(log_path, tmp_path):
     for name in table:
         assert table[name].mean() == pytest.approx(metrics[name], abs=1e-12)
 
-    served = Served.load(result.folder)
+    served = LoadedRun.load(result.folder)
     data = served.data
     rows = data.test._dataset.inter_feat
     liked = set(rows["user_id"][rows["click"] > 0].tolist())

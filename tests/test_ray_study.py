@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from test_study import Known, tiny_study
 
+from recbole_hill.experiments.ray_session import checkout_path
+from recbole_hill.experiments.study.folder import ledger_of
+from recbole_hill.experiments.study.paper_table import PaperTable
+from recbole_hill.experiments.study.plan import plan
 from recbole_hill.experiments.study.runner import Outcome, run_studies
 from recbole_hill.experiments.study.workers import LocalWorkers, RayWorkers
-from recbole_hill.run.ledger import Ledger
 
 pytest.importorskip("ray", reason="Ray is not installed: the extra `tune` brings it")
 
@@ -18,10 +21,35 @@ _SAME = ("model", "dataset", "data_sha256", "seed", "arm", "metrics", "versions"
 
 
 def results(study) -> dict:
-    entries = Ledger(study.folder).entries().values()
-    return {e["row"]: [{key: row[key] for key in _SAME} for row in e["rows"]] for e in entries}
+    cells = ledger_of(study.folder).records().values()
+    return {c["row"]: [{key: row[key] for key in _SAME} for row in c["rows"]] for c in cells}
 
 
+def test_other_processes_find_this_code(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", f"/a{os.pathsep}/b")
+    ours, *others = checkout_path().split(os.pathsep)
+    assert (Path(ours) / "recbole_hill" / "__main__.py").is_file() and others == ["/a", "/b"]
+
+
+def test_ray_runs_a_cell_and_its_record_comes_back(tiny_path, in_tmp):
+    """The cell fails at once, since it starts from a failed one: no model is trained."""
+    study = plan(
+        PaperTable.read("7"),
+        "tiny",
+        root=in_tmp,
+        rows=[".8/.1"],
+        settings={"data_path": str(tiny_path)},
+    )
+    backbone, cell = study.cells
+    failed = {"cell": backbone.id, "row": "backbone", "status": "failed", "error": "no disk"}
+    ledger_of(study.folder).append(failed)
+    assert run_studies([study], RayWorkers("local", 1, 1), Known({})) == Outcome(0, 2, 0)
+    record = ledger_of(study.folder).records()[cell.id]
+    assert record["error"] == "backbone, which it starts from, failed: no disk"
+    assert record["declared_memory_mib"] == 100
+
+
+@pytest.mark.slow
 def test_local_ray_makes_the_rows_that_processes_make(tiny_path, in_tmp):
     rows = ["Pop", "ItemKNN"]
     here = tiny_study(tiny_path, in_tmp / "here", rows)
@@ -66,7 +94,7 @@ def test_a_node_that_dies_costs_its_cells_alone(tiny_path, in_tmp):
         assert len(killed) == 1
     finally:
         cluster.shutdown()
-    (bpr,) = (e for e in Ledger(study.folder).entries().values() if e["row"] == "BPR")
+    (bpr,) = (e for e in ledger_of(study.folder).records().values() if e["row"] == "BPR")
     assert "resuming backbone" in (study.folder / bpr["run_dir"] / "run.log").read_text()
     assert run_studies([here], LocalWorkers(1, 1), Known({})) == Outcome(3, 0, 0)
     assert results(here) == results(study)  # resumed equals uninterrupted

@@ -64,7 +64,7 @@ def test_means_spread_and_differences_in_the_papers_order(tmp_path):
     assert recall.mean == pytest.approx(0.2) and recall.deviation == pytest.approx(0.02**0.5)
     assert recall.text == "0.2000 ± 0.1414" and recall.difference == pytest.approx(1.0)
     assert ndcg.values == (0.05, 0.15) and ndcg.difference == pytest.approx(1.0)
-    assert table.lines[0].facts == ("10", "7", "abc") and table.lines[0].note == 1
+    assert table.lines[0].extra_cells == ("10", "7", "abc") and table.lines[0].note == 1
     assert "[1] An old number." in table.notes
 
 
@@ -95,8 +95,9 @@ def test_serving_is_relative_to_the_first_row_of_the_same_seed(tmp_path):
     cells += [one("MoNN S", 1, 0.76, 500.0), one("MoNN S", 2, 0.873, 700.0)]  # -5 % and -3 %
     cells.append(one("MoNN L", 2, 0.882))
     table = table_of(tmp_path, cells, table="serving")
-    assert table.facts[:2] == ("ne against TTSN", "paper")
-    shown = {line.name: dict(zip(table.facts, line.facts, strict=True)) for line in table.lines}
+    assert table.extra_columns[:2] == ("ne against TTSN", "paper")
+    columns = table.extra_columns
+    shown = {line.name: dict(zip(columns, line.extra_cells, strict=True)) for line in table.lines}
     assert [shown[name]["ne against TTSN"] for name in SERVING["rows"]] == [
         "–",
         "-4.00 ± 1.41 %",
@@ -137,7 +138,7 @@ def test_failed_and_missing_cells(tmp_path):
     shown = by_label(table)
     assert shown["BPR"].numbers[0].values == (0.1,)  # of the seed that was done
     assert shown["CML"].numbers == ("failed: RuntimeError: out of memory in the midd…", "–")
-    assert shown["CML"].facts == ("–", "–", "–") and not shown["CML"].made
+    assert shown["CML"].extra_cells == ("–", "–", "–") and not shown["CML"].made
     first_line = "RuntimeError: out of memory in the middle of the long night"
     assert f"CML, seed 1, failed: {first_line}" in table.notes
     assert "BPR, seed 2, failed: ValueError: bad" in table.notes
@@ -321,6 +322,7 @@ def test_training_seconds_are_those_on_the_way_to_the_arm():
     stages = {
         "backbone": {"seconds": 1, "trained_seconds": 100},
         "em_0": {"seconds": 10},
+        "index": {"seconds": 12},  # 10 of them are those of em_0: a run from before own_seconds
         "adapt_continue": {"seconds": 1000},
         "adapt_pairs": {"seconds": 10_000},
     }
@@ -330,8 +332,10 @@ def test_training_seconds_are_those_on_the_way_to_the_arm():
     }
     assert seconds == {
         "backbone": 101,
-        "average": 111,
-        "continue": 1111,
-        "HILL": 10_111,
-        "pairs": 10_111,
+        "average": 113,
+        "continue": 1113,
+        "HILL": 10_113,
+        "pairs": 10_113,
     }
+    stages["index"] = {"seconds": 2, "own_seconds": True}
+    assert training_seconds({"arm": "HILL", "stages": stages}) == 10_113

@@ -6,7 +6,7 @@ import torch
 from planted import planted_hierarchy
 
 from recbole_hill.evaluation.retrieval import compare_retrievers, index_recall
-from recbole_hill.index.em import learn_index
+from recbole_hill.index.em import kmeans_index
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.retrieval.base import top_k
 from recbole_hill.retrieval.beam import BeamRetriever
@@ -42,7 +42,7 @@ def made(request):
     ids = torch.arange(1, 61) * 3
     seen = torch.from_numpy(rng.integers(0, 60, 150))
     exclude = (torch.arange(25).repeat_interleave(6), ids[seen])
-    index = learn_index(items.numpy(), [str(i) for i in range(60)], [12, 4], seed=0)
+    index = kmeans_index(items.numpy(), [str(i) for i in range(60)], [12, 4], seed=0)
     retrievers = {
         "exact": ExactRetriever(items, ids),
         "beam": BeamRetriever(index, items, ids, beam_width="full"),
@@ -104,7 +104,7 @@ def test_full_width_is_exact_search_to_the_bit():
     rng = np.random.default_rng(4)
     items = torch.from_numpy(rng.normal(size=(300, 16))).float()
     users = torch.from_numpy(rng.normal(size=(50, 16))).float()
-    index = learn_index(items.numpy(), [str(i) for i in range(300)], [40, 7], seed=0)
+    index = kmeans_index(items.numpy(), [str(i) for i in range(300)], [40, 7], seed=0)
     exact = ExactRetriever(items).search(users, 20)
     for width in ("full", 40, (7, 40)):
         found = BeamRetriever(index, items, beam_width=width).search(users, 20)
@@ -163,7 +163,7 @@ def test_narrow_beam_finds_planted_items_cheaply():
     rng = np.random.default_rng(1)
     vectors, fine, _ = planted_hierarchy(rng, n_coarse=8, n_fine=8, n_items=20)
     items = torch.from_numpy(vectors)
-    index = learn_index(vectors, [str(i) for i in range(1280)], [64, 8], seed=0, iterations=40)
+    index = kmeans_index(vectors, [str(i) for i in range(1280)], [64, 8], seed=0, iterations=40)
     users = items[torch.from_numpy(rng.integers(0, 1280, 50))]
     beam = BeamRetriever(index, items, beam_width=2)
     report = compare_retrievers(ExactRetriever(items), beam, users, [10])
@@ -200,7 +200,7 @@ def test_scored_counts_inner_products(share, monkeypatch):
 
 def test_narrow_beam_with_everything_seen_pads():
     items = torch.eye(4)
-    index = learn_index(items.numpy(), list("abcd"), [4], seed=0)
+    index = kmeans_index(items.numpy(), list("abcd"), [4], seed=0)
     beam = BeamRetriever(index, items, beam_width=1)
     user = torch.tensor([[3.0, 2, 1, 0]])
     _, ids = beam.search(user, 3)
@@ -229,7 +229,7 @@ def test_bad_calls(made):
     with pytest.raises(ValueError, match="ascending ids"):
         ExactRetriever(items, ids.flip(0))
     index = retrievers["beam"]
-    tree = learn_index(items.numpy(), [str(i) for i in range(60)], [12, 4], seed=0)
+    tree = kmeans_index(items.numpy(), [str(i) for i in range(60)], [12, 4], seed=0)
     for width in (0, [1], [1, 0], [], "wide", None, [1, 2.5]):
         with pytest.raises(ValueError, match="beam_width must be"):
             BeamRetriever(tree, items, beam_width=width)
@@ -257,7 +257,7 @@ def test_index_recall_by_hand():
 
 def test_comparison_leaves_out_what_is_excluded_and_what_was_scored_before():
     items = torch.eye(4)
-    index = learn_index(items.numpy(), list("abcd"), [4], seed=0)
+    index = kmeans_index(items.numpy(), list("abcd"), [4], seed=0)
     beam = BeamRetriever(index, items, beam_width=1)
     beam.search(torch.ones(7, 4), 1)
     users = torch.tensor([[3.0, 2, 1, 0], [0, 1, 2, 3]])
@@ -279,7 +279,7 @@ SEARCHES = {
 @pytest.mark.parametrize("name", SEARCHES)
 def test_a_single_item(name):
     items = torch.tensor([[1.0, 2.0]])
-    index = learn_index(items.numpy(), ["a"], [1, 1], seed=0)
+    index = kmeans_index(items.numpy(), ["a"], [1, 1], seed=0)
     search = SEARCHES[name](index, items)
     scores, ids = search.search(torch.tensor([[1.0, 1], [0, -1]]), 3)
     assert ids.tolist() == [[0, -1, -1]] * 2 and scores[:, 0].tolist() == [3, -2]
@@ -290,7 +290,7 @@ def test_a_single_item(name):
 @pytest.mark.parametrize("name", SEARCHES)
 def test_items_that_are_all_the_same_come_by_id(name):
     items = torch.ones(40, 3)
-    index = learn_index(items.numpy(), [str(i) for i in range(40)], [1], seed=0)
+    index = kmeans_index(items.numpy(), [str(i) for i in range(40)], [1], seed=0)
     exclude = (torch.tensor([0, 0, 1]), torch.tensor([0, 2, 39]))
     found = SEARCHES[name](index, items).search(torch.ones(2, 3), 4, exclude)[1]
     assert found.tolist() == [[1, 3, 4, 5], [0, 1, 2, 3]]
@@ -300,14 +300,14 @@ def test_items_that_are_all_the_same_come_by_id(name):
 
 def test_an_index_with_more_nodes_than_items_is_refused():
     with pytest.raises(ValueError, match="asks for 5 nodes at depth 1, over 4"):
-        learn_index(np.eye(4), list("abcd"), [5], seed=0)
+        kmeans_index(np.eye(4), list("abcd"), [5], seed=0)
     with pytest.raises(ValueError, match="every depth-1 node must have a child"):
         HierarchicalIndex(list("ab"), ([0, 1],), (np.eye(3),), ([0, 1, 1],))
 
 
 def test_a_beam_wider_than_a_level_keeps_it_all():
     items = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
-    index = learn_index(items.numpy(), [str(i) for i in range(30)], [6, 2], seed=0)
+    index = kmeans_index(items.numpy(), [str(i) for i in range(30)], [6, 2], seed=0)
     expected = ExactRetriever(items).search(items, 5)[1]
     for search in (
         BeamRetriever(index, items, beam_width=1000),
@@ -329,7 +329,7 @@ def test_items_of_a_wide_level_under_a_narrow_one_are_scored_in_bounded_memory(m
 def test_scoring_a_whole_depth_finds_what_gathering_finds(monkeypatch):
     torch.manual_seed(5)
     items, users = torch.randn(200, 8), torch.randn(40, 8)
-    index = learn_index(items.numpy(), [str(i) for i in range(200)], [40, 10, 3], seed=0)
+    index = kmeans_index(items.numpy(), [str(i) for i in range(200)], [40, 10, 3], seed=0)
     seen = (torch.arange(40), torch.arange(40) * 5)
     for width in (1, 3, (1, 10, 2), (2, 3, 40)):
         found, scored = [], []
@@ -345,7 +345,7 @@ def test_scoring_a_whole_depth_finds_what_gathering_finds(monkeypatch):
 
 def test_retrievers_by_name():
     items = torch.randn(21, 4)  # the first row is RecBole's padding
-    index = learn_index(items[1:].numpy(), [str(i) for i in range(20)], [5, 2], seed=0)
+    index = kmeans_index(items[1:].numpy(), [str(i) for i in range(20)], [5, 2], seed=0)
     stale = index.with_vectors([np.zeros_like(v) for v in index.vectors])
     found = {}
     for name, probe in [*((n, "beam") for n in RETRIEVALS), ("faiss", "nodes")]:

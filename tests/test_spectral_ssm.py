@@ -10,7 +10,7 @@ from tiny_models import MODELS
 from recbole_hill.config.config import HillConfig
 from recbole_hill.data.splits import load_data
 from recbole_hill.model.bases.spectral import Smoother
-from recbole_hill.train.build import build_model
+from recbole_hill.model.build import build_model
 
 _RANK, _B, _WEIGHT, _GAIN, _TAU = 5, 0.4, 0.7, 3.0, 0.2
 

@@ -12,11 +12,11 @@ from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.labelled import stream as streaming
 from recbole_hill.labelled.hsnn import HSNN
 from recbole_hill.labelled.search import ExhaustiveSearch
-from recbole_hill.labelled.stream import load_snapshot, run_stream
+from recbole_hill.labelled.stream import run_stream
 from recbole_hill.labelled.trainer import LabelledTrainer
 from recbole_hill.run.checkpoint import load_weights
 from recbole_hill.run.provenance import commit
-from recbole_hill.serve.loaded_run import Served
+from recbole_hill.serve.loaded_run import LoadedRun
 
 SMALL = {"hsnn_layers": [{"size": "S", "nodes": 6}, {"size": "XS"}], "index_warmup_epochs": 0}
 
@@ -94,7 +94,7 @@ def test_what_is_not_alive_is_neither_listed_nor_stands_for_a_node(young, tmp_pa
     rows = times_and_items(young)
     size = len(rows) / 6
     for number in (0, 3, 5):
-        served = load_snapshot(tmp_path, number)
+        served = LoadedRun.load(tmp_path, snapshot=number)
         begin, end = (round(size * n) for n in (max(0, number - 1), number + 1))
         alive = {row[1] for row in rows[begin:end]}
         listed = {i for one in served.recommend(["u1", "u2", "u3"], 8) for i, _ in one}
@@ -110,10 +110,10 @@ def test_what_is_not_alive_is_neither_listed_nor_stands_for_a_node(young, tmp_pa
             full = served.model.searcher(full=True).search(torch.tensor([3, 4]), 5)
             every = ExhaustiveSearch(served.model).search(torch.tensor([3, 4]), 5)
             assert torch.equal(full[1], every[1])
-    last = Served.load(tmp_path)  # the last snapshot
+    last = LoadedRun.load(tmp_path)  # the last snapshot
     assert last.recommend(["u1"], 5) == served.recommend(["u1"], 5)
     with pytest.raises(FileNotFoundError, match="has not finished slice 6"):
-        load_snapshot(tmp_path, 6)
+        LoadedRun.load(tmp_path, snapshot=6)
 
 
 def test_contexts_that_come_later_have_a_vector(path, tmp_path):
@@ -125,7 +125,7 @@ def test_contexts_that_come_later_have_a_vector(path, tmp_path):
     rows = [[*r[:3], "p0" if float(r[4]) < 600 else r[3], r[4]] for r in rows]
     (root / "log" / "log.inter").write_text("\n".join([head, *map("\t".join, rows)]) + "\n")
     run_stream("MoNN", "log", slices=2, overrides=settings(root, tmp_path / "s", "MoNN"))
-    context = load_snapshot(tmp_path / "s").model.data.context
+    context = LoadedRun.load(tmp_path / "s").model.data.context
     assert context.vocabulary == 1 + len({row[3] for row in rows})
 
 
@@ -202,7 +202,7 @@ def test_numbers_are_normalised_by_what_the_first_slice_shows(young, tmp_path):
     """Half of the items are born later, though every one of them has a vector."""
     made = settings(young, tmp_path, "MoNN")
     run_stream("MoNN", "log", slices=6, overrides=made)
-    model = load_snapshot(tmp_path).model
+    model = LoadedRun.load(tmp_path).model
     rows = times_and_items(young)
     shown = {int(row[1][1:]) for row in rows[: len(rows) // 6]}
     assert len(shown) == impressions.N_ITEMS // 2 and 7 in shown  # whose price is missing

@@ -1,24 +1,23 @@
 """A study runs each cell once, in a useful order, whatever stops it."""
 
 import json
-import os
+import multiprocessing
 import signal
-import subprocess
-import sys
 import time
 from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
+from recbole_hill.cli import main
 from recbole_hill.experiments.study.estimate import Estimate, History
+from recbole_hill.experiments.study.folder import claim, ledger_of
 from recbole_hill.experiments.study.paper_table import PaperTable
 from recbole_hill.experiments.study.plan import BACKBONE, Study, plan
 from recbole_hill.experiments.study.run_cell import Stopped, run_cell
 from recbole_hill.experiments.study.runner import Outcome, open_tasks, plan_table, run_studies
 from recbole_hill.experiments.study.workers import LocalWorkers
 from recbole_hill.report.seeds import require_comparable
-from recbole_hill.run.ledger import Ledger
 
 
 class Known(History):
@@ -53,11 +52,11 @@ class Recorder:
 
     def finish(self, study):
         for future, cell in self.open:
-            entry = {"cell": cell.id, "row": cell.row, "seed": cell.seed, "status": "done"}
-            entry |= {"seconds": 1, "run_dir": f"runs/{cell.id}"}
-            entry["rows"] = [{"metrics": {"ne": 0.5}, "commit": "x", "peak_memory_mib": 1}]
-            Ledger(study).append(entry)
-            future.set_result(entry)
+            record = {"cell": cell.id, "row": cell.row, "seed": cell.seed, "status": "done"}
+            record |= {"seconds": 1, "run_dir": f"runs/{cell.id}"}
+            record["rows"] = [{"metrics": {"ne": 0.5}, "commit": "x", "peak_memory_mib": 1}]
+            ledger_of(study).append(record)
+            future.set_result(record)
         self.open = []
 
     def stop(self):
@@ -86,9 +85,9 @@ def test_first_seed_first_and_short_cells_first(tmp_path):
     assert not again.started  # the same cell never runs twice
     more = study_of("3", tmp_path, rows=["BPR", "CML"], seeds=(9,))
     assert [task.cell.row for task in open_tasks([more], Known({}))] == ["CML"]
-    facts = json.loads((study.folder / "study.json").read_text())
-    assert facts["seeds"] == [3, 9] and facts["rows"] == ["BPR", "Pop", "EASE"]
-    assert facts["cells"]["BPR"] == {str(c.seed): c.id for c in study.cells if c.row == "BPR"}
+    about = json.loads((study.folder / "study.json").read_text())
+    assert about["seeds"] == [3, 9] and about["rows"] == ["BPR", "Pop", "EASE"]
+    assert about["cells"]["BPR"] == {str(c.seed): c.id for c in study.cells if c.row == "BPR"}
 
 
 def test_rows_wait_for_their_backbone(tmp_path):
@@ -158,15 +157,25 @@ def tiny_study(tiny_path, root, rows, **settings) -> Study:
     return plan(table, "tiny", root=root, rows=rows, settings={**shared, **settings})
 
 
+@pytest.fixture
+def in_process(monkeypatch):
+    """Runs the cells' commands in this process, which need not be started."""
+
+    def train(command, folder, working_folder, lock, stop):
+        assert main(command[command.index("recbole_hill") + 1 :]) == 0
+
+    monkeypatch.setattr("recbole_hill.experiments.study.run_cell._train", train)
+
+
 def test_a_failed_cell_is_on_record_and_the_rest_goes_on(tiny_path, in_tmp):
     study = tiny_study(tiny_path, in_tmp, ["Pop", "EASE"], reg_weight=-1.0)
     outcome = run_studies([study], LocalWorkers(2, threads=1), Known({}))
     assert outcome == Outcome(1, 1, 0)
-    entries = {entry["row"]: entry for entry in Ledger(study.folder).entries().values()}
-    assert entries["EASE"]["error"] == "reg_weight must be above 0, got -1.0"
-    (row,) = entries["Pop"]["rows"]
+    records = {each["row"]: each for each in ledger_of(study.folder).records().values()}
+    assert records["EASE"]["error"] == "reg_weight must be above 0, got -1.0"
+    (row,) = records["Pop"]["rows"]
     assert row["settings"]["threads"] == 1 and row["metrics"]["recall@10"] > 0
-    assert row == json.loads((study.folder / entries["Pop"]["run_dir"] / "rows.jsonl").read_text())
+    assert row == json.loads((study.folder / records["Pop"]["run_dir"] / "rows.jsonl").read_text())
     assert open_tasks([study], Known({})) == []
     (again,) = open_tasks([study], Known({}), retry_failed=True)
     assert again.cell.row == "EASE"
@@ -186,15 +195,15 @@ def test_a_cell_that_waits_in_vain_for_its_backbone(tiny_path, in_tmp, monkeypat
         "error": "no disk",
         "run_dir": "runs/x",
     }
-    Ledger(study.folder).append(failed)
+    ledger_of(study.folder).append(failed)
     assert run_cell(study.folder, cell)["error"] == (
         "backbone, which it starts from, failed: no disk"
     )
-    with Ledger(study.folder).claim(cell.id), pytest.raises(Stopped, match="another process"):
+    with claim(study.folder, cell.id), pytest.raises(Stopped, match="another process"):
         run_cell(study.folder, cell)
 
 
-def test_a_fusion_of_two_cells(tiny_path, in_tmp):
+def test_a_fusion_of_two_cells(tiny_path, in_tmp, in_process):
     """Its row says what it was made of and counts what that took; seeds are averaged."""
     shared = {"data_path": str(tiny_path), "topk": [5, 10], "valid_metric": "NDCG@10"}
     rows = {
@@ -205,16 +214,16 @@ def test_a_fusion_of_two_cells(tiny_path, in_tmp):
             "starts_from": {"fuse_from": ["BPR", "SpectralMF"]},
         },
     }
-    facts = {"title": "Three", "kind": "comparison", "metrics": ["recall@10"], "rows": rows}
+    definition = {"title": "Three", "kind": "comparison", "metrics": ["recall@10"], "rows": rows}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "recbole_hill.experiments.study.paper_table.read_properties", lambda *_: facts
+            "recbole_hill.experiments.study.paper_table.read_properties", lambda *_: definition
         )
         table = PaperTable.read("three")
     study = plan(table, "tiny", root=in_tmp, seeds=(1, 2), settings=shared)
-    assert run_studies([study], LocalWorkers(2, threads=1), Known({})) == Outcome(6, 0, 0)
-    entries = Ledger(study.folder).entries()
-    of = {(e["row"], e["seed"]): e["rows"][0] for e in entries.values()}
+    assert run_studies([study], LocalWorkers(1, threads=1), Known({})) == Outcome(6, 0, 0)
+    records = ledger_of(study.folder).records()
+    of = {(each["row"], each["seed"]): each["rows"][0] for each in records.values()}
     for seed in (1, 2):
         parts = [of[name, seed]["stages"]["backbone"]["seconds"] for name in ("BPR", "SpectralMF")]
         stage = of["Fusion", seed]["stages"]["backbone"]
@@ -228,31 +237,31 @@ def test_a_fusion_of_two_cells(tiny_path, in_tmp):
         require_comparable(fusions)
 
 
-def test_a_killed_study_goes_on_where_it_was(tiny_path, in_tmp):
+def _run(study: Study) -> None:
+    run_studies([study], LocalWorkers(1, threads=1), Known({}))
+
+
+def test_a_killed_study_goes_on_where_it_was(tiny_path, in_tmp, request):
     """SIGKILL, which nothing can catch: the cell's own process goes too, its epochs stay."""
-    settings = {"data_path": str(tiny_path), "topk": [5, 10], "valid_metric": "NDCG@10"}
-    settings |= {"epochs": 120, "stopping_step": 120}
-    command = [sys.executable, "-m", "recbole_hill", "table", "3", "--dataset=tiny", "--models=BPR"]
-    command += [f"--{key}={value}" for key, value in settings.items()]
     study = tiny_study(tiny_path, "studies", ["BPR"], epochs=120, stopping_step=120)
     run = study.folder / "runs" / study.cells[0].id
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    process = multiprocessing.get_context("fork").Process(target=_run, args=(study,))
+    process.start()
     _wait_for(lambda: (run / "best.safetensors").exists())
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    ledger = Ledger(study.folder)
-    assert not ledger.entries()
-    _wait_for(lambda: _is_free(ledger, study.cells[0].id))  # nobody trains on in secret
-    entry = run_cell(study.folder, study.cells[0])
-    assert entry["status"] == "done", entry
-    assert entry["given"] == study.cells[0].given != {}
-    assert entry["rows"][0]["stages"]["backbone"]["epochs"] > 0
+    process.kill()
+    process.join()
+    assert not ledger_of(study.folder).records()
+    _wait_for(lambda: _is_free(study.folder, study.cells[0].id))  # nobody trains on in secret
+    request.getfixturevalue("in_process")
+    record = run_cell(study.folder, study.cells[0])
+    assert record["status"] == "done", record
+    assert record["given"] == study.cells[0].given != {}
+    assert record["rows"][0]["stages"]["backbone"]["epochs"] > 0
     assert "resuming backbone at epoch" in (run / "run.log").read_text()
 
 
-def _is_free(ledger, cell_id):
-    with ledger.claim(cell_id) as held:
+def _is_free(folder, cell_id):
+    with claim(folder, cell_id) as held:
         return held is not None
 
 
@@ -268,4 +277,4 @@ def test_a_stopped_cell_is_not_a_failed_one(tiny_path, in_tmp):
     run = study.folder / "runs" / study.cells[0].id
     with pytest.raises(Stopped):
         run_cell(study.folder, study.cells[0], stop=lambda: (run / "state.pt").exists())
-    assert not Ledger(study.folder).entries() and (run / "state.pt").exists()
+    assert not ledger_of(study.folder).records() and (run / "state.pt").exists()

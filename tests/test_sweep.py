@@ -12,12 +12,12 @@ from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole_hill import pipeline
 from recbole_hill.data.splits import SealedTest, load_data
 from recbole_hill.experiments.sweep import sweep
-from recbole_hill.experiments.sweep.ledger import Ledger
 from recbole_hill.experiments.sweep.space import Space
 from recbole_hill.experiments.sweep.sweep import run_sweep
-from recbole_hill.experiments.sweep.trial import Trials, run_trial, trial_id
+from recbole_hill.experiments.sweep.trial import Trials, best_trial, run_trial, trial_id
 from recbole_hill.pipeline import run
 from recbole_hill.report.sweep import budget_note, sweep_table
+from recbole_hill.run.ledger import Ledger
 
 tune = pytest.importorskip("ray.tune", reason="the extra [tune] brings it")
 if not hasattr(tune, "RunConfig"):
@@ -94,10 +94,12 @@ def test_a_poisoned_test_set_fails_whoever_reads_it(fast, tmp_path, monkeypatch)
     trials = Trials("BPR", "tiny", tmp_path, [], fast)
     run_trial(trials, settings, lambda report: None)
     config = trials.config(settings)
-    _, data, trainer = pipeline.train(config, use_validation=True, seal_test=True)
+    data = pipeline.load(config).without_test()
+    trainer = pipeline.build(config, data)
+    arms = pipeline.fit(trainer, data.train, data.valid)
     assert isinstance(data.test, SealedTest)
     with pytest.raises(RuntimeError, match="test set must not be read"):
-        pipeline.evaluate(config, data, trainer)
+        pipeline.evaluate(trainer, arms, data)
     for read in (iter, len, lambda test: test._dataset):
         with pytest.raises(RuntimeError, match="test set must not be read"):
             read(data.test)
@@ -231,9 +233,9 @@ def test_a_killed_sweep_goes_on_where_it_was_and_asha_stops_what_lags(
     trials = Trials("BPR", "tiny", tmp_path / "out", [], fast)
     reports = []
     run_trial(trials, order[0], reports.append)
-    facts = {"trial": 0, "id": trial_id(order[0]), "settings": order[0], "status": "done"}
-    record = {**facts, **{key: reports[-1][key] for key in ("score", "epochs", "seconds")}}
-    Ledger(tmp_path / "out" / "trials.jsonl").append({**record, "error": None})
+    about = {"trial": 0, "id": trial_id(order[0]), "settings": order[0], "status": "done"}
+    record = {**about, **{key: reports[-1][key] for key in ("score", "epochs", "seconds")}}
+    Ledger(tmp_path / "out" / "trials.jsonl", "id").append({**record, "error": None})
 
     def kill(report):
         if report["epochs"] == 2:
@@ -279,19 +281,21 @@ def test_asha_stops_at_its_rungs_what_is_not_in_the_best_third():
 
 
 def test_the_ledger_drops_a_torn_line_and_finds_the_best(tmp_path):
-    ledger = Ledger(tmp_path / "trials.jsonl")
+    ledger = Ledger(tmp_path / "trials.jsonl", "id")
+    assert best_trial(ledger, bigger=True) is None
     for number, (status, score) in enumerate(
         [("done", 0.2), ("stopped", 0.9), ("done", 0.3), ("done", 0.3), ("failed", None)]
     ):
         ledger.append({"trial": number, "id": f"i{number}", "status": status, "score": score})
+    before = ledger.records()
     with open(ledger.file, "a") as file:
         file.write('{"trial": 5, "id": "i5", "sta')
     with pytest.warns(UserWarning, match=r"trials\.jsonl, line 6: not a whole record"):
-        again = Ledger(ledger.file)
-    assert again.records == ledger.records
-    assert again.best(bigger=True)["trial"] == 2
-    assert again.best(bigger=False)["trial"] == 0
-    assert [again.count(status) for status in ("done", "stopped", "failed")] == [3, 1, 1]
+        assert ledger.records() == before
+        assert best_trial(ledger, bigger=True)["trial"] == 2
+        assert best_trial(ledger, bigger=False)["trial"] == 0
+        counts = [len(ledger.with_status(name)) for name in ("done", "stopped", "failed")]
+    assert counts == [3, 1, 1]
 
 
 @pytest.mark.parametrize(

@@ -30,10 +30,10 @@ def test_row_has_class_settings_and_citation(name):
 
 def test_table_3_has_38_rows_and_their_numbers():
     assert tuple(ROWS) == NAMES and len(set(NAMES)) == 38
-    for name, facts in TABLE["rows"].items():
-        numbers = set(facts) - {"note", "starts_from"}
+    for name, row in TABLE["rows"].items():
+        numbers = set(row) - {"note", "starts_from"}
         assert numbers == {"gowalla", "yelp2018", "amazon-book"}, name
-        assert facts.get("note", "cml") in TABLE["notes"]
+        assert row.get("note", "cml") in TABLE["notes"]
     # Read off the paper by eye.
     assert TABLE["rows"]["HILL"]["gowalla"] == [0.1924, 0.1628]
     assert TABLE["rows"]["JKNet"]["amazon-book"] == [0.0268, 0.0343]

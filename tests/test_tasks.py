@@ -62,7 +62,7 @@ def test_labels_are_thresholds_of_their_column(path):
     ],
 )
 def test_bad_tasks_are_named(path, tasks, message):
-    from recbole_hill.train.build import build_model
+    from recbole_hill.model.build import build_model
 
     with pytest.raises(ValueError, match=message):
         made = config(path, tasks=tasks)
@@ -129,7 +129,7 @@ def test_one_class_cannot_be_chosen_on(path, tmp_path):
     ],
 )
 def test_a_feature_that_leaks_the_label_is_refused(path, tmp_path, kind, of_label):
-    from recbole_hill.train.build import build_model
+    from recbole_hill.model.build import build_model
 
     def change(number, line):
         if not number:
@@ -158,7 +158,7 @@ def test_a_feature_that_leaks_the_label_is_refused(path, tmp_path, kind, of_labe
     ],
 )
 def test_a_column_of_impressions_may_not_nearly_leak(path, tmp_path, kind, value, found):
-    from recbole_hill.train.build import build_model
+    from recbole_hill.model.build import build_model
 
     rng = np.random.default_rng(0)
 

@@ -12,7 +12,7 @@ from recbole_hill.config.config import HillConfig
 from recbole_hill.config.properties import internal_defaults, read_properties, tuning
 from recbole_hill.data.splits import load_data
 from recbole_hill.experiments.sweep.space import Space
-from recbole_hill.train.build import build_model
+from recbole_hill.model.build import build_model
 
 TABLE = read_properties("table", "3.yaml")
 NAMES = [*TABLE["rows"], *TABLE["beyond"]]

@@ -16,9 +16,9 @@ from recbole_hill.data.walks import Walker
 from recbole_hill.host import optional
 from recbole_hill.model.bases import skip_gram
 from recbole_hill.model.bases.skip_gram import Sentences
+from recbole_hill.model.build import build_model
 from recbole_hill.pipeline import run
 from recbole_hill.run.checkpoint import load_weights
-from recbole_hill.train.build import build_model
 
 # Padding row and column; user 4 and item 5 have no edge.
 MATRIX = sp.csr_matrix(

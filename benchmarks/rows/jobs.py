@@ -15,7 +15,7 @@ from recbole.utils import get_trainer
 
 from recbole_hill.config.config import HillConfig
 from recbole_hill.data.splits import Data, load_data
-from recbole_hill.train.build import build_model
+from recbole_hill.model.build import build_model
 from recbole_hill.train.trainer import _without_tensorboard, trainer_for
 from rows.row import Setting
 

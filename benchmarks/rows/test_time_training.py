@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from recbole_hill.adapt.finetune import TestTimeTraining
-from recbole_hill.adapt.stage import train_history
+from recbole_hill.adapt.stage import pair_loss, select_pairs, train_history
 from recbole_hill.data.ids import Ids
-from recbole_hill.index.em import learn_index
+from recbole_hill.index.em import kmeans_index
 from rows import jobs
 from rows.row import Row, largest_difference, require_close
 from rows.spectral import item_vectors
@@ -44,16 +44,16 @@ class PairTraining(Row):
         tokens = Ids.of(job.data.train._dataset).items
         nodes = list(self.model.settings.nodes_per_depth)
         self.model.set_index(
-            learn_index(item_vectors(self.setting), tokens, nodes, seed=0, iterations=3)
+            kmeans_index(item_vectors(self.setting), tokens, nodes, seed=0, iterations=3)
         )
-        self.model.begin_epoch(job.config["epochs"])
-        self.trainer.find_pairs(job.data.train)
-        loss = self.trainer.pair_loss(self.trainer.pairs, len(job.data.train))
+        self.model.begin_backbone_epoch(job.config["epochs"])
+        self.ours()
+        loss = pair_loss(self.trainer, self.pairs, len(job.data.train))
         self.training = TestTimeTraining(self.model, loss, self.model.settings.ttt_weight)
 
     def ours(self):
         """Finds the pairs once, and takes steps on them."""
-        self.trainer.find_pairs(self.job.data.train)
+        self.pairs = select_pairs(self.trainer, self.model.index, self.job.data.train)
 
     def peer(self):
         """Takes a few of the backbone's steps."""
@@ -81,10 +81,9 @@ class PairTraining(Row):
         pairs = self.training.pair_loss(users, items)
         expected = own + self.training.weight * pairs
         difference = largest_difference(whole.detach(), expected.detach())
-        found = self.trainer.pairs
         history = train_history(self.job.data.train._dataset).tocsr()
-        rate = _rate(history, self.model.index.parents[0], found)
-        text = require_close(rate, 1e-6, f"rates of {len(found):,} pairs, counted anew")
+        rate = _rate(history, self.model.index.parents[0], self.pairs)
+        text = require_close(rate, 1e-6, f"rates of {len(self.pairs):,} pairs, counted anew")
         return f"{text}; {require_close(difference, 1e-5, 'loss and its parts')}"
 
 

@@ -120,8 +120,7 @@ class TestTimeTraining:
     def loss(self, interaction) -> Tensor:
         """The loss of one step on a RecBole batch."""
         if self.pair_loss is None:
-            loss = self.model.calculate_loss(interaction)
-            return sum(loss) if isinstance(loss, tuple) else loss
+            return self.model.backbone_loss(interaction)
         loss, users, items = self.model.loss_and_vectors(interaction)
         weight = self.weight * self.model.batch_weight(interaction)
         return loss + weight * self.pair_loss(users, items)

@@ -17,6 +17,6 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Prints the path."""
     hush_libraries()
-    from recbole_hill.serve.loaded_run import Served
+    from recbole_hill.serve.loaded_run import LoadedRun
 
-    print(Served.load(arguments.checkpoint).explain(arguments.user, arguments.k))
+    print(LoadedRun.load(arguments.checkpoint).explain(arguments.user, arguments.k))

@@ -14,6 +14,28 @@ def config_files_of(arguments: argparse.Namespace) -> list[str] | None:
     return arguments.config_files.split() if arguments.config_files else None
 
 
+def add_plugins(command: argparse.ArgumentParser) -> None:
+    """Adds ``--plugin``, which every command has."""
+    command.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="FILE[,FILE]",
+        help="Python files, or importable modules, that register names of their own",
+    )
+
+
+def load_plugins(arguments: argparse.Namespace) -> None:
+    """Imports the plugins of ``--plugin``."""
+    sources = [source for text in arguments.plugin for source in names_of(text)]
+    if sources:  # `doctor` has none, and must not need what the registry imports
+        hush_libraries()
+        from recbole_hill import plugins
+
+        for source in sources:
+            plugins.load(source)
+
+
 def add_studies_folder(command: argparse.ArgumentParser) -> None:
     """Adds ``--output``, the folder of all studies."""
     command.add_argument(
@@ -40,7 +62,7 @@ def add_search(command: argparse.ArgumentParser) -> None:
 
 
 def search_of(arguments: argparse.Namespace) -> dict:
-    """Returns how lists are made, as ``Served.retriever`` takes it."""
+    """Returns how lists are made, as ``LoadedRun.retriever`` takes it."""
     from recbole_hill.config.config import parse_value
 
     width = arguments.beam_width

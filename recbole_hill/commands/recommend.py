@@ -27,10 +27,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Prints a line per user and item."""
     hush_libraries()
-    from recbole_hill.serve.loaded_run import Served
+    from recbole_hill.serve.loaded_run import LoadedRun
 
     users = names_of(arguments.users)
-    lists = Served.load(arguments.checkpoint).recommend(users, arguments.k, **search_of(arguments))
+    lists = LoadedRun.load(arguments.checkpoint).recommend(
+        users, arguments.k, **search_of(arguments)
+    )
     for user, listed in zip(users, lists, strict=True):
         for rank, (item, score) in enumerate(listed, start=1):
             print(f"{user}\t{rank}\t{item}\t{score:.6f}")

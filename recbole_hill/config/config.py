@@ -9,6 +9,7 @@ must not change an experiment.
 import difflib
 import json
 import os
+import warnings
 from pathlib import Path
 
 import torch
@@ -16,9 +17,14 @@ import yaml
 from recbole.config import Config
 from recbole.utils import argument_list
 
-from recbole_hill import registry
+from recbole_hill import plugins, registry
 from recbole_hill.checks import one_of
-from recbole_hill.config.properties import internal_defaults, recbole_defaults, yaml_loader
+from recbole_hill.config.properties import (
+    chosen_parts,
+    internal_defaults,
+    recbole_defaults,
+    yaml_loader,
+)
 from recbole_hill.host.compatibility import numpy_aliases
 from recbole_hill.host.metrics import register_metrics
 
@@ -56,6 +62,24 @@ _EXTRA_KEYS = frozenset(
 )
 
 
+#: Settings of HILL until 2026-12 that are constants now, with the constants' values: the settings
+#: of older runs and tables still hold them.
+_RETIRED = {
+    "em_epochs": 1,
+    "em_weight": 0.1,
+    "kmeans_iterations": 20,
+    "kmeans_points_per_node": 256,
+    "index_supervision": 1.0,
+    "index_reconstruction": 1.0,
+    "index_balance_batches": 8,
+    "index_start_epoch": 1,
+    "index_precision": "bfloat16",
+    "interest_top_k": 20,
+    "interest_carry": "touched",
+    "average_weight": 0.1,
+    "faiss_probe": "beam",
+}
+
 #: What RecBole computes from the settings, and keys of ours that belong to one machine's run.
 _DERIVED = frozenset(
     {
@@ -70,6 +94,7 @@ _DERIVED = frozenset(
         "use_gpu",
         "data_path",
         "resume",
+        "plugins",
     }
 )
 
@@ -92,6 +117,7 @@ class HillConfig(Config):
         self._wanted_model = model
         register_metrics()
         super().__init__(None, dataset, config_file_list, config_dict)
+        self._note_changed_plugins()
         one_of("protocol", self["protocol"], PROTOCOLS)
 
         metric, at, k = self["valid_metric"].partition("@")
@@ -126,16 +152,39 @@ class HillConfig(Config):
         if not name or not dataset:
             missing = "model" if not name else "dataset"
             raise ValueError(f"no {missing} given: say --{missing}=NAME")
-        entry = registry.find(name)
+        given = self.external_config_dict
+        # A record, not a setting: nothing is imported because a run's folder says so.
+        self._recorded_plugins = given.pop("plugins", None) or {}
+        if not isinstance(self._recorded_plugins, dict):
+            raise ValueError(
+                f"plugins must be a run's record of its plugins, got {self._recorded_plugins!r}; "
+                "a plugin is given as --plugin=FILE"
+            )
+        try:
+            entry = registry.find(name)
+            self._defaults = internal_defaults(entry.name, dataset, **chosen_parts(given))
+        except registry.UnknownName as error:
+            options = " ".join(f"--plugin={plugin!r}" for plugin in self._recorded_plugins)
+            hint = f"; the run was made with {options}" if options else ""
+            raise registry.UnknownName(f"{error}{hint}") from error
         return entry.name, entry.load(), dataset
+
+    def _note_changed_plugins(self) -> None:
+        """Warns where a plugin is not, byte for byte, the one that the run's record names."""
+        for name, sha256 in plugins.record(self.final_config_dict).items():
+            recorded = self._recorded_plugins.get(name, sha256)
+            if recorded != sha256:
+                warnings.warn(
+                    f"plugin {name} is not the file that the run was made with: its SHA-256 is "
+                    f"{sha256[:12]}, recorded is {str(recorded)[:12]!r}",
+                    stacklevel=3,
+                )
 
     def _load_internal_config_dict(self, model, model_class, dataset):
         # RecBole reads its YAML file of the name, which is of another class if ours took the name.
         settings = registry.find(model).recbole_settings
         super()._load_internal_config_dict(settings, model_class, dataset)
-        self.internal_config_dict.update(
-            internal_defaults(model, dataset, self.external_config_dict.get("backbone"))
-        )
+        self.internal_config_dict.update(self._defaults)
         if "backbone" in self.external_config_dict:  # an alias was resolved to the name
             self.external_config_dict["backbone"] = self.internal_config_dict["backbone"]
         self._check_keys(model)
@@ -145,8 +194,17 @@ class HillConfig(Config):
         for group in ("general", "training", "evaluation", "dataset"):
             known |= set(getattr(argument_list, f"{group}_arguments"))
         known |= set(recbole_defaults("dataset", "sample.yaml"))
-        for key in self.external_config_dict:
-            if key not in known:
+        for key, value in list(self.external_config_dict.items()):
+            if key in known:
+                continue
+            if key in _RETIRED and "backbone" in self.internal_config_dict:
+                if value != _RETIRED[key]:
+                    raise ValueError(
+                        f"{key} is a constant now and no setting: accepted is "
+                        f"{_RETIRED[key]!r}, got {value!r}"
+                    )
+                del self.external_config_dict[key]
+            else:
                 near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
                 hint = f"; did you mean {near[0]}?" if near else ""
                 raise ValueError(f"unknown key {key!r} for model {model}{hint}")
@@ -185,7 +243,8 @@ class HillConfig(Config):
 def plain_settings(config: Config) -> dict:
     """Returns the effective settings as plain values from which the configuration follows.
 
-    What RecBole derives from them (model type, evaluation type, device object) is left out.
+    What RecBole derives from them (model type, evaluation type, device object) is left out. The
+    plugins that the settings name an entry of are added as ``plugins``, a record by name.
     """
     settings = {
         key: value
@@ -195,7 +254,9 @@ def plain_settings(config: Config) -> dict:
     raw = {**config.internal_config_dict, **config.external_config_dict}
     # As given, because RecBole refuses what it makes of them.
     given = {key: raw[key] for key in ("data_path", "train_neg_sample_args")}
-    return {**settings, **given, "device": raw.get("device", "auto")}
+    used = plugins.record(config.final_config_dict)
+    record = {"plugins": used} if used else {}
+    return {**settings, **given, "device": raw.get("device", "auto"), **record}
 
 
 def _is_plain(value) -> bool:

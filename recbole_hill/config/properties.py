@@ -1,7 +1,8 @@
-"""The YAML files of `properties/` and `tuning/`: where they are, and how they are merged."""
+"""The YAML files of `properties/`, `tuning/` and plugins: where they are, and how they merge."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,15 @@ from typing import TYPE_CHECKING
 import yaml
 from recbole.config import Config
 
-from recbole_hill import registry
+from recbole_hill.registry import (
+    BY_SETTING,
+    LEARNERS,
+    MODELS,
+    SELECTORS,
+    Entry,
+    Registry,
+    UnknownName,
+)
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -46,39 +55,112 @@ def _shipped(folder: str, parts: tuple[str, ...]) -> Traversable:
     return found
 
 
-def internal_defaults(model: str, dataset: str, backbone: str | None = None) -> dict:
-    """Merges our YAML files for a model on a dataset.
+def internal_defaults(
+    model: str,
+    dataset: str,
+    backbone: str | None = None,
+    index_learning: str | None = None,
+    pair_selector: str | None = None,
+) -> dict:
+    """Merges the YAML files for a model on a dataset.
 
     Args:
         model: A registered name.
         dataset: Dataset name.
-        backbone: What the user asked for in place of the model's default backbone, if it has one.
+        backbone: A name in place of the model's default backbone, if the model has one.
+        index_learning: A name in place of the model's default learner, if the model has one.
+        pair_selector: A name in place of the model's default selector, if the model has one.
 
     Returns:
-        Settings; a model with a backbone has the backbone's too.
+        Settings; a model with a backbone, a learner or a selector has the settings of each too.
+
+    Raises:
+        UnknownName: If a name is not registered.
     """
-    own = read_properties("model", f"{model}.yaml")
+    layers = _layers(MODELS, model)
+    own = _on_dataset(layers, dataset)
     merged = {**read_properties("overall.yaml"), **read_properties("dataset", f"{dataset}.yaml")}
-    theirs = registry.find(model).path.startswith("recbole.model.context_aware")
+    theirs = any(entry.path.startswith("recbole.model.context_aware") for entry, _ in layers)
     if theirs or own.get("reads_features"):
         merged.update(read_properties("context.yaml"))
         merged.update(read_properties("features", f"{dataset}.yaml"))
     if theirs and merged.get("tasks"):
         # RecBole's models know one label, and would take others for features.
         merged["tasks"] = dict([next(iter(merged["tasks"].items()))])
-    chain = [model]
     if "backbone" in own:
-        chain.insert(0, registry.find(backbone or own["backbone"]).name)
-    for name in chain:
-        settings = {
-            **recbole_defaults("model", f"{registry.find(name).recbole_settings}.yaml"),
-            **read_properties("model", f"{name}.yaml"),
-        }
-        per_dataset = settings.pop("per_dataset", {})
-        merged.update({**settings, **per_dataset.get(dataset, {})})
-    if "backbone" in own:
-        merged["backbone"] = chain[0]
+        own["backbone"] = MODELS.find(backbone or own["backbone"]).name
+        merged.update(_on_dataset(_layers(MODELS, own["backbone"]), dataset))
+    merged.update(own)
+    for known, name in ((LEARNERS, index_learning), (SELECTORS, pair_selector)):
+        if known.key in own:
+            merged.update(_on_dataset(_layers(known, name or own[known.key]), dataset))
     return merged
+
+
+def chosen_parts(settings: Mapping) -> dict:
+    """Returns the names that settings hold in place of a model's default parts.
+
+    Args:
+        settings: Settings by key.
+
+    Returns:
+        Keyword arguments of :func:`internal_defaults`.
+    """
+    return {key: settings.get(key) for key in BY_SETTING if key != "model"}
+
+
+def _layers(known: Registry, name: str) -> list[tuple[Entry, dict]]:
+    """Returns an entry with its settings, after the entries that it extends, the farthest first.
+
+    Raises:
+        ValueError: If an entry extends itself, or a name that is not registered.
+    """
+    layers, entry = [], known.find(name)
+    while entry not in (seen for seen, _ in layers):
+        settings = _settings_of(known, entry)
+        base = settings.pop("extends", None)
+        layers.insert(0, (entry, settings))
+        if base is None:
+            return layers
+        try:
+            entry = known.find(base)
+        except UnknownName as error:
+            raise ValueError(f"{entry.name} extends {base!r}: {error}") from error
+    raise ValueError(f"{name} extends itself, by way of {layers[0][0].name}")
+
+
+def _settings_of(known: Registry, entry: Entry) -> dict:
+    """Returns an entry's own settings, ``per_dataset`` and ``extends`` among them."""
+    if entry.settings is not None:
+        return dict(entry.settings)
+    if entry.plugin is not None:
+        return _read_mapping(entry.plugin.folder / f"{entry.name}.yaml")
+    own = read_properties(known.key, f"{entry.name}.yaml")
+    return {**recbole_defaults("model", f"{getattr(entry, 'recbole_settings', '')}.yaml"), **own}
+
+
+def _on_dataset(layers: list[tuple[Entry, dict]], dataset: str) -> dict:
+    """Merges layers on a dataset; later ones win, over the ``per_dataset`` of earlier ones too."""
+    merged = {}
+    for _, settings in layers:
+        merged.update(settings)
+        merged.update((merged.pop("per_dataset", None) or {}).get(dataset, {}))
+    return merged
+
+
+def _read_mapping(file: Path) -> dict:
+    """Reads a plugin's YAML file.
+
+    Raises:
+        ValueError: If the file is not YAML, or holds no mapping; names the file.
+    """
+    try:
+        settings = read_yaml(file)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file} is not YAML: {error}") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{file} must hold settings, key: value, got {settings!r}")
+    return settings
 
 
 def read_properties(*parts: str) -> dict:

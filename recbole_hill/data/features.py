@@ -1,4 +1,4 @@
-"""What some kinds of models need of the data beyond <user, item> pairs."""
+"""What a model needs of the data beyond <user, item> pairs: times, labels or a knowledge graph."""
 
 from pathlib import Path
 
@@ -8,18 +8,18 @@ from recbole_hill.data.tasks import Task, tasks_of
 
 
 def require_features(config) -> None:
-    """Refuses a model whose features the dataset lacks, before anything is loaded.
+    """Refuses a model if the dataset lacks the features that it needs, before anything is loaded.
 
     Args:
         config: RecBole's Config.
 
     Raises:
         FileNotFoundError: If a knowledge-aware model has no knowledge graph.
-        ValueError: If a sequential model has no times, or a context-aware one no labels; names the
-            model, the column and the columns there are.
+        ValueError: If a sequential model has no times, or a context-aware model has no labels. The
+            message names the model, the missing column and the columns of the file.
     """
     kind, model, dataset = config["MODEL_TYPE"], config["model"], config["dataset"]
-    if config["reads_features"] or config["tasks"]:  # others' lists are RecBole's defaults
+    if config["reads_features"] or config["tasks"]:  # of other models load_col is RecBole's default
         for part in ("inter", "user", "item"):
             _require_known(config, part)
     if kind == ModelType.KNOWLEDGE:
@@ -58,7 +58,7 @@ def _require_column(config, key: str, column: str, what: str) -> None:
 
 
 def _require_free_names(config, tasks: tuple[Task, ...]) -> None:
-    """Refuses a task named as a column that is read, whose place its labels would take."""
+    """Refuses a task with the name of another column that is read: its labels would replace it."""
     ids = config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]
     for part in ("inter", "user", "item"):
         columns = [*ids, *(_columns(config, part) if _path(config, part).is_file() else ())]
@@ -72,21 +72,21 @@ def _require_free_names(config, tasks: tuple[Task, ...]) -> None:
 
 
 def _require_known(config, part: str) -> None:
-    """Refuses a column of ``load_col`` that its file lacks, which RecBole would pass over."""
+    """Refuses a column of ``load_col`` that its file lacks; RecBole would ignore the column."""
     wanted = (config["load_col"] or {}).get(part)
     if not isinstance(wanted, list) or not wanted:
         return
-    file, found = _header(config, part)
+    file, columns = _header(config, part)
     for column in wanted:
-        if column not in found:
+        if column not in columns:
             raise ValueError(
                 f"load_col: {part}: {column!r} is no column of {file.name}, which has "
-                f"{', '.join(found)}"
+                f"{', '.join(columns)}"
             )
 
 
 def _columns(config, part: str = "inter") -> list[str]:
-    """Returns the columns that are read of a file, as RecBole goes by load_col and unload_col."""
+    """Returns the columns that RecBole reads of a file, according to load_col and unload_col."""
     wanted = {part: "*"} if config["load_col"] is None else config["load_col"]
     if part not in wanted:
         return []
@@ -99,7 +99,7 @@ def _columns(config, part: str = "inter") -> list[str]:
 
 
 def _header(config, part: str) -> tuple[Path, list[str]]:
-    """Returns a file of the dataset, ``inter``, ``user`` or ``item``, and its columns."""
+    """Returns a file of the dataset (``inter``, ``user`` or ``item``) and its columns."""
     file = _path(config, part)
     if not file.is_file():
         raise FileNotFoundError(f"load_col names columns of {part}, but {file} does not exist")

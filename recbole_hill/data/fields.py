@@ -1,4 +1,4 @@
-"""Feature columns as tensors: tokens as ids of one vocabulary, floats normalised from train."""
+"""Feature columns as tensors: tokens as ids of one vocabulary, numbers normalised by train."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +12,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Encoded:
-    """Features of N rows.
+    """The features of N rows, F_t token fields and F_f number fields.
 
     Attributes:
-        tokens: One id per token field, 0 for a missing value or one that train never saw, (N, Ft).
-        bags: Per token-sequence field its ids, filled up with 0, each (N, M).
-        floats: Normalised numbers, 0 where rows lack the column, (N, Ff). A value that is missing
-            in a file is what RecBole puts there, the column's mean.
+        tokens: One id per token field, int64, shape (N, F_t). 0 stands for a missing value, and for
+            a value that train never saw.
+        bags: One tensor of ids per token-sequence field, padded with 0, each of shape (N, M).
+        floats: Normalised numbers, shape (N, F_f). 0 if the rows do not have the column. A value
+            that is missing in a file is replaced by RecBole with the column's mean.
     """
 
     tokens: Tensor
@@ -38,7 +39,7 @@ class Encoded:
 
     @staticmethod
     def cat(parts: Sequence["Encoded"]) -> "Encoded":
-        """Returns the rows of several, one after another."""
+        """Returns the rows of all parts in one object, part after part."""
         bags = []
         for of_field in zip(*(part.bags for part in parts), strict=True):
             width = max(bag.shape[1] for bag in of_field)
@@ -49,7 +50,7 @@ class Encoded:
         return Encoded(tokens, tuple(bags), floats)
 
     def value_lists(self) -> tuple[Tensor, ...]:
-        """Returns the token fields, then the bags, as lists of values per row, each (N, M)."""
+        """Returns each token field, then each bag, as lists of values per row, (N, M) each."""
         return (*self.tokens.unsqueeze(2).unbind(1), *self.bags)
 
 
@@ -59,14 +60,16 @@ class FieldEncoder:
     Args:
         rows: RecBole Interaction with the columns.
         names: Columns to encode.
-        dataset: RecBole dataset, for types and numbers of values.
-        of_train: Rows (of ``rows``) that train knows; numbers are normalised by theirs.
-        whole: Whether every value that the dataset knows gets a vector, whichever rows have it.
+        dataset: RecBole dataset; it knows the types and the numbers of values.
+        of_train: Indices of the rows (of ``rows``) that train knows. Numbers are normalised by the
+            mean and the standard deviation of these rows.
+        whole: Whether every value that the dataset knows gets an id, also a value that no row of
+            ``of_train`` has.
 
     Attributes:
-        token_fields, bag_fields, float_fields: The columns by kind; a number that is the same in
-            all of train tells nothing and is left out.
-        vocabulary: Ids that tokens and bags use together, 0 included.
+        token_fields, bag_fields, float_fields: The columns by kind. A number that is the same in
+            all of train carries no information and is left out.
+        vocabulary: Number of ids that tokens and bags use together, 0 included.
 
     Raises:
         ValueError: If a column is of another kind, or a number is not finite.
@@ -107,15 +110,15 @@ class FieldEncoder:
 
     @property
     def n_fields(self) -> int:
-        """Number of fields that are left."""
+        """Number of fields that are encoded."""
         return len(self.token_fields) + len(self.bag_fields) + len(self.float_fields)
 
     def ids_of(self, name: str) -> Tensor:
-        """Returns the id of each of RecBole's values of a token field, 0 for unknown, (V,)."""
+        """Returns the id of each of RecBole's V values of a token field, 0 for unknown, (V,)."""
         return self._ids[name]
 
     def encode(self, rows, n_rows: int) -> Encoded:
-        """Returns the features of some rows; a column that they lack is missing in all of them."""
+        """Returns the features of some rows; a column that they lack counts as missing."""
 
         def ids(name: str) -> Tensor:
             if name not in rows:
@@ -131,8 +134,8 @@ class FieldEncoder:
             return ((rows[name].cpu().double() - mean) / spread).float()
 
         def bag(name: str) -> Tensor:
-            found = ids(name)
-            return found if found.ndim == 2 else found.unsqueeze(1)
+            values = ids(name)
+            return values if values.ndim == 2 else values.unsqueeze(1)
 
         tokens = [ids(name) for name in self.token_fields]
         floats = [number(name) for name in self.float_fields]

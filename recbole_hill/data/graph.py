@@ -1,7 +1,7 @@
-"""The user-item graph of the train set, written once for every graph model.
+"""The user-item graph of the train set, shared by every graph model.
 
 Users and items share one numbering: node ``u`` is user ``u``, node ``n_users + i`` is item ``i``.
-RecBole's padding user and item (id 0) stay in it as nodes without edges.
+RecBole's padding user and padding item (id 0) are nodes without edges.
 """
 
 import numpy as np
@@ -16,10 +16,10 @@ from recbole_hill.host.dropout import dropout
 
 
 class InteractionGraph(nn.Module):
-    """Symmetric bipartite adjacency in CSR form, and cheap re-weighted views of it.
+    """Symmetric bipartite adjacency matrix A in CSR form, and cheap re-weighted views of it.
 
-    The index arrays exist once; a view (a node- or edge-dropped sub-graph) is only another array of
-    edge values, so that nothing is rebuilt and no pool of sub-graphs is kept in memory.
+    The index arrays exist once. A view, such as a node- or edge-dropped sub-graph, is only another
+    array of edge values: nothing is rebuilt, and no sub-graphs are stored.
 
     Args:
         interactions: Binary train matrix, shape (U, I). Repeated entries count once.
@@ -60,7 +60,7 @@ class InteractionGraph(nn.Module):
         return self.n_users + self.n_items
 
     def normalized(self) -> Tensor:
-        """Returns D^-1/2 A D^-1/2 of the whole graph as a sparse CSR tensor, (U + I, U + I)."""
+        """Returns D^-1/2 A D^-1/2 of the whole graph, sparse CSR, shape (U + I, U + I)."""
         if self._normalized is None or self._normalized.device != self.crow.device:
             scale = _inverse_root(self.degree)
             self._normalized = self._csr(scale[self.row] * scale[self.col])
@@ -69,8 +69,8 @@ class InteractionGraph(nn.Module):
     def drop_nodes(self, rate: float) -> Tensor:
         """Returns the normalised sub-graph that keeps each node with probability ``1 - rate``.
 
-        A dropped node loses all its edges, so that its row and column are zero; the degrees are
-        those of the sub-graph (SGL's node dropout, SIGIR 2021, Eq. 6).
+        A dropped node loses all its edges, so its row and its column are zero. The degrees are the
+        degrees of the sub-graph (SGL's node dropout, SIGIR 2021, Eq. 6).
         """
         kept = (torch.rand(len(self), device=self.degree.device) >= rate).float()
         return self._renormalized(kept[self.row] * kept[self.col])
@@ -81,19 +81,23 @@ class InteractionGraph(nn.Module):
         return self._renormalized(torch.cat((kept, kept[self.mirror])))
 
     def neighbour_sums(self, x: Tensor) -> Tensor:
-        """Returns sums over neighbours, A x with plain 0/1 A, (U + I, D); differentiable."""
+        """Returns A x, the sum of x over each node's neighbours, (U + I, D); differentiable."""
         if self._plain is None or self._plain.device != self.crow.device:
             self._plain = self._csr(torch.ones_like(self.col, dtype=torch.float32))
         return SymmetricProduct.apply(self._plain, x)
 
     def neighbour_means(self, x: Tensor) -> Tensor:
-        """Returns means over neighbours, D^-1 A x, (U + I, D); 0 without any; differentiable."""
+        """Returns D^-1 A x, the mean of x over each node's neighbours; differentiable.
+
+        The shape is (U + I, D). A node without neighbours has the mean 0.
+        """
         return self.neighbour_sums(x) / self.degree.clamp_min(1).unsqueeze(1)
 
     def dropout(self, rate: float) -> Tensor:
-        """Returns the normalised graph with edges dropped and the rest scaled by 1 / (1 - rate).
+        """Returns the normalised graph with edges dropped, the others scaled by 1 / (1 - rate).
 
-        The degrees stay those of the whole graph; both directions of an edge go together.
+        The degrees are the degrees of the whole graph. Both directions of an edge are dropped
+        together.
         """
         if not rate:
             return self.normalized()
@@ -101,21 +105,21 @@ class InteractionGraph(nn.Module):
         return self._csr(torch.cat((half, half[self.mirror])))
 
     def reverse(self) -> Tensor:
-        """Returns the place of every edge's opposite direction, (E,): of (v, u) for (u, v)."""
+        """Returns the place of edge (v, u) for every edge (u, v), shape (E,)."""
         if self._reverse is None or self._reverse.device != self.crow.device:
             half = len(self.mirror)
             self._reverse = torch.cat((half + self.mirror.argsort(), self.mirror))
         return self._reverse
 
     def rows(self, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the adjacency's rows of some nodes, in the order given, repetitions included.
+        """Returns the adjacency rows of some nodes, in the order given, repetitions included.
 
         Args:
             nodes: Shape (n,).
 
         Returns:
-            Where each row starts (and the last ends), shape (n + 1,); for each of the rows' E edges
-            its position in ``nodes`` and its neighbour, each (E,).
+            The start of each row and the end of the last row, shape (n + 1,); and for each of the
+            rows' E edges its position in ``nodes`` and its neighbour, each of shape (E,).
         """
         crow, places = _some_rows(self.crow, nodes)
         row = torch.arange(len(nodes), device=nodes.device).repeat_interleave(crow.diff())
@@ -138,8 +142,8 @@ def propagate(matrix: Tensor, ego: Tensor, n_layers: int, *, with_ego: bool) -> 
     Args:
         matrix: Symmetric normalised adjacency A, sparse CSR, shape (N, N).
         ego: Layer-0 embeddings X, shape (N, D).
-        n_layers: Number of products L; at least 1, or 0 with the ego.
-        with_ego: Whether layer 0 takes part in the mean.
+        n_layers: Number of products L: at least 1, or 0 if ``with_ego``.
+        with_ego: Whether the mean includes layer 0.
 
     Returns:
         Node embeddings, shape (N, D).
@@ -152,20 +156,20 @@ def propagate(matrix: Tensor, ego: Tensor, n_layers: int, *, with_ego: bool) -> 
 def propagate_to(
     nodes: Tensor, matrix: Tensor, ego: Tensor, n_layers: int, *, with_ego: bool
 ) -> tuple[Tensor, Tensor]:
-    """:func:`propagate` of some nodes alone, and their layer 0, which L2 terms ask for.
+    """Returns :func:`propagate` for some nodes alone, and their layer 0, which L2 terms need.
 
-    The last product, and the first of the backward, is over the nodes' neighbours: for a batch of
-    2,048 of Gowalla's interactions a seventh of all edges.
+    On a CPU the last product, and the first product of the backward, use only the edges of these
+    nodes: a seventh of all edges for a batch of 2,048 of Gowalla's interactions.
 
     Args:
-        nodes: Shape (n,); repeated ones are computed once.
-        matrix: As in :func:`propagate`, like the following.
+        nodes: Shape (n,); repeated nodes are computed once.
+        matrix: As in :func:`propagate`, shape (N, N).
         ego: Shape (N, D).
         n_layers: L.
-        with_ego: Whether layer 0 takes part.
+        with_ego: Whether the mean includes layer 0.
 
     Returns:
-        The nodes' embeddings and their rows of ``ego``, both (n, D).
+        The nodes' embeddings and the nodes' rows of ``ego``, both of shape (n, D).
     """
     if not n_layers or ego.device.type != "cpu":
         return propagate(matrix, ego, n_layers, with_ego=with_ego)[nodes], ego[nodes]
@@ -181,20 +185,20 @@ def propagate_to(
 class RowsOfProduct(torch.autograd.Function):
     """Some rows of ``matrix @ x``, and the same rows of x, on a CPU.
 
-    Both come from one function because their gradients are then one array of x's size.
+    One function returns both because their gradients then share one array of x's size.
 
     Args (of ``apply``):
         matrix: Sparse CSR, shape (N, N).
         x: Shape (N, D).
-        nodes: Without repetition, shape (n,).
+        nodes: Row numbers without repetition, shape (n,).
 
     Returns:
-        The product's rows and x's, both (n, D).
+        The rows of the product and the rows of x, both of shape (n, D).
     """
 
     @staticmethod
     def forward(ctx, matrix: Tensor, x: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the two."""
+        """Returns the rows of the product and the rows of x."""
         crow, places = _some_rows(matrix.crow_indices(), nodes)
         ctx.rows = matrix.values()[places], matrix.col_indices()[places], crow
         ctx.nodes, ctx.n = nodes, len(x)
@@ -212,9 +216,10 @@ class RowsOfProduct(torch.autograd.Function):
 
 
 class MeanOfLayers(torch.autograd.Function):
-    """:func:`propagate`, whose backward is the same polynomial of the same symmetric matrix.
+    """:func:`propagate` with a memory-saving backward.
 
-    Horner's scheme, X + A (X + A (X + ...)), in one array beside the input: no layer is kept.
+    The matrix is symmetric, so the backward is the same polynomial of the same matrix. Both use
+    Horner's scheme, X + A (X + A (X + ...)), in one array beside the input. No layer is kept.
     """
 
     @staticmethod
@@ -232,9 +237,10 @@ class MeanOfLayers(torch.autograd.Function):
 
 
 class SymmetricProduct(torch.autograd.Function):
-    """``matrix @ x`` for a symmetric sparse matrix, whose backward is the same product.
+    """``matrix @ x`` for a symmetric sparse matrix; the backward is the same product.
 
-    PyTorch's own backward of a sparse product transposes the matrix; a symmetric one needs none.
+    PyTorch's own backward of a sparse product transposes the matrix, which a symmetric matrix does
+    not need.
     """
 
     @staticmethod
@@ -268,8 +274,8 @@ def _product(matrix: Tensor, x: Tensor) -> Tensor:
 def _weighted_sums(values: Tensor, col: Tensor, crow: Tensor, x: Tensor) -> Tensor:
     """Returns the product of a CSR matrix and ``x``, as weighted sums of rows of x.
 
-    PyTorch's kernel for these fetches rows ahead and is three times as fast on a CPU as its sparse
-    product, which on Gowalla waits for memory.
+    PyTorch's kernel for such sums fetches rows ahead. On a CPU it is three times as fast as
+    PyTorch's sparse product, which waits for memory on Gowalla.
     """
     return F.embedding_bag(
         col, x, crow, mode="sum", per_sample_weights=values, include_last_offset=True
@@ -277,7 +283,7 @@ def _weighted_sums(values: Tensor, col: Tensor, crow: Tensor, x: Tensor) -> Tens
 
 
 def _some_rows(crow: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns where each of a CSR matrix's rows of ``nodes`` starts, and its entries' places."""
+    """Returns the starts of a CSR matrix's rows ``nodes``, and the places of their entries."""
     starts = crow[nodes]
     counts = crow[nodes + 1] - starts
     return torch.cat((counts.new_zeros(1), counts.cumsum(0))), ranges(starts, counts)

@@ -1,4 +1,4 @@
-"""The external ids behind a run's rows, kept so that a later run can take the rows over by id."""
+"""The external ids of a run's rows, stored so that a later run can match its rows by id."""
 
 import json
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ IDS = "ids.json"
 
 @dataclass(frozen=True)
 class Ids:
-    """External ids in RecBole's order; RecBole's id 0, its padding, is left out.
+    """External ids in RecBole's order, without RecBole's padding (id 0).
 
     Attributes:
-        users: External id of RecBole's user r + 1 at place r, shape (U,).
-        items: The same of items, shape (I,).
+        users: External ids, shape (U,); place r is RecBole's user r + 1.
+        items: External ids, shape (I,); place r is RecBole's item r + 1.
     """
 
     users: np.ndarray
@@ -25,12 +25,12 @@ class Ids:
 
     @classmethod
     def of(cls, dataset) -> "Ids":
-        """Returns a RecBole dataset's ids."""
+        """Returns the ids of a RecBole dataset."""
         tokens, fields = dataset.field2id_token, (dataset.uid_field, dataset.iid_field)
         return cls(*(np.asarray(tokens[field][1:]).astype(str) for field in fields))
 
     def save(self, folder: Path) -> None:
-        """Writes them to a run's folder, once."""
+        """Writes the ids to a run's folder, unless the folder has them."""
         if not (folder / IDS).exists():
             with atomic_path(folder / IDS) as temporary:
                 lists = {"users": self.users.tolist(), "items": self.items.tolist()}
@@ -38,11 +38,11 @@ class Ids:
 
     @classmethod
     def load(cls, folder: Path) -> "Ids":
-        """Reads what :meth:`save` wrote.
+        """Reads the file that :meth:`save` wrote.
 
         Raises:
-            FileNotFoundError: If the run is of a version that kept no ids.
-            ValueError: If the file is not whole.
+            FileNotFoundError: If the run was made by a version that kept no ids.
+            ValueError: If the file is damaged.
         """
         text = (folder / IDS).read_text(encoding="utf-8")
         try:
@@ -53,6 +53,6 @@ class Ids:
 
 
 def places(wanted: np.ndarray, held: np.ndarray) -> np.ndarray:
-    """Returns the place of each wanted id among those held, -1 where it is not, shape (N,)."""
+    """Returns the place of each wanted id in ``held``, or -1 if it is absent, shape (N,)."""
     place_of = {token: place for place, token in enumerate(held.tolist())}
     return np.array([place_of.get(token, -1) for token in wanted.tolist()], dtype=np.int64)

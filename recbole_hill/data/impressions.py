@@ -1,4 +1,4 @@
-"""What a model of labelled impressions knows besides the labels: three sources of features."""
+"""The features of a model of labelled impressions: of the user, the item and the interaction."""
 
 from collections.abc import Collection, Mapping
 
@@ -26,27 +26,28 @@ _ITEM = (FeatureSource.ITEM, FeatureSource.ITEM_ID)
 
 
 class Impressions:
-    """Features by source, all learnt from the training rows: ``.user``, ``.item`` and ``.inter``.
+    """Features of users, of items and of interactions, all learnt from the training rows.
 
     Args:
-        dataset: RecBole's train dataset, whose labels are columns named as the tasks.
-        tasks: The labels; a user is engaged with the items of rows where the first is 1.
-        interests: User fields that name values of an item field, and which: queries too.
-        vocabulary: Whose ids and values get vectors of their own: those that ``train`` has seen, or
-            all of the ``catalogue`` (whose items a stream shows later). Numbers are normalised by
-            those of train's users and items either way.
-        trusted: Columns that are not looked at for leaks.
+        dataset: RecBole's train dataset; its label columns have the names of the tasks.
+        tasks: The labels. A user is engaged with an item if the first label of a row is 1.
+        interests: Maps user fields to the item fields whose values they name. These values are
+            queries, in addition to the values of engaged items.
+        vocabulary: Which ids and values get vectors: ``train``, the ids and values that train has
+            seen, or ``catalogue``, all of the dataset's (a stream shows some of its items later).
+            Numbers are normalised by train's users and items in both cases.
+        trusted: Columns that are not checked for leaks.
 
     Attributes:
-        users, items: Encoders of the side features, ids among them.
-        context: Encoder of the interaction file's further columns.
-        user_features, item_features: Every user's and item's features, padding row first.
-        history: Who engaged with what.
+        users, items: Encoders of the user and item features, ids included.
+        context: Encoder of the other columns of the interaction file.
+        user_features, item_features: Every user's and every item's features, padding row first.
+        history: Which user engaged with which items.
         indices: One inverted index per token field of the items, ids left out.
-        base_rates: Mean label per task in train.
+        base_rates: Mean label per task in train, shape (T,).
 
     Raises:
-        ValueError: If a label is the same in all rows, or a feature gives one away.
+        ValueError: If a label is the same in all rows, or a feature gives a label away.
     """
 
     def __init__(
@@ -97,11 +98,11 @@ class Impressions:
         self.set_history(users[engaged], items[engaged], dataset.user_num, dataset.item_num)
 
     def set_history(self, users: Tensor, items: Tensor, n_users: int, n_items: int) -> None:
-        """Says who engaged with what, (E,) each, and makes the queries of it."""
+        """Sets the engagements (user and item ids, (E,) each), and makes the queries."""
         ones = np.ones(len(users), dtype=np.float32)
         shape = (n_users, n_items)
         self.history = History(sp.csr_matrix((ones, (users.numpy(), items.numpy())), shape=shape))
-        # Of an item's own id nothing but the target itself could be in common.
+        # The item id is left out: two rows share it only if they have the same item.
         of_history = [
             InvertedIndex.of_history(values, self.items.vocabulary, self.history)
             for name, values in self._lists.items()
@@ -110,7 +111,7 @@ class Impressions:
         self.indices = [*self._stated, *of_history]
 
     def _stated_values(self, dataset, user_field: str, item_field: str) -> Tensor:
-        """Returns the values of an item field that a user field names, by token, (U, N)."""
+        """Returns the values of an item field that a user field names, matched by token, (U, N)."""
         for field, known in ((user_field, dataset.get_user_feature()), (item_field, self._lists)):
             if field not in known:
                 raise ValueError(
@@ -124,5 +125,5 @@ class Impressions:
         return self.items.ids_of(item_field)[stated]
 
     def context_of(self, rows, n_rows: int) -> Encoded:
-        """Returns the interaction features of a batch; missing where it has none."""
+        """Returns the interaction features of a batch; a column that it lacks is missing."""
         return self.context.encode(rows, n_rows)

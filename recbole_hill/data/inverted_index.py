@@ -1,8 +1,8 @@
-"""Interaction features by inverted index (I2IF; HSNN, section 2): engaged values meet an item's.
+"""Interaction features by inverted index (I2IF; HSNN, section 2).
 
-The values of a user's engaged items, counted, are the query; the items that hold a value are its
-list. What a user and an item have in common is then one sparse product, (users x values) times
-(values x items), instead of a comparison of every pair.
+The query of a user is the values of the items that the user engaged with, each with its count. The
+list of a value is the items that hold the value. One sparse product, (users x values) times (values
+x items), then gives the values that a user and an item share, without comparing every pair.
 """
 
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from torch import Tensor
 
 from recbole_hill.data.ragged import ranges
 
-#: Numbers that :meth:`Shared.dense` makes of a pair.
+#: Numbers that :meth:`Shared.dense` returns for each pair.
 DENSE = 3
 
 
 class History:
-    """Who engaged with what in train.
+    """Which users engaged with which items in train.
 
     Args:
-        matrix: Binary, shape (U, I), RecBole's padding row and column empty.
+        matrix: Binary, shape (U, I); RecBole's padding row and column are empty.
     """
 
     def __init__(self, matrix: sp.csr_matrix):
@@ -39,27 +39,28 @@ class History:
         self._keys = torch.from_numpy(rows.astype(np.int64)) * self.n_items + self.items
 
     def holds(self, users: Tensor, items: Tensor) -> Tensor:
-        """Returns whether each pair is in the history; any shape."""
+        """Returns whether each <user, item> pair is in the history; the shape of the arguments."""
         return find(self._keys, users * self.n_items + items)[1]
 
     def of(self, users: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the users' engaged items one after the other, and where each user's begin.
+        """Returns the items that some users engaged with, user after user, and each user's start.
 
         Args:
             users: Shape (B,).
 
         Returns:
-            Items (E,) and starts (B,), as ``embedding_bag`` takes them.
+            Items, shape (E,), and starts, shape (B,), as ``embedding_bag`` takes them.
         """
         sizes = self.lengths[users]
         return self.items[ranges(self.starts[users], sizes)], sizes.cumsum(0) - sizes
 
 
 def find(keys: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Looks keys up in a sorted list.
+    """Looks up keys in a sorted list.
 
     Returns:
-        The place of each (any where it is not there), and whether it is there; of wanted's shape.
+        The place of each wanted key (arbitrary if the key is absent), and whether the key is
+        present; both of the shape of ``wanted``.
     """
     if not len(keys):
         return torch.zeros_like(wanted), torch.zeros_like(wanted, dtype=torch.bool)
@@ -69,12 +70,14 @@ def find(keys: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Shared:
-    """What users have in common with items in one field.
+    """The values that users and items share in one field.
 
     Attributes:
-        values: The items' values, 0 for none, (..., M).
-        counts: How many engaged items of the user share each value, 0 at no value, (..., M).
-        engaged: Engaged items of the user, or interests that he states, (...).
+        values: The items' values, 0 for none, shape (..., M).
+        counts: For each value the number of the user's engaged items that share it, 0 where there
+            is no value, shape (..., M).
+        engaged: Number of the user's engaged items, or of the interests that the user states, shape
+            (...).
     """
 
     values: Tensor
@@ -95,9 +98,10 @@ class Shared:
         )
 
     def dense(self) -> Tensor:
-        """Returns log(1 + shared), shared per engaged item, and the share of the item's values.
+        """Returns three numbers for each pair, shape (..., 3).
 
-        Shape (..., 3).
+        They are log(1 + shared values), the shared values per engaged item and value of the item,
+        and the share of the item's values that are shared.
         """
         total = self.counts.sum(-1)
         held = (self.values > 0).sum(-1).clamp_min(1)
@@ -112,13 +116,14 @@ class Shared:
 
 
 class InvertedIndex:
-    """The lists of one item field's values, and every user's query.
+    """The lists of one item field's values, and the query of every user.
 
     Args:
         values: The items' values, 0 for none, padding item first, shape (I, M).
-        queries: How often each user asks for each value, shape (U, V).
-        sizes: Engaged items (or stated interests) of each user, shape (U,).
-        history: What the queries were made of, if they can leave a target out; None otherwise.
+        queries: Count of each value in each user's query, shape (U, V).
+        sizes: Number of engaged items (or stated interests) of each user, shape (U,).
+        history: The history that the queries were made from, so that a target can be left out; None
+            if the queries were made from something else.
     """
 
     def __init__(
@@ -134,19 +139,19 @@ class InvertedIndex:
 
     @classmethod
     def of_history(cls, values: Tensor, n_values: int, history: History) -> "InvertedIndex":
-        """Asks for the values of the items that a user engaged with.
+        """Returns an index whose queries are the values of the items that a user engaged with.
 
         Args:
             values: The items' values, 0 for none, padding item first, shape (I, M).
             n_values: V, 0 included.
-            history: Who engaged with what.
+            history: Which user engaged with which items.
         """
         queries = history.matrix @ _as_matrix(distinct(values), n_values)
         return cls(values, sp.csr_matrix(queries), history.lengths, history)
 
     @classmethod
     def of_interests(cls, values: Tensor, n_values: int, interests: Tensor) -> "InvertedIndex":
-        """Asks for the values that a user's own features name.
+        """Returns an index whose queries are the values that a user's own features name.
 
         Args:
             values: The items' values, 0 for none, padding item first, shape (I, M).
@@ -157,13 +162,14 @@ class InvertedIndex:
         return cls(values, _as_matrix(wanted, n_values), (wanted > 0).sum(1))
 
     def pairs(self, users: Tensor, items: Tensor, left_out: Tensor | None = None) -> Shared:
-        """Returns what pairs have in common.
+        """Returns the values that the users and items of pairs share.
 
         Args:
             users: Shape (B,).
             items: Shape (B,).
-            left_out: Item whose engagement does not count, (B,): the target of a training row,
-                which a user would otherwise be recognised by. None to count everything.
+            left_out: Items whose engagement does not count, shape (B,). They are the targets of
+                training rows: counting a target would reveal its label. None counts every
+                engagement.
         """
         values = self.values[items]
         places, known = find(self._keys, users.unsqueeze(1) * self.n_values + values)
@@ -178,11 +184,11 @@ class InvertedIndex:
         return Shared(values, counts, engaged)
 
     def block(self, users: Tensor, items: Tensor | None = None) -> Shared:
-        """Returns what every one of some users has in common with items.
+        """Returns the values that each of some users shares with items.
 
         Args:
             users: Shape (b,).
-            items: Per user, shape (b, C); every item, (b, I), if None.
+            items: Items per user, shape (b, C). None stands for every item: shape (b, I).
         """
         query = torch.from_numpy(self.queries[users.numpy()].toarray())
         query[:, 0] = 0
@@ -197,7 +203,7 @@ class InvertedIndex:
 
 
 def _as_matrix(lists: Tensor, n_values: int) -> sp.csr_matrix:
-    """Returns lists of distinct values (N, M), 0 for none, as a binary matrix, (N, V)."""
+    """Returns lists of distinct values (N, M), 0 for none, as a binary matrix (N, V)."""
     held = lists > 0
     rows = held.nonzero()[:, 0].numpy()
     ones = np.ones(len(rows), dtype=np.float32)
@@ -205,7 +211,7 @@ def _as_matrix(lists: Tensor, n_values: int) -> sp.csr_matrix:
 
 
 def distinct(values: Tensor) -> Tensor:
-    """Returns lists of values (I, M) with repetitions set to 0, values first."""
+    """Returns lists of values (I, M) without repetitions: distinct values first, then 0."""
     ordered = values.sort(dim=1, descending=True).values
     again = torch.zeros_like(ordered, dtype=torch.bool)
     again[:, 1:] = ordered[:, 1:] == ordered[:, :-1]

@@ -1,9 +1,9 @@
-"""How near held-out items are to what their users have in train: whether two sets are alike."""
+"""How near held-out items are to their users' train items; tells whether two sets are alike."""
 
 import numpy as np
 import scipy.sparse as sp
 
-#: Held-out pairs that are compared at once: some ten million cosines.
+#: Number of held-out pairs that are compared at once: about ten million cosines.
 _BLOCK = 4096
 
 
@@ -18,16 +18,16 @@ def pair_nearness(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns, for every held-out pair, the largest cosine of its item to a train item of its user.
 
-    Cosines are between columns of ``train``, the usual item-item similarity. Validation items that
-    are nearer than test items are easier to find by similarity, and choosing on them favours
-    methods that memorise.
+    The cosines are between columns of ``train``, the usual item-item similarity. If validation
+    items are nearer than test items, they are easier to find by similarity; a choice made on them
+    then favours models that memorise.
 
     Args:
         train: Binary matrix, shape (U, I).
         held_out: Binary matrix of other interactions of the same users, shape (U, I).
 
     Returns:
-        Users, items and cosines between 0 and 1, shape (n,) each, by user and item.
+        Users, items and cosines between 0 and 1, shape (n,) each, ordered by user and item.
     """
     train = sp.csr_matrix(train, dtype=np.float32)
     columns = unit_columns(train)
@@ -36,27 +36,27 @@ def pair_nearness(
     held_out.sort_indices()
     users = np.repeat(np.arange(held_out.shape[0]), np.diff(held_out.indptr))
     items = held_out.indices.astype(np.int64)
-    found = np.zeros(len(items), dtype=np.float32)
+    nearest = np.zeros(len(items), dtype=np.float32)
     for start in range(0, len(items), _BLOCK):
         here = slice(start, start + _BLOCK)
         cosines = rows[items[here]] @ columns
-        found[here] = cosines.multiply(train[users[here]]).max(axis=1).toarray().ravel()
-    return users, items, found
+        nearest[here] = cosines.multiply(train[users[here]]).max(axis=1).toarray().ravel()
+    return users, items, nearest
 
 
 def nearness(train: sp.csr_matrix, held_out: sp.csr_matrix, users: np.ndarray) -> np.ndarray:
-    """Returns each user's mean of :func:`pair_nearness` over his held-out items.
+    """Returns each user's mean of :func:`pair_nearness` over the user's held-out items.
 
     Args:
         train: Binary matrix, shape (U, I).
         held_out: Binary matrix of other interactions of the same users, shape (U, I).
-        users: Row numbers, each with items in both, shape (n,).
+        users: Row numbers, shape (n,). Each row has items in both matrices.
 
     Returns:
         Shape (n,), between 0 and 1.
 
     Raises:
-        ValueError: If a user has no item in one of them.
+        ValueError: If a user has no item in one of the matrices.
     """
     train, held_out = sp.csr_matrix(train), sp.csr_matrix(held_out)
     counts = [np.diff(x.indptr)[users] for x in (train, held_out)]

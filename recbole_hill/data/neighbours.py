@@ -1,4 +1,4 @@
-"""The most similar users of a user, and items of an item, by their rows in the train matrix."""
+"""The users most similar to a user, and the items most similar to an item, in the train matrix."""
 
 import numpy as np
 import scipy.sparse as sp
@@ -7,10 +7,10 @@ import scipy.sparse as sp
 def nearest_neighbours(
     matrix: sp.spmatrix, k: int, *, block_entries: int = 4_000_000
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the k rows most similar to each row of a binary matrix by cosine.
+    """Finds, for each row of a binary matrix, the k rows with the largest cosine to it.
 
-    The similarity matrix is never kept: blocks of rows are multiplied as sparse matrices and
-    reduced to their k largest entries by k segment maxima.
+    The similarity matrix is never stored whole. Blocks of rows are multiplied as sparse matrices,
+    and each block is reduced to its k largest entries per row by k segment maxima.
 
     Args:
         matrix: Binary matrix, shape (N, M); rows are users (or items), repeated entries count once.
@@ -18,9 +18,9 @@ def nearest_neighbours(
         block_entries: Bound on the similarity entries of one block, which bounds the memory.
 
     Returns:
-        ids: Shape (N, k), int64, most similar first, ties by smallest id; a row with fewer than k
-            overlapping rows is filled with its own id.
-        similarities: Shape (N, k), float32, 0 where filled.
+        ids: Shape (N, k), int64, most similar first, ties by smallest id. If fewer than k rows
+            overlap with a row, the rest is filled with the row's own id.
+        similarities: Shape (N, k), float32; 0 where filled.
 
     Raises:
         ValueError: If k is less than 1.
@@ -63,9 +63,9 @@ def _top_k_of_rows(
         largest = np.maximum.reduceat(data, starts)
         is_largest = data == np.repeat(largest, lengths)
         first = np.minimum.reduceat(np.where(is_largest, columns, np.iinfo(np.int32).max), starts)
-        found = largest > 0
-        if not found.any():
+        remaining = largest > 0
+        if not remaining.any():
             return
-        ids[filled[found], rank] = first[found]
-        values[filled[found], rank] = largest[found]
+        ids[filled[remaining], rank] = first[remaining]
+        values[filled[remaining], rank] = largest[remaining]
         data[is_largest & (columns == np.repeat(first, lengths))] = 0

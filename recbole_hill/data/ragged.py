@@ -1,15 +1,15 @@
-"""Rows of different lengths that stand one after the other in one array."""
+"""Rows of different lengths, stored one after the other in one array."""
 
 import torch
 from torch import Tensor
 
 
 def ranges(firsts: Tensor, sizes: Tensor) -> Tensor:
-    """Returns the places ``firsts[r]``, ``firsts[r] + 1``, ... of every row, one after the other.
+    """Returns the places ``firsts[r]``, ``firsts[r] + 1``, ... of every row r, row after row.
 
     Args:
-        firsts: Where each row begins, shape (R,).
-        sizes: How many places it has, shape (R,).
+        firsts: First place of each row, shape (R,).
+        sizes: Number of places of each row, shape (R,).
 
     Returns:
         Shape (sum of sizes,).

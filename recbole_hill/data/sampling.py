@@ -1,7 +1,7 @@
 """Negatives and positives drawn on the device, a whole batch at a time.
 
-RecBole's sampler draws in NumPy and tiles every positive once per negative; with the 300 to 2,000
-negatives per positive that some baselines ask for, that is the whole cost of an epoch.
+RecBole's sampler draws in NumPy and repeats every positive once per negative. For baselines with
+300 to 2,000 negatives per positive the sampler takes nearly the whole time of an epoch.
 """
 
 import numpy as np
@@ -9,12 +9,13 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
-#: Bits a pair, and at most, of the table that tells most pairs outside the train set apart: 64 MiB.
+#: Size of the table that tells most pairs outside the train set: bits a pair, and bits at most
+#: (64 MiB).
 _FILTER_BITS, _LARGEST_FILTER = 128, 2**29
 
 
 class InteractionSampler(nn.Module):
-    """Draws from a train set: items that a user has not, or users with one of their items.
+    """Draws from a train set: items that a user does not have, or users with one of their items.
 
     Item 0, RecBole's padding, is never drawn.
 
@@ -30,9 +31,9 @@ class InteractionSampler(nn.Module):
         self.n_items = matrix.shape[1]
         counts = np.diff(matrix.indptr).astype(np.int64)
         rows = np.repeat(np.arange(len(counts)), counts)
-        # Sorted, so that "has user u item i" is a binary search.
+        # Sorted, so that a binary search answers whether user u has item i.
         keys = rows * self.n_items + matrix.indices
-        #: Users with every item, who have no negative.
+        #: Users who have every item, so that there is no negative for them.
         self.full = np.flatnonzero(counts >= self.n_items - 1).tolist()
         self.remainders = min(_LARGEST_FILTER, 1 << (_FILTER_BITS * max(1, len(keys))).bit_length())
         for name, array in {
@@ -45,15 +46,15 @@ class InteractionSampler(nn.Module):
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
 
     def has(self, users: Tensor, items: Tensor) -> Tensor:
-        """Returns whether each pair is in the train set, in the broadcast shape of the two."""
-        found = torch.zeros(
+        """Returns whether each <user, item> pair is in the train set, in broadcast shape."""
+        known = torch.zeros(
             torch.broadcast_shapes(users.shape, items.shape), dtype=torch.bool, device=users.device
         )
-        found[self._taken(users, items)] = True
-        return found
+        known[self._taken(users, items)] = True
+        return known
 
     def _taken(self, users: Tensor, items: Tensor) -> tuple[Tensor, ...]:
-        """Returns where the broadcast pairs are in the train set, an index for each dimension."""
+        """Returns the places of the broadcast pairs in the train set, an index per dimension."""
         # One user's items are neighbours in the table: hundreds of them stay in a CPU's cache.
         bit = ((users * self.n_items) & (self.remainders - 1)).int() + items.int()
         byte = self.possible.index_select(0, (bit >> 3).flatten()).view(bit.shape)
@@ -72,13 +73,14 @@ class InteractionSampler(nn.Module):
         Args:
             users: User ids, shape (B,).
             n: Items per user.
-            reject: Whether a user's train items are drawn again until none is left.
+            reject: Whether to draw again until no drawn item is a train item of its user.
 
         Returns:
             Item ids, shape (B, n), with repetition.
 
         Raises:
-            ValueError: If some user, whether asked for or not, has nothing but train items.
+            ValueError: If ``reject`` is set and a user, in the batch or not, has every item in
+                train.
         """
         if reject and self.full:
             raise ValueError(f"user {self.full[0]} has every item: there is no negative to draw")
@@ -93,13 +95,16 @@ class InteractionSampler(nn.Module):
         return drawn
 
     def positives(self, n: int) -> tuple[Tensor, Tensor]:
-        """Draws users uniformly among those with items, then one of each user's items.
+        """Draws users uniformly among the users with items, then one of each user's items.
 
-        LightGCN's order, which gives every user the same weight; iterating over the interactions
-        weighs users by their activity.
+        This is LightGCN's order. It gives every user the same weight. Iterating over the
+        interactions weighs users by their activity.
+
+        Args:
+            n: Number of draws.
 
         Returns:
-            User ids and item ids, each (n,).
+            User ids and item ids, each of shape (n,).
         """
         device = self.keys.device
         users = self.active[torch.randint(len(self.active), (n,), device=device)]
@@ -115,11 +120,20 @@ class InteractionSampler(nn.Module):
 
 
 def _filter(keys: np.ndarray, remainders: int, n_items: int) -> np.ndarray:
-    """Returns a bit for every remainder of the keys, 0 where no key has it; n bits in n / 8 bytes.
+    """Returns one bit for every remainder of the keys: 0 if no key has the remainder.
 
-    A pair outside the train set mostly shows at once: at 128 bits a pair, one in 128 or fewer does
-    not. The first ``n_items`` bits stand behind the last ones again, so that a user's first key's
-    remainder plus an item needs no remainder of its own.
+    The table tells most pairs outside the train set at once. With 128 bits a train pair, at most
+    one of 128 such pairs needs a further look. The first ``n_items`` bits are repeated after the
+    last bits, so that adding an item to the remainder of a user's first key needs no second
+    remainder.
+
+    Args:
+        keys: Sorted train pairs, user times ``n_items`` plus item.
+        remainders: Number of remainders n, a power of two.
+        n_items: I.
+
+    Returns:
+        Bytes, n / 8 of them and the repeated ones.
     """
     table = np.zeros(remainders // 8, dtype=np.uint8)
     bit = keys & (remainders - 1)

@@ -1,16 +1,18 @@
 """RecBole datasets under the three protocols: which interactions train, choose and test.
 
-| protocol  | trains on               | chooses on          | tested on |
-|-----------|-------------------------|---------------------|-----------|
-| holdout   | train less validation   | validation          | test      |
-| refit     | train                   | nothing             | test      |
-| published | train                   | test, as papers did | test      |
+A protocol is the rule by which a number is made:
 
-A dataset that comes as two files (train, test) gets its validation carved from train, seeded by
-``split_seed`` and never by the model's ``seed``, so that several seeds share one split. A dataset
-that RecBole splits itself keeps RecBole's three parts. Two files in RecBole's own
-``benchmark_filename`` would fail there (it unpacks three parts) or, the test file named twice, stop
-early on the test set.
+| protocol  | trains on                | chooses on              | tested on |
+|-----------|--------------------------|-------------------------|-----------|
+| holdout   | train without validation | validation              | test      |
+| refit     | train                    | nothing                 | test      |
+| published | train                    | test, as the papers did | test      |
+
+For a dataset of two files (train, test) the validation set is a part of train. It is drawn with
+``split_seed`` and not with the model's ``seed``, so that several seeds share one split. A dataset
+that RecBole splits itself keeps RecBole's three parts. RecBole's own ``benchmark_filename`` cannot
+take two files: it unpacks three parts, and if the test file is named twice, it stops early on the
+test set.
 """
 
 import hashlib
@@ -45,14 +47,14 @@ from recbole_hill.run.files import atomic_path
 
 _DATA = "data.json"
 
-#: How many score-sized arrays RecBole's full-sort evaluation holds for a batch of users.
+#: Number of score-sized arrays that RecBole's full-sort evaluation holds for a batch of users.
 _EVALUATION_COPIES = 5
-#: Scores of a batch that a CPU's cache keeps until the lists are made of them: 16 MiB.
+#: Number of scores that stay in a CPU's cache until the lists are made from them: 16 MiB.
 _CACHED_SCORES = 2**22
 
 
 class SplitDataset(Dataset):
-    """RecBole's Dataset, split into train, validation and test as the protocol says."""
+    """RecBole's Dataset, split into train, validation and test by the protocol."""
 
     def __init__(self, config):
         if tasks := tasks_of(config):
@@ -85,31 +87,31 @@ class SplitDataset(Dataset):
         return [whole, test, self.copy(test.inter_feat)]
 
     def __getitem__(self, index, join=True):
-        """RecBole's rows of a batch; see :func:`_rows`."""
+        """Returns the rows of a batch, as RecBole does; see :func:`_rows`."""
         rows = _rows(self.inter_feat, index)
         return self.join(rows) if join else rows
 
     def join(self, df):
-        """RecBole's join of a batch with its users' and items' features; see :func:`_rows`."""
+        """Joins a batch with its users' and items' features, as RecBole does; see :func:`_rows`."""
         for features, field in ((self.user_feat, self.uid_field), (self.item_feat, self.iid_field)):
             if features is not None and field in df:
                 df.update(_rows(features, df[field]))
         return df
 
     def _load_feat(self, filepath, source):
-        """RecBole's table of a file; see :func:`~recbole_hill.data.parsing.c_parser`."""
+        """Reads a file, as RecBole does; see :func:`~recbole_hill.data.parsing.c_parser`."""
         with c_parser():
             return super()._load_feat(filepath, source)
 
     def _fill_nan(self):
-        """Refuses labels that are no numbers, or missing before RecBole fills what is missing."""
+        """Refuses labels that are missing or not numbers, before RecBole fills missing ones."""
         tasks = tasks_of(self.config)
         require_floats(self, tasks)
         require_complete(self.inter_feat, tasks)
         super()._fill_nan()
 
     def _set_label_by_threshold(self):
-        """Makes a 0/1 column of each task, and drops what they are made of."""
+        """Makes a 0/1 column for each task, and drops the columns that labels were made from."""
         super()._set_label_by_threshold()
         tasks = tasks_of(self.config)
         columns = {task.name: task.labels(self.inter_feat[task.field].to_numpy()) for task in tasks}
@@ -120,7 +122,7 @@ class SplitDataset(Dataset):
             self.inter_feat[name] = labels
 
     def _carve_validation(self, train: Dataset) -> tuple[Dataset, Dataset]:
-        """Moves a seeded share of the interactions to validation; every user keeps one."""
+        """Moves a share of the train interactions to validation; every user keeps at least one."""
         choice = one_of("valid_choice", self.config["valid_choice"], ("random", "later"))
         ratio, seed = self.config["valid_ratio"], self.config["split_seed"]
         fields = self.uid_field, self.iid_field
@@ -142,7 +144,7 @@ class Data:
     Attributes:
         dataset: The whole RecBole dataset (for id maps).
         train: Training loader.
-        valid: Loader that may be chosen on; under ``published`` it is the test set.
+        valid: Loader on which choices are made; under ``published`` it is the test set.
         test: Loader of the test set.
         sha256: Hash of the interactions of the three parts, in external ids.
     """
@@ -154,12 +156,12 @@ class Data:
     sha256: str
 
     def without_test(self) -> "Data":
-        """Returns the same with a test set that raises whatever is asked of it."""
+        """Returns the same data with a test set that raises an error if it is read."""
         return replace(self, test=SealedTest())
 
 
 class SealedTest:
-    """Stands for the test set where a choice is being made: nothing of it can be read."""
+    """Replaces the test set while choices are made: reading it raises RuntimeError."""
 
     def __getattr__(self, name):
         raise RuntimeError(f"the test set must not be read while choosing settings ({name})")
@@ -172,11 +174,14 @@ class SealedTest:
 
 
 def load_data(config) -> Data:
-    """Loads, splits and wraps the dataset of ``config``.
+    """Loads and splits the dataset of ``config``, and makes its loaders.
+
+    Args:
+        config: RecBole's Config.
 
     Raises:
         FileNotFoundError: If the dataset's files are missing; the message says how to get them.
-        ValueError: If the dataset lacks what the model needs; the message says what.
+        ValueError: If the dataset lacks something that the model needs; the message names it.
     """
     require_files(config)
     require_features(config)
@@ -194,15 +199,15 @@ def load_data(config) -> Data:
         train, valid, test = data_preparation(config, dataset)
     if tasks := tasks_of(config):
         require_two_classes(label_matrix(train._dataset.inter_feat, tasks), tasks)
-        if config["protocol"] != "refit":  # which chooses on nothing
-            # NE of one class is NaN, by which nothing can be chosen; it is the first task's.
+        if config["protocol"] != "refit":  # refit makes no choice
+            # Choices use the first task's NE, which is NaN if all labels are the same.
             labels = label_matrix(valid._dataset.inter_feat, tasks[:1])
             require_two_classes(labels, tasks[:1], "validation")
     return Data(dataset, train, valid, test, interactions_sha256(train, valid, test))
 
 
 def loader_of_class(get_dataloader: Callable) -> Callable:
-    """Returns RecBole's ``get_dataloader``, made to go by the model's class and not by its name."""
+    """Returns RecBole's ``get_dataloader``, changed to choose the loader by the model's class."""
 
     @wraps(get_dataloader)
     def by_class(config, phase):
@@ -214,10 +219,10 @@ def loader_of_class(get_dataloader: Callable) -> Callable:
 
 @contextmanager
 def _named_by_class(config):
-    """Lets RecBole, which knows its user-wise loaders by model name, go by the model's class.
+    """Makes RecBole choose its user-wise loaders by the model's class instead of its name.
 
-    Under its own name, an alias or a subclass of one of RecBole's auto-encoders would get
-    interactions instead of users; a class of ours asks for users by ``user_wise = True``.
+    By name, an alias or a subclass of one of RecBole's auto-encoders would get interactions instead
+    of users. One of our classes asks for users with ``user_wise = True``.
     """
     name, model = config["model"], config.model_class
     kinds = (c.__name__ for c in model.__mro__ if c.__module__.startswith("recbole.model.general"))
@@ -232,7 +237,7 @@ def _named_by_class(config):
 
 
 def create_dataset(config) -> Dataset:
-    """Builds our split dataset for general models, RecBole's own for every other kind."""
+    """Builds a SplitDataset for general and context-aware models, RecBole's dataset for others."""
     kinds = (ModelType.GENERAL, ModelType.TRADITIONAL, ModelType.CONTEXT)
     if config["MODEL_TYPE"] in kinds and not config["dataset_save_path"]:
         return SplitDataset(config)
@@ -240,21 +245,22 @@ def create_dataset(config) -> Dataset:
 
 
 def _rows(table: Interaction, index) -> Interaction:
-    """Returns ``table[index]``, for which RecBole makes a list that it reads for every column."""
+    """Returns ``table[index]`` faster than RecBole, which makes a list of the index per column."""
     if not isinstance(index, (int, slice)):
         index = torch.as_tensor(index)
     return Interaction({field: column[index] for field, column in table.interaction.items()})
 
 
 def evaluation_batch(n_items: int, megabytes: int, cached: bool = False) -> int:
-    """RecBole's ``eval_batch_size`` (users x items) that fits a memory bound.
+    """Returns the largest ``eval_batch_size`` (users x items) within a memory bound.
 
-    RecBole's default of 4,096 means one user at a time from 4,096 items on.
+    With RecBole's default of 4,096 a catalogue of 4,096 items or more is ranked for one user at a
+    time.
 
     Args:
         n_items: I.
-        megabytes: The bound.
-        cached: Whether the scores should fit a CPU's cache, too.
+        megabytes: The bound, in MiB.
+        cached: Whether the scores should also fit a CPU's cache.
     """
     users = megabytes * 2**20 // (_EVALUATION_COPIES * 4 * n_items)
     if cached:
@@ -263,9 +269,9 @@ def evaluation_batch(n_items: int, megabytes: int, cached: bool = False) -> int:
 
 
 def interactions_sha256(*loaders) -> str:
-    """Hashes the parts' <user, item> pairs in external ids; independent of the order of rows."""
+    """Hashes the <user, item> pairs of the parts in external ids, whatever the order of rows."""
     digest = hashlib.sha256()
-    ids = Ids.of(loaders[0]._dataset)  # the parts' ids are those of the dataset that was split
+    ids = Ids.of(loaders[0]._dataset)  # the parts have the ids of the dataset that was split
     user_rank, item_rank = (np.argsort(np.argsort(each)) for each in (ids.users, ids.items))
     for loader in loaders:
         dataset = loader._dataset
@@ -273,20 +279,25 @@ def interactions_sha256(*loaders) -> str:
             dataset.inter_feat[field].numpy() - 1
             for field in (dataset.uid_field, dataset.iid_field)
         )
-        order = np.lexsort((item_rank[items], user_rank[users]))  # as the ids themselves, faster
+        # The order of the ids themselves, found faster by their ranks.
+        order = np.lexsort((item_rank[items], user_rank[users]))
         columns = ids.users[users[order]], ids.items[items[order]]
         digest.update(b"\0".join("\n".join(column.tolist()).encode() for column in columns))
     return digest.hexdigest()
 
 
 def note_data(folder: Path, sha256: str | None) -> None:
-    """Notes the data's hash in a run's folder, or checks it against the one noted there.
+    """Writes the data's hash to a run's folder, or compares it with the hash that is there.
 
-    RecBole's own entry points never show a trainer the test set, so that such a run has no hash
-    (None), and its data are not checked later.
+    RecBole's own entry points never show a trainer the test set. A run by them has no hash (None),
+    and its data are not checked later.
+
+    Args:
+        folder: The run's folder.
+        sha256: The hash, or None.
 
     Raises:
-        ValueError: If the folder was made on other interactions.
+        ValueError: If the folder was made from other interactions.
     """
     if (folder / _DATA).exists():
         require_same_data(folder, sha256)
@@ -296,7 +307,11 @@ def note_data(folder: Path, sha256: str | None) -> None:
 
 
 def known_data(folder: Path) -> str | None:
-    """Returns the data hash that a run's folder notes; None for a run by RecBole's entry points."""
+    """Returns the data hash in a run's folder; None for a run by RecBole's own entry points.
+
+    Raises:
+        ValueError: If the folder has no readable note of its data.
+    """
     try:
         return json.loads((folder / _DATA).read_text())["sha256"]
     except (OSError, json.JSONDecodeError, KeyError) as error:
@@ -304,10 +319,14 @@ def known_data(folder: Path) -> str | None:
 
 
 def require_same_data(folder: Path, sha256: str) -> None:
-    """Refuses a run's folder that was made on other interactions than these.
+    """Refuses a run's folder that was made from other interactions.
+
+    Args:
+        folder: The run's folder.
+        sha256: Hash of the interactions at hand.
 
     Raises:
-        ValueError: Naming both hashes.
+        ValueError: If the hashes differ; the message names both.
     """
     known = known_data(folder)
     if None not in (known, sha256) and known != sha256:
@@ -321,7 +340,7 @@ def require_files(config) -> None:
     """Refuses a dataset whose files are missing.
 
     Raises:
-        FileNotFoundError: Naming the first, and how to get it.
+        FileNotFoundError: Names the first missing file, and how to get it.
     """
     folder = Path(config["data_path"])
     parts = config["benchmark_filename"]

@@ -1,4 +1,4 @@
-"""Labels of impressions: which columns a model predicts, and features that give them away."""
+"""Labels of impressions: the columns that a model predicts, and features that give labels away."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,25 +10,25 @@ from torch import Tensor
 
 from recbole_hill.checks import is_number
 
-#: A column that orders the rows as well as this (area under the ROC curve) is the label itself.
+#: A column whose area under the ROC curve is at least this is the label itself.
 _LEAK_AUC = 0.999
-#: A column of the impressions themselves may be written after the label, and be noisy.
+#: The same for a column of the interaction file, which may be a noisy record of the label.
 _LEAK_AUC_INTERACTION = 0.99
-#: There a value in so many rows, and in such a share of them, must not go with one label alone,
-#: unless chance would have it so more often than this.
+#: In the interaction file, a value with at least so many rows, and such a share of the rows, must
+#: not go with one label alone, unless the probability of this by chance is larger than the last.
 _PURE_ROWS, _PURE_SHARE, _PURE_CHANCE = 50, 0.01, 1e-6
 _TASK_KEYS = {"field", "at_least", "weight"}
 
 
 @dataclass(frozen=True)
 class Task:
-    """One label.
+    """One label of a row.
 
     Attributes:
-        name: The label column's name; metrics of all but the first task end in it.
-        field: Column of the interaction file that it is made of.
-        at_least: The least value that counts as 1.
-        weight: w_t of the loss (HSNN, Eq. 1).
+        name: Name of the label column. The metrics of all tasks but the first end in it.
+        field: Column of the interaction file that the label is made from.
+        at_least: The least value of ``field`` that counts as 1.
+        weight: Weight w_t of the task in the loss (HSNN, Eq. 1).
     """
 
     name: str
@@ -44,8 +44,11 @@ class Task:
 def tasks_of(config) -> tuple[Task, ...]:
     """Reads the setting ``tasks``, in its order; empty if it is not set.
 
+    Args:
+        config: RecBole's Config.
+
     Raises:
-        ValueError: If it is not a mapping of names to ``{field, at_least, weight}``.
+        ValueError: If the setting is not a mapping of names to ``{field, at_least, weight}``.
     """
     given = config["tasks"]
     if not given:
@@ -53,32 +56,32 @@ def tasks_of(config) -> tuple[Task, ...]:
     if not isinstance(given, Mapping):
         raise ValueError(f"tasks must map names to {{field, at_least, weight}}, got {given!r}")
     tasks = []
-    for name, facts in given.items():
-        facts = {"field": name, "at_least": 1.0, "weight": 1.0, **(facts or {})}
-        if unknown := set(facts) - _TASK_KEYS:
+    for name, entry in given.items():
+        entry = {"field": name, "at_least": 1.0, "weight": 1.0, **(entry or {})}
+        if unknown := set(entry) - _TASK_KEYS:
             raise ValueError(
                 f"task {name}: unknown key {min(unknown)!r}; accepted are {sorted(_TASK_KEYS)}"
             )
         for key in ("at_least", "weight"):
-            if not is_number(facts[key]):
-                raise ValueError(f"task {name}: {key} must be a number, got {facts[key]!r}")
-        if not facts["weight"] >= 0:
-            raise ValueError(f"task {name}: weight must not be negative, got {facts['weight']}")
-        tasks.append(Task(name, **facts))
+            if not is_number(entry[key]):
+                raise ValueError(f"task {name}: {key} must be a number, got {entry[key]!r}")
+        if not entry["weight"] >= 0:
+            raise ValueError(f"task {name}: weight must not be negative, got {entry['weight']}")
+        tasks.append(Task(name, **entry))
     if not any(task.weight for task in tasks):
         raise ValueError("tasks: every weight is 0, nothing would be learnt; one must be above 0")
     return tuple(tasks)
 
 
 def require_complete(interactions, tasks: tuple[Task, ...]) -> None:
-    """Refuses interactions without a value that a label is made of, before anything fills it.
+    """Refuses interactions that lack a value that a label is made from, before RecBole fills it.
 
     Args:
         interactions: The interaction file as a data frame.
         tasks: The labels.
 
     Raises:
-        ValueError: Naming the column, how many rows lack it, and the first.
+        ValueError: Names the column, the number of rows that lack it, and the first of these rows.
     """
     for task in tasks:
         missing = interactions[task.field].isna().to_numpy()
@@ -91,14 +94,14 @@ def require_complete(interactions, tasks: tuple[Task, ...]) -> None:
 
 
 def require_floats(dataset, tasks: tuple[Task, ...]) -> None:
-    """Refuses a label's column that RecBole has read as tokens: it holds ids by now, not numbers.
+    """Refuses a label column that RecBole has read as tokens: it holds ids instead of numbers.
 
     Args:
         dataset: RecBole's dataset.
         tasks: The labels.
 
     Raises:
-        ValueError: Naming the task, the column and its type.
+        ValueError: Names the task, the column and its type.
     """
     for task in tasks:
         kind = dataset.field2type[task.field]
@@ -110,12 +113,15 @@ def require_floats(dataset, tasks: tuple[Task, ...]) -> None:
 
 
 def require_two_classes(labels: Tensor, tasks: tuple[Task, ...], part: str = "training") -> None:
-    """Refuses a task whose rows all have one label.
+    """Refuses a task whose rows all have the same label.
 
     Args:
         labels: Shape (N, T).
-        tasks: The labels, T of them.
-        part: What the rows are for, as the message names them.
+        tasks: The T tasks.
+        part: Name of the rows' part in the message.
+
+    Raises:
+        ValueError: Names the task, its column and the label.
     """
     for task, rate in zip(tasks, labels.double().mean(0).tolist(), strict=True):
         if rate in (0.0, 1.0):
@@ -128,20 +134,21 @@ def require_two_classes(labels: Tensor, tasks: tuple[Task, ...], part: str = "tr
 def require_no_leak(
     dataset, features: list[str], tasks: tuple[Task, ...], trusted: Collection[str] = ()
 ) -> None:
-    """Refuses a feature from whose value alone training rows' labels follow.
+    """Refuses a feature whose value alone predicts a label on the training rows.
 
-    A number that orders the rows by their label, or a column each of whose values (or bags of
-    them) goes with one label, was made of the label or after it. Columns of the interaction file
-    may not come near that, nor have one frequent value that goes with one label by no chance.
+    Such a feature was made from the label or after it. A number is refused if it orders the rows by
+    their label. A column is refused if each of its values (or bags of values) goes with one label.
+    For columns of the interaction file two further signs are enough: near-perfect prediction, and
+    one frequent value that goes with one label where chance does not explain it.
 
     Args:
         dataset: RecBole's train dataset.
-        features: Columns of the interaction, user and item files to look at.
+        features: Columns of the interaction, user and item files to check.
         tasks: The labels.
-        trusted: Columns that are not looked at.
+        trusted: Columns that are not checked.
 
     Raises:
-        ValueError: Naming the column and the task, or a trusted column that is no feature.
+        ValueError: Names the column and the task, or a trusted column that is not a feature.
     """
     if unknown := set(trusted) - set(features):
         raise ValueError(
@@ -156,9 +163,9 @@ def require_no_leak(
         of_impression = dataset.field2source[field] == FeatureSource.INTERACTION
         for task in tasks:
             labels = rows[task.name].numpy()
-            if found := _gives_away(values, labels, dataset.field2type[field], of_impression):
+            if leak := _gives_away(values, labels, dataset.field2type[field], of_impression):
                 raise ValueError(
-                    f"feature {field!r} gives the label of task {task.name} away: {found}. Leave "
+                    f"feature {field!r} gives the label of task {task.name} away: {leak}. Leave "
                     f"it out (unload_col), make it a task, or, if it is known before the label, "
                     f"name it in trusted_columns"
                 )
@@ -167,7 +174,7 @@ def require_no_leak(
 def _gives_away(
     values: np.ndarray, labels: np.ndarray, kind: FeatureType, of_impression: bool
 ) -> str | None:
-    """Returns what about a column's values gives the labels away, None if nothing does."""
+    """Returns the reason why a column gives the labels away, or None if it does not."""
     n_rows = len(values)
     if kind == FeatureType.FLOAT:
         area = _area_under_curve(values, labels)
@@ -177,7 +184,7 @@ def _gives_away(
         values = np.sort(values, axis=1)
     _, value, counts = np.unique(values, axis=0, return_inverse=True, return_counts=True)
     rates = np.bincount(value.ravel(), weights=labels) / counts
-    # A value of few rows goes with one label by chance.
+    # A value of few rows may go with one label by chance.
     often = counts >= 10
     pure = (rates == 0) | (rates == 1)
     if counts[often & pure].sum() >= _LEAK_AUC * n_rows:
@@ -196,7 +203,7 @@ def _gives_away(
 
 
 def _area_under_curve(values: np.ndarray, labels: np.ndarray) -> float:
-    """Returns the chance that a row of label 1 has the larger value; ties count half."""
+    """Returns the probability that a row with label 1 has the larger value; ties count half."""
     from scipy.stats import rankdata
 
     positives = labels.sum()
@@ -210,7 +217,7 @@ def label_matrix(rows, tasks: tuple[Task, ...]) -> Tensor:
 
 
 def feature_names(dataset, tasks: tuple[Task, ...], source: tuple) -> Iterator[str]:
-    """Yields a source's columns that may be features: neither ids' twins, labels nor the time."""
+    """Yields a source's columns that may be features: not labels, their columns, or the time."""
     left_out = {task.name for task in tasks} | {task.field for task in tasks}
     left_out |= {dataset.label_field, dataset.time_field}
     yield from (field for field in dataset.fields(source=list(source)) if field not in left_out)

@@ -1,11 +1,11 @@
-"""Which train interactions become validation: random ones, or ones like what comes later.
+"""Which train interactions become validation: random ones, or ones like the later test set.
 
-The LightGCN test sets are the latest interactions of their users, and lie farther from what the
-users have than a random part of train does. Their files are sorted, so that the time is lost; but
-where items are numbered as they first appear in train, those that a user *brought in*, which no
-user before him has, stand in the order in which his line once listed them. They show how much
-rarer a near item is among the last than among random ones; a random draw that is thinned by that is
-a validation set more like the test set, without a look at it.
+The test sets of the LightGCN files are each user's latest interactions. They lie farther from a
+user's train items than a random part of train does. The files keep no times: their lines are
+sorted. But items are numbered in the order in which they first appear in train. Take the items that
+a user *brings in*, which are the items that no earlier user has: their numbers tell their order in
+time. From them we estimate how much rarer near items are among a user's last items than among
+random ones, and draw a validation set with the same shift. The test set is not used.
 """
 
 import math
@@ -15,14 +15,14 @@ import scipy.sparse as sp
 
 from recbole_hill.data.nearness import pair_nearness
 
-#: Equal parts of the random items' nearness in which the last items are counted.
+#: Number of equal parts of the random items' nearness in which the last items are counted.
 _BINS = 20
-#: A user counts from so many items brought in; this share of them, the last, are set apart.
+#: Least number of items that a user must bring in; share of them that count as the last items.
 _LEAST, _LAST = 10, 0.2
 
 
 def choose_validation(users: np.ndarray, ratio: float, seed: int) -> np.ndarray:
-    """Chooses which train interactions become validation.
+    """Chooses random train interactions as validation.
 
     Args:
         users: User of every interaction, shape (E,).
@@ -54,12 +54,14 @@ def choose_later_validation(
 ) -> np.ndarray:
     """Chooses train interactions that are farther from the rest of train, as later ones are.
 
-    Those that are drawn and not chosen go back to train and bring it nearer again, so that part of
-    the way is left: half of it on Gowalla (``benchmarks/validation_shift.py``).
+    Interactions that are drawn but not chosen return to train, and bring it nearer to the chosen
+    ones again. So on Gowalla half of the distance to the test set remains
+    (``benchmarks/validation_shift.py``).
 
     Args:
-        users: User of every interaction in the file's own numbers from 0, shape (E,).
-        items: Its item likewise, shape (E,); items are numbered as they first appear.
+        users: User of every interaction, in the file's own numbers from 0, shape (E,).
+        items: Item of every interaction, likewise, shape (E,); items are numbered in the order in
+            which they first appear.
         ratio: Share of the interactions, in (0, 1).
         seed: Seed of the draws.
 
@@ -86,8 +88,11 @@ def choose_later_validation(
 def file_numbers(tokens: np.ndarray) -> np.ndarray:
     """Returns the numbers that a dataset's files use for internal ids; -1 for the padding.
 
+    Args:
+        tokens: External id of every internal id, padding first.
+
     Raises:
-        ValueError: If they are not whole numbers.
+        ValueError: If an external id is not a whole number.
     """
     try:
         return np.concatenate([[-1], np.asarray(tokens[1:]).astype(np.int64)])
@@ -99,15 +104,15 @@ def file_numbers(tokens: np.ndarray) -> np.ndarray:
 
 
 def brought_in(train: sp.csr_matrix) -> list[np.ndarray]:
-    """Returns for each user the items that no user before him has, in rising order.
+    """Returns for each user the items that no earlier user has, in rising order.
 
     Args:
         train: Binary matrix in the file's own numbers from 0, shape (U, I).
 
     Raises:
-        ValueError: If items are not numbered as they first appear.
+        ValueError: If items are not numbered in the order in which they first appear.
     """
-    found, known = [], 0
+    by_user, known = [], 0
     for user in range(train.shape[0]):
         items = np.sort(train.indices[train.indptr[user] : train.indptr[user + 1]])
         new = items[items >= known]
@@ -117,22 +122,25 @@ def brought_in(train: sp.csr_matrix) -> list[np.ndarray]:
                 f"{new[0]} where {known} would be next"
             )
         known += len(new)
-        found.append(new)
-    return found
+        by_user.append(new)
+    return by_user
 
 
 def rates_of_later(train: sp.csr_matrix, rng: np.random.Generator) -> np.ndarray:
-    """Returns how often the last items fall into each twentieth of the random items' nearness.
+    """Returns how often a user's last items fall into each nearness class of random items.
+
+    The classes are twenty equal parts of the nearness of random items.
 
     Args:
         train: Binary matrix in the file's own numbers from 0, shape (U, I).
         rng: Draws the random items.
 
     Returns:
-        Shape (20,), by rising nearness, of mean 1; all 1 where the last are like any.
+        Shape (20,), by rising nearness, with mean 1; all 1 if the last items are like random ones.
 
     Raises:
-        ValueError: If items are not numbered as they first appear, or no user brought in enough.
+        ValueError: If items are not numbered in the order in which they first appear, or no user
+            brought in enough items.
     """
     users, last, drawn = [], [], []
     for user, new in enumerate(brought_in(train)):
@@ -156,32 +164,32 @@ def thin_to_later(
     rates: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Chooses among random interactions so that near ones are as rare as among later ones.
+    """Chooses among random interactions so that near ones are as rare as among later interactions.
 
     Args:
-        train: Binary matrix, the random interactions among it, shape (U, I).
+        train: Binary matrix that contains the random interactions, shape (U, I).
         users: Users of the random interactions, shape (n,).
-        items: Their items, shape (n,).
+        items: Items of the random interactions, shape (n,).
         rates: From :func:`rates_of_later`.
-        rng: Draws which stay.
+        rng: Draws the interactions that are kept.
 
     Returns:
-        Boolean mask, shape (n,), about ``n / max(rates)`` of it True.
+        Boolean mask, shape (n,); about ``n / max(rates)`` entries are True.
     """
     cosines = _nearness_apart(train, users, items)
     return rng.random(len(users)) < rates[_bins(cosines, cosines)] / rates.max()
 
 
 def _nearness_apart(train: sp.csr_matrix, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Nearness of some of train's pairs to the rest of it, in the order given."""
+    """Returns the nearness of some train pairs to the rest of train, in the order given."""
     apart = sp.csr_matrix((np.ones(len(users), np.float32), (users, items)), train.shape)
     of, which, cosines = pair_nearness(train - apart, apart)
     by_pair = np.lexsort((items, users))
-    found = np.empty_like(cosines)
-    found[by_pair] = cosines[np.lexsort((which, of))]
-    return found
+    in_order = np.empty_like(cosines)
+    in_order[by_pair] = cosines[np.lexsort((which, of))]
+    return in_order
 
 
 def _bins(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Returns in which equal part of the reference each value falls."""
+    """Returns the number of the equal part of ``reference`` into which each value falls."""
     return np.digitize(values, np.quantile(reference, np.arange(1, _BINS) / _BINS))

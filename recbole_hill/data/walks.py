@@ -1,4 +1,4 @@
-"""Random walks over the user-item graph, all walkers one step at a time."""
+"""Random walks over the user-item graph; all walkers move together, one step at a time."""
 
 import numpy as np
 
@@ -7,16 +7,17 @@ from recbole_hill.data.graph import InteractionGraph
 
 
 class Walker:
-    """Walks along the edges of a bipartite graph, with node2vec's return and in-out weights.
+    """Walks along the edges of a bipartite graph, with node2vec's return and in-out parameters.
 
-    From node v, reached from t, a walk goes back to t with weight 1/p and to each other neighbour
-    of v with weight 1/q (node2vec's weight 1, for neighbours that t also has, never applies: users
-    are not linked to users, nor items to items). So it returns with probability
-    (1/p) / (1/p + (d_v - 1)/q) and is uniform over the d_v - 1 others: exact without alias tables.
-    With p = q that is DeepWalk's uniform walk.
+    A walk at node v that came from node t goes back to t with weight 1/p, and to each other
+    neighbour of v with weight 1/q. (node2vec has a third weight, 1, for neighbours of v that are
+    also neighbours of t. It never applies here: users have no edges to users, nor items to items.)
+    So the probability of a return is (1/p) / (1/p + (d_v - 1)/q), and the other d_v - 1 neighbours
+    are equally likely. This is exact and needs no alias tables. With p = q it is DeepWalk's uniform
+    walk.
 
     Args:
-        graph: The train graph; its nodes number users first, then items.
+        graph: The train graph; its nodes are numbered users first, then items.
         p: Return parameter.
         q: In-out parameter.
 
@@ -35,7 +36,7 @@ class Walker:
         self.reverse = graph.reverse().cpu().numpy()
 
     def walks(self, n_walks: int, length: int, rng: np.random.Generator) -> np.ndarray:
-        """Starts walks from every node that has an edge, in random order per round.
+        """Starts walks at every node that has an edge, in a random order in each round.
 
         Args:
             n_walks: Walks per node.
@@ -46,7 +47,7 @@ class Walker:
             Node ids, shape (walks, length), int32.
 
         Raises:
-            ValueError: If a number is too small, naming it.
+            ValueError: If ``n_walks`` or ``length`` is too small; the message names it.
         """
         for name, value, least in (("n_walks", n_walks, 1), ("walk_length", length, 2)):
             integer(name, value, least)
@@ -64,7 +65,7 @@ class Walker:
         return self.starts[nodes] + rng.integers(self.degree[nodes])
 
     def _next_edge(self, edges: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Draws the edge that follows each edge, shape (walks,)."""
+        """Draws for each edge the edge that follows it, shape (walks,)."""
         nodes, back = self.ends[edges], self.reverse[edges]
         others = self.degree[nodes] - 1
         returns = rng.random(len(edges)) * (1 / self.p + others / self.q) < 1 / self.p

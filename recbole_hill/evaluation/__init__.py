@@ -1,1 +1,1 @@
-"""Evaluation beyond RecBole: index recall and what a search costs."""
+"""Evaluation beyond RecBole's: index recall and the cost of a search."""

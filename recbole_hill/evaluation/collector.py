@@ -1,21 +1,21 @@
-"""RecBole's collector of top lists, without arrays of users by items beside the scores."""
+"""RecBole's collector of top lists, without arrays of users by items in addition to the scores."""
 
 import torch
 from recbole.evaluator.collector import Collector
 from torch import Tensor
 
-#: Columns of one block; the k best of a row lie in the k blocks with the largest maxima.
+#: Columns of one block. The k best entries of a row lie in the k blocks with the largest maxima.
 WIDTH = 64
 
 
 class TopListCollector(Collector):
-    """Collects the best items of every user, and which of them are test items.
+    """Collects the best items of every user, and whether they are test items.
 
-    RecBole makes a matrix of users by items for the test items of each batch, and sums it; here
-    they are looked up in the lists. What is collected is equal to the bit, ties among scores
-    included, but for one thing: places of a list that only minus infinity is left to fill (a search
-    that found too few items) are no hits. Metrics that need more than lists (AUC, mean ranks) go
-    RecBole's way.
+    For each batch RecBole makes and sums a matrix of users by items for the test items. This class
+    looks the test items up in the lists instead. The collected values are equal to the bit, ties
+    among scores included, with one exception: a place of a list with score minus infinity (a search
+    found too few items) is no hit. Metrics that need more than lists (AUC, mean ranks) are
+    collected as RecBole does.
     """
 
     def eval_batch_collect(
@@ -26,14 +26,14 @@ class TopListCollector(Collector):
             super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
             return
         n_users, n_items = scores_tensor.shape
-        found = best_columns(scores_tensor, max(self.topk))
+        best = best_columns(scores_tensor, max(self.topk))
         if self.register.need("rec.items"):
-            self.data_struct.update_tensor("rec.items", found)
+            self.data_struct.update_tensor("rec.items", best)
         if self.register.need("rec.topk"):
-            pairs = torch.unique(positive_u * n_items + positive_i).to(found.device)
-            own = torch.arange(n_users, device=found.device).unsqueeze(1) * n_items
-            hits = torch.isin(own + found, pairs)
-            hits &= scores_tensor.gather(1, found) > -torch.inf
+            pairs = torch.unique(positive_u * n_items + positive_i).to(best.device)
+            own = torch.arange(n_users, device=best.device).unsqueeze(1) * n_items
+            hits = torch.isin(own + best, pairs)
+            hits &= scores_tensor.gather(1, best) > -torch.inf
             hits = hits.long()
             lengths = torch.bincount(pairs // n_items, minlength=n_users).unsqueeze(1)
             self.data_struct.update_tensor("rec.topk", torch.cat((hits, lengths), dim=1))
@@ -42,9 +42,10 @@ class TopListCollector(Collector):
 def best_columns(scores: Tensor, k: int) -> Tensor:
     """Returns the columns of each row's k largest entries, descending: ``scores.topk(k)[1]``.
 
-    On a CPU ``torch.topk`` copies and compares whole rows. Here the largest entries of blocks of
-    columns, found at the memory's speed, say in which few blocks the k best lie. Rows with equal
-    entries among their best are left to ``torch.topk``, whose choice then is the same.
+    On a CPU ``torch.topk`` copies and compares whole rows. This function first finds the maximum of
+    each block of columns, at the memory's speed. The k best entries lie in the k blocks with the
+    largest maxima. Rows with equal entries among their best are left to ``torch.topk``, so that the
+    choice is the same.
 
     Args:
         scores: Shape (B, N).
@@ -58,13 +59,13 @@ def best_columns(scores: Tensor, k: int) -> Tensor:
     if scores.device.type != "cpu" or n_blocks < 4 * (k + 1):
         return scores.topk(k)[1]
     blocks = scores[:, : n_blocks * WIDTH].unflatten(1, (n_blocks, WIDTH))
-    chosen = blocks.amax(2).topk(k + 1, sorted=False)[1]  # one more, to see a tie at the end
+    chosen = blocks.amax(2).topk(k + 1, sorted=False)[1]  # one more, to detect a tie at the end
     columns = chosen.unsqueeze(2) * WIDTH + torch.arange(WIDTH)
     rest = torch.arange(n_blocks * WIDTH, n).expand(len(scores), -1)
     columns = torch.cat((columns.flatten(1), rest), dim=1)
     values, places = scores.gather(1, columns).topk(k + 1)
-    found = columns.gather(1, places[:, :k])
+    best = columns.gather(1, places[:, :k])
     tied = (values[:, 1:] == values[:, :-1]).any(1)
     if tied.any():
-        found[tied] = scores[tied].topk(k)[1]
-    return found
+        best[tied] = scores[tied].topk(k)[1]
+    return best

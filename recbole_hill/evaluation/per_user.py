@@ -1,4 +1,4 @@
-"""What every test user contributes to the ranking metrics, kept so that a test needs no rerun."""
+"""Every test user's contribution to the ranking metrics, stored so that tests need no rerun."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,31 +15,32 @@ PER_USER = "per_user.parquet"
 
 @contextmanager
 def keep_per_user(evaluator: Evaluator) -> Iterator[dict[str, np.ndarray]]:
-    """Keeps the values that RecBole's metrics average over users, while the block evaluates.
+    """Keeps the values per user that RecBole's metrics average, while the block evaluates.
 
-    These are the metrics that RecBole makes of a value per user and k: Recall, NDCG, MRR, MAP, Hit,
-    Precision, AveragePopularity and TailPercentage. Others are no means over users, and are left
-    out: ItemCoverage, ShannonEntropy, GiniIndex, GAUC (which weighs users by their test items), and
-    all of labelled rows.
+    They exist for the metrics that RecBole makes from one value per user and k: Recall, NDCG, MRR,
+    MAP, Hit, Precision, AveragePopularity and TailPercentage. Other metrics are not means over
+    users and are left out: ItemCoverage, ShannonEntropy, GiniIndex, GAUC (which weighs users by
+    their test items), and all metrics of labelled rows.
 
     Args:
-        evaluator: RecBole's, of any metrics.
+        evaluator: RecBole's evaluator, with any metrics.
 
     Yields:
-        Values under the metrics' names in the row (``recall@20``), each float64 of shape (U,) in
-        the order of evaluation, and without the row's rounding; filled once the block evaluates.
+        Values under the metrics' names in the result row (``recall@20``). Each is float64, of shape
+        (U,), in the order of evaluation, and not rounded. The dict is filled once the block
+        evaluates.
     """
     values: dict[str, np.ndarray] = {}
     with ExitStack() as undo:
         for metric in evaluator.metric_class.values():
             if hasattr(metric, "topk_result"):
                 metric.topk_result = _noting(metric.topk_result, metric.topk, values)
-                undo.callback(delattr, metric, "topk_result")  # the class's own shows again
+                undo.callback(delattr, metric, "topk_result")  # restores the class's own method
         yield values
 
 
 def _noting(average, topk: list[int], values: dict[str, np.ndarray]):
-    """Returns RecBole's ``topk_result``, noting what it averages: shape (U, max(topk))."""
+    """Returns RecBole's ``topk_result``, changed to record what it averages, (U, max(topk))."""
 
     def noting(name: str, matrix: np.ndarray) -> dict[str, float]:
         values.update({f"{name}@{k}": matrix[:, k - 1].astype(np.float64) for k in topk})
@@ -49,9 +50,9 @@ def _noting(average, topk: list[int], values: dict[str, np.ndarray]):
 
 
 def ranked_users(loader) -> np.ndarray:
-    """Returns internal ids of the users whom a RecBole loader ranks items for, in its order, (U,).
+    """Returns internal ids of the users for whom a RecBole loader ranks items, in order, (U,).
 
-    A sequential dataset's loader ranks once per row: there a user can stand several times.
+    The loader of a sequential dataset ranks once per row, so a user can occur several times.
     """
     if hasattr(loader, "uid_list"):
         return np.asarray(loader.uid_list)
@@ -62,10 +63,10 @@ def user_table(arm: str, dataset, users: np.ndarray, values: dict[str, np.ndarra
     """Returns the lines of one arm: ``arm``, ``user`` (external id) and a column per metric.
 
     Args:
-        arm: The row's arm.
+        arm: Name of the arm, one compared variant of a run.
         dataset: A RecBole dataset that knows the users' external ids.
         users: Internal ids in the order of the values, shape (U,).
-        values: Of every metric, shape (U,).
+        values: Values per metric, each of shape (U,).
     """
     tokens = dataset.field2id_token[dataset.uid_field][users].astype(str)
     return pd.DataFrame({"arm": arm, "user": tokens, **values})
@@ -79,11 +80,11 @@ def write_per_user(folder: str | Path, tables: list[pd.DataFrame]) -> None:
 
 
 def read_per_user(folder: str | Path, arm: str) -> pd.DataFrame:
-    """Reads what every test user contributed to an arm's metrics.
+    """Reads every test user's contribution to the metrics of one arm.
 
     Args:
-        folder: A finished run's folder.
-        arm: Of the row; a model without arms has its own name there.
+        folder: Folder of a finished run.
+        arm: The arm. A model without arms is listed under its own name.
 
     Returns:
         A float64 column per metric (``recall@20``), indexed by the external id ``user``. The mean
@@ -91,22 +92,22 @@ def read_per_user(folder: str | Path, arm: str) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: If the folder has no such file.
-        ValueError: If the file is not whole, or holds no such arm.
+        ValueError: If the file is damaged, or has no such arm.
     """
     table = read_arms(folder)
-    found = (table["arm"] == arm).to_numpy()
-    if not found.any():
+    of_arm = (table["arm"] == arm).to_numpy()
+    if not of_arm.any():
         known = ", ".join(table["arm"].unique())
         raise ValueError(f"{Path(folder) / PER_USER} has no arm {arm!r}; it has {known}")
-    return table[found].drop(columns="arm")
+    return table[of_arm].drop(columns="arm")
 
 
 def read_arms(folder: str | Path) -> pd.DataFrame:
-    """Reads the values of all arms at once: those of :func:`read_per_user` and a column ``arm``.
+    """Reads the values of all arms: the columns of :func:`read_per_user` and a column ``arm``.
 
     Raises:
         FileNotFoundError: If the folder has no such file.
-        ValueError: If the file is not whole.
+        ValueError: If the file is damaged.
     """
     file = Path(folder) / PER_USER
     if not file.is_file():

@@ -1,4 +1,4 @@
-"""What approximate search costs and loses against exact search."""
+"""What approximate search costs and loses, compared with exact search."""
 
 import time
 from collections.abc import Sequence
@@ -10,14 +10,15 @@ from recbole_hill.retrieval.base import Retriever
 
 
 def index_recall(exact: Tensor, found: Tensor) -> float:
-    """Returns the share of the exact lists' items that the other lists hold.
+    """Returns the share of the exact lists' items that the other lists contain.
 
     Args:
         exact: Ids, shape (B, k), -1 for no item.
         found: Ids, shape (B, k), -1 for no item.
 
     Returns:
-        Hits over all B lists divided by their items; 1 if the exact lists are all empty.
+        Hits in all B lists divided by the number of items in the exact lists; 1 if the exact lists
+        are all empty.
     """
     n_ids = int(max(exact.max(), found.max())) + 1
     lists = torch.arange(len(exact), device=exact.device).unsqueeze(1) * n_ids
@@ -34,18 +35,18 @@ def compare_retrievers(
     *,
     exclude: tuple[Tensor, Tensor] | None = None,
 ) -> dict:
-    """Searches for the same users twice and reports what the second search saves and loses.
+    """Searches for the same users twice, and reports what the second search saves and loses.
 
     Args:
         exact: The reference.
-        approximate: The retriever to judge.
+        approximate: The retriever to compare with it.
         users: User vectors, shape (B, D), B at least 1.
         topk: List lengths; the searches are for the longest.
-        exclude: Pairs (rows, ids) that are not to be returned, as in :meth:`Retriever.search`.
+        exclude: Pairs (rows, ids) that must not be returned, as in :meth:`Retriever.search`.
 
     Returns:
-        ``index_recall@k`` for each k, ``scored_fraction`` (inner products with nodes and items over
-        the number of items), and both searches' seconds.
+        ``index_recall@k`` for each k, ``scored_fraction`` (inner products with nodes and items, per
+        user, divided by the number of items), and the seconds of both searches.
     """
     lists, seconds = [], []
     scored = approximate.scored
@@ -55,7 +56,7 @@ def compare_retrievers(
         seconds.append(round(time.perf_counter() - started, 3))
     scored = approximate.scored - scored
     return {
-        **{f"index_recall@{k}": index_recall(*(found[:, :k] for found in lists)) for k in topk},
+        **{f"index_recall@{k}": index_recall(*(ids[:, :k] for ids in lists)) for k in topk},
         "scored_fraction": scored / len(users) / len(approximate.item_vectors),
         "exact_seconds": seconds[0],
         "seconds": seconds[1],

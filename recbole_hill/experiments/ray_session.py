@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or starting Ray on this machine: quietly, on loopback, no dashboard."""
+"""Joins a Ray cluster, or starts Ray on this machine: quietly, on loopback, no dashboard."""
 
 import os
 from pathlib import Path
@@ -7,8 +7,8 @@ from types import ModuleType
 from recbole_hill.host.optional import require
 
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-_OBJECT_STORE_BYTES = 128 * 2**20  # what runs gives back a few numbers
-#: What Ray would do beside running what it is given.
+_OBJECT_STORE_BYTES = 128 * 2**20  # a task or a trial returns a few numbers
+#: Switches off what Ray would do beside its tasks.
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -23,22 +23,22 @@ def start_ray(address: str | None, cpus: int, needed_by: str) -> ModuleType:
     """Joins a cluster or starts one; the caller ends it with ``ray.shutdown()``.
 
     Args:
-        address: Of the cluster, such as 127.0.0.1:6379; None or ``local`` starts one here.
-        cpus: Of one that is started.
+        address: The cluster's address, such as 127.0.0.1:6379; None or ``local`` starts one here.
+        cpus: CPUs of a cluster that is started here.
         needed_by: The command, for the error where Ray is not installed.
 
     Returns:
         The module ``ray``.
 
     Raises:
-        ImportError: If Ray is not installed; names the extra.
+        ImportError: If Ray is not installed; the error names the extra.
     """
     for key, value in _ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     address = address or "local"
     if address.rpartition(":")[0] in _LOOPBACK:
-        # Ray would look for a cluster on loopback at the machine's outer address instead. Read
-        # when Ray is imported; the name is of the systems where it is the default.
+        # Ray would look for a cluster on loopback at the machine's outer address instead. Ray reads
+        # this variable at import; it names the systems on which its value is the default.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     ray = require("ray", "ray[tune]", needed_by, extra="tune")
     options = {
@@ -46,7 +46,7 @@ def start_ray(address: str | None, cpus: int, needed_by: str) -> ModuleType:
         "log_to_driver": False,
         "logging_level": "ERROR",
     }
-    if address == "local":  # not whatever else runs on this machine
+    if address == "local":  # and not another cluster that runs on this machine
         options |= {
             "_node_ip_address": "127.0.0.1",
             "include_dashboard": False,
@@ -59,6 +59,6 @@ def start_ray(address: str | None, cpus: int, needed_by: str) -> ModuleType:
 
 def checkout_path() -> str:
     """Returns a PYTHONPATH under which another process finds this very code."""
-    package = str(Path(__file__).resolve().parent.parent)
+    checkout = str(Path(__file__).resolve().parents[2])
     others = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-    return os.pathsep.join([package, *others])
+    return os.pathsep.join([checkout, *others])

@@ -1,1 +1,1 @@
-"""Every place where we change or work around RecBole, PyTorch, pandas, NumPy and the C library."""
+"""All changes to, and workarounds for, RecBole, PyTorch, pandas, NumPy and the C library."""

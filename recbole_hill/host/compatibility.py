@@ -1,10 +1,10 @@
-"""What RecBole 1.2 needs on today's libraries, and which versions are known to clash.
+"""What RecBole 1.2 needs on today's libraries, and the versions that are known to clash.
 
-Importing this module changes nothing and needs the standard library alone, so that ``doctor`` can
-run where everything else is broken. The mending itself lives where it acts:
+Importing this module changes nothing, and needs only the standard library, so that ``doctor`` can
+run in a broken environment. The fixes are in the modules that need them:
 
-- numpy 2 refuses the aliases that RecBole's ``Config`` sets: `numpy_aliases`, called by ours;
-- SciPy 1.13 removed ``dok_matrix._update``: `recbole_hill.model.patched`;
+- numpy 2 refuses the aliases that RecBole's ``Config`` sets: `numpy_aliases`, called by our Config.
+- SciPy 1.13 removed ``dok_matrix._update``: `recbole_hill.model.patched`.
 - torch 2.6 refuses RecBole's pickled checkpoints: `recbole_hill.run.checkpoint` writes others.
 """
 
@@ -12,14 +12,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-#: Gives a component's version as its metadata spells it, or None where it is not installed.
+#: Returns a component's version as in its metadata, or None if it is not installed.
 VersionOf = Callable[[str], str | None]
 
 OK = "ok"
 NOTE = "note"
 BROKEN = "broken"
 
-#: The numpy names RecBole 1.2 reads, each with the scalar type that RecBole means by it.
+#: The numpy names that RecBole 1.2 reads, each with the scalar type that RecBole expects.
 _ALIASES = {
     "bool": "bool_",
     "int": "int_",
@@ -35,16 +35,16 @@ _ALIASES = {
 def numpy_aliases() -> tuple[str, ...]:
     """Sets the numpy aliases that RecBole 1.2 reads and the installed numpy lacks.
 
-    RecBole's own ``Config.compatibility_settings`` does so through names like ``np.float_``, which
-    numpy 2 removed. A name that numpy has is left alone: ``np.bool`` and ``np.long`` came back in
-    numpy 2 with a meaning of their own.
+    RecBole's own ``Config.compatibility_settings`` sets them with names such as ``np.float_``,
+    which numpy 2 removed. A name that numpy has is not changed: ``np.bool`` and ``np.long`` came
+    back in numpy 2 with another meaning.
 
     Returns:
-        The names that were set; none when called again.
+        The names that were set; empty if called again.
     """
     import numpy
 
-    # vars(), since hasattr() would make numpy 1.20 to 1.26 warn about the aliases it removes.
+    # vars(), because hasattr() makes numpy 1.20 to 1.26 warn about the aliases.
     missing = tuple(name for name in _ALIASES if name not in vars(numpy))
     for name in missing:
         setattr(numpy, name, getattr(numpy, _ALIASES[name]))
@@ -64,25 +64,26 @@ def release(version: str) -> tuple[int, ...]:
 
 
 def at_least(version: str | None, *bound: int) -> bool:
-    """Tells whether a version is there and reaches a bound: ``at_least("2.13.0", 2, 6)``."""
+    """Returns whether a version is installed and at least a bound: ``at_least("2.13.0", 2, 6)``."""
     return version is not None and release(version) >= bound
 
 
 def before(version: str | None, *bound: int) -> bool:
-    """Tells whether a version is there and lies before a bound."""
+    """Returns whether a version is installed and below a bound."""
     return version is not None and release(version) < bound
 
 
 @dataclass(frozen=True)
 class Clash:
-    """A combination of versions known to fail or to mislead.
+    """A combination of versions that is known to fail or to give wrong results.
 
     Attributes:
-        name: What goes wrong, in a line.
-        component: The component to which ``doctor`` writes it.
-        status: `BROKEN` if no run can be trusted, `NOTE` if it is mended or touches a part only.
-        check: Tells from the versions whether the clash is present.
-        cure: What to do about it.
+        name: The problem in one line.
+        component: The component under which ``doctor`` reports the problem.
+        status: `BROKEN` if no run can be trusted; `NOTE` if the problem is fixed, or affects only a
+            part.
+        check: Returns from the versions whether the problem is present.
+        cure: How to solve the problem.
     """
 
     name: str

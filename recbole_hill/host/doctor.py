@@ -1,7 +1,7 @@
-"""Checks an environment: what is installed, what is known to clash, and the cure for each.
+"""Checks an environment: installed versions, known clashes, and the cure for each.
 
-Only the standard library is imported before the checks begin, so that the doctor can speak where
-torch or RecBole cannot even be imported.
+Only the standard library is imported before the checks begin, so that the doctor also runs if torch
+or RecBole cannot be imported.
 """
 
 import importlib
@@ -17,13 +17,13 @@ from recbole_hill.host.compatibility import BROKEN, CLASHES, NOTE, OK, VersionOf
 
 @dataclass(frozen=True)
 class Component:
-    """Something a run uses.
+    """A library or device that a run uses.
 
     Attributes:
-        name: What the report calls it.
-        missing: What to say and to do where it is not there.
-        needed: Whether the main job cannot run without it.
-        distributions: The names it is installed under; its own name if empty.
+        name: Name in the report.
+        missing: Message if it is missing: what is missing, and how to get it.
+        needed: Whether the main job needs it.
+        distributions: Names under which it can be installed; its own name if empty.
         module: A module whose import proves that it works; None to trust its metadata.
     """
 
@@ -35,7 +35,7 @@ class Component:
 
 
 class Finding(NamedTuple):
-    """One row of the report: status is ``ok``, ``note`` or ``broken``; cure is empty if ok."""
+    """One row of the report; status is ``ok``, ``note`` or ``broken``; cure is empty if ok."""
 
     component: str
     version: str | None
@@ -84,7 +84,7 @@ def run(stream: TextIO) -> int:
     """Writes the report on this environment.
 
     Args:
-        stream: Where the text goes.
+        stream: Stream for the text.
 
     Returns:
         The exit status: 1 if the main job cannot run here, or its numbers cannot be trusted.
@@ -103,9 +103,9 @@ def run(stream: TextIO) -> int:
 
 
 def installed_version(name: str) -> str | None:
-    """Returns the version of a component of `COMPONENTS`, None where it is not installed.
+    """Returns the version of a component of `COMPONENTS`, or None if it is not installed.
 
-    ``cuda`` is the version torch was built for, if a device can be used.
+    The version of ``cuda`` is the version for which torch was built, if a device can be used.
     """
     if name == "python":
         return platform.python_version()
@@ -121,7 +121,7 @@ def installed_version(name: str) -> str | None:
 
 
 def import_error(module: str) -> str | None:
-    """Tries an import and returns what it raised in one line, None if it works."""
+    """Imports a module, and returns the error in one line, or None if the import works."""
     try:
         importlib.import_module(module)
     except Exception as error:  # a broken installation raises anything, AttributeError included
@@ -136,25 +136,26 @@ def report(
     """Examines every component.
 
     Args:
-        version_of: Component name to installed version, or None.
-        error_of: Module to what importing it raises, or None.
+        version_of: Returns the installed version of a component, or None.
+        error_of: Returns the error of importing a module, or None.
 
     Returns:
-        A row per component, or a row per problem of it: missing, failing at import, clashing.
+        One row for each component without a problem, and one row for each problem: missing, failing
+        at import, clashing.
     """
     findings = []
     for component in COMPONENTS:
-        found = version_of(component.name)
-        problems = list(_problems(component, found, version_of, error_of))
-        findings += [Finding(component.name, found, *p) for p in problems or [(OK, "")]]
+        installed = version_of(component.name)
+        problems = list(_problems(component, installed, version_of, error_of))
+        findings += [Finding(component.name, installed, *p) for p in problems or [(OK, "")]]
     return findings
 
 
-def _problems(component, found, version_of, error_of):
-    """Yields (status, cure) for each thing wrong with a component."""
+def _problems(component, installed, version_of, error_of):
+    """Yields (status, cure) for each problem of a component."""
     severity = BROKEN if component.needed else NOTE
     error = error_of(component.module) if component.module else None
-    if found is None and (error or not component.module):
+    if installed is None and (error or not component.module):
         yield severity, component.missing
     elif error:
         yield severity, f"cannot be imported ({error}); install what it names, or reinstall it"

@@ -1,26 +1,26 @@
-"""Dropout in half of PyTorch's time on a CPU, where its draws cost more than a graph product."""
+"""Dropout in half of PyTorch's time on a CPU, whose random draws cost more than a graph product."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: Values of the 16 bits that decide over an entry.
+#: Number of values of the 16 bits that decide an entry.
 _LEVELS = 2**16
 
 
 def dropout(x: Tensor, rate: float, training: bool = True) -> Tensor:
-    """Zeroes entries at random and scales the others so that the expectation stays.
+    """Sets random entries to 0 and scales the others so that the expectation stays the same.
 
-    PyTorch draws a double per entry on a CPU; here a draw of 64 bits decides over four. The rate is
-    rounded to a multiple of 2^-16, and the scale is of the rounded rate.
+    On a CPU PyTorch draws a double for each entry. Here one draw of 64 bits decides four entries.
+    The rate is rounded to a multiple of 2^-16, and the scale uses the rounded rate.
 
     Args:
         x: Any shape.
         rate: Share of the entries to drop, in [0, 1].
-        training: Whether to drop any.
+        training: Whether to drop entries.
 
     Returns:
-        The shape of ``x``; ``x`` itself where nothing is dropped.
+        The shape of ``x``; ``x`` itself if nothing is dropped.
 
     Raises:
         ValueError: If the rate is not in [0, 1].
@@ -39,5 +39,5 @@ class Dropout(nn.Dropout):
     """:func:`dropout` as a module."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Drops entries while training."""
+        """Applies :func:`dropout` while training."""
         return dropout(x, self.p, self.training)

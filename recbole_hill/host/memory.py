@@ -1,4 +1,4 @@
-"""What the C library does with memory that tensors give back."""
+"""Whether the C library keeps the memory of freed tensors."""
 
 import contextlib
 import ctypes
@@ -9,13 +9,14 @@ _KEPT = 1 << 30
 
 
 def keep_freed_memory() -> bool:
-    """Keeps freed arrays of up to 1 GiB for the arrays to come; only glibc is told, others ignored.
+    """Makes glibc keep freed arrays of up to 1 GiB for later arrays; does nothing without glibc.
 
-    By default glibc returns the tables of every training step to the kernel, which hands them out
-    again page by page: a fifth of a LightGCN step on Gowalla, more where page faults are dear.
+    By default glibc returns the tables of every training step to the kernel. The kernel then hands
+    them out again page by page, which takes a fifth of a LightGCN step on Gowalla, and more on
+    machines with slow page faults.
 
     Returns:
-        Whether the C library took it.
+        Whether the C library accepted the setting.
     """
     with contextlib.suppress(OSError, AttributeError):  # no glibc: macOS, Windows, musl
         mallopt = ctypes.CDLL("libc.so.6").mallopt

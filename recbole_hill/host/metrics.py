@@ -1,4 +1,4 @@
-"""Metrics that RecBole lacks, put among its own."""
+"""Metrics that RecBole lacks, added to RecBole's metrics."""
 
 import numpy as np
 from recbole.evaluator import register
@@ -7,17 +7,18 @@ from recbole.evaluator.base_metric import LossMetric
 from recbole_hill.checks import one_of
 
 BASE_RATES = ("evaluated", "train")
-#: Under what a data struct holds the mean label of the training rows.
+#: Key of the mean label of the training rows in RecBole's data struct.
 TRAIN_RATE = "data.train_rate"
 
 
 class NE(LossMetric):
     """Normalised entropy: mean log-loss over the entropy of the base rate (He et al., ADKDD 2014).
 
-    1 is what always predicting the base rate gives; lower is better.
+    Always predicting the base rate gives 1; lower is better.
 
-    Settings: ``ne_base_rate``, whose mean label is the base rate: that of the ``evaluated`` rows
-    (RecBole's own entry points know no other), or that of ``train``, as HSNN has it.
+    Settings: ``ne_base_rate``, which names the rows whose mean label is the base rate:
+    ``evaluated``, the evaluated rows (the only choice under RecBole's own entry points), or
+    ``train``, as in HSNN.
     """
 
     smaller = True
@@ -38,7 +39,7 @@ class NE(LossMetric):
 
 
 class Calibration(LossMetric):
-    """Mean prediction over mean label: 1 if a model neither over- nor under-predicts."""
+    """Mean prediction over mean label; above 1 a model over-predicts, below 1 it under-predicts."""
 
     smaller = True
 
@@ -53,15 +54,15 @@ class Calibration(LossMetric):
 def normalised_entropy(
     probabilities: np.ndarray, labels: np.ndarray, base_rate: float | None = None
 ) -> float:
-    """Returns the mean log-loss over that of always predicting the base rate.
+    """Returns the mean log-loss divided by the log-loss of always predicting the base rate.
 
     Args:
         probabilities: Shape (N,).
         labels: 0 or 1, shape (N,).
-        base_rate: The mean label if None.
+        base_rate: The base rate; the mean label if None.
 
     Returns:
-        NaN if all labels are one, and nothing is to be predicted.
+        The ratio; NaN if all labels are the same, so that the divisor is 0.
     """
     if base_rate is None:
         base_rate = float(np.mean(labels, dtype=np.float64))
@@ -72,14 +73,14 @@ def normalised_entropy(
 
 
 def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Returns the mean log-loss; a probability of 0 or 1 counts as float32 can tell it from one."""
+    """Returns the mean log-loss; probabilities are clipped to [1e-7, 1 - 1e-7]."""
     p = np.clip(np.asarray(probabilities, dtype=np.float64), 1e-7, 1 - 1e-7)
     labels = np.asarray(labels, dtype=np.float64)
     return float(-np.mean(labels * np.log(p) + (1 - labels) * np.log1p(-p)))
 
 
 def register_metrics() -> None:
-    """Puts our metrics where RecBole looks them up."""
+    """Adds our metrics to RecBole's register."""
     for metric in (NE, Calibration):
         name = metric.__name__.lower()
         register.metrics_dict[name] = metric

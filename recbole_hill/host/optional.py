@@ -10,13 +10,13 @@ def require(
     """Imports an optional library.
 
     Args:
-        module: What to import, such as ``torch_geometric.nn``.
-        package: What to install, as pip spells it.
-        needed_by: The model or command that needs it.
-        extra: The extra that brings it; None if it comes with recbole_hill itself.
+        module: Module to import, such as ``torch_geometric.nn``.
+        package: Package to install, by its name for pip.
+        needed_by: Model or command that needs it.
+        extra: The extra that installs it; None if recbole_hill itself installs it.
 
     Raises:
-        ImportError: Naming who needs it, the package and how to get it.
+        ImportError: Names who needs it, the package, and how to get it.
     """
     try:
         return importlib.import_module(module)
@@ -34,9 +34,9 @@ def require_faiss(needed_by: str) -> ModuleType:
     """Imports FAISS.
 
     Args:
-        needed_by: What needs it.
+        needed_by: Model or command that needs it.
 
     Raises:
-        ImportError: Naming who needs it and how to get it.
+        ImportError: Names who needs it, and how to get it.
     """
     return require("faiss", "faiss-cpu", needed_by, extra=None)

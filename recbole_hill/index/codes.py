@@ -9,7 +9,7 @@ from recbole_hill.index.hierarchy import HierarchicalIndex, nearest_rows
 
 
 @dataclass(frozen=True)
-class Load:
+class NodeUsage:
     """How evenly a depth's nodes are used.
 
     Attributes:
@@ -25,8 +25,8 @@ class Load:
     entropy: float
 
     @classmethod
-    def of(cls, codes: np.ndarray, n_nodes: int) -> "Load":
-        """Returns the load of codes in 0..n_nodes - 1, shape (N,)."""
+    def of(cls, codes: np.ndarray, n_nodes: int) -> "NodeUsage":
+        """Returns the usage of the nodes that codes name, in 0..n_nodes - 1, shape (N,)."""
         counts = np.bincount(codes, minlength=n_nodes)
         shares = counts[counts > 0] / max(1, len(codes))
         entropy = -(shares * np.log(shares)).sum() / np.log(n_nodes) if n_nodes > 1 else 1.0
@@ -39,10 +39,10 @@ class Load:
         )
 
 
-def loads_of_tree(index: HierarchicalIndex) -> list[Load]:
-    """Returns the loads of an index's nodes, all of which are used, at depths 1..L."""
+def usage_of_tree(index: HierarchicalIndex) -> list[NodeUsage]:
+    """Returns how evenly an index uses its nodes, at depths 1..L; each node holds an item."""
     sizes = enumerate(index.nodes_per_depth, start=1)
-    return [Load.of(index.assignments(depth), size) for depth, size in sizes]
+    return [NodeUsage.of(index.assignments(depth), size) for depth, size in sizes]
 
 
 def drift(before: np.ndarray, after: np.ndarray, direction: str = "bottom_up") -> list[float]:

@@ -1,19 +1,20 @@
 """Index learning by EM (HILL, section 3.5): the E-step is k-means, depth by depth.
 
-The M-step, training the backbone with the current nodes as extra targets, is
+The M-step trains the backbone with the current nodes as extra targets: see
 :meth:`recbole_hill.model.hill.HILL.em_loss`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 
 import numpy as np
 from tqdm import tqdm
 
-from recbole_hill.checks import one_of, require_finite
+from recbole_hill.checks import integer, one_of, require_finite
 from recbole_hill.host.optional import require_faiss
 from recbole_hill.index.codes import tree_of_codes
 from recbole_hill.index.hierarchy import DIRECTIONS, HierarchicalIndex, means, squared_distances
+from recbole_hill.index.learners import IndexLearner, Vectors
 from recbole_hill.index.score_space import score_map
 
 #: Rounds of batched k-means++. On Gowalla (8,000 of 40,981) 32 to 1,000 rounds end in the same
@@ -22,24 +23,95 @@ BATCHES = 128
 #: An iteration that lowers the sum of squared distances by a smaller share is the last. On Gowalla
 #: it is the 12th of 20; the other eight would lower the sum by 0.03 %.
 TOLERANCE = 1e-4
+#: Iterations of one k-means, at most.
+ITERATIONS = 20
+#: Points per node that a k-means learns from, at most; FAISS's own number.
+POINTS_PER_NODE = 256
+METRICS = ("items", "scores")
 #: Points whose distances to a round's candidates are computed together, to stay in cache.
 SEED_BLOCK = 1 << 13
 #: Points assigned between two steps of the bar; a multiple of FAISS's own block of 4096 queries.
 ASSIGN_BLOCK = 1 << 17
 
 
-def learn_index(
+class EMLearner(IndexLearner):
+    """k-means over items, then over nodes; ``rounds`` M-steps train the backbone on the nodes.
+
+    Settings: ``nodes_per_depth``, ``index_direction``, ``index_metric``, ``em_rounds``, ``seed``.
+
+    Args:
+        nodes_per_depth: K_1, ..., K_L.
+        direction: ``bottom_up`` | ``top_down``, see :func:`kmeans_index`.
+        metric: ``items`` (distances of item vectors) | ``scores`` (of what users score).
+        rounds: M-steps.
+        seed: Of the k-means++ seeds.
+        progress: Whether to show a bar.
+    """
+
+    def __init__(
+        self,
+        nodes_per_depth: Sequence[int],
+        *,
+        direction: str = "bottom_up",
+        metric: str = "items",
+        rounds: int = 0,
+        seed: int,
+        progress: bool = False,
+    ):
+        self.sizes = check_sizes(nodes_per_depth, direction)
+        if one_of("index_metric", metric, METRICS) == "scores" and direction != "bottom_up":
+            raise ValueError(
+                f"index_metric scores is for index_direction bottom_up, got {direction}; "
+                "there accepted is items"
+            )
+        self.direction, self.metric = direction, metric
+        self.rounds = integer("em_rounds", rounds, least=0)
+        self.seed, self.progress = seed, progress
+
+    @classmethod
+    def from_settings(cls, settings: Mapping, *, n_items: int, dim: int | None) -> "EMLearner":
+        """Reads the settings of the class's docstring."""
+        sizes = check_sizes(settings["nodes_per_depth"], settings["index_direction"], n_items)
+        return cls(
+            sizes,
+            direction=settings["index_direction"],
+            metric=settings["index_metric"],
+            rounds=settings["em_rounds"],
+            seed=settings["seed"],
+            progress=bool(settings["show_progress"]),
+        )
+
+    def learn(
+        self, vectors: Vectors, ids: Sequence[str], start: HierarchicalIndex | None = None
+    ) -> HierarchicalIndex:
+        """Clusters the items (E-step), from the centres of ``start`` where there are any."""
+        starts = None
+        if start is not None and self.direction == "bottom_up":
+            pairs = zip(start.vectors, self.sizes, strict=True)
+            starts = [centres if len(centres) <= size else None for centres, size in pairs]
+        return kmeans_index(
+            vectors.items,
+            ids,
+            self.sizes,
+            direction=self.direction,
+            seed=self.seed,
+            progress=self.progress,
+            starts=starts,
+            user_vectors=vectors.users if self.metric == "scores" else None,
+        )
+
+
+def kmeans_index(
     item_vectors: np.ndarray,
     items: Sequence[str],
     nodes_per_depth: Sequence[int],
     *,
     direction: str = "bottom_up",
     seed: int,
-    iterations: int = 20,
-    points_per_node: int = 256,
+    iterations: int = ITERATIONS,
+    points_per_node: int = POINTS_PER_NODE,
     progress: bool = False,
-    previous: HierarchicalIndex | None = None,
-    starts: Sequence[np.ndarray] | None = None,
+    starts: Sequence[np.ndarray | None] | None = None,
     user_vectors: np.ndarray | None = None,
 ) -> HierarchicalIndex:
     """Clusters items into a hierarchy.
@@ -59,9 +131,8 @@ def learn_index(
         points_per_node: Size of the sample that a k-means learns from, over its number of nodes;
             every point is assigned.
         progress: Whether to show a bar.
-        previous: An index of the same items to start from (``bottom_up``): the last EM round's.
-        starts: Centres to start from (``bottom_up``), per depth at most K_d rows: an older index's.
-            Points far from them all make up for those that are missing.
+        starts: Centres to start from (``bottom_up``), per depth at most K_d rows. Points far from
+            all of them make up for missing ones. None at a depth: k-means++ seeds.
         user_vectors: Shape (U, D); with them items are near each other if users *score* them alike
             (``bottom_up``): k-means then lowers the mean over users of (score of the item - score
             of its node)^2, in which a direction that no user looks along counts for nothing.
@@ -80,8 +151,6 @@ def learn_index(
     if direction == "top_down":
         return _residual_codes(vectors, items, sizes, options)
     starts = starts or [None] * len(sizes)
-    if previous is not None and previous.nodes_per_depth == sizes:
-        starts = previous.refreshed(vectors).vectors
     if user_vectors is not None:
         require_finite("user vectors", user_vectors)
     root = None if user_vectors is None else score_map(user_vectors)
@@ -103,8 +172,8 @@ def cluster(
     k: int,
     *,
     seed: int,
-    iterations: int = 20,
-    points_per_node: int = 256,
+    iterations: int = ITERATIONS,
+    points_per_node: int = POINTS_PER_NODE,
     progress: bool = False,
     init: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:

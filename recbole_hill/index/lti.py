@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from recbole_hill.checks import require_finite
 from recbole_hill.index.attention import NodeAttention, nearest_nodes
-from recbole_hill.index.codes import Load, tree_of_codes, tree_of_nodes
+from recbole_hill.index.codes import NodeUsage, tree_of_codes, tree_of_nodes
 from recbole_hill.index.em import check_sizes, cluster
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.index.schedules import Balance, Schedule
@@ -265,9 +265,9 @@ class LearnedIndex(nn.Module):
             found[layer], above = code.cpu().numpy(), code
         return found
 
-    def loads(self, vectors: Tensor) -> list[Load]:
-        """Returns the nodes' loads at depths 1..L."""
-        return [Load.of(*pair) for pair in zip(self.codes(vectors), self.sizes, strict=True)]
+    def usage_of(self, vectors: Tensor) -> list[NodeUsage]:
+        """Returns how evenly the nodes at depths 1..L are used."""
+        return [NodeUsage.of(*pair) for pair in zip(self.codes(vectors), self.sizes, strict=True)]
 
     def publish(self, items: Sequence[str], vectors: Tensor) -> HierarchicalIndex:
         """Returns the index: every item under its nodes, nodes without items left out.

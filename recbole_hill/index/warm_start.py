@@ -1,6 +1,6 @@
 """An index on newer data: carried over at once, and how far it has moved after more learning."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -62,18 +62,19 @@ class OldIndex:
             return drift(self.codes, now, self.carried.direction)
         return drift(self.codes, matched(self.codes, now))
 
-    def centres(self) -> list[np.ndarray] | None:
-        """Returns the centres of a ``bottom_up`` k-means that ends with the carried tree.
+    def start(self) -> HierarchicalIndex:
+        """Returns the carried tree with the node vectors that learning goes on from.
 
-        These are means of the nodes below, unlike node vectors, which are means of items. A
-        ``top_down`` tree does not tell its k-means' codewords: None.
+        The vectors are the centres of a ``bottom_up`` k-means that ends with the carried tree:
+        means of the nodes below, where the tree's own are means of items. A ``top_down`` tree does
+        not tell the codewords of its k-means, and is returned as it is.
         """
         if self.carried.direction == "top_down":
-            return None
-        found = [self.carried.vectors[0]]
+            return self.carried
+        centres = [self.carried.vectors[0]]
         for parent, nodes in zip(self.carried.parents[1:], self.carried.vectors[1:], strict=True):
-            found.append(means(found[-1], parent, len(nodes)))
-        return found
+            centres.append(means(centres[-1], parent, len(nodes)))
+        return replace(self.carried, vectors=tuple(centres))
 
 
 def carried_over(

@@ -13,25 +13,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
+from recbole_hill import registry
 from recbole_hill.checks import is_integer, one_of, positive, require_at_least, share
 from recbole_hill.data.fields import Encoded
 from recbole_hill.data.ids import Ids
 from recbole_hill.index.attention import nearest_nodes
 from recbole_hill.index.codes import tree_of_nodes
-from recbole_hill.index.em import learn_index
+from recbole_hill.index.em import EMLearner
+from recbole_hill.index.gradient import AT_LEAST as INDEX_AT_LEAST
 from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.index.learners import Vectors
 from recbole_hill.index.lti import LearnedIndex
 from recbole_hill.index.schedules import Schedule
 from recbole_hill.labelled.model import LabelledModel, grid_logits
 from recbole_hill.labelled.search import BLOCK_PAIRS, LayeredSearch
 from recbole_hill.labelled.towers.block import MoNNBlock
 from recbole_hill.labelled.towers.sizes import Size, size_of
-from recbole_hill.model.settings import INDEX_AT_LEAST
 from recbole_hill.retrieval.descent import beam_widths
 
-INDEX_LEARNING = ("joint", "em", "separate")
 LAYER_LOSSES = ("own", "ensemble")
-_AT_LEAST = {**INDEX_AT_LEAST, "em_epochs": 1, "item_epochs": 0, "aux_weight": 0}
+_AT_LEAST = {
+    **INDEX_AT_LEAST,
+    "index_balance_batches": 1,
+    "em_epochs": 1,
+    "item_epochs": 0,
+    "aux_weight": 0,
+}
 _WHOLE = {"index_balance_batches", "em_epochs", "item_epochs"}
 
 
@@ -83,11 +90,15 @@ class HSNN(LabelledModel):
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         sizes, nodes = layers_of(config["hsnn_layers"], config["monn_scale"], self.n_items - 1)
-        self.index_learning = one_of("index_learning", config["index_learning"], INDEX_LEARNING)
         direction = config["index_direction"]
-        if self.index_learning != "joint" and direction != "bottom_up":
+        learner = registry.LEARNERS.find(config["index_learning"]).load()
+        #: Whether the nodes are weights that learn with the networks.
+        self.learns_nodes = learner.by_gradient and learner.with_backbone
+        #: Whether the items are clustered anew every ``em_epochs`` epochs, or once.
+        self.clusters_again = not learner.by_gradient
+        if not self.learns_nodes and direction != "bottom_up":
             raise ValueError(
-                f"index_learning {self.index_learning} builds bottom_up; index_direction "
+                f"index_learning {config['index_learning']} builds bottom_up; index_direction "
                 f"{direction} is for joint"
             )
         require_at_least(config, _AT_LEAST, _WHOLE)
@@ -107,6 +118,12 @@ class HSNN(LabelledModel):
             block.start_at(self.data.base_rates)
         self.mixtures = nn.ModuleList(_Mixture(layer + 1, n_tasks) for layer in range(len(sizes)))
         last = sizes[-1]
+        self.clusterer = None
+        if not self.learns_nodes:
+            kind = learner if self.clusters_again else EMLearner
+            self.clusterer = kind.from_settings(
+                _for_clustering(config, nodes), n_items=self.n_items - 1, dim=None
+            )
         self.learner = LearnedIndex(
             nodes[::-1],
             last.item.width,
@@ -123,7 +140,7 @@ class HSNN(LabelledModel):
             else None
             for size in sizes[:-1]
         )
-        if self.index_learning != "joint":
+        if not self.learns_nodes:
             for parameter in self.learner.nodes:
                 parameter.requires_grad_(False)
         #: Each item's node at depths 1..L where the index is not learnt by gradient.
@@ -132,13 +149,6 @@ class HSNN(LabelledModel):
         self.register_buffer("indexed", torch.zeros((), dtype=torch.bool))
         self._standing_for: Tensor | None = None
         self._tables: Tables | None = None
-
-    @staticmethod
-    def trainer_class() -> type:
-        """Trains the item layer alone for a while before the index is begun."""
-        from recbole_hill.labelled.hsnn_trainer import HSNNTrainer
-
-        return HSNNTrainer
 
     @property
     def n_node_layers(self) -> int:
@@ -198,7 +208,7 @@ class HSNN(LabelledModel):
 
     def _pseudo_items(self, items: Tensor, vectors: Tensor) -> tuple[Sequence[Tensor], Tensor]:
         """Returns what stands for the items at depths 1..L, and the index's loss."""
-        if self.index_learning != "joint":
+        if not self.learns_nodes:
             codes = self.codes[:, (items - 1).to(self.codes.device)]
             nodes = zip(self.learner.nodes, codes, strict=True)
             return [book[code] for book, code in nodes], vectors.new_zeros(())
@@ -223,7 +233,7 @@ class HSNN(LabelledModel):
         """Makes the first index of the items as they are, and sets the schedules."""
         config = self.settings
         vectors = self.index_vectors()
-        if self.index_learning == "joint":
+        if self.learns_nodes:
             self.learner.schedule = Schedule(
                 config["index_alpha"],
                 config["index_alpha_power"],
@@ -232,7 +242,7 @@ class HSNN(LabelledModel):
             )
             if not bool(self.learner.started):
                 self.learner.start(vectors[self.alive_rows], seed=config["seed"])
-        elif self.index_learning == "em" or not bool(self.indexed):  # a stream begins it anew
+        elif self.clusters_again or not bool(self.indexed):  # a stream begins it anew
             self._cluster(vectors)
         self.indexed.fill_(True)
         self.begin_epoch(0)
@@ -242,9 +252,9 @@ class HSNN(LabelledModel):
         if not self.indexed:
             return
         vectors = self.index_vectors()
-        if self.index_learning == "joint":
+        if self.learns_nodes:
             self.learner.revive(vectors[self.alive_rows])
-        elif self.index_learning == "em" and epoch and epoch % self.settings["em_epochs"] == 0:
+        elif self.clusters_again and epoch and epoch % self.settings["em_epochs"] == 0:
             self._cluster(vectors)
         index = self._published(vectors)
         found = zip(self._representatives(index), self._nodes_of(index, vectors), strict=True)
@@ -256,7 +266,7 @@ class HSNN(LabelledModel):
         """Makes lists of these items alone; k-means' new ones go to their nearest node."""
         before = self.alive.clone()
         super().serve(items)
-        if self.index_learning != "joint" and bool(self.indexed):
+        if not self.learns_nodes and bool(self.indexed):
             self._place(self.index_vectors(), self.alive & ~before)
 
     @torch.no_grad()
@@ -286,12 +296,8 @@ class HSNN(LabelledModel):
 
     def _cluster(self, vectors: Tensor) -> None:
         rows = self.alive_rows
-        index = learn_index(
-            vectors[rows].cpu().numpy(),
-            self.tokens[rows.numpy()],
-            self.learner.sizes,
-            seed=self.settings["seed"],
-        )
+        alive = Vectors(None, vectors[rows].cpu().numpy())
+        index = self.clusterer.learn(alive, self.tokens[rows.numpy()])
         for depth, of_items in enumerate(self._nodes_of(index, vectors)):
             self.codes[depth] = of_items
             self.learner.nodes[depth].data.copy_(torch.from_numpy(index.vectors[depth]))
@@ -320,7 +326,7 @@ class HSNN(LabelledModel):
         """Returns the index over the items that are alive, given the vectors of all, (I, D)."""
         rows = self.alive_rows
         tokens, vectors = self.tokens[rows.numpy()], vectors[rows]
-        if self.index_learning == "joint":
+        if self.learns_nodes:
             return self.learner.publish(tokens, vectors)
         codes = self.codes.cpu().numpy()[:, rows.numpy()]
         books = [book.detach().cpu().numpy() for book in self.learner.nodes]
@@ -497,6 +503,13 @@ def layers_of(given, scale: float, n_items: int) -> tuple[list[Size], list[int]]
             )
         nodes.append(count)
     return [size_of(layer["size"], scale) for layer in given], nodes
+
+
+def _for_clustering(config, nodes: Sequence[int]) -> dict:
+    """Returns the settings of the learner that clusters the items, for these layers of nodes."""
+    clustering = {"nodes_per_depth": nodes[::-1], "index_direction": "bottom_up"}
+    clustering |= {"index_metric": "items", "em_rounds": 0, "show_progress": False}
+    return {**config.final_config_dict, **clustering}
 
 
 def _shape(size: Size) -> tuple[int, int]:

@@ -4,25 +4,24 @@ import torch
 
 from recbole_hill.labelled.search import BLOCK_PAIRS
 from recbole_hill.labelled.trainer import LabelledTrainer
-from recbole_hill.train.trainer import RunTrainer
 
 _STAGE, _FILE = "item_layer", "item_layer.safetensors"
 
 
-class HSNNTrainer(RunTrainer, LabelledTrainer):
+class HSNNTrainer(LabelledTrainer):
     """Runs the stage ``item_layer`` before RecBole's loop, so that the index begins from something.
 
     Settings: ``item_epochs`` (of that stage; an index that is learnt separately is of its items).
     """
 
-    def fit(self, train_data, valid_data=None, **kwargs):
+    def train_epochs(self, train_data, valid_data):
         """Trains the item layer, begins the index, and trains everything; resumes or skips."""
         if "backbone" not in self.stages:
-            self.train_item_layer(train_data, bool(kwargs.get("show_progress")))
+            self.train_item_layer(train_data)
             self.seed_stage("backbone", train_data)
             self.model.start_index(len(train_data))
             self.optimizer = self._build_optimizer()
-        return super().fit(train_data, valid_data, **kwargs)
+        return super().train_epochs(train_data, valid_data)
 
     @torch.no_grad()
     def serving_cost(self, data) -> dict:
@@ -38,7 +37,7 @@ class HSNNTrainer(RunTrainer, LabelledTrainer):
         layers = [torch.cat(of_layer).sigmoid().cpu() for of_layer in zip(*parts, strict=True)]
         return {**cost, "layers": [dict(self.judge(layer, rows)) for layer in layers]}
 
-    def train_item_layer(self, train_data, show_progress: bool) -> None:
+    def train_item_layer(self, train_data) -> None:
         """Trains the item layer alone, or loads it if that was done."""
         if _STAGE in self.stages:
             self.load_stage(_FILE)
@@ -49,6 +48,5 @@ class HSNNTrainer(RunTrainer, LabelledTrainer):
             train_data,
             self.model.item_layer_loss,
             learning_rate=self.learning_rate,
-            show_progress=show_progress,
         )
         self.finish_stage(_STAGE, save_as=_FILE)

@@ -82,13 +82,6 @@ class LabelledModel(AbstractRecommender):
         config, dataset = self._teacher_from
         return Teacher.from_config(config, self.tasks, dataset)
 
-    @staticmethod
-    def trainer_class() -> type:
-        """Evaluates by label and by rank."""
-        from recbole_hill.labelled.trainer import LabelledTrainer
-
-        return LabelledTrainer
-
     # -- what a subclass says -------------------------------------------------------------------
 
     def pair_logits(

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from recbole_hill.data.fields import Encoded
 from recbole_hill.data.ids import Ids
-from recbole_hill.index.em import check_sizes, learn_index
+from recbole_hill.index.em import EMLearner, check_sizes
 from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.index.learners import Vectors
 from recbole_hill.labelled.model import LabelledModel, grid_logits
 from recbole_hill.labelled.search import BLOCK_PAIRS, VectorSearch
 from recbole_hill.labelled.towers.block import MoNNBlock
@@ -139,7 +140,8 @@ class EBR(TTSN):
         if self._index is None or self.training:
             rows = self.alive_rows
             vectors, tokens = self.index_vectors()[rows].numpy(), self.tokens[rows.numpy()]
-            self._index = learn_index(vectors, tokens, self.nodes, seed=self.seed)
+            learner = EMLearner(self.nodes, seed=self.seed)
+            self._index = learner.learn(Vectors(None, vectors), tokens)
         return self._index
 
     def searcher(self, full: bool = False) -> VectorSearch:

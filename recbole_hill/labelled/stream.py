@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from recbole.data.interaction import cat_interactions
 from recbole.data.utils import get_dataloader
 from torch import Tensor
 from tqdm import tqdm
@@ -22,24 +21,18 @@ from recbole_hill.checks import is_integer
 from recbole_hill.config.config import HillConfig, plain_settings
 from recbole_hill.data.features import require_features
 from recbole_hill.data.splits import (
-    Data,
-    SealedTest,
     create_dataset,
     interactions_sha256,
-    known_data,
     note_data,
     require_files,
-    require_same_data,
 )
 from recbole_hill.index.codes import drift, matched
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.labelled.model import LabelledModel
+from recbole_hill.model.build import build_model
 from recbole_hill.run import folder as runs
-from recbole_hill.run.checkpoint import load_weights, set_model_weights
 from recbole_hill.run.files import atomic_path
 from recbole_hill.run.provenance import commit, provenance
-from recbole_hill.serve.loaded_run import Served
-from recbole_hill.train.build import build_model
 from recbole_hill.train.trainer import trainer_for
 
 SLICES = "slices.jsonl"
@@ -128,12 +121,13 @@ def run_stream(
     runs.start_log(folder, config["state"])
     if config["threads"]:
         torch.set_num_threads(config["threads"])
-    parts = _slices(config, slices)
-    sha256 = interactions_sha256(*map(_Loaded, parts))
+    parts = slices_of(config, slices)
+    sha256 = interactions_sha256(*map(OneDataset, parts))
     note_data(folder, sha256)
     common = {"model": config["model"], "dataset": config["dataset"], "data_sha256": sha256}
-    trained = build_model(config, _Loaded(parts[0]))
+    trained = build_model(config, OneDataset(parts[0]))
     trainer = trainer_for(config, trained)
+    trainer.show_progress = False  # the stream shows a bar of its own
     bar = tqdm(range(slices), unit="slice", disable=not config["show_progress"])
     last_shown: dict[int, int] = {}
     records, lines, before = [], [], None
@@ -154,7 +148,7 @@ def run_stream(
             # Kept with the stage: another part of the stream may be made elsewhere.
             made = provenance(config)
             trainer.finish_stage(stage, save_as=file, metrics=metrics, provenance=made)
-        _remember(trained, parts[: number + 1])
+        remember_history(trained, parts[: number + 1])
         served = _publish(folder, number, trained)
         record = _record(number, len(rows), metrics, served, before, trainer.stages[stage])
         records.append(record)
@@ -166,35 +160,6 @@ def run_stream(
         with atomic_path(folder / SLICES) as temporary:
             temporary.write_text("".join(lines))
     return records
-
-
-def load_snapshot(folder: str | Path, number: int | None = None) -> Served:
-    """Loads what a stream serves after a slice, whose rows and those before count as seen.
-
-    Args:
-        folder: The stream's.
-        number: The slice, from 0; the last that is finished if None.
-
-    Raises:
-        FileNotFoundError: If it is no stream's folder, or the slice is not finished.
-        ValueError: If the data or the weights are not the stream's own.
-    """
-    folder = Path(folder)
-    config = HillConfig(None, None, None, {**runs.read_config(folder), "run_dir": str(folder)})
-    n_slices = json.loads((folder / runs.STREAM).read_text())["slices"]
-    finished = [n for n in range(n_slices) if (folder / f"slice_{n}.safetensors").is_file()]
-    number = max(finished, default=0) if number is None else number
-    if number not in finished:
-        raise FileNotFoundError(f"the stream in {folder} has not finished slice {number}")
-    parts = _slices(config, n_slices)
-    require_same_data(folder, interactions_sha256(*map(_Loaded, parts)))
-    model = build_model(config, _Loaded(parts[0]))
-    set_model_weights(model, load_weights(folder / f"slice_{number}.safetensors"))
-    _remember(model, parts[: number + 1])
-    rows = cat_interactions([part.inter_feat for part in parts[: number + 1]])
-    seen = _Loaded(parts[0].copy(rows))
-    data = Data(seen._dataset, seen, seen, SealedTest(), known_data(folder))
-    return Served(config, data, model)
 
 
 def _folder(config, cut: dict) -> Path:
@@ -221,17 +186,18 @@ def _folder(config, cut: dict) -> Path:
 
 
 @dataclass(frozen=True)
-class _Loaded:
-    """What ``build_model`` looks at: a loader's dataset."""
+class OneDataset:
+    """A dataset in the place of the run's data and of a loader, as ``build_model`` reads them."""
 
     _dataset: object
 
     @property
     def train(self):
+        """The dataset in the place of the train loader."""
         return self
 
 
-def _slices(config, n_slices: int) -> list:
+def slices_of(config, n_slices: int) -> list:
     """Returns the dataset's impressions in the order of time, cut into equal parts."""
     require_files(config)
     require_features(config)
@@ -255,7 +221,7 @@ def _train(trainer, stage: str, loader) -> None:
     model = trainer.model
     if hasattr(model, "start_index"):
         if not bool(model.indexed):
-            trainer.train_item_layer(loader, show_progress=False)
+            trainer.train_item_layer(loader)
         trainer.seed_stage(stage, loader)
         model.start_index(len(loader))
     trainer.run_stage(
@@ -267,7 +233,7 @@ def _train(trainer, stage: str, loader) -> None:
     )
 
 
-def _remember(model: LabelledModel, parts: list) -> None:
+def remember_history(model: LabelledModel, parts: list) -> None:
     """Tells the model who engaged with what in the slices so far."""
     task = model.tasks[0].name
     rows = [part.inter_feat for part in parts]

@@ -11,6 +11,7 @@ from recbole_hill.checks import require_at_least
 from recbole_hill.data.ids import Ids
 from recbole_hill.data.splits import known_data, require_same_data
 from recbole_hill.data.tasks import Task
+from recbole_hill.model.finished import FinishedRun
 from recbole_hill.run.checkpoint import random_numbers_kept
 
 
@@ -41,28 +42,25 @@ class Teacher:
         folder = config["distill_from"]
         if not folder:
             return None
-        from recbole_hill.labelled.model import LabelledModel
-        from recbole_hill.serve.loaded_run import Served
-
         keys = ("distill_pairs", "distill_weight")
         require_at_least(config, dict.fromkeys(keys, 0), ())
         if not config["distill_pairs"]:
             return None
         require_same_data(Path(folder), known_data(Path(config["run_dir"])))
         with random_numbers_kept():  # the student's are its own seed's
-            served = Served.load(folder)
-        predicted = served.model.tasks if isinstance(served.model, LabelledModel) else ()
+            teacher = FinishedRun.load(folder)
+        predicted = getattr(teacher.model, "tasks", ())
         if _labels(predicted) != _labels(tasks):
             raise ValueError(
-                f"distill_from={folder}: its model {served.config['model']} does not predict the "
+                f"distill_from={folder}: its model {teacher.config['model']} does not predict the "
                 f"tasks {', '.join(task.name for task in tasks)} as they are set here"
             )
-        theirs, ours = Ids.of(served.data.dataset), Ids.of(dataset)
+        theirs, ours = Ids.of(teacher.data.dataset), Ids.of(dataset)
         if not (
             np.array_equal(theirs.users, ours.users) and np.array_equal(theirs.items, ours.items)
         ):
             raise ValueError(f"distill_from={folder}: its users or items are not those here")
-        return cls((served.model,), config["distill_pairs"], config["distill_weight"])
+        return cls((teacher.model,), config["distill_pairs"], config["distill_weight"])
 
     @torch.no_grad()
     def draw(self, n_labelled: int, n_users: int, n_items: int) -> tuple[Tensor, Tensor, Tensor]:

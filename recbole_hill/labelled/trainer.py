@@ -7,7 +7,6 @@ import torch
 from recbole.evaluator import Evaluator
 from recbole.evaluator.collector import DataStruct
 from recbole.evaluator.register import metric_information
-from recbole.trainer import Trainer
 from torch import Tensor
 from tqdm import tqdm
 
@@ -17,10 +16,11 @@ from recbole_hill.evaluation.retrieval import index_recall
 from recbole_hill.host.metrics import TRAIN_RATE
 from recbole_hill.labelled.cost import serving_cost
 from recbole_hill.labelled.search import ExhaustiveSearch
+from recbole_hill.train.trainer import RunTrainer
 
 
-class LabelledTrainer(Trainer):
-    """RecBole's trainer for :class:`~recbole_hill.labelled.model.LabelledModel`.
+class LabelledTrainer(RunTrainer):
+    """The trainer of a :class:`~recbole_hill.labelled.model.LabelledModel`.
 
     Metrics of the first task carry their plain names, those of another end in ``_<task>``.
 
@@ -36,8 +36,23 @@ class LabelledTrainer(Trainer):
         ranking = {key: config[key] for key in ("topk", "metric_decimal_place")}
         self.ranking = Evaluator({**ranking, "metrics": config["ranking_metrics"]})
 
-    def evaluate(self, eval_data, load_best_model=False, model_file=None, show_progress=False):
+    @property
+    def ranking_evaluator(self) -> Evaluator:
+        """RecBole's evaluator of ``ranking_metrics``."""
+        return self.ranking
+
+    def test(self, data) -> dict[str, float]:
+        """Returns the value metrics of the test rows, and the ranking metrics of all items."""
+        return {**super().test(data), **self.rank(data, show_progress=self.show_progress)}
+
+    def costs(self, data) -> dict[str, dict]:
+        """Returns what a request costs, as ``serving``."""
+        return {"serving": self.serving_cost(data)}
+
+    def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
         """Returns the value metrics of every task over the loader's labelled rows."""
+        if load_best_model:
+            self._load_best(model_file)
         self.model.eval()
         rows = eval_data._dataset.inter_feat
         return self.judge(self.model.probabilities(rows).cpu(), rows)

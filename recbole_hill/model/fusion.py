@@ -9,20 +9,23 @@ from recbole_hill.checks import is_number
 from recbole_hill.data.splits import known_data, require_same_data
 from recbole_hill.index.score_space import score_map
 from recbole_hill.model.bases.fitted_tables import FittedTables
+from recbole_hill.model.finished import FinishedRun
 
 
 class Fusion(FittedTables):
-    """Scores sum_n w_n <u_n, i_n> / sd_n(u) of runs n, so that HILL can index their sum.
+    """Adds the scores of finished runs n as one inner product, so that HILL can index the sum.
 
-    sd_n(u) is the standard deviation of the user's scores of all items in run n, so that a weight
-    means the same for every user and run; a mean would not change the user's order, and is left
-    out. The user's vector holds w_n u_n / sd_n(u) side by side, the item's the i_n.
+    score(u, i) = sum_n w_n <u_n, i_n> / sd_n(u). sd_n(u) is the standard deviation of the user's
+    scores of all items in run n. Dividing by it gives a weight the same meaning for every user and
+    run. (The mean of the scores is not subtracted, because this would not change the user's order.)
+    The user's vector is w_n u_n / sd_n(u) of all runs side by side, the item's vector i_n side by
+    side.
 
-    Models that err differently gain by it: a spectral filter and a graph model trained by softmax.
+    The sum helps if the models make different errors, such as a spectral filter and a graph model
+    trained by softmax.
 
-    Settings: ``FittedTables``'s, ``fuse_from`` (folders of
-    finished runs on the same data), ``fuse_weights`` (w, one a run), ``embedding_size`` (D, the
-    sum of theirs).
+    Settings: ``FittedTables``'s, ``fuse_from`` (folders of finished runs on the same data),
+    ``fuse_weights`` (w_n, one per run), ``embedding_size`` (D, the sum of the runs' dimensions).
     """
 
     def __init__(self, config, dataset):
@@ -31,11 +34,12 @@ class Fusion(FittedTables):
         self.run_dir = Path(config["run_dir"])
 
     def fit(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Reads the runs' vectors, and scales and joins them.
+        """Reads the vectors of the runs, scales them and joins them.
 
         Raises:
             FileNotFoundError: If a run has not finished.
-            ValueError: If a run saw other data or has no vectors, or D is not the sum of theirs.
+            ValueError: If a run saw other data or has no vectors, or D is not the sum of the runs'
+                dimensions.
         """
         users, items = [], []
         for weight, (own_users, own_items) in zip(self.weights, self._vectors(), strict=True):
@@ -51,23 +55,21 @@ class Fusion(FittedTables):
         return np.hstack(users), np.hstack(items)
 
     def _vectors(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        from recbole_hill.serve.loaded_run import Served
-
         for folder in self.folders:
             require_same_data(folder, known_data(self.run_dir))
-            served = Served.load(folder)
-            if served.vectors is None:
+            part = FinishedRun.load(folder)
+            if part.vectors is None:
                 raise ValueError(
-                    f"fuse_from: {folder} is a run of {served.config['model']}, whose scores are "
+                    f"fuse_from: {folder} is a run of {part.config['model']}, whose scores are "
                     "no inner product"
                 )
-            yield tuple(part.detach().cpu().numpy() for part in served.vectors)
+            yield tuple(side.detach().cpu().numpy() for side in part.vectors)
 
 
 def deviations(users: np.ndarray, items: np.ndarray) -> np.ndarray:
     """Returns the standard deviation of each user's scores of the items, padding left out.
 
-    By the items' covariance: no score is made.
+    It is computed from the covariance of the items, without computing scores.
 
     Args:
         users: Shape (U, D).
@@ -78,15 +80,15 @@ def deviations(users: np.ndarray, items: np.ndarray) -> np.ndarray:
     """
     items = items[1:]
     root = score_map(items, about=items.mean(0, dtype=np.float64))
-    found = np.linalg.norm(users @ root, axis=1)
-    return np.where(found > 0, found, 1)
+    deviation = np.linalg.norm(users @ root, axis=1)
+    return np.where(deviation > 0, deviation, 1)
 
 
 def parts_of(config) -> tuple[list[Path], list[float]]:
     """Reads ``fuse_from`` and ``fuse_weights``.
 
     Raises:
-        ValueError: Naming the key, the value and what is accepted.
+        ValueError: Names the key, the value and what is accepted.
     """
     folders, weights = config["fuse_from"], config["fuse_weights"]
     if not isinstance(folders, list) or not folders:

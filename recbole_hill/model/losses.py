@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from recbole_hill.checks import is_number
 
-#: Of the large matrix products of a loss, by the names that settings have for them.
+#: Types for the large matrix products of a loss, by their names in the settings.
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -28,10 +28,10 @@ def bpr(positive: Tensor, negative: Tensor) -> Tensor:
 
 
 def batch_norms(*embeddings: Tensor) -> Tensor:
-    """RecBole's ``EmbLoss``: the *unsquared* Frobenius norms of the batch's embeddings over B.
+    """RecBole's ``EmbLoss``: *unsquared* Frobenius norms of the batch's embeddings, divided by B.
 
     Args:
-        embeddings: Matrices of shape (B, D) of layer-0 embeddings.
+        embeddings: Matrices of layer-0 embeddings, each of shape (B, D).
 
     Returns:
         Scalar regulariser.
@@ -40,7 +40,7 @@ def batch_norms(*embeddings: Tensor) -> Tensor:
 
 
 def squared_l2(*embeddings: Tensor) -> Tensor:
-    """The papers' regulariser: half the *squared* norms of the batch's embeddings over B.
+    """The papers' regulariser: half the *squared* norms of the batch's embeddings, divided by B.
 
     Args:
         embeddings: Layer-0 embeddings of the batch, shape (B, ..., D).
@@ -54,7 +54,7 @@ def squared_l2(*embeddings: Tensor) -> Tensor:
 def sampled_softmax(positive: Tensor, negative: Tensor) -> Tensor:
     """The mean over the batch of -ln softmax of the positive among itself and its negatives.
 
-    With one negative it is BPR.
+    With one negative it equals BPR.
 
     Args:
         positive: Scores, shape (B,).
@@ -72,10 +72,10 @@ def cosine_contrastive(
     """SimpleX's loss (CIKM 2021, Eq. 1): mean of (1 - s+)_+ + weight * mean_n (s- - margin)_+.
 
     Args:
-        positive: Cosines, shape (B,).
-        negative: Cosines of the sampled items, shape (B, n).
-        margin: Below it a negative costs nothing.
-        weight: Of the *mean* over the negatives.
+        positive: Cosines s+, shape (B,).
+        negative: Cosines s- of the sampled items, shape (B, n).
+        margin: A negative with a smaller cosine costs nothing.
+        weight: Weight of the *mean* over the negatives.
 
     Returns:
         Scalar loss.
@@ -88,12 +88,12 @@ _LEAST_NORM = 1e-12
 
 
 class _Unit(torch.autograd.Function):
-    """Rows over their lengths; half the passes over a table that autograd would make of it."""
+    """Rows divided by their lengths, with half the passes over the table that autograd needs."""
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
         norm = x.norm(dim=1, keepdim=True)
-        # A row that nothing but an L2 term moves ends near zero, where 1 / norm^2 is no float.
+        # An L2 term alone moves a row near zero, where 1 / norm^2 overflows.
         scale = torch.where(norm > _LEAST_NORM, norm.reciprocal(), 0.0)
         scaled = x * scale
         ctx.save_for_backward(scaled, scale)
@@ -108,7 +108,9 @@ class _Unit(torch.autograd.Function):
 
 
 def unit(x: Tensor) -> Tensor:
-    """Scales rows to length 1; rows of (nearly) length 0, dropped nodes, are 0, in gradient too.
+    """Scales rows to length 1. A row of length (nearly) 0, such as a dropped node, becomes 0.
+
+    The gradient of such a row is 0, too.
 
     Args:
         x: Shape (N, D).
@@ -119,19 +121,19 @@ def unit(x: Tensor) -> Tensor:
     return _Unit.apply(x)
 
 
-#: Below it exp(-2 / tau) leaves float32's range.
+#: With a smaller tau exp(-2 / tau) leaves the range of float32.
 _LEAST_TAU = 0.025
 
 
 def temperature(key: str, value) -> float:
-    """Returns a temperature that :class:`CosineLogSumExp` can bear.
+    """Returns a temperature if :class:`CosineLogSumExp` can use it.
 
     Args:
-        key: What the value is of, as the message names it.
-        value: Anything, as settings come from YAML.
+        key: Name of the setting, for the message.
+        value: Any value, as settings come from YAML.
 
     Raises:
-        ValueError: Naming the key, the value and what is accepted.
+        ValueError: Names the key, the value and what is accepted.
     """
     if not is_number(value) or not value >= _LEAST_TAU:
         raise ValueError(f"{key} must be at least {_LEAST_TAU}, got {value!r}")
@@ -139,28 +141,28 @@ def temperature(key: str, value) -> float:
 
 
 class CosineLogSumExp(torch.autograd.Function):
-    """log sum_c w_c exp(<r, c> / tau) for unit rows r and c, without keeping the R x C matrix.
+    """log sum_c w_c exp(<r, c> / tau) for unit rows r and c, without storing the R x C matrix.
 
-    Both passes walk over tiles of rows and columns, and the backward recomputes the exponentials,
-    so the memory is one tile however large the batch. Cosines are bounded by 1, so that shifting by
-    1 / tau replaces the usual search for each row's maximum.
+    Both passes walk over tiles of rows and columns, and the backward computes the exponentials
+    again. So the memory is one tile, however large the batch is. Cosines are at most 1, so shifting
+    by 1 / tau replaces the usual search for the maximum of each row.
 
-    All tiles have one shape, rows and columns being filled up: oneDNN compiles and keeps a kernel
-    for each new shape, gigabytes of them over a few thousand batches of varying size.
+    All tiles have one shape; rows and columns are padded to it. Otherwise oneDNN compiles and keeps
+    a kernel for each new shape: gigabytes over a few thousand batches of varying size.
 
     Args (of ``apply``):
         rows: Unit vectors (or zero), shape (R, D).
         columns: Unit vectors (or zero), shape (C, D).
-        weights: How often each column counts, shape (C,).
-        tau: :func:`temperature`.
+        weights: Multiplicity of each column, shape (C,).
+        tau: The :func:`temperature`.
         precision: dtype of the matrix products, ``torch.float32`` or ``torch.bfloat16``.
 
     Returns:
         Shape (R,).
     """
 
-    #: Rows and columns of a tile. On a CPU a tile of half a MB, and the vectors it is made of, stay
-    #: in cache through its kernels; a GPU wants few launches of large ones.
+    #: Rows and columns of a tile. On a CPU a tile of half a MB and its vectors stay in cache while
+    #: its kernels run. A GPU is faster with few launches of large tiles.
     tile, device_tile = (256, 512), (2048, 8192)
 
     @staticmethod
@@ -173,7 +175,7 @@ class CosineLogSumExp(torch.autograd.Function):
         tile = CosineLogSumExp.tile if on_cpu else CosineLogSumExp.device_tile
         scaled = _filled((rows / tau).to(precision), tile[0])
         columns = _filled(columns.to(precision), tile[1])
-        # weight * exp(x) = exp(x + log weight): one pass less over the tile.
+        # weight * exp(x) = exp(x + log weight) saves one pass over the tile.
         log_weights = weights.new_full((len(columns),), -math.inf)
         log_weights[: sizes[1]] = weights.log()
         result = torch.zeros(len(scaled), device=rows.device)
@@ -231,13 +233,13 @@ def neighbour_contrast(
 ) -> Tensor:
     """NESCL's supervised contrastive loss over a batch of interactions (TKDE 2024, Eq. 9-12).
 
-    Every user and item of the batch is an anchor a. Its positives p are itself, the partner of its
-    interaction, and one similar node, all in the first view. With the batch's nodes b,
-    s(p, a) = exp(cos(z'_p, z''_a) / tau) / sum_b exp(cos(z'_p, z''_b) / tau), and the loss is the
-    mean over anchors of -log mean_p s ("out") or -mean_p log s ("in").
+    Every user and item of the batch is an anchor a. Its positives p are itself, the other node of
+    its interaction, and one similar node, all in the first view. With the batch's nodes b, s(p, a)
+    = exp(cos(z'_p, z''_a) / tau) / sum_b exp(cos(z'_p, z''_b) / tau). The loss is the mean over
+    anchors of -log mean_p s ("out") or of -mean_p log s ("in").
 
-    Repeated nodes are computed once and counted as often as they occur: the value is that of the
-    plain formula, and a partner's denominator is the denominator of that partner as anchor.
+    A repeated node is computed once and counted as often as it occurs, so the value equals the
+    plain formula. The denominator of s(p, a) depends on p alone, so it is computed once for each p.
 
     Args:
         view: Node embeddings z' of the first view, shape (N, D).

@@ -1,12 +1,12 @@
-r"""NESCL: neighbourhood-enhanced supervised contrastive learning.
+"""NESCL: neighbourhood-enhanced supervised contrastive learning.
 
 Reference:
     Peijie Sun et al. "Neighborhood-Enhanced Supervised Contrastive Learning for Collaborative
     Filtering." in TKDE 2024.
 
-Settled from the authors' public code where the paper is silent: the loss averages over anchors, a
-fresh pair of views is drawn for every batch, the softmax runs over the positives of the first view,
-batch nodes are not deduplicated, and the regulariser is RecBole's unsquared norm.
+The paper leaves some details open. They follow the authors' public code: the loss averages over
+anchors; every batch draws a new pair of views; the softmax runs over the positives of the first
+view; repeated nodes of a batch count each time; the regulariser is RecBole's unsquared norm.
 """
 
 import numpy as np
@@ -23,21 +23,21 @@ from recbole_hill.model.losses import PRECISIONS, batch_norms, bpr, neighbour_co
 class NESCL(EmbeddingModel):
     """LightGCN vectors trained by BPR and a neighbourhood-enhanced contrastive loss.
 
-    loss = BPR(Z) + ssl_weight * contrast(Z', Z'') + reg_weight * norms, where Z is of the whole
-    graph and Z', Z'' are of two randomly thinned ones. For the first ``ssl_warmup_epochs`` epochs
-    the contrast is left out: from a cold start its gradient, of scale ssl_weight / (tau |z|),
-    swamps BPR's for many epochs.
+    loss = BPR(Z) + ssl_weight * contrast(Z', Z'') + reg_weight * norms. Z is from the whole graph;
+    Z' and Z'' are from two randomly thinned graphs. The first ``ssl_warmup_epochs`` epochs train
+    without the contrast: from a cold start its gradient, of scale ssl_weight / (tau |z|), is much
+    larger than BPR's for many epochs.
 
-    Settings: ``embedding_size``, ``n_layers``, ``with_ego`` (layer 0 in the mean), ``reg_weight``,
-    ``use_bpr``, ``ssl_weight``, ``ssl_tau``, ``ssl_form`` (in | out), ``ssl_warmup_epochs``,
-    ``ssl_precision`` (float32 | bfloat16), ``dropout_kind`` (node | edge), ``dropout_rate``,
-    ``n_neighbours``, ``neighbour_draw`` (uniform | similarity).
+    Settings: ``embedding_size``, ``n_layers``, ``with_ego`` (whether the mean includes layer 0),
+    ``reg_weight``, ``use_bpr``, ``ssl_weight``, ``ssl_tau``, ``ssl_form`` (in | out),
+    ``ssl_warmup_epochs``, ``ssl_precision`` (float32 | bfloat16), ``dropout_kind`` (node | edge),
+    ``dropout_rate``, ``n_neighbours``, ``neighbour_draw`` (uniform | similarity).
     """
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.with_ego = config["with_ego"]
-        # Without the ego a mean of no layers is of nothing.
+        # Without layer 0 the mean needs at least one layer.
         self.n_layers = integer("n_layers", config["n_layers"], least=0 if self.with_ego else 1)
         self.reg_weight = config["reg_weight"]
         self.use_bpr = config["use_bpr"]
@@ -68,7 +68,7 @@ class NESCL(EmbeddingModel):
         self.epoch = 0
 
     def begin_epoch(self, epoch: int) -> None:
-        """Remembers the epoch: the contrast starts after ``ssl_warmup_epochs``."""
+        """Stores the epoch; the contrast starts after ``ssl_warmup_epochs``."""
         self.epoch = epoch
 
     @property
@@ -82,14 +82,14 @@ class NESCL(EmbeddingModel):
         return nodes[: self.n_users], nodes[self.n_users :]
 
     def calculate_loss(self, interaction) -> Tensor:
-        """NESCL's loss on a batch of <user, item, negative item>, of the batch's rows alone."""
+        """NESCL's loss on a batch of <user, item, negative item>, from the batch's rows alone."""
         user, positive, negative = self._ids(interaction)
         nodes = torch.cat((user, positive + self.n_users, negative + self.n_users))
         rows, own = self._rows(nodes, self.graph.normalized(), self._ego)
         return self._loss(rows.chunk(3), own.chunk(3), user, positive)
 
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
-        """The same loss, given all vectors."""
+        """The same loss, given the vectors of all users (U, D) and items (I, D)."""
         user, positive, negative = self._ids(interaction)
         own_items = self.item_embedding(positive), self.item_embedding(negative)
         rows = users[user], items[positive], items[negative]
@@ -102,7 +102,7 @@ class NESCL(EmbeddingModel):
         return propagate_to(nodes, matrix, ego, self.n_layers, with_ego=self.with_ego)
 
     def _loss(self, rows, own_rows, user: Tensor, positive: Tensor) -> Tensor:
-        """The loss of triples, given their final vectors and layer 0, each three of (B, D)."""
+        """The loss of triples, given their final and layer-0 vectors, three of (B, D) each."""
         contrast = self.ssl_weight > 0 and self.epoch >= self.ssl_warmup_epochs
         loss = rows[0].new_zeros(())
         if self.use_bpr or not contrast:
@@ -114,7 +114,7 @@ class NESCL(EmbeddingModel):
         return loss
 
     def contrast_loss(self, user: Tensor, item: Tensor) -> Tensor:
-        """The contrastive term on two fresh views, for batch users (B,) and items (B,)."""
+        """The contrastive term on two new views, for batch users (B,) and items (B,)."""
         drop = self.graph.drop_nodes if self.dropout_kind == "node" else self.graph.drop_edges
         views = [drop(self.dropout_rate) for _ in range(2)]
         anchors = torch.cat((user, item + self.n_users))
@@ -133,7 +133,7 @@ class NESCL(EmbeddingModel):
         )
 
     def draw_neighbours(self, nodes: Tensor) -> Tensor:
-        """Draws one of the most similar nodes of each node; a node without any gives itself.
+        """Draws for each node one of its most similar nodes; a node without any gives itself.
 
         Args:
             nodes: Shape (B,).
@@ -147,7 +147,7 @@ class NESCL(EmbeddingModel):
 
 
 def _neighbour_table(interactions, k: int) -> tuple[Tensor, Tensor]:
-    """Returns similar nodes (U + I, k) and the cumulative shares of their similarities."""
+    """Returns the similar nodes, (U + I, k), and the cumulative shares of their similarities."""
     n_users = interactions.shape[0]
     user_ids, user_similarity = nearest_neighbours(interactions, k)
     item_ids, item_similarity = nearest_neighbours(interactions.T, k)
@@ -156,7 +156,7 @@ def _neighbour_table(interactions, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _cumulative(weights: np.ndarray) -> Tensor:
-    """Returns cumulative shares (N, k) that end in 1 at the last entry with weight."""
+    """Returns cumulative shares (N, k) that reach 1 at the last entry with a weight."""
     cumulative = torch.from_numpy(weights).double().cumsum(1)
     total = cumulative[:, -1:]
     share = torch.where(total > 0, cumulative / total.clamp_min(1e-12), torch.ones(()).double())
@@ -164,6 +164,6 @@ def _cumulative(weights: np.ndarray) -> Tensor:
 
 
 def _uniform(cumulative: Tensor) -> Tensor:
-    """Returns the table in which every neighbour that has weight is equally likely."""
+    """Returns the cumulative shares if every neighbour with a weight is equally likely."""
     steps = torch.diff(cumulative, dim=1, prepend=torch.zeros(len(cumulative), 1))
     return _cumulative((steps > 0).float().numpy())

@@ -1,9 +1,10 @@
-"""RecBole's graph models, with the one method that newer SciPy breaks written anew, and LINE.
+"""RecBole's graph models with the method replaced that newer SciPy breaks, and LINE.
 
 LightGCN, NGCF, GCMC, NCL and SpectralCF call ``dok_matrix._update``, which SciPy 1.13 removed. Each
-class here is RecBole's own but for the method that builds its matrix; the values are those that
-RecBole computed with older SciPy, RecBole's 1e-7 in the degrees included. LightGCN, a row of HILL's
-Table 3, also draws its pairs like its authors. LINE resumes.
+class here is RecBole's, with a new version of the method that builds its matrix. The values are
+those that RecBole computed with older SciPy; this includes the 1e-7 that RecBole adds to the
+degrees. LightGCN, a row of HILL's Table 3, also draws its pairs as its authors do. LINE can be
+resumed.
 """
 
 from typing import ClassVar
@@ -29,14 +30,13 @@ class _SymmetricNormalisation:
 
 
 class LightGCN(DeviceSampling, _SymmetricNormalisation, lightgcn.LightGCN):
-    """RecBole's LightGCN on today's SciPy, its products in CSR form, which are faster.
+    """RecBole's LightGCN on today's SciPy; its products use the CSR form, which is faster.
 
-    RecBole walks through the interactions; the authors draw users uniformly and then one item of
-    each (``positive_order: user``), which weighs every user alike, as the metrics do. Pairs and
-    negatives are drawn on the device.
+    RecBole walks through the interactions. The authors draw users uniformly, and then one item of
+    each user (``positive_order: user``). This gives every user the same weight, as the metrics do.
+    Positives and negatives are drawn on the device.
 
-    Settings: RecBole's and those of ``DeviceSampling``;
-    ``n_negatives`` must be 1.
+    Settings: RecBole's and those of ``DeviceSampling``; ``n_negatives`` must be 1.
     """
 
     def __init__(self, config, dataset):
@@ -45,7 +45,7 @@ class LightGCN(DeviceSampling, _SymmetricNormalisation, lightgcn.LightGCN):
             raise ValueError(f"n_negatives must be 1 for LightGCN, got {self.n_negatives}")
 
     def calculate_loss(self, interaction) -> Tensor:
-        """RecBole's loss on this step's own draw, of its rows alone."""
+        """RecBole's loss on this step's draw; computes only the rows of the draw."""
         self.restore_user_e = self.restore_item_e = None
         user, positive, negative = self.draw(interaction)
         nodes = torch.cat((user, positive + self.n_users, negative[:, 0] + self.n_users))
@@ -61,14 +61,14 @@ class LightGCN(DeviceSampling, _SymmetricNormalisation, lightgcn.LightGCN):
         return self._loss(rows, (self.user_embedding(user), *map(self.item_embedding, chosen)))
 
     def _loss(self, rows, own_rows) -> Tensor:
-        """The loss of triples, given their final vectors and layer 0, each three of (B, D)."""
+        """The loss of triples, given their final and layer-0 vectors, three of (B, D) each."""
         users, liked, others = rows
         loss = self.mf_loss((users * liked).sum(1), (users * others).sum(1))
         norms = self.reg_loss(*own_rows, require_pow=self.require_pow)
         return loss + self.reg_weight * norms
 
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
-        """Returns what ``forward`` does, under the name that HILL asks for."""
+        """Returns the result of ``forward``; HILL asks for it by this name."""
         return self.forward()
 
     def get_norm_adj_mat(self) -> Tensor:
@@ -95,22 +95,22 @@ class NCL(_SymmetricNormalisation, ncl.NCL):
 
 
 class LINE(line.LINE):
-    """RecBole's LINE, whose negative users go on where a killed run was.
+    """RecBole's LINE; a resumed run continues with the negative users where the killed run stopped.
 
-    They are the next ones of a shuffled list, which is kept beside the weights. HILL does not keep
-    it of a backbone, whose list is shuffled anew.
+    The negative users are taken from a shuffled list, which is stored beside the weights. HILL does
+    not store the list of a backbone: there the list is shuffled anew.
     """
 
     other_parameter_name: ClassVar[list[str]] = ["negative_users"]
 
     @property
     def negative_users(self) -> Tensor:
-        """The shuffled users and the place among them, shape (U,)."""
+        """The shuffled users and the position among them, shape (U,)."""
         return torch.from_numpy(np.append(self.random_list, self.random_pr))
 
     @negative_users.setter
     def negative_users(self, value: Tensor | None) -> None:
-        if value is not None:  # a run from before the list was kept
+        if value is not None:  # None: a run made before the list was stored
             *users, self.random_pr = value.tolist()
             self.random_list = np.array(users)
 
@@ -126,7 +126,7 @@ class SpectralCF(spectralcf.SpectralCF):
 
 
 def _adjacency(interactions: sp.spmatrix) -> tuple[sp.csr_matrix, np.ndarray]:
-    """Returns the binary bipartite adjacency and its degrees, shifted by RecBole's 1e-7."""
+    """Returns the binary bipartite adjacency and its degrees, increased by RecBole's 1e-7."""
     matrix = sp.csr_matrix(interactions, dtype=np.float32)
     matrix.sum_duplicates()
     matrix.data[:] = 1

@@ -3,53 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from recbole_hill.checks import is_integer, is_number, one_of, require_at_least, share
-from recbole_hill.retrieval.choose import RETRIEVALS, require_node_score
+from recbole_hill import registry
+from recbole_hill.checks import is_integer, is_number, one_of, require_at_least
+from recbole_hill.retrieval.choose import RETRIEVALS
 from recbole_hill.retrieval.descent import NODE_SCORES
-from recbole_hill.retrieval.faiss_ivf import PROBES
 
-#: Of which these move users and train nothing.
+#: Controls that move users and train nothing.
 AVERAGES = ("average", "average_random")
 CONTROLS = ("continue", "random_nodes", "random_users", *AVERAGES)
 
 _CHOICES = {
-    "index_learning": ("em", "joint", "separate"),
-    "index_direction": ("bottom_up", "top_down"),
-    "index_metric": ("items", "scores"),
-    "index_precision": ("float32", "bfloat16"),
     "interest_source": ("history", "retrieved", "both"),
     "interest_reading": ("coverage", "concentration"),
-    "interest_carry": ("qualified", "touched"),
     "pair_negatives": ("random", "sibling", "hard", "all"),
     "pair_weighting": ("equal", "rate"),
     "node_vectors": ("members", "frozen"),
     "retrieval": RETRIEVALS,
     "node_score": NODE_SCORES,
-    "faiss_probe": PROBES,
-}
-#: The least values of the settings that HSNN's index has too.
-INDEX_AT_LEAST = {
-    "index_weight": 0,
-    "index_balance": 0,
-    "index_balance_batches": 1,
-    "index_alpha_power": 0,
-    "index_epochs": 0,
-    "index_warmup_epochs": 0,
 }
 _AT_LEAST = {
-    **INDEX_AT_LEAST,
-    "em_rounds": 0,
-    "em_epochs": 0,
-    "em_weight": 0,
-    "kmeans_iterations": 1,
-    "kmeans_points_per_node": 1,
-    "index_supervision": 0,
-    "index_reconstruction": 0,
-    "index_batch": 1,
-    "index_learning_rate": 0,
-    "index_alpha": 0,
-    "index_start_epoch": 0,
-    "interest_top_k": 1,
     "phi_dep": 1,
     "min_children": 1,
     "pair_history": 0,
@@ -61,36 +33,17 @@ _AT_LEAST = {
 
 @dataclass(frozen=True)
 class HillSettings:
-    """The settings of ``properties/model/HILL.yaml``, which documents each of them."""
+    """The settings of ``properties/model/HILL.yaml``, which documents each of them.
+
+    An index learner reads and checks its own settings: see
+    :meth:`~recbole_hill.index.learners.IndexLearner.from_settings`.
+    """
 
     nodes_per_depth: tuple[int, ...]
     index_learning: str
-    index_direction: str
-    index_metric: str
-    em_rounds: int
-    em_epochs: int
-    em_weight: float
-    kmeans_iterations: int
-    kmeans_points_per_node: int
-    index_weight: float
-    index_supervision: float
-    index_reconstruction: float
-    index_balance: float
-    index_balance_batches: int
-    index_batch: int
-    index_learning_rate: float
-    index_alpha: float
-    index_alpha_power: float
-    index_epochs: float
-    index_warmup_epochs: float
-    index_start_epoch: int
-    index_revive: bool
-    index_gradient: float
-    index_precision: str
+    pair_selector: str
     interest_source: str
-    interest_top_k: int
     interest_reading: str
-    interest_carry: str
     interest_thresholds: tuple[float, ...]
     phi_dep: int
     min_children: int
@@ -102,11 +55,9 @@ class HillSettings:
     pair_history: int
     node_vectors: str
     adapt_control: tuple[str, ...]
-    average_weight: float
     retrieval: str
     beam_width: tuple[int, ...]
     node_score: str
-    faiss_probe: str
 
     @classmethod
     def from_config(cls, config, n_items: int) -> "HillSettings":
@@ -123,21 +74,13 @@ class HillSettings:
         for key, value in values.items():
             if value is None:
                 raise ValueError(f"{key} must be set for HILL, got nothing")
+        registry.LEARNERS.find(values["index_learning"])
+        registry.SELECTORS.find(values["pair_selector"])
         for key, accepted in _CHOICES.items():
             one_of(key, values[key], accepted)
         whole = {field.name for field in fields(cls) if field.type is int}
         require_at_least(values, _AT_LEAST, whole)
-        for key in ("average_weight", "index_gradient"):
-            share(key, values[key])
 
-        kind = values["index_learning"], values["index_direction"]
-        if values["index_metric"] == "scores" and kind != ("em", "bottom_up"):
-            raise ValueError(
-                "index_metric scores is for index_learning em and index_direction bottom_up, got "
-                f"{kind[0]} and {kind[1]}; there accepted is items"
-            )
-
-        require_node_score(values["node_score"], values["faiss_probe"])
         nodes = _sequence("nodes_per_depth", values["nodes_per_depth"])
         for size in nodes:
             if not is_integer(size) or size < 1:

@@ -1,4 +1,4 @@
-"""A study's folder: which of its cells go into its table, and which were made otherwise."""
+"""A study's folder: the cells of its table, and the cells that were made differently."""
 
 import json
 from collections.abc import Iterable
@@ -7,8 +7,7 @@ from pathlib import Path
 
 from recbole_hill.report.comparison import definition_of
 from recbole_hill.report.seeds import identity
-from recbole_hill.run.jsonl import read_records
-from recbole_hill.run.ledger import CELLS, DONE, STUDY
+from recbole_hill.run.ledger import CELLS, DONE, STUDY, Ledger
 
 
 @dataclass(frozen=True)
@@ -16,11 +15,11 @@ class Study:
     """Cells of a table, done and failed.
 
     Attributes:
-        folder: Where they are.
+        folder: The study's folder.
         about: ``study.json``: table, dataset, protocol, seeds, rows, cells, command.
         definition: The table's file of ``properties/table``.
-        cells: That of every row and seed: row, seed, status, rows, error, run_dir.
-        aside: Cells that were made otherwise than their row's last one, and are in no table.
+        cells: One record per row and seed: row, seed, status, rows, error, run_dir.
+        aside: Cells that were made differently from their row's last cell; no table has them.
     """
 
     folder: Path
@@ -35,18 +34,17 @@ class Study:
         return self.definition.get("kind", "comparison")
 
     @property
-    def facts(self) -> dict[str, dict]:
-        """What the table's file says of each row, those beyond the paper's last."""
+    def row_definitions(self) -> dict[str, dict]:
+        """The entry of each row in the table's file, first the paper's rows, then those beyond."""
         rows = {**self.definition["rows"], **self.definition.get("beyond", {})}
-        return {name: facts or {} for name, facts in rows.items()}
+        return {name: definition or {} for name, definition in rows.items()}
 
     @property
     def order(self) -> list[str]:
-        """The rows that were run, in the paper's order, then any that it does not have."""
+        """The rows that were run: first the table's own in its order, then added models."""
         ran = dict.fromkeys(cell["row"] for cell in self.cells)
-        return [name for name in self.facts if name in ran] + [
-            name for name in ran if name not in self.facts
-        ]
+        own = [name for name in self.row_definitions if name in ran]
+        return own + [name for name in ran if name not in own]
 
     @property
     def done(self) -> list[dict]:
@@ -64,39 +62,39 @@ def read_study(folder: str | Path) -> Study:
 
     Raises:
         FileNotFoundError: If it holds no study.
-        ValueError: If its description is not JSON, or there is no such table.
+        ValueError: If ``study.json`` is not JSON, or there is no such table.
     """
     folder = Path(folder)
     about = folder / STUDY
     if not about.is_file():
         raise FileNotFoundError(f"{folder} is not a study's folder: it has no {STUDY}")
     described = _parsed(about.read_text(), f"{about}")
-    entries = read_records(folder / CELLS, "cell").values()
+    records = Ledger(folder / CELLS, "cell").records().values()
     definition = definition_of(str(described["table"]))
-    kept, aside = _of_one_making(_called_for(described, entries))
+    kept, aside = _alike(_called_for(described, records))
     return Study(folder, described, definition, tuple(kept), tuple(aside))
 
 
-def _called_for(about: dict, entries: Iterable[dict]) -> list[dict]:
-    """Returns the cells that the study's last command for their row and seed was about.
+def _called_for(about: dict, records: Iterable[dict]) -> list[dict]:
+    """Returns, for each row and seed, the cell that the study's last command called for.
 
-    With other settings it is another cell of the same row and seed. Where ``study.json`` does not
-    say which, the last one counts.
+    A row and seed has one cell per set of settings. Where ``study.json`` does not name the cell,
+    the last one counts.
     """
-    found: dict[tuple, dict] = {}
-    for cell in entries:
+    called: dict[tuple, dict] = {}
+    for cell in records:
         named = about.get("cells", {}).get(cell["row"], {}).get(str(cell["seed"]))
         if named in (None, cell["cell"]):
             key = cell["row"], cell["seed"]
-            found.pop(key, None)  # so that it stands where the last of them does
-            found[key] = cell
-    return list(found.values())
+            called.pop(key, None)  # so that it stands where the last of them does
+            called[key] = cell
+    return list(called.values())
 
 
-def _of_one_making(cells: list[dict]) -> tuple[list[dict], list[dict]]:
-    """Returns the cells that may be averaged with the last one of their row, and the others.
+def _alike(cells: list[dict]) -> tuple[list[dict], list[dict]]:
+    """Returns the cells that may be averaged with the last cell of their row, and the others.
 
-    A study that goes on after its code, its libraries or its settings have changed holds both.
+    A study has others if it goes on after a change of its code, its libraries or its settings.
     """
     last = {cell["row"]: identity(cell["rows"][0]) for cell in cells if cell["status"] == DONE}
     kept, aside = [], []

@@ -11,15 +11,15 @@ _SHARED = ("dataset", "data_sha256", "protocol", "split_seed")
 
 
 def comparison_table(rows: list[dict], table: str) -> str:
-    """Returns one line per model, best first, with what was published for it and the difference.
+    """Returns one line per model, best first, beside its published numbers and the differences.
 
     Args:
-        rows: Rows of runs of several models on one dataset under one protocol. Seeds of a model are
-            averaged if nothing else differs.
+        rows: Rows of runs of several models on one dataset under one protocol. The seeds of a model
+            are averaged if nothing else differs.
         table: Number of the paper's table, a file of ``properties/table``.
 
     Raises:
-        ValueError: If there is no such table, or rows differ in what they must share.
+        ValueError: If there is no such table, or rows differ in something that they must share.
     """
     published = definition_of(table)
     require_one_experiment(rows, _SHARED)
@@ -29,14 +29,14 @@ def comparison_table(rows: list[dict], table: str) -> str:
         groups.setdefault(row["model"] if own else f"{row['model']}: {row['arm']}", []).append(row)
     dataset, metrics = rows[0]["dataset"], published["metrics"]
     everything = {**published["rows"], **published.get("beyond", {})}
-    printed = any(dataset in facts for facts in everything.values())
+    printed = any(dataset in definition for definition in everything.values())
     footnotes = Footnotes(published.get("notes", {}))
     lines = [
         line_of(
             group,
             metrics,
             name=name,
-            facts=cost(group),
+            extra_cells=cost(group),
             published=everything.get(name, {}).get(dataset),
             source=everything.get(name, {}).get("source", ""),
         )
@@ -56,9 +56,9 @@ def definition_of(table: str) -> dict:
     """Reads a table's file of ``properties/table``.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is no such file.
     """
-    found = read_properties("table", f"{table}.yaml")
-    if not found:
+    definition = read_properties("table", f"{table}.yaml")
+    if not definition:
         raise ValueError(f"table must be the number of a file in properties/table, got {table!r}")
-    return found
+    return definition

@@ -1,4 +1,4 @@
-"""A table as CSV in tidy form: a line per row and metric, with how the number was made."""
+"""A table as CSV in tidy form: one record per row and metric, with how the number was made."""
 
 import csv
 import io
@@ -46,11 +46,12 @@ COLUMNS = (
 def csv_table(table: Table) -> str:
     """Returns one record per line and metric.
 
-    ``deviation`` is the sample standard deviation over ``n`` seeds, ``difference`` the relative one
-    to the published number. ``mean_difference`` is that to ``reference`` over users, ``low`` and
-    ``high`` its 95 % bootstrap interval; ``t_p`` and ``wilcoxon_p`` are over users too, adjusted
-    for the number of rows compared, ``seeds_t_p`` and ``seeds_wilcoxon_p`` over seeds, as they are.
-    A row without numbers says why in ``status``; what is unknown is empty.
+    ``deviation`` is the sample standard deviation over ``n`` seeds, ``difference`` the relative
+    difference to the published number. ``mean_difference`` is the mean difference to ``reference``
+    over users, ``low`` and ``high`` its 95 % bootstrap interval. ``t_p`` and ``wilcoxon_p`` are p
+    values over users, adjusted for the number of rows compared; ``seeds_t_p`` and
+    ``seeds_wilcoxon_p`` are p values over seeds, not adjusted. In a row without numbers ``status``
+    says why. Unknown values are empty.
     """
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")

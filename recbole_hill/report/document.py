@@ -1,4 +1,4 @@
-"""A report's table as data, which every format renders: Markdown, LaTeX, CSV, HTML."""
+"""A report's table as data; Markdown, LaTeX, CSV and HTML render it."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Number:
     Attributes:
         values: The metric, one per seed.
         digits: Decimals shown.
-        rank: 1 if it is the best of its column as shown, 2 if it is the second; else None.
-        published: What a paper printed for it.
+        rank: 1 for the best number of its column as shown, 2 for the second; else None.
+        published: The number that a paper printed.
         t_p: p value of the paired t test against the reference line, adjusted; None if not tested.
-        wilcoxon_p: The same of Wilcoxon's test.
-        users: The paired test over users behind them, with its bootstrap interval.
+        wilcoxon_p: p value of Wilcoxon's test, adjusted; None if not tested.
+        users: The paired test over users that gave the two p values, with its bootstrap interval.
         seeds: The paired test over the seeds' means; None for fewer than two common seeds.
     """
 
@@ -48,37 +48,37 @@ class Number:
 
     @property
     def deviation(self) -> float | None:
-        """The sample standard deviation over seeds; None of one seed."""
+        """The sample standard deviation over seeds; None for one seed."""
         return stdev(self.values) if len(self.values) > 1 else None
 
     @property
     def difference(self) -> float | None:
-        """The relative difference to the published number; None without one."""
+        """The relative difference to the published number; None if none was published."""
         return self.mean / self.published - 1 if self.published else None
 
     @property
     def mark(self) -> str:
-        """The mark of a p value below .01 or below .05; empty above, and if not tested."""
+        """The mark of a p value below .01 or .05; empty for a larger one, and if not tested."""
         if self.t_p is None:
             return ""
         return next((mark for level, mark in MARKS.items() if self.t_p < level), "")
 
     @property
     def text(self) -> str:
-        """Mean and standard deviation; of one seed, the value."""
+        """Mean and standard deviation; for one seed, its value."""
         shown = f"{self.mean:.{self.digits}f}"
         return shown if self.deviation is None else f"{shown} ± {self.deviation:.{self.digits}f}"
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a table: a model, or one arm of it.
+    """One line of a table: a model, or one arm of its run.
 
     Attributes:
         name: The model, or the row's settings.
         numbers: One per metric of the table; a plain string where there is no number.
-        arm: What was compared within the model's run; empty if it is the model itself.
-        facts: Plain strings, one per fact of the table.
+        arm: The arm of the model's run; empty for the model itself.
+        extra_cells: Plain strings, one per extra column of the table.
         note: Number of a footnote.
         source: Who published the numbers, if not the table's own paper.
         made: How the numbers were made: protocol, data, commit, versions, seconds ...
@@ -87,19 +87,19 @@ class Line:
     name: str
     numbers: tuple[Number | str, ...]
     arm: str = ""
-    facts: tuple[str, ...] = ()
+    extra_cells: tuple[str, ...] = ()
     note: int | None = None
     source: str = ""
     made: Mapping = field(default_factory=dict)
 
     @property
     def label(self) -> str:
-        """Model and arm in one string, unlike every other line's."""
+        """Model and arm in one string, which no other line of the table has."""
         return f"{self.name}: {self.arm}" if self.arm else self.name
 
     @property
     def published(self) -> tuple[float, ...]:
-        """The published numbers, in the order of the metrics; empty if there are none."""
+        """The published numbers in the order of the metrics; empty if none were published."""
         return tuple(n.published for n in self._measured() if n.published is not None)
 
     @property
@@ -116,26 +116,26 @@ class Table:
     """A table, free of any format.
 
     Attributes:
-        title: What it shows.
-        head: What the lines' names are: ``model`` or ``settings``.
+        title: Its subject.
+        head: The kind of the lines' names: ``model`` or ``settings``.
         metrics: Names of the columns of numbers.
-        facts: Names of the columns of plain strings behind them.
         lines: The lines, in order.
-        notes: What stands under it. `Code` and **stress** are marked as in Markdown.
-        reference: Label of the line that the significance marks compare with; empty without.
+        extra_columns: Names of the columns of plain strings behind the numbers.
+        notes: The notes under the table. `Code` and **stress** are marked as in Markdown.
+        reference: Label of the line that the significance marks compare with; empty without marks.
     """
 
     title: str
     head: str
     metrics: tuple[str, ...]
     lines: tuple[Line, ...]
-    facts: tuple[str, ...] = ()
+    extra_columns: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     reference: str = ""
 
     @property
     def has_arms(self) -> bool:
-        """Whether arms have a column: among models, where few have any, names carry them."""
+        """Whether arms have a column of their own; among models, the names carry the arms."""
         return self.head == "settings" and any(line.arm for line in self.lines)
 
     @property
@@ -144,14 +144,14 @@ class Table:
         return bool(self.reference)
 
     def names(self, line: Line) -> list[str]:
-        """Returns what stands before a line's numbers: its name, and its arm if these show."""
+        """Returns the cells before a line's numbers: name, and arm if arms have a column."""
         if self.has_arms:
             return [line.name, line.arm or line.made.get("model", "")]
         return [line.label]
 
     @property
     def has_published(self) -> bool:
-        """Whether there is a published number beside any line."""
+        """Whether any line has a published number."""
         return any(line.published for line in self.lines)
 
     @property
@@ -168,9 +168,9 @@ def is_better(metric: str, first: float, second: float) -> bool:
 
 
 def ranked(table: Table) -> Table:
-    """Returns the table with the best and the second of every column ranked.
+    """Returns the table with the best and the second number of every column ranked.
 
-    What counts is what a reader sees: means that are equal as shown share a rank.
+    Means that are equal as shown share a rank.
     """
     columns = [
         _ranked_column(metric, [line.numbers[column] for line in table.lines])

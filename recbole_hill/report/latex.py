@@ -1,4 +1,4 @@
-"""A table in LaTeX, by the packages booktabs and adjustbox."""
+"""A table in LaTeX, with the packages booktabs and adjustbox."""
 
 from recbole_hill.report.document import (
     Line,
@@ -49,18 +49,18 @@ _SPECIAL = {
 def latex(table: Table, label: str = "results") -> str:
     r"""Returns a floating table, no wider than the page.
 
-    It needs ``booktabs``, ``adjustbox`` and, for quotes, ``textcomp`` and T1. The best of a column
-    is bold, the second underlined, marks are superscripts.
+    The text needs ``booktabs``, ``adjustbox`` and, for quotes, ``textcomp`` and T1. The best number
+    of a column is bold, the second underlined, marks are superscripts.
 
     Args:
         table: The table.
-        label: What ``\ref`` finds it by.
+        label: The label that ``\ref`` refers to.
     """
     columns = [table.head]
     columns += ["arm"] if table.has_arms else []
     columns += table.metrics
     columns += ["published", "difference"] if table.has_published else []
-    columns += table.facts
+    columns += table.extra_columns
     n_names = 2 if table.has_arms else 1
     body, previous = [], None
     for line in table.lines:
@@ -115,7 +115,7 @@ def _cells(table: Table, line: Line, previous: str | None) -> list[str]:
     name, *arm = map(escape, table.names(line))
     if line.note:
         name += rf"\textsuperscript{{{line.note}}}"
-    # Of a group of arms the first carries the name.
+    # Only the first line of a group of arms carries the name.
     cells = ["" if table.has_arms and line.name == previous else name, *arm]
     cells += map(_number, line.numbers)
     if table.has_published:
@@ -123,7 +123,7 @@ def _cells(table: Table, line: Line, previous: str | None) -> list[str]:
         cells.append(escape("/".join(map(published_text, line.published)) + source))
         differences = escape(" / ".join(map(difference_text, line.differences)))
         cells.append(differences.replace("{-}", "$-$"))
-    return [*cells, *map(escape, line.facts)]
+    return [*cells, *map(escape, line.extra_cells)]
 
 
 def _number(number: Number | str) -> str:
@@ -131,7 +131,7 @@ def _number(number: Number | str) -> str:
         return escape(number)
     text = escape(number.text)
     if number.rank == 1:
-        # In mathematics, \boldmath reaches the sign of plus and minus too.
+        # In mathematics, \boldmath makes the sign of plus and minus bold too.
         text = rf"\textbf{{\boldmath {text}}}"
     elif number.rank == 2:
         text = rf"\underline{{{text}}}"

@@ -1,4 +1,4 @@
-"""Comparable rows as one line of a table, and what the lines of a table share."""
+"""Comparable rows as one line of a table, and the notes that the lines of a table share."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -6,8 +6,9 @@ from dataclasses import replace
 from recbole_hill.report.document import Line, Number
 from recbole_hill.report.seeds import require_comparable
 from recbole_hill.run.folder import HOLDOUT
+from recbole_hill.run.stages import seconds_of_stages
 
-#: What a line says of its cost, behind the metrics.
+#: The columns on a line's cost, behind the metrics.
 COST = ("training, s", "epochs", "commit")
 
 
@@ -17,7 +18,7 @@ def line_of(
     *,
     name: str,
     arm: str = "",
-    facts: tuple[str, ...] = (),
+    extra_cells: tuple[str, ...] = (),
     published: Sequence[float] | None = None,
     source: str = "",
     note: int | None = None,
@@ -26,16 +27,17 @@ def line_of(
 
     Args:
         rows: Rows of one arm that differ in their seed alone.
-        metrics: What to show.
-        name: See :class:`Line`, as are ``arm``, ``facts``, ``source`` and ``note``.
-        arm: See above.
-        facts: See above.
+        metrics: The metrics to show.
+        name: See :class:`Line`.
+        arm: See :class:`Line`.
+        extra_cells: See :class:`Line`.
         published: A published number per metric.
-        source: See above.
-        note: See above.
+        source: See :class:`Line`.
+        note: See :class:`Line`.
 
     Raises:
-        ValueError: If the rows must not be averaged, or one lacks a metric; names the line.
+        ValueError: If the rows must not be averaged, or one lacks a metric; the error names the
+            line.
     """
     try:
         require_comparable(rows)
@@ -49,12 +51,12 @@ def line_of(
         raise ValueError(
             f"{name}: {len(published)} published numbers for the metrics {', '.join(metrics)}"
         )
-    theirs = published or [None] * len(metrics)
+    printed = published or [None] * len(metrics)
     numbers = tuple(
-        Number(tuple(row["metrics"][metric] for row in rows), published=their)
-        for metric, their in zip(metrics, theirs, strict=True)
+        Number(tuple(row["metrics"][metric] for row in rows), published=number)
+        for metric, number in zip(metrics, printed, strict=True)
     )
-    return Line(name, numbers, arm, facts, note, source if published else "", made(rows))
+    return Line(name, numbers, arm, extra_cells, note, source if published else "", made(rows))
 
 
 def made(rows: list[dict]) -> dict:
@@ -75,22 +77,21 @@ def made(rows: list[dict]) -> dict:
 
 
 def training_seconds(row: dict) -> float:
-    """Returns what training to this arm took, that of a backbone from another run included.
+    """Returns the seconds of training to a row's arm, runs that it started from included.
 
-    Under ``refit`` choosing is part of it. A backbone ends with itself; any other arm takes the
-    stages before it, but not those that fine-tuned other arms. Of ``HILL`` these are those of
+    Under ``refit``, choosing counts as training. The arm ``backbone`` takes its own stage, any
+    other arm all stages but the ones that fine-tuned other arms. ``HILL`` takes the stages of
     ``pairs``.
     """
     arm = row["arm"]
     own = f"adapt_{'pairs' if arm == 'HILL' else arm}"
-    total = 0.0
-    for stage, facts in row["stages"].items():
-        if arm == "backbone" and stage not in (HOLDOUT, "backbone"):
-            continue
-        if stage.startswith("adapt_") and stage != own:
-            continue
-        total += facts.get("seconds", 0) + facts.get("trained_seconds", 0)
-    return total
+    stages = {
+        name: stage
+        for name, stage in row["stages"].items()
+        if (name in (HOLDOUT, "backbone") or arm != "backbone")
+        and (name == own or not name.startswith("adapt_"))
+    }
+    return seconds_of_stages(stages, with_starts=True)
 
 
 def cost(rows: list[dict]) -> tuple[str, ...]:
@@ -101,24 +102,33 @@ def cost(rows: list[dict]) -> tuple[str, ...]:
 
 
 class Footnotes:
-    """Numbers the footnotes of a table in the order in which its lines call for them."""
+    """Numbers the footnotes of a table in the order in which its lines refer to them.
+
+    Args:
+        texts: The footnotes' texts by name, as the table's file has them.
+    """
 
     def __init__(self, texts: Mapping[str, str]):
         self._texts = texts
         self._called: list[str] = []
 
-    def marked(self, line: Line, facts: Mapping) -> Line:
-        """Returns the line with the number of the footnote that ``facts["note"]`` names."""
-        if "note" not in facts:
+    def marked(self, line: Line, definition: Mapping) -> Line:
+        """Returns the line with the number of the footnote that its row's ``note`` names.
+
+        Args:
+            line: The line.
+            definition: The row's entry in the table's file.
+        """
+        if "note" not in definition:
             return line
-        text = self._texts[facts["note"]]
+        text = self._texts[definition["note"]]
         if text not in self._called:
             self._called.append(text)
         return replace(line, note=self._called.index(text) + 1)
 
     @property
     def notes(self) -> list[str]:
-        """The footnotes called so far."""
+        """The footnotes that lines referred to so far."""
         return [f"[{number}] {text}" for number, text in enumerate(self._called, start=1)]
 
 
@@ -128,7 +138,7 @@ def versions(row: dict) -> str:
 
 
 def provenance_notes(rows: list[dict]) -> list[str]:
-    """Returns what all rows of a table were made of and with, a line per set of versions."""
+    """Returns notes on the data, protocol, seeds and versions of a table's rows."""
     first = rows[0]
     seeds = sorted({row["seed"] for row in rows})
     devices = sorted({row["device"] for row in rows})
@@ -140,12 +150,12 @@ def provenance_notes(rows: list[dict]) -> list[str]:
     return [
         f"{first['dataset']} (data {first['data_sha256'][:12]}), protocol {named}, "
         f"seeds {', '.join(map(str, seeds))}, split seed {first['split_seed']}",
-        *(f"{'; '.join(devices)}; {found}" for found in sorted({versions(row) for row in rows})),
+        *(f"{'; '.join(devices)}; {each}" for each in sorted({versions(row) for row in rows})),
     ]
 
 
 def difference_notes(lines: Sequence[Line]) -> list[str]:
-    """Returns in what lines of one table were made unlike, naming the lines of each kind."""
+    """Returns a note for each way in which lines of one table were made differently."""
     measured = [line for line in lines if line.made]
     kinds = {key: [line.made[key] for line in measured] for key in ("protocol", "commit", "device")}
     for package in dict.fromkeys(name for line in measured for name in line.made["versions"]):

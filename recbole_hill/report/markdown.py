@@ -6,12 +6,12 @@ from recbole_hill.report.document import Line, Number, Table, difference_text, p
 
 
 def markdown(table: Table) -> str:
-    """Returns a table, its notes as a list under it; the best is bold, the second underlined."""
+    """Returns a table and its notes as a list; the best is bold, the second underlined."""
     columns = [table.head]
     columns += ["arm"] if table.has_arms else []
     columns += table.metrics
     columns += ["published", "difference"] if table.has_published else []
-    columns += table.facts
+    columns += table.extra_columns
     rows = (_cells(table, line) for line in table.lines)
     return "\n".join([pipe_table(columns, rows), "", *(f"- {note}" for note in table.notes)])
 
@@ -21,7 +21,7 @@ def pipe_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
     Args:
         head: Names of the columns.
-        rows: As many cells each.
+        rows: Rows of as many cells.
     """
     return "\n".join([_row(head), "|---" * len(head) + "|", *map(_row, rows)])
 
@@ -36,7 +36,7 @@ def _cells(table: Table, line: Line) -> list[str]:
             "/".join(map(published_text, line.published)) + source if line.published else "–",
             " / ".join(map(difference_text, line.differences)),
         ]
-    return [*cells, *line.facts]
+    return [*cells, *line.extra_cells]
 
 
 def _number(number: Number | str) -> str:

@@ -13,11 +13,11 @@ def tested(table: Table, study: Study, reference: str | None) -> tuple[Table, li
 
     Args:
         table: The study's table.
-        study: Its study, whose runs keep the values per user.
+        study: The study; its runs keep the values per user.
         reference: See :func:`recbole_hill.report.study.study_table`.
 
     Returns:
-        The table with p values, and notes on what was tested or why nothing was.
+        The table with p values, and notes on the tests, or on why there are none.
 
     Raises:
         ValueError: If the reference is not in the table.
@@ -33,7 +33,7 @@ def tested(table: Table, study: Study, reference: str | None) -> tuple[Table, li
         if within
         else [numbered]
     )
-    found: dict[tuple[str, str], Any] = {}
+    tests: dict[tuple[str, str], Any] = {}
     users = 0
     for lines in groups:
         first = next((line.label for line in lines if chosen in (line.label, line.arm)), None)
@@ -43,24 +43,24 @@ def tested(table: Table, study: Study, reference: str | None) -> tuple[Table, li
             kept = {label: seeds for label, seeds in kept.items() if seeds.keys() & kept[first]}
             if len(kept) > 1:
                 for label, significance in _against(first, kept).items():
-                    found[label, metric] = significance
+                    tests[label, metric] = significance
                     users = significance.users.n
     what = f"`{chosen}` of the same row" if within else f"**{chosen}**"
-    if not found:
+    if not tests:
         from recbole_hill.evaluation.per_user import PER_USER
 
         return table, [
             f"No significance marks: the runs keep no values per user ({PER_USER}) of {what} and "
             "another line."
         ]
-    lines = tuple(replace(line, numbers=tuple(_with_p(line, table, found))) for line in table.lines)
+    lines = tuple(replace(line, numbers=tuple(_with_p(line, table, tests))) for line in table.lines)
     levels = ", ".join(f"{mark} p < {level:g}" for level, mark in sorted(MARKS.items())[::-1])
     family = "arms of a row" if within else "rows"
     notes = [
         f"{levels}: differs, either way, from {what}; paired t test over {users:,} users (each the "
         f"mean of the seeds that both have), Holm's correction over the {family} compared"
     ]
-    marked = {label for label, _ in found}
+    marked = {label for label, _ in tests}
     untested = [
         line.label
         for line in numbered
@@ -79,9 +79,9 @@ def _against(reference: str, values: dict[str, dict]) -> dict[str, Any]:
     return {k: v for k, v in against(reference, values).items() if k != reference}
 
 
-def _with_p(line: Line, table: Table, found: dict) -> Iterable["Number | str"]:
+def _with_p(line: Line, table: Table, tests: dict) -> Iterable["Number | str"]:
     for metric, number in zip(table.metrics, line.numbers, strict=True):
-        p = found.get((line.label, metric))
+        p = tests.get((line.label, metric))
         if p is not None:
             number = replace(
                 number,
@@ -94,7 +94,7 @@ def _with_p(line: Line, table: Table, found: dict) -> Iterable["Number | str"]:
 
 
 def _reference(study: Study, lines: list[Line], asked: str | None) -> str:
-    """Returns the label of a line, or an arm's name."""
+    """Returns the reference: the label of a line, or an arm's name."""
     labels = [line.label for line in lines]
     arms = [arm for arm in dict.fromkeys(line.arm for line in lines) if arm]
     if asked is not None:
@@ -124,10 +124,10 @@ def _reference(study: Study, lines: list[Line], asked: str | None) -> str:
 def _per_user(
     study: Study, lines: list[Line], metrics: tuple[str, ...]
 ) -> dict[str, dict[str, dict[int, Any]]]:
-    """Reads the values per user of every line that has them for all of its seeds.
+    """Reads the values per user of every line whose runs keep them for all of its seeds.
 
     Returns:
-        By label, metric and seed: a series indexed by user; nothing under a label without.
+        By label, metric and seed, a series indexed by user; a label without values has none.
     """
     from recbole_hill.evaluation.per_user import PER_USER, read_arms
 

@@ -8,6 +8,7 @@ from statistics import mean, stdev
 from recbole_hill.report.markdown import pipe_table
 from recbole_hill.report.tables import retrieval_note
 from recbole_hill.run.folder import ROWS
+from recbole_hill.run.stages import own_seconds
 
 #: What rows must share to be averaged.
 _SHARED = ("model", "dataset", "data_sha256", "protocol", "split_seed", "commit", "versions")
@@ -22,7 +23,7 @@ def read_rows(folders: list[str | Path]) -> list[dict]:
 
     Raises:
         FileNotFoundError: If a folder holds no rows.
-        ValueError: If a line is not JSON; names file and line.
+        ValueError: If a line is not JSON; the error names file and line.
     """
     rows = []
     for folder in folders:
@@ -47,8 +48,7 @@ def seeds_table(rows: list[dict]) -> str:
         rows: Rows of runs that differ in their seed alone.
 
     Raises:
-        ValueError: If the rows differ in anything else, or a seed occurs twice: such rows are never
-            averaged.
+        ValueError: If the rows differ in anything else, or a seed occurs twice.
     """
     require_comparable(rows)
     arms = list(dict.fromkeys(row["arm"] for row in rows))
@@ -61,28 +61,28 @@ def seeds_table(rows: list[dict]) -> str:
 
 
 def require_one_experiment(rows: list[dict], shared: Sequence[str]) -> None:
-    """Refuses rows that do not stand in one table.
+    """Refuses rows that do not belong in one table.
 
     Args:
         rows: The rows.
-        shared: What they must agree on.
+        shared: The fields that all rows must agree on.
 
     Raises:
-        ValueError: If there are none, or naming what they differ in.
+        ValueError: If there are no rows, or they differ in one of these fields.
     """
     if not rows:
         raise ValueError("there are no rows to report")
     for key in shared:
-        found = {str(row[key]) for row in rows}
-        if len(found) > 1:
-            raise ValueError(f"rows of different {key} do not compare: {', '.join(sorted(found))}")
+        values = {str(row[key]) for row in rows}
+        if len(values) > 1:
+            raise ValueError(f"rows of different {key} do not compare: {', '.join(sorted(values))}")
 
 
 def require_comparable(rows: list[dict]) -> None:
     """Refuses rows that must not be averaged.
 
     Raises:
-        ValueError: Naming what they differ in, or the seed that occurs twice.
+        ValueError: If they differ in more than the seed, or a seed occurs twice.
     """
     if not rows:
         raise ValueError("there are no rows to report")
@@ -105,10 +105,10 @@ def require_comparable(rows: list[dict]) -> None:
 
 
 def identity(row: dict) -> dict:
-    """Returns what a row must share with another to be averaged with it.
+    """Returns the values that a row must share with another to be averaged with it.
 
-    Of the runs that it started from that is their models, not where they are kept; of the run that
-    it continues, its epochs.
+    A run that a row started from counts by its model, not by its folder; a run that it continues,
+    by its epochs.
     """
     settings = {key: v for key, v in row["settings"].items() if key not in _PER_RUN}
     started_from = row["stages"].get("backbone", {}).get("started_from", {})
@@ -118,7 +118,7 @@ def identity(row: dict) -> dict:
 
 
 def spread(values: list[float], digits: int = 4) -> str:
-    """Returns mean and sample standard deviation; of one value, the value."""
+    """Returns mean and sample standard deviation; for one value, the value."""
     if len(values) == 1:
         return f"{values[0]:.{digits}f}"
     return f"{mean(values):.{digits}f} ± {stdev(values):.{digits}f}"
@@ -129,8 +129,8 @@ def differences(rows: list[dict], base: dict[int, dict], metric: str) -> list[fl
 
     Args:
         rows: Rows that differ in their seed.
-        base: Rows by seed; a row of another seed is left out.
-        metric: Which.
+        base: Base rows by seed; rows of other seeds are left out.
+        metric: The metric.
     """
     return [
         100 * (row["metrics"][metric] / base[row["seed"]]["metrics"][metric] - 1)
@@ -140,7 +140,7 @@ def differences(rows: list[dict], base: dict[int, dict], metric: str) -> list[fl
 
 
 def how_made(row: dict, seeds: list[int]) -> list[str]:
-    """Returns what numbers were made of and with, as a table's first footnotes."""
+    """Returns the data, protocol, seeds and versions of numbers, as a table's first footnotes."""
     stamp = " (**test-selected**)" if row["test_selected"] else ""
     versions = ", ".join(f"{name} {version}" for name, version in row["versions"].items())
     return [
@@ -156,15 +156,15 @@ def _notes(rows: list[dict]) -> list[str]:
     notes = how_made(rows[0], [row["seed"] for row in runs])
     for row in runs:
         stages = row["stages"]
-        seconds = ", ".join(f"{name} {facts['seconds']:.0f} s" for name, facts in stages.items())
+        seconds = ", ".join(f"{name} {taken:.0f} s" for name, taken in own_seconds(stages).items())
         note = f"- seed {row['seed']}: {seconds}; peak {row['peak_memory_mib']:,} MiB"
         if "pairs" in stages:
-            found = stages["pairs"]["per_depth"]
-            counts = ", ".join(f"{count:,} at depth {depth}" for depth, count in found.items())
+            per_depth = stages["pairs"]["per_depth"].items()
+            counts = ", ".join(f"{count:,} at depth {depth}" for depth, count in per_depth)
             note += f"; pairs: {counts}; HILL kept the {stages['HILL']['kept']} weights"
         notes.append(note)
     for row in rows:
-        if found := row.get("retrieval"):
-            search = found.get("search", "beam")  # rows before there was FAISS do not say
-            notes.append(f"- seed {row['seed']}: {search} search finds {retrieval_note(found)}")
+        if cost := row.get("retrieval"):
+            search = cost.get("search", "beam")  # rows from before FAISS do not name the search
+            notes.append(f"- seed {row['seed']}: {search} search finds {retrieval_note(cost)}")
     return notes

@@ -1,4 +1,4 @@
-"""Models of labelled impressions side by side: what they know, and what a request costs.
+"""Models of labelled impressions side by side: their errors, and the cost of a request.
 
 The columns of HSNN's Table 1 (arXiv 2408.06653), each model relative to two towers.
 """
@@ -14,13 +14,14 @@ from recbole_hill.report.seeds import (
     require_one_experiment,
     spread,
 )
+from recbole_hill.run.stages import seconds_of_stages
 
 _KEPT = ("weights_mib", "tables_mib")
 #: What all rows must share.
 _SHARED = ("dataset", "data_sha256", "protocol", "split_seed", "versions")
-#: What a request costs, as :func:`request_cost` says it.
+#: The columns of :func:`request_cost`.
 REQUEST_COST = ("FLOPs a request", "ms (p99)", "weights, tables, MiB")
-#: What the others are relative to.
+#: The model that the others are relative to.
 BASELINE = "TTSN"
 COLUMNS = (
     "model",
@@ -41,13 +42,13 @@ COLUMNS = (
 
 
 def serving_table(rows: list[dict]) -> str:
-    """Returns one line per model and settings, seeds averaged, in the order in which they come.
+    """Returns one line per model and settings, seeds averaged, in the order of the rows.
 
     Args:
         rows: Rows of runs on one dataset under one protocol, all with ``serving``.
 
     Raises:
-        ValueError: If rows do not compare, or one is of another kind of model.
+        ValueError: If rows do not compare, or a row is of another kind of model.
     """
     require_one_experiment(rows, _SHARED)
     for row in rows:
@@ -69,7 +70,7 @@ def serving_table(rows: list[dict]) -> str:
 
 
 def _of_all(rows: list[dict]) -> list[str]:
-    """Returns what of the rows' settings a reader must know and no line's name says."""
+    """Returns the settings that a reader must know and that no line's name shows."""
     known = {}
     for key, usual in (("monn_scale", 1.0), ("ranking_users", None)):
         values = {row["settings"].get(key, usual) for row in rows} - {usual}
@@ -98,15 +99,15 @@ def _cells(name: str, rows: list[dict], towers: dict[int, dict]) -> list[str]:
         _mean(cost, "flops_formula", ",.0f"),
         latency,
         kept,
-        f"{mean(sum(s['seconds'] for s in row['stages'].values()) for row in rows):,.0f}",
+        f"{mean(seconds_of_stages(row['stages']) for row in rows):,.0f}",
     ]
 
 
 def request_cost(cost: list[dict]) -> dict[str, str]:
-    """Returns the columns that say what a request costs.
+    """Returns the cells on the cost of a request, by the names of their columns.
 
     Args:
-        cost: ``serving`` of rows that differ in their seed, averaged.
+        cost: ``serving`` of rows that differ in their seed alone; the cells are means over them.
     """
     latency, slowest = (_mean(cost, key, ".2f") for key in ("latency_ms", "latency_p99_ms"))
     kept = ", ".join(_mean(cost, key, ".2f") for key in _KEPT)
@@ -115,12 +116,12 @@ def request_cost(cost: list[dict]) -> dict[str, str]:
 
 
 def _mean(cost: list[dict], key: str, form: str) -> str:
-    """Returns a cost's mean; a dash for rows from before it was counted."""
+    """Returns a cost's mean; a dash if the cost was not measured in a row yet."""
     return format(mean(one[key] for one in cost), form) if all(key in c for c in cost) else "–"
 
 
 def _name(row: dict) -> str:
-    """Returns the model with its sizes, and what of its index is not as by default."""
+    """Returns the model with its sizes, and the settings of its index that are not the defaults."""
     settings = row["settings"]
     if row["model"] == "MoNN":
         return f"MoNN {settings['monn_size']}"
@@ -131,8 +132,8 @@ def _name(row: dict) -> str:
         for layer in settings["hsnn_layers"]
     ]
     name = f"HSNN {', '.join(layers)}"
-    made = identity(row)
-    changes = [f"index {made['index_learning']}"] if made["index_learning"] != "joint" else []
+    learning = identity(row)["index_learning"]
+    changes = [f"index {learning}"] if learning != "joint" else []
     for key, what in (
         ("index_alpha_power", "temperature schedule"),
         ("index_balance", "balance"),
@@ -145,6 +146,6 @@ def _name(row: dict) -> str:
     # Rows from before there were these two settings let all of the gradient through.
     if settings.get("layer_loss", "ensemble") == "ensemble":
         changes.append("learnt through the ensemble")
-    if made["index_learning"] == "joint" and (share := settings.get("index_gradient", 1.0)):
+    if learning == "joint" and (share := settings.get("index_gradient", 1.0)):
         changes.append(f"gradient through the index {share:g}")
     return "; ".join([name, *changes])

@@ -22,11 +22,11 @@ _DRAWS = 1 << 16
 
 @dataclass(frozen=True)
 class PairedTest:
-    """What n paired values say of the difference first - second.
+    """A test of the difference first - second between n paired values.
 
     Attributes:
         n: Number of pairs.
-        mean_difference: Mean of first - second: above 0 if the first's values are larger.
+        mean_difference: Mean of first - second: above 0 if the first values are larger.
         t_p: p of the paired t-test.
         wilcoxon_p: p of Wilcoxon's signed-rank test.
         interval: 95 % bootstrap interval of the mean difference.
@@ -45,9 +45,9 @@ class Significance:
 
     Attributes:
         users: Pairs are users, their values averaged over the seeds that both models have.
-        seeds: Pairs are the means of the seeds that both have; None where that is one seed.
+        seeds: Pairs are the means of the seeds that both have; None if both have one seed only.
         adjusted_t_p: ``users.t_p`` after Holm's correction over all compared models.
-        adjusted_wilcoxon_p: ``users.wilcoxon_p`` after the same.
+        adjusted_wilcoxon_p: ``users.wilcoxon_p`` after the same correction.
     """
 
     users: PairedTest
@@ -62,17 +62,17 @@ def against(
     """Compares every model with one on the same users.
 
     Args:
-        reference: The model that the others are compared with.
-        values: ``values[model][seed]`` are a metric's values of all users, indexed by user id, in
-            any order, as the columns of :func:`~recbole_hill.evaluation.per_user.read_per_user`.
-        resamples: Of each bootstrap: half a second for 30,000 users.
+        reference: The model that all others are compared with.
+        values: ``values[model][seed]`` holds a metric of all users, indexed by user id in any
+            order, like the columns of :func:`~recbole_hill.evaluation.per_user.read_per_user`.
+        resamples: Resamples of each bootstrap; 2,000 take half a second for 30,000 users.
 
     Returns:
         For each model but the reference, in the order of ``values``.
 
     Raises:
-        ValueError: If there is no such reference, a model has no seed in common with it, or the
-            users differ, stand twice or have values that are not finite; names model and seed.
+        ValueError: If there is no such reference, a model has no seed in common with it, or users
+            differ, occur twice or have values that are not finite; the error names model and seed.
     """
     if not values.get(reference):
         raise ValueError(f"reference must be one of {', '.join(values)}, got {reference!r}")
@@ -141,21 +141,22 @@ def paired_test(
 ) -> PairedTest:
     """Tests whether paired values differ.
 
-    Wilcoxon's zeros are treated as Pratt (1959) did: ranked with the others, their ranks then left
-    out. Most users' difference is zero, and leaving them out before ranking, as Wilcoxon did, would
-    read a difference for a few users as one for most. If all are zero, p is 1 and the interval
-    (0, 0). The interval is the percentile bootstrap's: pairs drawn with replacement, the quantiles
-    .025 and .975 of their mean; below some 20 pairs it is too narrow. Differences are rounded to 12
-    decimals first: noise of averaging would hide zeros and break ties.
+    Wilcoxon's test treats zero differences as Pratt (1959) does: it ranks them with the others and
+    then leaves their ranks out. Most users' difference is zero. Without these users in the ranking,
+    as in Wilcoxon's own form, a difference for a few users would count as a difference for most. If
+    all differences are zero, p is 1 and the interval (0, 0). The interval is the percentile
+    bootstrap's: pairs are drawn with replacement, and the interval ends at the quantiles .025 and
+    .975 of their mean; below some 20 pairs it is too narrow. Differences are first rounded to 12
+    decimals, because noise of averaging would hide zeros and break ties.
 
     Args:
         first: Shape (n,).
         second: Shape (n,), in the same order.
-        resamples: Of the bootstrap.
-        seed: Of the bootstrap.
+        resamples: Resamples of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Raises:
-        ValueError: If these are not two series of the same length, of 2 finite values at least, or
+        ValueError: If the two are not series of one length with at least 2 finite values, or
             ``resamples`` is below 1.
     """
     first, second = (np.asarray(values, dtype=np.float64) for values in (first, second))
@@ -174,7 +175,7 @@ def paired_test(
     if not differences.any():
         return PairedTest(len(first), 0.0, 1.0, 1.0, (0.0, 0.0))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # all differences equal: p is 0; few pairs: said above
+        warnings.simplefilter("ignore")  # equal differences: p is 0; few pairs: see above
         t_p = stats.ttest_1samp(differences, 0.0).pvalue
         wilcoxon_p = stats.wilcoxon(differences, zero_method="pratt").pvalue
     return PairedTest(
@@ -201,8 +202,8 @@ def _bootstrap(values: np.ndarray, resamples: int, seed: int) -> tuple[float, fl
 def holm(p_values: Sequence[float]) -> list[float]:
     """Returns p-values adjusted by Holm's step-down method (1979), in their order.
 
-    The smallest of m is multiplied by m, the next by m - 1, and so on; none falls below the one
-    before it, or rises above 1.
+    The smallest of m values is multiplied by m, the next by m - 1, and so on. No adjusted value is
+    below the one before it, or above 1.
 
     Raises:
         ValueError: If a value is not between 0 and 1.

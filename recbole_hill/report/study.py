@@ -1,4 +1,4 @@
-"""The cells of one of the paper's tables as a table to report."""
+"""The cells of a study as a table to report."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -19,9 +19,9 @@ from recbole_hill.report.seeds import differences, identity, require_one_experim
 from recbole_hill.report.serving import REQUEST_COST, request_cost
 from recbole_hill.run.ledger import STUDY
 
-#: What all rows of a study must share; in what else they differ the notes say.
+#: What all rows of a study must share; the notes name other differences.
 _SHARED = ("dataset", "data_sha256", "split_seed")
-#: Characters of an error that stand in the table; the notes have its whole first line.
+#: Characters of an error that the table shows; the notes have its whole first line.
 _ERROR_WIDTH = 48
 
 
@@ -30,9 +30,10 @@ def study_table(study: Study, reference: str | None = None) -> Table:
 
     Args:
         study: The study.
-        reference: The row that all others are tested against, or the arm that each row's other
-            arms are, such as ``continue``. By default NESCL or else the best baseline; among
-            variants ``continue`` or else the first row; of serving the first row.
+        reference: The row that all others are tested against, or the arm that the other arms of
+            each row are tested against, such as ``continue``. The default of a comparison is NESCL
+            or else the best baseline, of variants ``continue`` or else the first row, of serving
+            the first row.
 
     Raises:
         ValueError: If a row's seeds must not be averaged, rows are of different data, or the
@@ -50,18 +51,19 @@ def study_table(study: Study, reference: str | None = None) -> Table:
         raise ValueError(f"{study.folder} has no finished cell yet: there is nothing to report")
     footnotes = Footnotes(study.definition.get("notes", {}))
     metrics = tuple(study.definition["metrics"])
-    facts = _fact_names(study, rows)
+    extra_columns = _extra_columns(study, rows)
+    definitions = study.row_definitions
     lines = [
-        footnotes.marked(line, study.facts.get(name, {})) if _has_footnote(study, line) else line
+        footnotes.marked(line, definitions.get(name, {})) if _has_footnote(study, line) else line
         for name in study.order
-        for line in _lines(study, name, metrics, facts)
+        for line in _lines(study, name, metrics, extra_columns)
     ]
     table = Table(
         title=study.definition.get("title", f"Table {study.about['table']}"),
         head="settings" if study.kind == "variants" else "model",
         metrics=metrics,
         lines=tuple(lines),
-        facts=facts,
+        extra_columns=extra_columns,
     )
     table, tests = tested(table, study, reference)
     notes = [
@@ -79,14 +81,14 @@ def study_table(study: Study, reference: str | None = None) -> Table:
 
 
 def _lines(
-    study: Study, name: str, metrics: tuple[str, ...], facts: tuple[str, ...]
+    study: Study, name: str, metrics: tuple[str, ...], extra_columns: tuple[str, ...]
 ) -> Iterable[Line]:
-    """Yields a row's own line, then those of its other arms, all or those that the table shows."""
+    """Yields a row's own line, then the lines of its other arms, as far as the table shows them."""
     rows = [row for cell in study.done if cell["row"] == name for row in cell["rows"]]
     if not rows:
         errors = [_first_line(cell) for cell in study.failed if cell["row"] == name]
         cells = (_shortened(f"failed: {errors[0]}"), *["–"] * (len(metrics) - 1))
-        yield Line(name, cells, facts=("–",) * len(facts))
+        yield Line(name, cells, extra_cells=("–",) * len(extra_columns))
         return
     chosen = study.definition.get("arms")
     arms = dict.fromkeys(row["arm"] for row in rows)
@@ -95,26 +97,26 @@ def _lines(
         if chosen is not None and arm not in (*own, *chosen):
             continue
         group = [row for row in rows if row["arm"] == arm]
-        said = study.facts.get(name, {}) if arm in own else {}
+        definition = study.row_definitions.get(name, {}) if arm in own else {}
         yield line_of(
             group,
             metrics,
             name=name,
             arm="" if arm in own else arm,
-            facts=_facts(study, group, facts, said),
-            published=said.get(study.about["dataset"]),
-            source=said.get("source", ""),
+            extra_cells=_extra_cells(study, group, extra_columns, definition),
+            published=definition.get(study.about["dataset"]),
+            source=definition.get("source", ""),
         )
 
 
 def _has_footnote(study: Study, line: Line) -> bool:
-    """Returns whether a row's footnote, of models on its published numbers, concerns the line."""
+    """Returns whether a row's footnote concerns the line; a model's is on its published numbers."""
     return bool(line.published) if study.kind == "comparison" else not line.arm
 
 
-def _fact_names(study: Study, rows: list[dict]) -> tuple[str, ...]:
+def _extra_columns(study: Study, rows: list[dict]) -> tuple[str, ...]:
     names = [_against_first(study)] if study.kind == "serving" and rows else []
-    if any("paper" in facts for facts in study.facts.values()):
+    if any("paper" in definition for definition in study.row_definitions.values()):
         names.append("paper")
     if study.kind == "comparison":
         return (*names, *COST)
@@ -128,29 +130,31 @@ def _fact_names(study: Study, rows: list[dict]) -> tuple[str, ...]:
 
 
 def _against_first(study: Study) -> str:
-    """Returns the name of the column that has a row's error relative to that of the first row."""
+    """Returns the name of the column with a row's error relative to the first row's error."""
     return f"{study.definition['metrics'][0]} against {study.order[0]}"
 
 
-def _facts(study: Study, rows: list[dict], names: tuple[str, ...], said: dict) -> tuple[str, ...]:
-    """Returns what a line says beside its metrics, a dash where its model has no such thing."""
+def _extra_cells(
+    study: Study, rows: list[dict], columns: tuple[str, ...], definition: dict
+) -> tuple[str, ...]:
+    """Returns a line's cells beside its metrics; a dash where its model has no such value."""
     searched = [row["retrieval"] for row in rows if row.get("retrieval")]
     served = [row["serving"] for row in rows if row.get("serving")]
-    found = dict(zip(COST, cost(rows), strict=True))
-    found["paper"] = str(said.get("paper", "–"))
+    cells = dict(zip(COST, cost(rows), strict=True))
+    cells["paper"] = str(definition.get("paper", "–"))
     if searched or served:
-        found["index recall@20"] = f"{_mean(searched or served, 'index_recall@20'):.4f}"
+        cells["index recall@20"] = f"{_mean(searched or served, 'index_recall@20'):.4f}"
     if searched:
-        found["scored"] = f"{_mean(searched, 'scored_fraction'):.2%}"
+        cells["scored"] = f"{_mean(searched, 'scored_fraction'):.2%}"
     if served:
-        found |= request_cost(served)
-    if (gains := _gains(study, rows)) and _against_first(study) in names:
-        found[_against_first(study)] = f"{spread(gains, 2)} %"
-    return tuple(found.get(name, "–") for name in names)
+        cells |= request_cost(served)
+    if (gains := _gains(study, rows)) and _against_first(study) in columns:
+        cells[_against_first(study)] = f"{spread(gains, 2)} %"
+    return tuple(cells.get(name, "–") for name in columns)
 
 
 def _gains(study: Study, rows: list[dict]) -> list[float]:
-    """Returns, in per cent, by how much the first metric differs from the first row's, per seed."""
+    """Returns, per seed and in per cent, how much the first metric differs from the first row's."""
     first = study.order[0]
     of_first = {cell["seed"]: cell["rows"][0] for cell in study.done if cell["row"] == first}
     if rows[0] is of_first.get(rows[0]["seed"]):
@@ -158,8 +162,8 @@ def _gains(study: Study, rows: list[dict]) -> list[float]:
     return differences(rows, of_first, study.definition["metrics"][0])
 
 
-def _mean(facts: list[dict], key: str) -> float:
-    return sum(one[key] for one in facts) / len(facts)
+def _mean(costs: list[dict], key: str) -> float:
+    return sum(cost[key] for cost in costs) / len(costs)
 
 
 def _first_line(cell: dict) -> str:
@@ -177,7 +181,7 @@ def _failures(study: Study) -> list[str]:
 
 
 def _given(study: Study) -> list[str]:
-    """Returns which settings the study's commands gave over the table's own, and to which rows."""
+    """Returns the settings that commands gave over the table's own, and the rows that got them."""
     rows: dict[str, list[str]] = {}
     for cell in study.done:
         given = ", ".join(f"`{k}={written_value(v)}`" for k, v in cell.get("given", {}).items())
@@ -191,7 +195,7 @@ def _given(study: Study) -> list[str]:
 
 
 def _set_aside(study: Study) -> list[str]:
-    """Returns, per row, which seeds were made otherwise, and in what."""
+    """Returns, per row, the seeds that were made differently, and the difference."""
     notes = []
     for name in dict.fromkeys(cell["row"] for cell in study.aside):
         last = identity(next(c for c in study.done if c["row"] == name)["rows"][0])
@@ -207,7 +211,7 @@ def _set_aside(study: Study) -> list[str]:
 
 
 def _missing(study: Study) -> list[str]:
-    """Returns which cells the study is to have and has not, whole rows first."""
+    """Returns the cells that the study still lacks, whole rows first."""
     ran = {(cell["row"], cell["seed"]) for cell in (*study.cells, *study.aside)}
     seeds = study.about["seeds"]
     names = dict.fromkeys([*study.definition["rows"], *study.order])

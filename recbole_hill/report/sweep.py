@@ -1,4 +1,4 @@
-"""A sweep's trials, its winner and what they cost, as the table that it ends with."""
+"""The table that a sweep ends with: its trials, its winner and their cost."""
 
 from recbole_hill.report.tables import arms_table
 
@@ -6,7 +6,7 @@ _SHOWN = 20
 
 
 def sweep_table(result) -> str:
-    """Returns a line per trial, best first, and under it the winner's test and the budget.
+    """Returns a line per trial, best first, and under the lines the winner's test and the budget.
 
     Args:
         result: A :class:`recbole_hill.experiments.sweep.sweep.SweepResult`.
@@ -42,10 +42,10 @@ def sweep_table(result) -> str:
 
 
 def budget_note(budget: dict) -> str:
-    """Returns what a sweep cost, in words.
+    """Returns the cost of a sweep in words.
 
     Args:
-        budget: As in :class:`recbole_hill.experiments.sweep.sweep.SweepResult`.
+        budget: The ``budget`` of :class:`recbole_hill.experiments.sweep.sweep.SweepResult`.
     """
     ends = [f"{budget[name]} {name}" for name in ("done", "stopped", "failed")]
     if budget["unfinished"]:

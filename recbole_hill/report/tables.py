@@ -1,8 +1,10 @@
-"""A run's rows as the table that it ends with."""
+"""The tables that a run and a stream end with."""
+
+from recbole_hill.run.stages import own_seconds
 
 
 def arms_table(rows: list[dict]) -> str:
-    """Returns one line per compared arm, and under it how the numbers were made.
+    """Returns one line per arm, and under the lines how the numbers were made.
 
     Args:
         rows: Rows of one run, as :func:`recbole_hill.pipeline.evaluate` makes them.
@@ -30,7 +32,7 @@ def _notes(rows: list[dict]) -> list[str]:
     notes = [
         f"{first['dataset']} ({first['data_sha256'][:12]}), protocol {first['protocol']}{stamp}, "
         f"seed {first['seed']}, {first['device']}, commit {first['commit']}",
-        "seconds: " + ", ".join(f"{name} {fact['seconds']:.1f}" for name, fact in stages.items()),
+        "seconds: " + ", ".join(f"{name} {s:.1f}" for name, s in own_seconds(stages).items()),
     ]
     if "warm_start" in stages:
         notes.append(_warm_start_note(stages))
@@ -41,23 +43,23 @@ def _notes(rows: list[dict]) -> list[str]:
     if "HILL" in stages:
         notes.append(f"HILL kept the {stages['HILL']['kept']} weights")
     for row in rows:
-        if found := row.get("retrieval"):
-            search = found.get("search", "beam")  # rows before there was FAISS do not say
-            notes.append(f"{search} search: {retrieval_note(found)}")
+        if cost := row.get("retrieval"):
+            search = cost.get("search", "beam")  # rows from before FAISS do not name the search
+            notes.append(f"{search} search: {retrieval_note(cost)}")
     return notes
 
 
 def _warm_start_note(stages: dict) -> str:
-    """Returns what a run that continues another took over, and how far its index moved."""
-    facts = stages["warm_start"]
+    """Returns what a run took over from the run that it continues, and how far its index moved."""
+    taken = stages["warm_start"]
     changes = "; ".join(
-        f"{side}: {facts[f'{side}_kept']:,} kept, {facts[f'{side}_added']:,} added, "
-        f"{facts[f'{side}_removed']:,} removed"
+        f"{side}: {taken[f'{side}_kept']:,} kept, {taken[f'{side}_added']:,} added, "
+        f"{taken[f'{side}_removed']:,} removed"
         for side in ("items", "users")
     )
     drift = stages.get("index", {}).get("drift", ())
     moved = ", ".join(f"{share:.2%} at depth {depth}" for depth, share in enumerate(drift, start=1))
-    seen = facts.get("seen_before", {})
+    seen = taken.get("seen_before", {})
     if None in seen.values():
         seen_note = "; it is unknown how much of validation and test the old run trained on"
     elif seen:
@@ -68,28 +70,28 @@ def _warm_start_note(stages: dict) -> str:
     else:
         seen_note = ""
     moved = f"; moved: {moved}" if moved else ""
-    return f"continued from {facts['from']}; {changes}{moved}{seen_note}"
+    return f"continued from {taken['from']}; {changes}{moved}{seen_note}"
 
 
-def retrieval_note(found: dict) -> str:
-    """Returns what a search loses and costs against exact search, in words.
+def retrieval_note(cost: dict) -> str:
+    """Returns the recall and the cost of a search against exact search, in words.
 
     Args:
-        found: What :func:`recbole_hill.evaluation.retrieval.compare_retrievers` measured.
+        cost: The result of :func:`recbole_hill.evaluation.retrieval.compare_retrievers`.
     """
     recalls = ", ".join(
         f"{value:.4f} of exact top-{name.split('@')[1]}"
-        for name, value in found.items()
+        for name, value in cost.items()
         if name.startswith("index_recall@")
     )
-    return f"{recalls}, for {found['scored_fraction']:.2%} of its inner products"
+    return f"{recalls}, for {cost['scored_fraction']:.2%} of its inner products"
 
 
 def stream_table(records: list) -> str:
     """Returns one line per slice of a stream.
 
     Args:
-        records: What :func:`recbole_hill.labelled.stream.run_stream` returned.
+        records: The result of :func:`recbole_hill.labelled.stream.run_stream`.
     """
     head = f"{'slice':>5} {'rows':>9} {'NE':>8} {'AUC':>8} {'items':>8} {'added':>7} {'deleted':>8}"
     lines = [f"{head}  moved per depth"]

@@ -1,4 +1,4 @@
-"""Writing files so that a crash or a full disk never costs the file that was there before."""
+"""Writes files so that a crash or a full disk never costs the file that was there before."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary file is removed and the old ``path`` is left as it was.
 
     Args:
-        path: Where the finished file shall stand. Its folder is created if needed.
+        path: The finished file. Its folder is created if needed.
 
     Yields:
         The temporary path to write to.

@@ -15,6 +15,8 @@ CONFIG = "config.yaml"
 ROWS = "rows.jsonl"
 METRICS = "metrics.json"
 STAGES = "stages.json"
+#: In ``stages.json``, within the stage that ends a run: the file of the weights that serve.
+SERVES = "serves"
 #: Within a ``refit`` run's folder that of the run which chose for it, and its stage there.
 HOLDOUT = "holdout"
 #: How a stream is cut; a folder that has it is a stream's.
@@ -77,6 +79,29 @@ def read_config(folder: Path) -> dict:
     if not isinstance(settings, dict):
         raise ValueError(f"{file} holds no settings")
     return settings
+
+
+def served_weights(folder: Path) -> Path:
+    """Returns the file of the weights that a finished run serves, as ``stages.json`` says.
+
+    Runs of before 2026-12 do not say it: there a run that has a backbone serves the weights of its
+    last stage, any other run the weights of its only one.
+
+    Raises:
+        FileNotFoundError: If the folder is not a run's, or the run has not finished.
+    """
+    folder = Path(folder)
+    settings, file = read_config(folder), folder / STAGES
+    stages = json.loads(file.read_text()) if file.is_file() else {}
+    serving = [stage[SERVES] for stage in stages.values() if SERVES in stage]
+    if not serving:
+        last, weights = ("HILL", "adapted") if settings.get("backbone") else ("backbone",) * 2
+        serving = [f"{weights}.safetensors"] if last in stages else []
+    if not serving or not (folder / serving[-1]).is_file():
+        raise FileNotFoundError(
+            f"the run in {folder} has not finished; continue it with --resume={folder}"
+        )
+    return folder / serving[-1]
 
 
 def write_rows(folder: Path, rows: list[dict]) -> None:

@@ -1,75 +1,37 @@
-"""What a study has finished: one line per cell, appended, and never lost to a kill."""
+"""What has finished, and how: a line per piece of work, appended, and never lost to a kill."""
 
-import contextlib
-import fcntl
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from recbole_hill.run.jsonl import append_record, read_records
 
-STUDY = "study.json"
-CELLS = "cells.jsonl"
-RUNS = "runs"
-DONE, FAILED = "done", "failed"
+#: What a study's folder holds: its description, the ledger of its cells, and their runs.
+STUDY, CELLS, RUNS = "study.json", "cells.jsonl", "runs"
+#: How a piece of work ended; ASHA stops a trial of a sweep early.
+DONE, STOPPED, FAILED = "done", "stopped", "failed"
 
 
 class Ledger:
-    """The finished cells of a study, in ``cells.jsonl``.
+    """A file of records on finished work, each with a ``status``.
 
-    An entry holds ``cell`` (its id), ``row``, ``seed``, ``given`` (settings over the table's own),
-    ``status`` (done or failed), ``seconds``, ``run_dir`` and either ``rows`` (as the run left them)
-    or ``error``. Several runners may share a study's folder: lines are appended under a lock, and
-    each cell is claimed before it runs.
+    Several processes may append to one ledger. A piece of work that is done again gets another
+    record, and its last record counts.
 
     Args:
-        folder: The study's folder.
+        file: The file, such as a study's ``cells.jsonl`` or a sweep's ``trials.jsonl``.
+        key: The field that names a piece of work.
     """
 
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
-        self.file = self.folder / CELLS
+    def __init__(self, file: str | Path, key: str):
+        self.file, self.key = Path(file), key
 
-    def entries(self) -> dict[str, dict]:
-        """Returns the last entry of each cell."""
-        return read_records(self.file, "cell")
+    def records(self) -> dict[str, dict]:
+        """Reads the last record of each piece of work."""
+        return read_records(self.file, self.key)
 
-    def append(self, entry: dict) -> None:
-        """Adds an entry."""
-        append_record(self.file, entry)
+    def append(self, record: dict) -> None:
+        """Adds a record, which is on the disk when this returns."""
+        append_record(self.file, record)
 
-    def run_dir(self, cell_id: str) -> Path:
-        """Returns the folder of a cell's run."""
-        return self.folder / RUNS / cell_id
-
-    @contextlib.contextmanager
-    def claim(self, cell_id: str, patience: float = 0.0) -> Iterator[int | None]:
-        """Holds a cell, so that no other runner takes it.
-
-        Args:
-            cell_id: The cell.
-            patience: Seconds to wait for another process that holds it.
-
-        Yields:
-            The lock's file descriptor, which a child process may inherit to hold the cell as long
-            as it lives; None if another process holds the cell.
-        """
-        path = self.folder / RUNS / f"{cell_id}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "w") as file:
-            end = time.monotonic() + patience
-            while not _locked(file):
-                if time.monotonic() >= end:
-                    yield None
-                    return
-                time.sleep(0.1)
-            yield file.fileno()
-
-
-def _locked(file) -> bool:
-    """Takes a file's lock if nobody has it."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    def with_status(self, status: str) -> list[dict]:
+        """Returns the records of one status."""
+        return [record for record in self.records().values() if record["status"] == status]

@@ -1,17 +1,18 @@
-"""Provenance of a result: code, versions, device, seeds and memory, as every row carries them."""
+"""Provenance of a result: the code, versions, device, seeds and memory that stand on every row."""
 
 import contextlib
 import functools
 import platform
-import resource
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 
+from recbole_hill.host.processes import peak_memory_mib
+
 
 def provenance(config) -> dict:
-    """Returns what every row carries about how it was made, settings and data aside."""
+    """Returns how a row was made, settings and data aside."""
     packages = ("recbole-hill", "recbole", "torch", "numpy", "scipy", "pandas", "faiss-cpu")
     return {
         "protocol": config["protocol"],
@@ -21,7 +22,7 @@ def provenance(config) -> dict:
         "device": device_name(config["device"]),
         "commit": commit(),
         "versions": {"python": platform.python_version(), **_versions(packages)},
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_memory_mib": peak_memory_mib(),
         "command": " ".join(sys.argv),
     }
 
@@ -37,10 +38,10 @@ def device_name(device) -> str:
 
 @functools.cache
 def commit() -> str | None:
-    """Returns this checkout's commit, marked if it has changes; None outside a checkout.
+    """Returns this checkout's commit, marked if the checkout has changes; None outside a checkout.
 
-    It is that of the first call: a run asks when it starts, since what is pulled or edited while
-    it trains is not what it runs.
+    Later calls return the commit of the first call. A run asks when it starts, because code that
+    is pulled or edited while the run trains is not the code that it runs.
     """
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
@@ -58,8 +59,8 @@ _QUIET = {"capture_output": True, "text": True, "check": True}
 
 
 def _versions(packages: tuple[str, ...]) -> dict[str, str]:
-    found = {}
+    versions = {}
     for package in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
+            versions[package] = metadata.version(package)
+    return versions

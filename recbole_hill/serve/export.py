@@ -16,7 +16,7 @@ from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.run import folder as runs
 from recbole_hill.run.files import atomic_path, sha256_of
 from recbole_hill.run.provenance import provenance
-from recbole_hill.serve.loaded_run import Served
+from recbole_hill.serve.loaded_run import LoadedRun
 
 FORMATS = ("csv", "parquet")
 MANIFEST = "manifest.json"
@@ -51,7 +51,7 @@ def export(
         k: Items per user, at least 1.
         file_format: Of the lists, ``csv`` | ``parquet``.
         users: External ids of the users to export; all if None.
-        retrieval: How the lists are made, see ``Served.retriever``.
+        retrieval: How the lists are made, see ``LoadedRun.retriever``.
         beam_width: See there; also the ``nprobe`` that ``index.faiss`` is written with.
         node_score: See there.
         force: Whether to write into a folder that is not empty. Files of an earlier export that
@@ -73,7 +73,7 @@ def export(
         _parquet()
     output = Path(output)
     _require_free(output, force)
-    served = Served.load(folder)
+    served = LoadedRun.load(folder)
     ids = torch.arange(1, len(served.user_tokens) + 1)
     if users is not None:
         ids = served.user_ids(list(dict.fromkeys(users)))
@@ -131,7 +131,7 @@ def _require_free(output: Path, force: bool) -> None:
         raise ValueError(f"output {output} is not empty; --force writes over an earlier export")
 
 
-def _about(served: Served, folder: str | Path) -> dict:
+def _about(served: LoadedRun, folder: str | Path) -> dict:
     """Returns what the manifest says of the run."""
     made = provenance(served.config)
     facts = {key: made[key] for key in ("protocol", "test_selected", "seed", "split_seed")}
@@ -145,7 +145,7 @@ def _about(served: Served, folder: str | Path) -> dict:
     }
 
 
-def _columns(served: Served, users, scores, items) -> dict[str, np.ndarray]:
+def _columns(served: LoadedRun, users, scores, items) -> dict[str, np.ndarray]:
     """Returns a block's lists in external ids, a row per <user, item>."""
     rows, places = (items >= 0).nonzero().numpy().T  # padding stands at the end of a list
     return {
@@ -205,7 +205,7 @@ def _parquet():
     return tuple(require(name, "pyarrow", "export to Parquet", extra=None) for name in names)
 
 
-def _write_vectors(served: Served, ids, output: Path) -> dict[str, dict]:
+def _write_vectors(served: LoadedRun, ids, output: Path) -> dict[str, dict]:
     users, items = (vectors.cpu().float().numpy() for vectors in served.vectors)
     user_tokens = served.user_tokens[ids.numpy() - 1]
     parts = (
@@ -233,7 +233,7 @@ def _write_tree(index: HierarchicalIndex, output: Path) -> dict:
     }
 
 
-def _write_index(served: Served, beam_width, output: Path) -> dict[str, dict]:
+def _write_index(served: LoadedRun, beam_width, output: Path) -> dict[str, dict]:
     """Writes the tree with the nodes' vectors of the current items, and FAISS's lists over it."""
     index = served.index.refreshed(served.vectors[1][1:].cpu().numpy())
     tree = _write_tree(index, output)

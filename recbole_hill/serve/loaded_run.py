@@ -1,8 +1,6 @@
 """A finished run, loaded to recommend and to explain, in external ids."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +8,17 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_hill.checks import require_finite
-from recbole_hill.config.config import HillConfig
-from recbole_hill.data.ids import Ids
-from recbole_hill.data.splits import Data, load_data, require_same_data
 from recbole_hill.host.memory import keep_freed_memory
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.labelled.model import LabelledModel
 from recbole_hill.labelled.search import NetworkSearch, VectorSearch
-from recbole_hill.model.backbone import has_embeddings, user_item_embeddings
+from recbole_hill.model.finished import FinishedRun
 from recbole_hill.model.hill import HILL
 from recbole_hill.model.settings import HillSettings
 from recbole_hill.retrieval.base import BLOCK_ENTRIES, Retriever, top_k
 from recbole_hill.retrieval.choose import choose_retriever, require_retrieval
-from recbole_hill.run import folder as runs
-from recbole_hill.run.checkpoint import load_weights, set_model_weights
+from recbole_hill.run.folder import STREAM
+from recbole_hill.serve.snapshot import read_snapshot
 
 #: By vectors, or by user ids.
 Search = Retriever | NetworkSearch | VectorSearch
@@ -32,53 +26,32 @@ Search = Retriever | NetworkSearch | VectorSearch
 _USERS_AT_ONCE = 1024
 
 
-@dataclass(frozen=True)
-class Served:
-    """A model with its data, ready to answer.
+class LoadedRun(FinishedRun):
+    """A finished run, ready to recommend and to explain.
 
-    Attributes:
-        config: The run's configuration.
-        data: The run's data; its train and validation items count as seen.
-        model: The model with the weights that the run kept, in evaluation mode.
+    The run's train and validation items count as seen.
     """
 
-    config: HillConfig
-    data: Data
-    model: torch.nn.Module
-
     @classmethod
-    def load(cls, folder: str | Path) -> "Served":
-        """Loads a run's folder; of a stream's, what it serves after its last finished slice.
+    def load(cls, folder: str | Path, snapshot: int | None = None) -> "LoadedRun":
+        """Loads a run's folder; of a stream's folder, what it serves after a slice.
+
+        Args:
+            folder: The run's or the stream's.
+            snapshot: The stream's slice, from 0; the last finished one if None.
 
         Raises:
-            FileNotFoundError: If it is not a run's folder or the run has not finished.
-            ValueError: If the data, the weights or the index are not the run's own.
+            FileNotFoundError: If it is not a run's folder, or the run or the slice has not
+                finished.
+            ValueError: If the data, the weights or the index are not the run's own, or a snapshot
+                is asked of a run that is no stream.
         """
-        from recbole_hill.train.build import build_model
-
-        keep_freed_memory()  # a third of a request's time where a network scores every item
-        folder = Path(folder)
-        if (folder / runs.STREAM).is_file():
-            from recbole_hill.labelled.stream import load_snapshot
-
-            return load_snapshot(folder)
-        settings = runs.read_config(folder)
-        config = HillConfig(None, None, None, {**settings, "run_dir": str(folder)})
-        stage = "adapted" if config["model"] == "HILL" else "backbone"
-        weights = folder / f"{stage}.safetensors"
-        if not weights.is_file():
-            raise FileNotFoundError(
-                f"the run in {folder} has not finished; continue it with --resume={folder}"
-            )
-        data = load_data(config)
-        require_same_data(folder, data.sha256)
-        model = build_model(config, data)
-        set_model_weights(model, load_weights(weights))
-        model.eval()
-        if (folder / "index.npz").is_file() and hasattr(model, "set_index"):
-            items = Ids.of(data.dataset).items
-            model.set_index(HierarchicalIndex.load(folder / "index.npz", items=items))
-        return cls(config, data, model)
+        if (Path(folder) / STREAM).is_file():
+            keep_freed_memory()
+            return cls(*read_snapshot(Path(folder), snapshot))
+        if snapshot is not None:
+            raise ValueError(f"{folder} is no stream's folder, so that it has no snapshots")
+        return super().load(folder)
 
     def recommend(
         self,
@@ -173,7 +146,7 @@ class Served:
             return None
         if self.settings is None:
             return choose_retriever(name, self.vectors[1])
-        keys = "beam_width", "node_score", "faiss_probe"
+        keys = "beam_width", "node_score"
         own = {key: getattr(self.settings, key) for key in keys}
         return choose_retriever(name, self.vectors[1], self.index, **{**own, **given})
 
@@ -193,33 +166,6 @@ class Served:
     def index(self) -> HierarchicalIndex | None:
         """The run's index over its items, as it was saved; None for a run without."""
         return getattr(self.model, "index", None)
-
-    @cached_property
-    def vectors(self) -> tuple[Tensor, Tensor] | None:
-        """User and item vectors whose inner products are the scores, if the model has such.
-
-        RecBole's padding rows first, shapes (U + 1, D) and (I + 1, D).
-
-        Raises:
-            ValueError: If one is not finite, naming it.
-        """
-        if not has_embeddings(self.model):
-            return None
-        with torch.no_grad():
-            users, items = (part.detach() for part in user_item_embeddings(self.model))
-        require_finite("user embeddings", users[1:], self.user_tokens)
-        require_finite("item embeddings", items[1:], self.item_tokens)
-        return users, items
-
-    @cached_property
-    def user_tokens(self) -> np.ndarray:
-        """External user ids in RecBole's order, padding left out, shape (U,)."""
-        return Ids.of(self.data.dataset).users
-
-    @cached_property
-    def item_tokens(self) -> np.ndarray:
-        """External item ids in RecBole's order, padding left out, shape (I,)."""
-        return Ids.of(self.data.dataset).items
 
     def user_ids(self, users: Sequence[str]) -> Tensor:
         """Returns RecBole's ids of external user ids, shape (N,).

@@ -1,47 +1,58 @@
-"""The stage in which HILL learns its index, by EM or by gradient, or goes on with an older one.
+"""The stage in which a run learns its index: by the learner that ``index_learning`` names.
 
-What it learns from is the train set alone. Index and weights stay in the run's folder.
+The index is learnt from the train set alone. Index and weights stay in the run's folder.
 """
 
 import math
 import time
-from dataclasses import asdict, replace
-
-import numpy as np
+from dataclasses import asdict
 
 from recbole_hill.data.ids import Ids
-from recbole_hill.index.codes import Load, loads_of_tree
-from recbole_hill.index.em import learn_index
 from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.index.learners import IndexLearner, Vectors
 from recbole_hill.index.warm_start import OldIndex
 from recbole_hill.train.trainer import RunTrainer
 from recbole_hill.train.warm_start import OldRun
 
 INDEX = "index.npz"
-START = "indexed.safetensors"  # the weights that every arm starts from
+#: The weights that every arm of test-time training starts from.
+START = "indexed.safetensors"
+#: Epochs of one M-step.
+M_STEP_EPOCHS = 1
 
 
 class IndexTrainer(RunTrainer):
-    """Trains a model whose ``settings`` say how an index over its items is learnt."""
+    """RecBole's hooks for a model with an index learner, and what it takes over of an old index."""
 
-    #: What the index starts from in a run that continues another.
+    ends_with_backbone = False
+    #: The index that this run continues; None unless ``warm_start`` is set.
     old_index: OldIndex | None = None
+
+    @property
+    def index_learner(self) -> IndexLearner:
+        """The model's index learner."""
+        return self.model.learner
 
     @property
     def settings(self):
         """HILL's settings."""
         return self.model.settings
 
-    def _build_optimizer(self, **kwargs):
-        """RecBole's optimiser, with a learning rate of their own for the index's nodes.
+    def begin_backbone_epoch(self, epoch: int) -> None:
+        """Tells the backbone which of its epochs starts in a stage after its own."""
+        trained = self.epochs_before + self.stages["backbone"]["epochs"]
+        self.model.begin_backbone_epoch(trained + epoch)
 
-        It is relative to the vectors' scale: at a step of the embeddings' size, nodes that few of
-        a batch's items attend to drift away from all of them.
+    def _build_optimizer(self, **kwargs):
+        """RecBole's optimiser, with a learning rate of their own for nodes that are weights.
+
+        The rate is relative to the vectors' scale: at a step of the embeddings' size, nodes that
+        few items of a batch attend to drift away from all items.
         """
         optimizer = super()._build_optimizer(**kwargs)
-        if self.model.learner is None:
+        if not self.index_learner.by_gradient:
             return optimizer
-        nodes = list(self.model.learner.nodes)
+        nodes = list(self.index_learner.nodes)
         ours = {id(node) for node in nodes}
         (group,) = optimizer.param_groups
         group["params"] = [x for x in group["params"] if id(x) not in ours]
@@ -55,7 +66,7 @@ class IndexTrainer(RunTrainer):
         self.model.eval()
         items = self.model.vectors()[1][1:].detach()
         self.model.train(was_training)
-        return self.settings.index_learning_rate * float(items.square().mean().sqrt())
+        return self.index_learner.settings.index_learning_rate * float(items.square().mean().sqrt())
 
     def _set_rate(self, epoch: int) -> None:
         """Lets the nodes' learning rate follow the vectors, which grow from small beginnings."""
@@ -71,140 +82,121 @@ class IndexTrainer(RunTrainer):
     def continue_index(self, old: OldRun, train_data) -> None:
         """Takes over the old index: the model can be searched before it is trained.
 
-        Nodes learnt by gradient came with the weights; their schedules stay where they were in
+        Nodes that are weights came with the weights. Their schedules stay where they were in
         epochs, however many steps an epoch has now.
         """
-        learner, books = self.model.learner, None
-        if learner is not None:
-            books = [nodes.detach().cpu().numpy() for nodes in learner.nodes]
-            theirs = old.stages["index"].get("steps_per_epoch", len(train_data))
-            learner.step.fill_(round(int(learner.step) * len(train_data) / theirs))
-        tokens = Ids.of(train_data._dataset).items
-        self.old_index = OldIndex.of(old.index, tokens, self._vectors()[1], books)
+        nodes = None
+        if self.index_learner.by_gradient:
+            nodes = [part.detach().cpu().numpy() for part in self.index_learner.nodes]
+            old_steps = old.stages["index"].get("steps_per_epoch", len(train_data))
+            self.index_learner.step.fill_(
+                round(int(self.index_learner.step) * len(train_data) / old_steps)
+            )
+        ids = Ids.of(train_data._dataset).items
+        self.old_index = OldIndex.of(old.index, ids, current_vectors(self).items, nodes)
         self.model.set_index(self.old_index.carried)
 
-    def _vectors(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns users' and items' current vectors without the padding rows, (U, D) and (I, D)."""
-        self.model.eval()
-        return tuple(part[1:].detach().cpu().numpy() for part in self.model.vectors())
 
-    def learn_index(self, train_data) -> None:
-        """Learns the index as ``index_learning`` says, or loads it if that is done.
+def current_vectors(trainer: IndexTrainer) -> Vectors:
+    """Returns the model's current vectors without the padding rows."""
+    trainer.model.eval()
+    return Vectors(*(part[1:].detach().cpu().numpy() for part in trainer.model.vectors()))
 
-        In a run that continues another, it says how far the index has moved.
-        """
-        tokens = Ids.of(train_data._dataset).items
-        if "index" in self.stages:
-            self.load_stage(START)
-            self.model.set_index(HierarchicalIndex.load(self.run_dir / INDEX, items=tokens))
-            return
-        learn = self._by_em if self.settings.index_learning == "em" else self._by_gradient
-        index, seconds, loads = learn(tokens, train_data)
-        for depth, load in enumerate(loads, start=1):
-            self.logger.info(f"index, depth {depth}: {load}")
-        facts = {
-            "nodes_per_depth": list(index.nodes_per_depth),
-            "loads": [asdict(load) for load in loads],
-            "steps_per_epoch": len(train_data),
-        }
-        if self.old_index is not None:
-            facts["drift"] = self.old_index.drift(self._codes(index))
-            self.logger.info(f"index: drift per depth {facts['drift']}")
-        index.save(self.run_dir / INDEX)
-        self.clock(seconds)
-        self.finish_stage("index", save_as=START, **facts)
 
-    def _by_em(self, tokens, train_data) -> tuple[HierarchicalIndex, float, list[Load]]:
-        """Alternates E-steps (k-means over items, then nodes) and M-steps (node targets).
+def learn_index(trainer: IndexTrainer, train_data) -> HierarchicalIndex:
+    """Learns the index over the trained backbone's items, or loads it if that is done.
 
-        The first E-step starts from the old index where there is one.
-        """
-        seconds, index = 0.0, None
-        for round_ in range(self.settings.em_rounds + 1):
-            started = time.perf_counter()
-            first = round_ == 0 and self.old_index is not None
-            starts = self.old_index.centres() if first else None
-            index = self._cluster(tokens, previous=index, starts=starts)
-            self.model.set_index(index)
-            seconds += time.perf_counter() - started
-            if round_ < self.settings.em_rounds:
-                seconds += self._train_on_nodes(round_, train_data)
-        return index, seconds, loads_of_tree(index)
+    EM alternates: the learner clusters (E-step), the backbone is trained on the nodes (M-step). A
+    learner by gradient publishes what its nodes have learnt with the backbone, or trains them now,
+    on the vectors of the finished backbone. A run that continues another says how far the index
+    has moved.
 
-    def _by_gradient(self, tokens, train_data) -> tuple[HierarchicalIndex, float, list[Load]]:
-        """Publishes what the joint training learnt, or learns it now on vectors at rest."""
-        started, stage, file = time.perf_counter(), "index_learning", "index_learning.safetensors"
-        if self.settings.index_learning == "separate":
-            if stage in self.stages:
-                self.load_stage(file)
-            else:
-                self._learn_apart(stage, train_data)
-                self.finish_stage(stage, save_as=file)
-        self.model.eval()
-        _, items = self.model.vectors()
-        loads = self.model.learner.loads(items[1:])
-        index = self.model.learner.publish(tokens, items[1:])
-        self.model.set_index(index)
-        return index, time.perf_counter() - started, loads
+    Args:
+        trainer: Whose backbone is trained.
+        train_data: RecBole's train loader.
 
-    def _learn_apart(self, stage: str, train_data) -> None:
-        """Trains the nodes alone, on the backbone's vectors as they are."""
-        self.model.eval()
-        self.model.fixed_vectors, self.model.learning_index = self.model.vectors(), True
-        self.run_stage(
-            stage,
-            math.ceil(self.settings.index_epochs),
-            train_data,
-            self.model.separate_index_loss,
-            learning_rate=self.learning_rate,
-            show_progress=self.show_progress,
-        )
-        self.model.fixed_vectors, self.model.learning_index = None, False
+    Returns:
+        The index; the model has it too, and ``index.npz`` in the run's folder.
+    """
+    ids = Ids.of(train_data._dataset).items
+    if "index" in trainer.stages:
+        trainer.load_stage(START)
+        index = HierarchicalIndex.load(trainer.run_dir / INDEX, items=ids)
+        trainer.model.set_index(index)
+        return index
+    learner, old = trainer.index_learner, trainer.old_index
+    if learner.by_gradient and not learner.with_backbone:
+        _train_nodes(trainer, train_data)
+    index, seconds = _learn(trainer, ids, None if old is None else old.start())
+    for round_ in range(learner.rounds):
+        _train_on_nodes(trainer, round_, train_data)
+        start = index.refreshed(current_vectors(trainer).items)
+        index, more = _learn(trainer, ids, start)
+        seconds += more
+    items = current_vectors(trainer).items
+    usage = learner.usage(index, items)
+    for depth, used in enumerate(usage, start=1):
+        trainer.logger.info(f"index, depth {depth}: {used}")
+    about = {
+        "nodes_per_depth": list(index.nodes_per_depth),
+        "loads": [asdict(used) for used in usage],
+        "steps_per_epoch": len(train_data),
+        "own_seconds": True,  # runs of before counted those of M-steps and index_learning here too
+    }
+    if old is not None:
+        about["drift"] = old.drift(learner.node_codes(index, items))
+        trainer.logger.info(f"index: drift per depth {about['drift']}")
+    index.save(trainer.run_dir / INDEX)
+    trainer.clock(seconds)
+    trainer.finish_stage("index", save_as=START, **about)
+    return index
 
-    def _set_schedule(self, steps_per_epoch: int) -> None:
-        """Tells the index's schedules how many steps an epoch has."""
-        learner, s = self.model.learner, self.settings
-        learner.schedule = replace(
-            learner.schedule,
-            steps=round(s.index_epochs * steps_per_epoch),
-            warmup_steps=round(s.index_warmup_epochs * steps_per_epoch),
-        )
 
-    def _codes(self, index: HierarchicalIndex) -> np.ndarray:
-        """Returns every item's nodes at depths 1..L, (L, I): in the learner's numbers if any."""
-        if self.model.learner is not None:
-            return self.model.learner.codes(self.model.vectors()[1][1:])
-        return np.stack([index.assignments(depth) for depth in range(1, index.depth + 1)])
+def _learn(trainer: IndexTrainer, ids, start) -> tuple[HierarchicalIndex, float]:
+    """Asks the learner for an index, gives it to the model, and returns it with its seconds."""
+    started = time.perf_counter()
+    index = trainer.index_learner.learn(current_vectors(trainer), ids, start)
+    trainer.model.set_index(index)
+    return index, time.perf_counter() - started
 
-    def _cluster(self, tokens, previous, starts) -> HierarchicalIndex:
-        users, items = self._vectors()
-        return learn_index(
-            items,
-            tokens,
-            list(self.settings.nodes_per_depth),
-            direction=self.settings.index_direction,
-            seed=self.config["seed"],
-            iterations=self.settings.kmeans_iterations,
-            points_per_node=self.settings.kmeans_points_per_node,
-            progress=self.show_progress,
-            previous=previous,
-            starts=starts,
-            user_vectors=users if self.settings.index_metric == "scores" else None,
-        )
 
-    def _train_on_nodes(self, round_: int, train_data) -> float:
-        """Runs one M-step, or loads it if it is done; returns its seconds."""
-        stage, file = f"em_{round_}", f"em_{round_}.safetensors"
-        if stage in self.stages:
-            self.load_stage(file)
-        else:
-            self.run_stage(
-                stage,
-                self.settings.em_epochs,
-                train_data,
-                self.model.em_loss,
-                learning_rate=self.learning_rate,
-                show_progress=self.show_progress,
-            )
-            self.finish_stage(stage, save_as=file)
-        return self.stages[stage]["seconds"]
+def _train_on_nodes(trainer: IndexTrainer, round_: int, train_data) -> None:
+    """Runs one M-step, or loads it if it is done."""
+    stage, file = f"em_{round_}", f"em_{round_}.safetensors"
+    if stage in trainer.stages:
+        trainer.load_stage(file)
+        return
+    trainer.run_stage(
+        stage,
+        M_STEP_EPOCHS,
+        train_data,
+        trainer.model.em_loss,
+        begin_epoch=trainer.begin_backbone_epoch,
+        learning_rate=trainer.learning_rate,
+    )
+    trainer.finish_stage(stage, save_as=file)
+
+
+def _train_nodes(trainer: IndexTrainer, train_data) -> None:
+    """Trains the nodes alone on the backbone's vectors as they are, or loads what that gave."""
+    stage, file = "index_learning", "index_learning.safetensors"
+    if stage in trainer.stages:
+        trainer.load_stage(file)
+        return
+    model = trainer.model
+    model.eval()
+    users, items = model.vectors()
+
+    def begin_epoch(epoch: int) -> None:
+        model.eval()  # RecBole's loop switches back to training
+        trainer.index_learner.begin_epoch(items[1:])
+
+    trainer.run_stage(
+        stage,
+        math.ceil(trainer.index_learner.settings.index_epochs),
+        train_data,
+        lambda interaction: model.index_loss(users, items, interaction),
+        begin_epoch=begin_epoch,
+        learning_rate=trainer.learning_rate,
+    )
+    trainer.finish_stage(stage, save_as=file)

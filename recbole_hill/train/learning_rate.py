@@ -11,15 +11,16 @@ RULES = ("constant", "exponential", "linear", "plateau")
 
 @dataclass(frozen=True)
 class LearningRateRule:
-    """A rule without a state of its own: the learning rate lives in the optimiser, so it resumes.
+    """A rule without state: the learning rate is stored in the optimiser, so it survives a resume.
 
     Attributes:
-        rule: ``constant``; ``exponential``: falls after every epoch; ``linear``: falls after every
-            epoch by the same step, to ``least`` after the last; ``plateau``: falls after every
-            validation without a better score, and training goes on from the best weights (BARS).
-        factor: What the learning rate is multiplied by, in (0, 1]; not under ``linear``.
-        least: Below it the learning rate does not fall.
-        step: What ``linear`` takes off.
+        rule: ``constant``; ``exponential``: falls after every epoch by a factor; ``linear``: falls
+            after every epoch by the same step, to ``least`` after the last epoch; ``plateau``:
+            falls after every validation without a better score, and training continues from the
+            best weights (BARS).
+        factor: Factor of each fall, in (0, 1]; not used under ``linear``.
+        least: Lower bound of the learning rate.
+        step: Amount that ``linear`` subtracts after each epoch.
     """
 
     rule: str
@@ -29,10 +30,10 @@ class LearningRateRule:
 
     @classmethod
     def from_config(cls, config) -> "LearningRateRule":
-        """Reads ``lr_rule``, ``lr_factor`` and ``lr_least``; ``linear`` the training's length too.
+        """Reads ``lr_rule``, ``lr_factor``, ``lr_least``, and for ``linear`` the number of epochs.
 
         Raises:
-            ValueError: Naming the key, the value and what is accepted.
+            ValueError: Names the key, the value and what is accepted.
         """
         rule = one_of("lr_rule", config["lr_rule"] or "constant", RULES)
         factor = 0.1 if config["lr_factor"] is None else config["lr_factor"]
@@ -52,9 +53,9 @@ class LearningRateRule:
             self._lower(optimizer)
 
     def after_no_gain(self, optimizer: Optimizer) -> bool:
-        """Lowers the learning rate if the rule is ``plateau``, and says whether it did.
+        """Lowers the learning rate if the rule is ``plateau``, and returns whether it did.
 
-        The caller then goes back to the best weights.
+        If it did, the caller goes back to the best weights.
         """
         if self.rule != "plateau":
             return False
@@ -68,7 +69,7 @@ class LearningRateRule:
 
 
 def set_rate(optimizer: Optimizer, rate: float) -> None:
-    """Sets the first group's learning rate; any others keep their ratio to it."""
+    """Sets the learning rate of the first group; other groups keep their ratio to it."""
     first = optimizer.param_groups[0]["lr"]
     for group in optimizer.param_groups:
         group["lr"] = rate if group["lr"] == first else group["lr"] * (rate / first)

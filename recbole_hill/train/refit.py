@@ -1,4 +1,4 @@
-"""What ``holdout`` chose for a ``refit``: how long a stage trains, how fast, and what is kept."""
+"""The choices of a ``holdout`` run for a ``refit`` run: epochs, learning rates, weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,15 +11,17 @@ from recbole_hill.run.parent_runs import STARTS, for_each
 
 @dataclass(frozen=True)
 class Choice:
-    """What a ``refit`` run takes over.
+    """The choices that a ``refit`` run takes over.
 
     Attributes:
-        epochs: Of the backbone.
-        learning_rates: Of each of these epochs; empty if it is the same for all. Epochs that a
-            plateau made undone (the rule goes back to the best weights) are not among them.
-        adapt_epochs: Of HILL's fine-tuning, by arm.
+        epochs: Number of epochs of the backbone.
+        learning_rates: Learning rate of each of these epochs; empty if it is the same for all.
+            Under ``plateau`` the rule goes back to the best weights; the epochs that this undoes
+            are left out.
+        adapt_epochs: Number of epochs of HILL's fine-tuning, by arm (a compared variant of the
+            run).
         keeps_adapted: Whether HILL keeps the adapted weights.
-        seconds: What choosing took.
+        seconds: Seconds that the choosing run took.
     """
 
     epochs: int
@@ -30,34 +32,34 @@ class Choice:
 
     @classmethod
     def of(cls, stages: Mapping[str, dict]) -> "Choice":
-        """Reads what the stages of a ``holdout`` run say."""
+        """Reads the choices from the stages of a ``holdout`` run."""
         rates = stages["backbone"].get("learning_rates", ())
         adapt = "adapt_"
         return cls(
             epochs=len(rates) or stages["backbone"]["epochs"],
             learning_rates=tuple(rates),
             adapt_epochs={
-                stage.removeprefix(adapt): facts["epochs"]
-                for stage, facts in stages.items()
+                stage.removeprefix(adapt): entry["epochs"]
+                for stage, entry in stages.items()
                 if stage.startswith(adapt)
             },
             keeps_adapted=stages.get("HILL", {}).get("kept") == "adapted",
-            seconds=sum(facts["seconds"] for facts in stages.values()),
+            seconds=sum(entry["seconds"] for entry in stages.values()),
         )
 
 
 def holdout_config(config, folder: Path) -> HillConfig:
-    """Returns the settings of the run that chooses for a ``refit`` run.
+    """Returns the configuration of the holdout run that makes the choices for a ``refit`` run.
 
-    What the run starts from was refitted, too, and saw what this one validates on: the chooser
-    starts from the runs that chose for those.
+    If the refit run starts from other refit runs, the holdout run starts from their holdout runs,
+    because the refit runs have already seen the validation set of the holdout run.
 
     Args:
-        config: Of the ``refit`` run.
-        folder: Its folder; the chooser's is in it.
+        config: Configuration of the ``refit`` run.
+        folder: Folder of the ``refit`` run; it will contain the folder of the holdout run.
 
     Raises:
-        ValueError: If it starts from a run that no other chose for, naming both.
+        ValueError: If the run starts from a run that has no holdout run. The message names both.
     """
     settings = plain_settings(config)
     for key in STARTS:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,15 +21,19 @@ from recbole.utils import calculate_valid_score, get_trainer, init_seed
 from torch.optim import Adam
 from torch.utils.tensorboard import SummaryWriter
 
+from recbole_hill import registry
 from recbole_hill.config.config import plain_settings
 from recbole_hill.data.ids import Ids
 from recbole_hill.data.splits import note_data
 from recbole_hill.evaluation.collector import TopListCollector
+from recbole_hill.evaluation.per_user import ranked_users
+from recbole_hill.model.bases.embedding import inner_products
 from recbole_hill.run import checkpoint
 from recbole_hill.run import folder as runs
 from recbole_hill.run.files import atomic_path
-from recbole_hill.run.folder import HOLDOUT, STAGES
+from recbole_hill.run.folder import HOLDOUT, SERVES, STAGES
 from recbole_hill.run.parent_runs import facts_of
+from recbole_hill.train.arms import Arm
 from recbole_hill.train.learning_rate import LearningRateRule, set_rate
 from recbole_hill.train.refit import Choice
 from recbole_hill.train.warm_start import OldRun, take_over
@@ -37,6 +42,7 @@ from recbole_hill.train.warm_start import OldRun, take_over
 _FUSED_ADAM = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 4)
 
 BEST = "best.safetensors"
+BACKBONE = "backbone.safetensors"
 STATE = "state.pt"
 
 
@@ -60,9 +66,12 @@ class Validation:
 
 
 def trainer_for(config, model) -> "RunTrainer":
-    """Returns the trainer that the model names, or else RecBole's choice, with our hooks."""
-    own = getattr(model, "trainer_class", None)
-    base = own() if own else get_trainer(config["MODEL_TYPE"], config["model"])
+    """Returns the trainer that the registry names for the model's class, or else RecBole's choice.
+
+    RecBole's trainer gains our hooks.
+    """
+    own = registry.trainer_of(type(model))
+    base = own or get_trainer(config["MODEL_TYPE"], config["model"])
     return with_run_hooks(base)(config, model)
 
 
@@ -80,6 +89,9 @@ class RunTrainer(Trainer):
     finished stage is recorded in ``stages.json``; within a stage every epoch begins by writing
     ``state.pt`` (weights, optimiser, all random states): a kill loses the epoch in progress.
     """
+
+    #: Whether the weights of the ``backbone`` stage are those that the finished run serves.
+    ends_with_backbone: ClassVar[bool] = True
 
     def __init__(self, config, model):
         if not config["run_dir"]:  # started by RecBole's own run_recbole
@@ -105,6 +117,11 @@ class RunTrainer(Trainer):
         self._epochs_done = 0
         #: What is not chosen here, but was before.
         self.choice: Choice | None = None
+        #: Whether to show a bar per epoch.
+        self.show_progress = bool(config["show_progress"])
+        #: The arm that is evaluated; None while training, when the weights speak for themselves.
+        self.arm: Arm | None = None
+        self._begin_epoch: Callable[[int], None] | None = None
         #: The learning rate of each epoch on the way to the weights as they are, and to the best.
         self._rates: list[float] = []
         self._best_rates: list[float] = []
@@ -119,22 +136,28 @@ class RunTrainer(Trainer):
     # -- stages ---------------------------------------------------------------------------------
 
     def fit(self, train_data, valid_data=None, **kwargs):
-        """Trains the ``backbone`` stage by RecBole's loop, resuming or skipping what is done."""
+        """RecBole's hook: the same as :meth:`train_epochs`."""
+        return self.train_epochs(train_data, valid_data)
+
+    def train_epochs(self, train_data, valid_data):
+        """Runs the ``backbone`` stage by RecBole's loop; resumes it, or loads it if it is done."""
         Ids.of(train_data._dataset).save(self.run_dir)
         if self.config["warm_start"]:
             self.warm_start(train_data)
         if "backbone" in self.stages:
-            self.load_stage("backbone.safetensors")
+            self.load_stage(BACKBONE)
             done = self.stages["backbone"]
             self.best_valid_score, self.best_valid_result = done["valid_score"], done["valid"]
             self.eval_collector.data_collect(train_data)
             return self.best_valid_score, self.best_valid_result
         self._begin_stage("backbone", train_data)
+        if hasattr(self.model, "begin_epoch"):
+            self._begin_epoch = lambda epoch: self.model.begin_epoch(self.epochs_before + epoch)
         if 0 < self.epochs <= self.start_epoch:  # resumed with fewer epochs than are done
             self.eval_collector.data_collect(train_data)
             score, result = self.best_valid_score, self.best_valid_result
         else:
-            score, result = super().fit(train_data, valid_data, **kwargs)
+            score, result = super().fit(train_data, valid_data, show_progress=self.show_progress)
         self.load_stage(BEST)
         if self.best_epoch < 0 and valid_data is not None:  # no epochs were asked for
             score, result = self._valid_epoch(valid_data)
@@ -143,7 +166,8 @@ class RunTrainer(Trainer):
             facts["learning_rates"] = self._best_rates
         self.finish_stage(
             "backbone",
-            save_as="backbone.safetensors",
+            save_as=BACKBONE,
+            serves=self.ends_with_backbone,
             epochs=self.best_epoch + 1,
             valid_score=None if valid_data is None else float(score),
             valid=_floats(result),
@@ -185,8 +209,8 @@ class RunTrainer(Trainer):
         *,
         learning_rate: float,
         learner: str | None = None,
+        begin_epoch: Callable[[int], None] | None = None,
         after_epoch: Callable[[int], None] = lambda epoch: None,
-        show_progress: bool = False,
     ) -> None:
         """Trains further epochs on another loss with a fresh optimiser; resumes a killed stage.
 
@@ -198,15 +222,16 @@ class RunTrainer(Trainer):
             loss: Takes a RecBole batch, returns a scalar.
             learning_rate: Of the fresh optimiser; constant, ``lr_rule`` is the backbone's.
             learner: RecBole's name of it; the setting ``learner`` if None.
+            begin_epoch: Called with the epoch's number before it; the model's own if None.
             after_epoch: Called with the epoch's number when it is over.
-            show_progress: Whether to show a bar per epoch.
         """
         self.seed_stage(stage, train_data)
         named = {} if learner is None else {"learner": learner}
         self.optimizer = self._build_optimizer(learning_rate=learning_rate, **named)
         self._begin_stage(stage, train_data)
+        self._begin_epoch = begin_epoch or getattr(self.model, "begin_epoch", None)
         for epoch in range(self.start_epoch, epochs):
-            result = self._train_epoch(train_data, epoch, loss, show_progress)
+            result = self._train_epoch(train_data, epoch, loss, self.show_progress)
             self.logger.info(f"{stage} epoch {epoch}: loss {result / len(train_data):.4f}")
             after_epoch(epoch)
 
@@ -216,17 +241,22 @@ class RunTrainer(Trainer):
         init_seed(seed, self.config["reproducibility"])
         train_data.generator.manual_seed(seed)
 
-    def finish_stage(self, stage: str, save_as: str | None = None, **facts) -> None:
+    def finish_stage(
+        self, stage: str, save_as: str | None = None, *, serves: bool = False, **about
+    ) -> None:
         """Records a stage as done, after its weights are safely written.
 
         Args:
             stage: Its name.
             save_as: File for the model's weights in the run's folder, if any.
-            facts: Plain data to keep in ``stages.json`` beside the stage's seconds.
+            serves: Whether these are the weights that the finished run serves.
+            about: Plain data to keep in ``stages.json`` beside the stage's seconds.
         """
         if save_as:
             self.save_model(save_as)
-        self.stages[stage] = {"seconds": round(self._seconds(), 2), **facts}
+        if serves:
+            about[SERVES] = save_as
+        self.stages[stage] = {"seconds": round(self._seconds(), 2), **about}
         with atomic_path(self.run_dir / STAGES) as temporary:
             temporary.write_text(json.dumps(self.stages, indent=1))
         (self.run_dir / STATE).unlink(missing_ok=True)
@@ -265,9 +295,8 @@ class RunTrainer(Trainer):
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         self._save_state(epoch_idx, train_data)  # first: what begins an epoch may draw
         self._epochs_done = epoch_idx + 1
-        if hasattr(self.model, "begin_epoch"):
-            before = self.epochs_before if self._stage == "backbone" else 0
-            self.model.begin_epoch(before + epoch_idx)
+        if self._begin_epoch is not None:
+            self._begin_epoch(epoch_idx)
         if self._stage == "backbone" and hasattr(self.model, "fit_once"):
             self.model.fit_once()
             return 0.0
@@ -286,7 +315,7 @@ class RunTrainer(Trainer):
 
     def _valid_epoch(self, valid_data, show_progress=False):
         score, result = super()._valid_epoch(valid_data, show_progress)
-        gained = self._better(score, self.best_valid_score)
+        gained = self.is_better(score, self.best_valid_score)
         best = float(score if gained else self.best_valid_score)
         self.on_validation(
             Validation(self._epochs_done, float(score), best, _floats(result), self.seconds())
@@ -306,15 +335,66 @@ class RunTrainer(Trainer):
     def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
         """RecBole's evaluation, with weights loaded by us instead of unpickled."""
         if load_best_model:
-            weights = checkpoint.load_weights(Path(model_file or self.saved_model_file))
-            checkpoint.set_model_weights(self.model, weights)
+            self._load_best(model_file)
         return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
+
+    def _load_best(self, model_file) -> None:
+        """Loads the weights that RecBole's entry points ask for: the best epoch's."""
+        weights = checkpoint.load_weights(Path(model_file or self.saved_model_file))
+        checkpoint.set_model_weights(self.model, weights)
+
+    def _full_sort_batch_eval(self, batched_data):
+        """RecBole's scoring of a batch of users, by what the arm makes its lists of."""
+        if self.arm is None or (self.arm.vectors is None and self.arm.retriever is None):
+            return super()._full_sort_batch_eval(batched_data)
+        interaction, seen, positive_u, positive_i = batched_data
+        user = interaction.to(self.device)[self.model.USER_ID]
+        users, items = self.arm.vectors or self.model.vectors()
+        if self.arm.retriever is None:
+            scores = inner_products(users[user], items)
+            scores[:, 0] = -torch.inf
+            if seen is not None:
+                scores[seen] = -torch.inf
+            return interaction, scores, positive_u, positive_i
+        values, ids = self.arm.retriever.search(users[user], max(self.config["topk"]), seen)
+        # Padding (-1) lands in column 0, RecBole's padding item, at minus infinity.
+        scores = values.new_full((len(user), self.tot_item_num), -torch.inf)
+        scores.scatter_(1, ids.clamp_min(0), values)
+        return interaction, scores, positive_u, positive_i
+
+    # -- arms -----------------------------------------------------------------------------------
+
+    @property
+    def ranking_evaluator(self):
+        """RecBole's evaluator of ranking metrics."""
+        return self.evaluator
+
+    def take(self, arm: Arm) -> None:
+        """Gives the model an arm's weights; evaluation is by the arm's vectors and search."""
+        self.load_stage(arm.weights)
+        self.model.eval()
+        self.arm = arm
+
+    def test(self, data) -> dict[str, float]:
+        """Returns the metrics of the arm that was taken on the test set."""
+        return dict(
+            self.evaluate(data.test, load_best_model=False, show_progress=self.show_progress)
+        )
+
+    def ranked_users(self, data):
+        """Returns internal ids of the users that :meth:`test` ranks items for, (U,)."""
+        return ranked_users(data.test)
+
+    def costs(self, data) -> dict[str, dict]:
+        """Returns what else a row says of the arm that was taken, by name; nothing here."""
+        return {}
 
     def resume_checkpoint(self, resume_file):
         """Refuses RecBole's pickled checkpoints: a run resumes from its folder."""
         raise ValueError(f"resume a run by its folder (--resume=DIR), not by {resume_file}")
 
-    def _better(self, score: float, than: float) -> bool:
+    def is_better(self, score: float, than: float) -> bool:
+        """Returns whether a validation score is better than another."""
         return score > than if self.valid_metric_bigger else score < than
 
     # -- state ----------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.model.bases.fit_once import train_matrix
 from recbole_hill.model.transfer import RowMap, transfer
 from recbole_hill.run.checkpoint import load_weights, random_numbers_kept
-from recbole_hill.run.folder import read_config
+from recbole_hill.run.folder import read_config, served_weights
 
 #: What an old run and its continuation must agree on, as far as the model has it.
 _SAME = (
@@ -68,13 +68,10 @@ class OldRun:
                     f"warm_start: {folder} is a run with {key} {settings.get(key)!r}, not "
                     f"{config[key]!r}; accepted is {key} {settings.get(key)!r}"
                 )
-        stage = "adapted" if settings["model"] == "HILL" else "backbone"
-        file, index = folder / f"{stage}.safetensors", folder / "index.npz"
-        if not file.is_file():
-            raise FileNotFoundError(
-                f"warm_start: the run in {folder} has not finished; finish it with "
-                f"--resume={folder}"
-            )
+        try:
+            file, index = served_weights(folder), folder / "index.npz"
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"warm_start: {error}") from error
         return cls(
             folder,
             settings,

@@ -1,4 +1,4 @@
-"""The command ``prepare``: which converter a dataset's files need."""
+"""The command ``prepare``: chooses the converter for a dataset's files."""
 
 from pathlib import Path
 
@@ -11,21 +11,21 @@ def prepare(
 ) -> lightgcn.Manifest | kuairand.Manifest:
     """Converts a dataset's original files into ``output/name/``, ready for RecBole.
 
-    ``properties/dataset/name.yaml`` says which files these are, by its block ``lightgcn`` or
-    ``kuairand``; of a name without a YAML file, what the folder holds.
+    ``properties/dataset/name.yaml`` has a block ``lightgcn`` or ``kuairand``, which chooses the
+    converter. For a name without a YAML file, the files in the folder choose.
 
     Args:
         name: The dataset's name.
         source: Folder with the original files.
         output: RecBole's ``data_path``.
-        force: Write even if the same data, or other data of that name, are in place.
+        force: Whether to write even if the same data, or other data of this name, are in place.
 
     Returns:
-        What was made of what; to be printed.
+        The manifest of the converted data, to be printed.
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If a file is damaged, or is not what the name promises.
+        ValueError: If a file is damaged, or is not the file that the name promises.
     """
     settings = dataset_settings(name)
     of_kuairand = "kuairand" in settings if settings else kuairand.is_source(source)

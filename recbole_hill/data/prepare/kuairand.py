@@ -1,6 +1,6 @@
 """KuaiRand's CSV files (Gao et al., CIKM 2022) into RecBole's atomic files: labelled impressions.
 
-What becomes of what (``*`` is the version, ``pure``):
+Files read and files written (``*`` is the version, ``pure``):
 
 | read                                            | written           | rows                |
 |-------------------------------------------------|-------------------|---------------------|
@@ -9,16 +9,17 @@ What becomes of what (``*`` is the version, ``pure``):
 | user_features_*                                 | NAME.user         | users               |
 | video_features_basic_*                          | NAME.item         | videos              |
 
-The random log stays a file of its own, because its videos were not chosen for their users: a sixth
-of it is clicked, of the standard log nearly half. ``video_features_statistic_*`` is not read: it
-averages each video's plays, likes ... over the whole period, test included. Of the videos,
-``visible_status`` is left out too, since it is of the day that the data were published.
+The random log stays a separate file because its videos were not chosen for their users: a sixth of
+its impressions are clicked, and nearly half in the standard log. ``video_features_statistic_*`` is
+not read: it averages each video's plays, likes ... over the whole period, test included. The
+videos' column ``visible_status`` is left out, too: it is of the day that the data were published.
 
-Rows of one user, video and millisecond are one impression that was logged several times (1.5 % of
-KuaiRand-Pure's standard log). They are merged: a label is 1 if any copy has it, and the scene
-(``tab``) is the first copy's. A missing feature stays missing, as does ``is_live_streamer`` of
--124, the data's own mark for "not known". In the logs nothing may be missing, and no user or video
-may be unknown to the features: this would be a damaged file or a mixture of versions.
+Rows with the same user, video and millisecond are one impression that was logged several times
+(1.5 % of KuaiRand-Pure's standard log). They are merged: a label is 1 if any copy has it, and the
+scene (``tab``) is the first copy's. A missing feature stays missing. ``is_live_streamer`` of -124
+is the data's own mark for "not known", and counts as missing. In the logs no value may be missing,
+and every user and video must be in the feature files: otherwise a file is damaged, or the files are
+of different versions.
 """
 
 import csv
@@ -42,8 +43,8 @@ from recbole_hill.run.files import atomic_path, sha256_of
 
 FORMAT = 1
 LABELS = ("is_click", "is_like", "is_follow", "long_view")
-#: Midnight in Beijing before the first day. RecBole's numbers are float32, in which seconds since
-#: 1970 are two minutes apart, and seconds since this day a quarter of a second.
+#: Midnight in Beijing before the first day. RecBole's numbers are float32. In float32 seconds since
+#: 1970 have a resolution of two minutes, and seconds since this day of a quarter of a second.
 START_MS = 1_649_347_200_000
 
 _LOG = ("user_id", "video_id", "time_ms", "tab", *LABELS)
@@ -84,22 +85,23 @@ _COUNTS = ("standard", "random", "users", "videos")
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a prepared KuaiRand is made of.
+    """A record of a prepared KuaiRand dataset.
 
     Attributes:
         name: The dataset's name, which is also its folder's.
-        read: Rows read: of the ``standard`` and, if there is one, the ``random`` log, of
-            ``users`` and ``videos``.
+        read: Rows read from the ``standard`` log, from the ``random`` log if it is there, from
+            ``users`` and from ``videos``.
         impressions: Rows written per log, copies merged.
         disagreeing: Per log the impressions whose copies differ in a label.
         positives: Per log and label the impressions whose label is 1.
         users: Users with an impression in the standard log.
         items: Videos with an impression in the standard log.
-        missing: Per feature the users or videos that lack it; those that none lacks are left out.
+        missing: Per feature the number of users or videos that lack it; a feature without missing
+            values is left out.
         start_ms: Unix time in milliseconds of the time 0 in the files.
-        data_sha256: Identity of the written files together.
-        sources: Per file read its SHA-256.
-        files: Per written file its ``bytes`` and ``sha256``.
+        data_sha256: One hash of all written files.
+        sources: SHA-256 per file read.
+        files: ``bytes`` and ``sha256`` per file written.
         converter: "kuairand".
         format: Version of this record.
         unchanged: True if `prepare` found everything in place and wrote nothing. Not stored.
@@ -136,22 +138,22 @@ class Manifest:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes())])
 
     def notes(self) -> list[str]:
-        """Returns what a reader of the data should know, one sentence each."""
-        found = []
+        """Returns the facts that a reader of the data should know, one sentence each."""
+        notes = []
         for log, rows in self.impressions.items():
             if copies := self.read[log] - rows:
-                found.append(
+                notes.append(
                     f"{log} log: {copies:,} rows were copies of an impression and merged; "
                     f"{self.disagreeing[log]:,} impressions' copies differ in a label"
                 )
         if self.missing:
             named = ", ".join(f"{name} of {n:,}" for name, n in self.missing.items())
-            found.append(f"features missing: {named}")
-        return found
+            notes.append(f"features missing: {named}")
+        return notes
 
 
 def is_source(folder: str | Path) -> bool:
-    """Returns whether a folder looks like KuaiRand's rather than a LightGCN split's."""
+    """Returns whether a folder holds KuaiRand's files rather than a LightGCN split."""
     return any(Path(folder).glob("log_standard_*.csv"))
 
 
@@ -160,23 +162,24 @@ def prepare(
 ) -> Manifest:
     """Converts KuaiRand's CSV files into ``output/name/``, ready for RecBole.
 
-    Writes the files that the module's docstring lists, in order of time, and, last,
-    ``name.manifest.json``. If they are in place and made from the same files, nothing is written.
+    Writes the files that the module's docstring lists, in time order, and then
+    ``name.manifest.json``. If they are in place and were made from the same files, nothing is
+    written.
 
     Args:
-        name: The dataset's name. The published counts of kuairand-pure (``properties/dataset/``)
+        name: The dataset's name. For kuairand-pure the published counts (``properties/dataset/``)
             are checked before anything is written.
         source: Folder with the CSV files.
         output: RecBole's ``data_path``.
-        force: Write even if the same data, or other data of that name, are in place.
+        force: Whether to write even if the same data, or other data of this name, are in place.
 
     Returns:
         The manifest; its `Manifest.unchanged` says whether anything had to be written.
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If a file is damaged (its line and column are named), the counts are not the
-            published ones, or other data of that name are in place.
+        ValueError: If a file is damaged (the message names the line and the column), the counts are
+            not the published counts, or other data of this name are in place.
     """
     published = _published(name)
     paths = _find(Path(source))
@@ -201,7 +204,7 @@ def prepare(
         with atomic_path(folder / file) as temporary:
             temporary.write_text(text(), encoding="utf-8", newline="")
         files[file] = described(folder / file)
-    for stale in {f"{name}.random.inter"} - set(files):  # of an earlier, forced over, preparation
+    for stale in {f"{name}.random.inter"} - set(files):  # of a preparation that ``force`` replaces
         (folder / stale).unlink(missing_ok=True)
     standard = logs["standard"]
     manifest = Manifest(
@@ -231,7 +234,7 @@ class _Features:
     Attributes:
         path: The file.
         fields: Type of every column, the id first.
-        rows: Every row's values as they are written, the id first; "" where missing.
+        rows: Every row's values as text, the id first; "" for a missing value.
         ids: The ids as sorted numbers.
     """
 
@@ -253,32 +256,32 @@ class _Features:
         self.ids = np.sort(np.fromiter(lines, dtype=np.int64))
 
     def missing(self) -> dict[str, int]:
-        """Returns how many rows lack a feature, per feature that any lacks."""
+        """Returns the number of rows that lack a feature, for each feature that a row lacks."""
         counts = {
             name: sum(not row[place] for row in self.rows) for place, name in enumerate(self.fields)
         }
         return {name: count for name, count in counts.items() if count}
 
     def atomic(self) -> str:
-        """Returns RecBole's file."""
+        """Returns the text of RecBole's file."""
         named = {"video_id": "item_id"}
         head = "\t".join(f"{named.get(name, name)}:{kind}" for name, kind in self.fields.items())
         return "\n".join([head, *("\t".join(row) for row in self.rows), ""])
 
 
 class _Log:
-    """Impressions of one or more log files, in order of time, each once.
+    """The distinct impressions of one or more log files, in time order.
 
     Attributes:
         read: Rows of the files.
-        rows: The impressions, int64, shape (N, 8): the columns of ``_LOG``.
-        disagreeing: Impressions whose copies differ in a label.
+        rows: The impressions, int64, shape (N, 8); the columns are ``_LOG``.
+        disagreeing: Number of impressions whose copies differ in a label.
     """
 
     def __init__(self, paths: list[Path], users: _Features, items: _Features):
         rows = np.concatenate([_read_log(path, users, items) for path in paths])
         self.read = len(rows)
-        # Copies come to stand side by side, still in file order.
+        # Sorting places copies side by side, still in file order.
         rows = rows[np.lexsort((rows[:, _ITEM], rows[:, _USER], rows[:, _TIME]))]
         key = rows[:, [_USER, _ITEM, _TIME]]
         first = np.flatnonzero(np.append(True, (key[1:] != key[:-1]).any(1)))
@@ -289,11 +292,11 @@ class _Log:
         self.rows[:, _FIRST_LABEL:] = given
 
     def positives(self) -> dict[str, int]:
-        """Returns how many impressions have each label."""
+        """Returns, for each label, the number of impressions whose label is 1."""
         return dict(zip(LABELS, self.rows[:, _FIRST_LABEL:].sum(0).tolist(), strict=True))
 
     def atomic(self) -> str:
-        """Returns RecBole's file."""
+        """Returns the text of RecBole's file."""
         labels = "\t".join(f"{label}:float" for label in LABELS)
         head = f"user_id:token\titem_id:token\t{labels}\ttimestamp:float\ttab:token\n"
         seconds = ((self.rows[:, _TIME] - START_MS) / 1000).tolist()
@@ -311,9 +314,9 @@ class _Log:
 
 
 def _find(source: Path) -> dict[str, list[Path]]:
-    """Returns the files to read; which version of KuaiRand they are of, the users' file tells."""
-    found = source.glob("user_features_*.csv")
-    versions = [path.stem.removeprefix("user_features_") for path in found]
+    """Returns the files to read; the name of the users' file tells the version of KuaiRand."""
+    user_files = source.glob("user_features_*.csv")
+    versions = [path.stem.removeprefix("user_features_") for path in user_files]
     if len(versions) > 1:
         raise ValueError(f"{source} holds several versions of KuaiRand: {sorted(versions)}")
     version = (versions or ["pure"])[0]
@@ -338,7 +341,7 @@ def _find(source: Path) -> dict[str, list[Path]]:
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, list[str]]]:
-    """Yields the line's number and the wanted columns of every row of a CSV file."""
+    """Yields, for every row of a CSV file, the line number and the values of the wanted columns."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:
@@ -401,7 +404,7 @@ def _whole(value: str, name: str, path: Path, line: int) -> int:
 
 
 def _value(value: str, name: str, kind: str, path: Path, line: int) -> str:
-    """Returns a feature's value as RecBole's files have it; "" where it is missing."""
+    """Returns a feature's value as it is written to RecBole's files; "" if it is missing."""
     value = value.strip()
     if value in _MISSING or value == _MISSING_OF.get(name):
         return ""
@@ -426,7 +429,7 @@ def _damaged(path: Path, line: int, problem: str) -> ValueError:
 
 
 def _published(name: str) -> dict:
-    """Returns what ``properties/dataset/name.yaml`` publishes of a version; unknown names: {}."""
+    """Returns the published counts in ``properties/dataset/name.yaml``; {} for an unknown name."""
     settings = dataset_settings(name)
     if settings and "kuairand" not in settings:
         raise ValueError(f"dataset {name!r} is not KuaiRand's; give the prepared data another name")
@@ -451,7 +454,7 @@ def verify(folder: str | Path) -> Manifest:
 
     Raises:
         FileNotFoundError: If there is no manifest.
-        ValueError: If the manifest is not of `prepare`, or a file is missing or has changed.
+        ValueError: If `prepare` did not write the manifest, or a file is missing or has changed.
     """
     folder = Path(folder)
     path = folder / f"{folder.name}.manifest.json"

@@ -1,8 +1,8 @@
-"""LightGCN-format splits (``train.txt``, ``test.txt``) into RecBole's atomic files, split kept.
+"""Converts LightGCN-format splits (``train.txt``, ``test.txt``) into RecBole's atomic files.
 
-A line of a LightGCN file is a user id followed by that user's item ids. Beside the two atomic files
-stands a manifest with the counts, the hashes of what was read and written, and everything that was
-dropped, so that a result row can say exactly which data it was made on.
+The split is kept. A line of a LightGCN file is a user id, followed by the ids of the user's items.
+A manifest beside the two atomic files records the counts, the hashes of the files read and written,
+and everything that was dropped, so that a result row can name the exact data behind it.
 """
 
 import gzip
@@ -31,14 +31,14 @@ MAX_ID = 2**31 - 1
 _COUNTS = ("users", "items", "train", "test")
 _ACCEPTED = f"accepted is a user id and its item ids, whole numbers from 0 to {MAX_ID}"
 _SPACE, _DIGIT = 1, 2
-_KIND = np.zeros(256, dtype=np.uint8)  # of every byte; 0 is neither
+_KIND = np.zeros(256, dtype=np.uint8)  # of every byte; 0 is neither space nor digit
 _KIND[list(b" \t\r\n")] = _SPACE
 _KIND[list(b"0123456789")] = _DIGIT
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a prepared dataset is made of.
+    """A record of a prepared dataset.
 
     Attributes:
         name: The dataset's name, which is also its folder's.
@@ -46,17 +46,17 @@ class Manifest:
         items: Distinct items of train and test together.
         train: Pairs written to the train file.
         test: Pairs written to the test file.
-        data_sha256: Identity of the two written files, order of lines included.
-        split_sha256: Identity of the pairs alone, the same for a copy whose lines or items are
-            sorted differently.
-        sources: Per split the ``file`` read and the ``sha256`` of its decompressed bytes; where an
-            md5 is published also ``md5`` and ``md5_published``.
-        files: Per written file its ``bytes`` and ``sha256``.
-        duplicates: Per split the repeated pairs that were dropped; the first one stays.
-        lines_without_items: Per split the lines that hold a user id only.
-        users_without_train: Users that have a train line but no train item.
-        test_seen_in_train: Test pairs dropped because they are train pairs too: evaluation masks
-            what a user has seen, so they could never be found.
+        data_sha256: Hash of the two written files; it depends on the order of lines.
+        split_sha256: Hash of the pairs alone. A copy with its lines or items in another order has
+            the same hash.
+        sources: Per split the ``file`` read and the ``sha256`` of its decompressed bytes. If an md5
+            is published, also ``md5`` and ``md5_published``.
+        files: ``bytes`` and ``sha256`` per file written.
+        duplicates: Per split the number of repeated pairs that were dropped; the first one stays.
+        lines_without_items: Per split the number of lines with a user id and no item.
+        users_without_train: Users who have a train line but no train item.
+        test_seen_in_train: Test pairs that were dropped because they are train pairs, too.
+            Evaluation masks the items that a user has seen, so these pairs could never be found.
         items_only_in_test: Items that no train pair mentions; they stay.
         format: Version of this record.
         unchanged: True if `prepare` found everything in place and wrote nothing. Not stored.
@@ -92,26 +92,26 @@ class Manifest:
         return "\n".join([f"{self.name}: {state}; {counts}", *lines])
 
     def notes(self) -> list[str]:
-        """Returns what a reader of the data should know, one sentence each; clean data has none."""
-        found = []
+        """Returns what a reader of the data should know, one sentence each; [] for clean data."""
+        notes = []
         for split in SPLITS:
             source = self.sources[split]
             if n := self.duplicates[split]:
-                found.append(f"{source['file']}: {n:,} repeated pairs dropped, the first kept")
+                notes.append(f"{source['file']}: {n:,} repeated pairs dropped, the first kept")
             if n := self.lines_without_items[split]:
-                found.append(f"{source['file']}: {n:,} lines hold a user and no item")
+                notes.append(f"{source['file']}: {n:,} lines hold a user and no item")
             if source.get("md5") != source.get("md5_published"):
-                found.append(
+                notes.append(
                     f"{source['file']}: md5 {source['md5']} is not the published "
                     f"{source['md5_published']}: another copy, or another split"
                 )
         if n := self.test_seen_in_train:
-            found.append(f"{n:,} test pairs dropped because they are in train too")
+            notes.append(f"{n:,} test pairs dropped because they are in train too")
         if self.users_without_train:
-            found.append(f"{len(self.users_without_train):,} users have no train item")
+            notes.append(f"{len(self.users_without_train):,} users have no train item")
         if n := self.items_only_in_test:
-            found.append(f"{n:,} items occur in test only")
-        return found
+            notes.append(f"{n:,} items occur in test only")
+        return notes
 
 
 def prepare(
@@ -119,17 +119,17 @@ def prepare(
 ) -> Manifest:
     """Converts a LightGCN-format split into ``output/name/``, ready for RecBole.
 
-    Writes ``name.train.inter``, ``name.test.inter`` (file order kept) and, last,
-    ``name.manifest.json``. If they are in place and made from the same source, nothing is written;
-    a half-written or damaged folder is written again.
+    Writes ``name.train.inter`` and ``name.test.inter`` (in file order), and then
+    ``name.manifest.json``. If they are in place and were made from the same source, nothing is
+    written. A half-written or damaged folder is written again.
 
     Args:
-        name: The dataset's name. The published counts of gowalla, yelp2018 and amazon-book
+        name: The dataset's name. For gowalla, yelp2018 and amazon-book the published counts
             (``properties/dataset/``) are checked before anything is written.
         source: Folder with ``train.txt`` and ``test.txt``, each plain or as ``.gz``; the plain file
             is read if both are there. Blank lines are skipped.
         output: RecBole's ``data_path``.
-        force: Write even if the same data, or other data of that name, are in place.
+        force: Whether to write even if the same data, or other data of this name, are in place.
 
     Returns:
         The manifest; its `Manifest.unchanged` says whether anything had to be written.
@@ -137,7 +137,7 @@ def prepare(
     Raises:
         FileNotFoundError: If a file is missing.
         ValueError: If a file is damaged, empty or malformed, a test user has no train items, the
-            counts are not the published ones, or other data of that name are in place.
+            counts are not the published counts, or other data of this name are in place.
     """
     published = _published(name)
     raw = {split: _read(Path(source), split) for split in SPLITS}
@@ -176,7 +176,7 @@ def verify(folder_or_name: str | Path, output: str | Path = "dataset") -> Manife
 
     Raises:
         FileNotFoundError: If there is no such dataset.
-        ValueError: If a file is missing or has changed since it was prepared; it is named.
+        ValueError: If a file is missing or has changed since it was prepared; the message names it.
     """
     for folder in (Path(output) / folder_or_name, Path(folder_or_name).resolve()):
         path = folder / f"{folder.name}.manifest.json"
@@ -193,14 +193,14 @@ def verify(folder_or_name: str | Path, output: str | Path = "dataset") -> Manife
 
 
 class _Split:
-    """The pairs of one file, in file order, each once.
+    """The distinct pairs of one file, in file order.
 
     Attributes:
         path: The file.
         users: User of every pair, shape (E,), int64.
         items: Item of every pair, shape (E,), int64.
-        lines: 1-based line of every pair, shape (E,).
-        duplicates: Repeated pairs that were dropped.
+        lines: Line number of every pair, counted from 1, shape (E,).
+        duplicates: Number of repeated pairs that were dropped.
         idle_users: User of every line without items.
     """
 
@@ -224,7 +224,7 @@ class _Split:
 
     @property
     def keys(self) -> np.ndarray:
-        """One number per pair; both ids fit in 31 bits."""
+        """One number per pair, shape (E,); both ids fit in 31 bits."""
         return (self.users << 31) | self.items
 
     def keep(self, which: np.ndarray) -> None:
@@ -233,7 +233,7 @@ class _Split:
 
 
 def _parse(data: bytes, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Returns every number of a text, and the 1-based line it stands on, both int64."""
+    """Returns every number of a text, and its line counted from 1, both int64."""
     text = np.frombuffer(data, dtype=np.uint8)
     kind = _KIND[text]
     if not kind.all():
@@ -294,7 +294,7 @@ def _describe(path: Path, data: bytes, md5_published: str | None) -> dict[str, s
 
 
 def _join(name: str, sources: dict, train: _Split, test: _Split) -> Manifest:
-    """Drops what test shares with train and describes the two; files are still to be written."""
+    """Drops the test pairs that train has, too, and describes the two splits."""
     if (cold := ~np.isin(test.users, train.users)).any():
         first = int(np.argmax(cold))
         raise ValueError(
@@ -330,7 +330,7 @@ def _join(name: str, sources: dict, train: _Split, test: _Split) -> Manifest:
 
 
 def _published(name: str) -> dict:
-    """Returns what ``properties/dataset/name.yaml`` publishes about a split; unknown names: {}."""
+    """Returns the published facts of a split in ``properties/dataset/name.yaml``; {} if unknown."""
     settings = dataset_settings(name)
     if settings and "lightgcn" not in settings:
         raise ValueError(
@@ -376,7 +376,7 @@ def _intact(folder: Path) -> Manifest | None:
 
 
 def _load(path: Path) -> Manifest:
-    """Reads a manifest, trusting nothing in it that is used to find files."""
+    """Reads a manifest without trusting any entry of it that is used to find files."""
     name = path.parent.name
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))

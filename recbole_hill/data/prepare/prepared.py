@@ -1,4 +1,4 @@
-"""What every prepared folder has in common: a sane name, published facts, files, their hashes."""
+"""What all prepared folders share: a valid name, published counts, files and their hashes."""
 
 import hashlib
 import re
@@ -11,10 +11,10 @@ from recbole_hill.run.files import sha256_of
 
 
 def dataset_settings(name: str) -> dict:
-    """Returns ``properties/dataset/name.yaml``; empty for a name that has no such file.
+    """Returns ``properties/dataset/name.yaml``, or {} for a name without such a file.
 
     Raises:
-        ValueError: If the name cannot be a dataset's.
+        ValueError: If the name cannot be a dataset's name.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise ValueError(
@@ -31,13 +31,13 @@ def described(path: Path) -> dict[str, int | str]:
 
 
 def combined(files: dict[str, dict]) -> str:
-    """Returns one hash of several described files, their order included."""
+    """Returns one hash of several described files; it depends on their order."""
     hashes = "\n".join(entry["sha256"] for entry in files.values())
     return hashlib.sha256(hashes.encode("ascii")).hexdigest()
 
 
 def made_otherwise(folder: Path, name: str, source: str | Path) -> ValueError:
-    """Returns the refusal to write over a folder of that name that other files were made into."""
+    """Returns the error for a folder that holds data of this name, made from other files."""
     return ValueError(
         f"{folder} holds {name!r} made from other files than those in {source}: "
         "use force to replace it, or another name or output folder"
@@ -48,7 +48,7 @@ def require_unchanged(folder: Path, files: dict[str, dict]) -> None:
     """Compares the files of a folder with their descriptions, byte for byte.
 
     Raises:
-        ValueError: If a file is missing or has changed since it was prepared; it is named.
+        ValueError: If a file is missing or has changed since it was prepared; the message names it.
     """
     for file, expected in files.items():
         target = folder / file
@@ -59,8 +59,8 @@ def require_unchanged(folder: Path, files: dict[str, dict]) -> None:
                 f"{target} has changed since it was prepared: "
                 f"{target.stat().st_size:,} bytes, expected {expected['bytes']:,}"
             )
-        if (found := sha256_of(target)) != expected["sha256"]:
+        if (digest := sha256_of(target)) != expected["sha256"]:
             raise ValueError(
                 f"{target} has changed since it was prepared: "
-                f"SHA-256 {found}, expected {expected['sha256']}"
+                f"SHA-256 {digest}, expected {expected['sha256']}"
             )

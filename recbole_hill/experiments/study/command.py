@@ -1,4 +1,4 @@
-"""The ``table`` command, and ``report --dataset``: from arguments to a study and its report."""
+"""Commands on studies: ``table`` runs one and reports it, ``report --dataset`` reports all."""
 
 import sys
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from recbole_hill.experiments.study.runner import plan_table, run_studies
 from recbole_hill.experiments.study.workers import LocalWorkers, RayWorkers
 from recbole_hill.run.ledger import CELLS
 
-#: Where rows of past runs are looked for, from the working folder, beside the studies.
+#: Folders with rows of past runs, from the working folder, beside the studies.
 PAST = ("results", "saved")
 
 
@@ -41,7 +41,7 @@ def run_table(
 
     Args:
         number: A file of ``properties/table``.
-        datasets: Names; none: those of the paper for a table of datasets, else ml-100k.
+        datasets: Names; none: the paper's own for a table of datasets, else ml-100k.
         rows: Names of rows, None for all.
         seeds: Whole numbers, as text.
         protocol: holdout, refit or published.
@@ -49,20 +49,20 @@ def run_table(
         root: Folder of all studies.
         jobs: Cells side by side.
         threads: CPU threads of a cell.
-        memory: Such as 16g: what cells side by side may declare.
-        ray_address: Of a Ray cluster, or ``local``; None: processes here.
+        memory: Memory that cells side by side may declare, such as 16g.
+        ray_address: The address of a Ray cluster, or ``local``; None: processes on this machine.
         gpus: GPUs of a cell on Ray.
         time_budget: Such as 90s, 30m, 2h.
-        dry_run: Whether to print what would run and stop.
+        dry_run: Whether to print the plan and run nothing.
         retry_failed: Whether cells on record as failed run again.
         backbone_from: Folder of a finished run that the rows start from.
-        reference: Row that significance is against.
+        reference: The row that the others are tested against.
 
     Returns:
         Exit status: 0 if every cell is done, 1 otherwise.
 
     Raises:
-        ValueError: For an argument that does not fit, naming it.
+        ValueError: If an argument does not fit; the error names it.
     """
     table = PaperTable.read(number)
     if table.kind == "datasets":
@@ -110,10 +110,10 @@ def report_dataset(dataset: str, root: str = "studies", *, reference: str | None
     Args:
         dataset: Its name.
         root: Folder of all studies.
-        reference: Row that significance is against.
+        reference: The row that the others are tested against.
 
     Raises:
-        FileNotFoundError: If there are none.
+        FileNotFoundError: If there is no study of the dataset.
     """
     cells = sorted(Path(root).glob(f"table*-{dataset}-*/{CELLS}"))
     if not cells:
@@ -133,7 +133,7 @@ def _report(folder: Path, reference: str | None) -> None:
     from recbole_hill.report.write import write_report
 
     files = write_report(folder, reference=reference)
-    _print(files["markdown"].read_text())
+    _print(files["markdown"].read_text(encoding="utf-8"))
     _print(f"kept in {folder}; {files['html']} is the page")
 
 

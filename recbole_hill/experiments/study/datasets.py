@@ -1,4 +1,4 @@
-"""A paper's table of datasets beside what is measured in the files here."""
+"""A paper's table of datasets beside counts of the files on this machine."""
 
 from collections.abc import Sequence
 
@@ -15,25 +15,26 @@ def datasets_table(number: str, names: Sequence[str] | None = None) -> str:
 
     Args:
         number: The table's number, a file of ``properties/table``.
-        names: Datasets; None: the paper's. One whose files are not here says how to get them.
+        names: Datasets; None: the paper's. Where a dataset's files are missing, a note says how to
+            get them.
     """
     table = read_properties("table", f"{number}.yaml")
     printed, texts = table["rows"], table.get("notes", {})
     lines: list[list[str]] = []
     notes: list[str] = []
     for name in names or printed:
-        facts = printed.get(name, {})
+        paper = printed.get(name, {})
         try:
             lines.append([name, "here", *_shown(measure(name))])
         except FileNotFoundError as error:
             lines.append([name, "here", *("–" for _ in _COLUMNS)])
             notes.append(str(error))
-        if "paper" in facts:
+        if "paper" in paper:
             mark = ""
-            if "note" in facts:
-                notes.append(texts[facts["note"]])
+            if "note" in paper:
+                notes.append(texts[paper["note"]])
                 mark = f" [{len(notes)}]"
-            lines.append(["", f"paper{mark}", *_shown(facts["paper"])])
+            lines.append(["", f"paper{mark}", *_shown(paper["paper"])])
     table = pipe_table(["dataset", "", *_COLUMNS], lines)
     return "\n".join([table, "", *(f"- [{i}] {note}" for i, note in enumerate(notes, start=1))])
 
@@ -42,7 +43,7 @@ def measure(name: str) -> tuple[int, int, int, float]:
     """Returns users, items, interactions and their share of all pairs, all parts together.
 
     Raises:
-        FileNotFoundError: If the dataset's files are not here, saying how to get them.
+        FileNotFoundError: If the dataset's files are missing; the error says how to get them.
     """
     config = HillConfig("Pop", name)
     require_files(config)

@@ -1,4 +1,4 @@
-"""How long cells will take and how much memory they need, from what past runs took."""
+"""How long cells will take and how much memory they need, judged by past runs."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -8,8 +8,9 @@ from statistics import median
 
 from recbole_hill.experiments.study.plan import Cell
 from recbole_hill.run.ledger import RUNS
+from recbole_hill.run.stages import seconds_of_stages
 
-#: Train interactions, for scaling what was measured on another dataset.
+#: Train interactions, by which times on one dataset are scaled to another.
 INTERACTIONS = {
     "ml-100k": 80_000,
     "ml-1m": 800_000,
@@ -17,20 +18,20 @@ INTERACTIONS = {
     "yelp2018": 1_237_259,
     "amazon-book": 2_380_730,
 }
-#: Of a run that nothing is known about: RecBole and PyTorch alone take half of it.
+#: The estimate of a run unlike all past ones; RecBole and PyTorch alone take half of the memory.
 UNKNOWN_SECONDS, UNKNOWN_MEMORY_MIB = 600.0, 2048
-#: A cell declares this much more than the largest like it has taken.
+#: A cell declares the largest peak of the runs like it, times this factor.
 MEMORY_MARGIN = 1.2
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a cell is expected to take.
+    """The time and the memory that a cell is expected to take.
 
     Attributes:
         seconds: Wall-clock seconds, training and test together.
-        memory_mib: What it declares as its peak memory.
-        basis: Where the two come from, in words.
+        memory_mib: The peak memory that the cell declares.
+        basis: Which past runs the two come from, in words.
     """
 
     seconds: float
@@ -42,55 +43,55 @@ class History:
     """Past rows by model and dataset.
 
     Args:
-        rows: Rows of finished runs, one arm of a run being enough.
+        rows: Rows of finished runs; one arm of a run is enough.
     """
 
     def __init__(self, rows: Iterable[dict]):
         runs: dict[tuple, list[dict]] = {}
-        for row in rows:  # the arms of a run have all their settings in common, its folder too
+        for row in rows:  # the arms of one run share all settings, its folder among them
             made = (row["model"], row["dataset"], row["commit"], row["seed"])
             runs.setdefault((*made, json.dumps(row["settings"], sort_keys=True)), []).append(row)
-        self._taken: dict[tuple[str, str], list[tuple[float, int, dict]]] = {}
+        self._runs: dict[tuple[str, str], list[tuple[float, int, dict]]] = {}
         for (model, dataset, *_), arms in runs.items():
-            seconds = sum(stage.get("seconds", 0) for stage in arms[0]["stages"].values())
+            seconds = seconds_of_stages(arms[0]["stages"])
             seconds += sum(row.get("test_seconds", 0) for row in arms)
             memory = max(row["peak_memory_mib"] for row in arms)
-            taken = self._taken.setdefault((model, dataset), [])
-            taken.append(
-                (seconds, memory, {**arms[0]["settings"], "protocol": arms[0]["protocol"]})
-            )
+            settings = {**arms[0]["settings"], "protocol": arms[0]["protocol"]}
+            self._runs.setdefault((model, dataset), []).append((seconds, memory, settings))
 
     def estimate(self, cell: Cell) -> Estimate:
-        """Returns what runs like the cell took; the same settings count before the same model."""
-        past = self._taken.get((cell.model, cell.dataset), [])
+        """Estimates a cell by the runs that are most like it.
+
+        Runs with its settings come first, then runs of its model on its dataset, then runs of its
+        model elsewhere, and last all runs on its dataset.
+        """
+        past = self._runs.get((cell.model, cell.dataset), [])
         wanted = {**cell.settings, "protocol": cell.protocol}
-        alike = [taken for taken in past if _agree(taken[2], wanted)]
+        alike = [run for run in past if _agree(run[2], wanted)]
         if alike:
             return _of(alike, 1.0, f"{len(alike)} such run{'s' * (len(alike) > 1)}")
         if past:
             return _of(past, 1.0, f"{len(past)} with other settings")
         elsewhere = [
-            (dataset, taken)
-            for (model, dataset), taken in self._taken.items()
+            (dataset, runs)
+            for (model, dataset), runs in self._runs.items()
             if model == cell.model and dataset in INTERACTIONS
         ]
         if elsewhere and cell.dataset in INTERACTIONS:
-            dataset, taken = elsewhere[0]
+            dataset, runs = elsewhere[0]
             scale = INTERACTIONS[cell.dataset] / INTERACTIONS[dataset]
-            return _of(taken, scale, f"{dataset}, times {scale:.3g} for its size")
-        others = [
-            t for (_, dataset), past in self._taken.items() for t in past if dataset == cell.dataset
-        ]
+            return _of(runs, scale, f"{dataset}, times {scale:.3g} for its size")
+        others = [run for (_, on), runs in self._runs.items() for run in runs if on == cell.dataset]
         if others:
             return _of(others, 1.0, f"guess: median of all on {cell.dataset}")
         return Estimate(UNKNOWN_SECONDS, UNKNOWN_MEMORY_MIB, "guess: nothing like it has run")
 
 
 def past_rows(folders: Sequence[str | Path]) -> list[dict]:
-    """Reads the rows under these folders: files of rows, and studies' finished cells.
+    """Reads the rows under folders: from files of rows, and from studies' finished cells.
 
     Args:
-        folders: Folders, searched to the bottom; one that does not exist holds nothing.
+        folders: Folders, searched with their subfolders; a folder that does not exist has no rows.
     """
     rows = []
     for folder in folders:
@@ -102,14 +103,14 @@ def past_rows(folders: Sequence[str | Path]) -> list[dict]:
 
 
 def _rows_of(line: str) -> list[dict]:
-    """Returns the rows in a line of any of our files: an entry of a study, a row, or neither."""
+    """Returns the rows in a line of any of our files: a cell's record, a row, or neither."""
     try:
-        found = json.loads(line)
+        record = json.loads(line)
     except json.JSONDecodeError:  # cut off by a kill
         return []
-    if not isinstance(found, dict):
+    if not isinstance(record, dict):
         return []
-    rows = found.get("rows") or [] if "cell" in found else [found]
+    rows = record.get("rows") or [] if "cell" in record else [record]
     return [row for row in rows if {"model", "stages", "settings", "commit"} <= set(row)]
 
 
@@ -117,8 +118,8 @@ def _agree(settings: dict, wanted: dict) -> bool:
     return all(settings.get(key) == value for key, value in wanted.items())
 
 
-def _of(taken: list[tuple[float, int, dict]], scale: float, basis: str) -> Estimate:
-    seconds = median(seconds for seconds, _, _ in taken) * scale
-    # Memory grows less than the data: half of a small run's is the libraries'.
-    memory = max(memory for _, memory, _ in taken) * max(1.0, scale**0.5) * MEMORY_MARGIN
+def _of(runs: list[tuple[float, int, dict]], scale: float, basis: str) -> Estimate:
+    seconds = median(seconds for seconds, _, _ in runs) * scale
+    # Memory grows less than the data: the libraries take half of a small run's memory.
+    memory = max(memory for _, memory, _ in runs) * max(1.0, scale**0.5) * MEMORY_MARGIN
     return Estimate(seconds, round(memory), basis)

@@ -1,4 +1,4 @@
-"""A paper's table as a list of runs: what ``properties/table/<N>.yaml`` says."""
+"""A paper's table as a list of runs, as ``properties/table/<N>.yaml`` describes it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,9 +18,10 @@ class Row:
     Attributes:
         name: As the table prints it.
         model: A registered model.
-        layers: Settings by dataset, those of every dataset under the key ``None``; later ones win.
-        own_backbone: Whether it trains its backbone itself where the table shares one.
-        starts_from: Settings that name the runs of other rows, with those rows' names.
+        layers: Settings by dataset; settings for every dataset have the key ``None``. Later layers
+            win.
+        own_backbone: Whether the row trains its own backbone although the table shares one.
+        starts_from: Settings that name the runs of other rows, with the names of these rows.
     """
 
     name: str
@@ -31,7 +32,7 @@ class Row:
 
     @property
     def starts(self) -> list[str]:
-        """Names of the rows whose runs it starts from."""
+        """Names of the rows whose runs this row starts from."""
         return [name for named in self.starts_from.values() for name in as_list(named)]
 
     def settings_on(self, dataset: str) -> dict:
@@ -48,12 +49,13 @@ class PaperTable:
 
     Attributes:
         number: Its number, the file's name.
-        title: What it is of, and in which paper.
-        kind: comparison (models), variants (settings of one model), serving (what a request costs
-            and how well it predicts) or datasets (nothing to train).
+        title: Its subject and its paper.
+        kind: comparison (models), variants (settings of one model), serving (cost of a request and
+            quality of the prediction) or datasets (nothing to train).
         rows: In the paper's order.
-        backbone: What all rows start from once it is trained, or None.
-        backbone_per_seed: Whether each seed trains its own; otherwise the first seed's is shared.
+        backbone: The row that all others start from, or None.
+        backbone_per_seed: Whether each seed trains a backbone; otherwise all share the first
+            seed's.
     """
 
     number: str
@@ -68,17 +70,17 @@ class PaperTable:
         """Reads ``properties/table/<number>.yaml``.
 
         Raises:
-            ValueError: If there is no such table, naming those there are; or the file has a key,
-                kind or model that is none.
+            ValueError: If there is no such table, or the file has an unknown kind or model, or
+                settings that are no mapping. The error names what is accepted.
         """
         file = f"properties/table/{number}.yaml"
-        facts = read_properties("table", f"{number}.yaml")
-        if not facts:
+        definition = read_properties("table", f"{number}.yaml")
+        if not definition:
             raise ValueError(f"table must be one of {', '.join(numbers())}, got {number!r}")
-        kind = one_of(f"{file}: kind", facts.get("kind"), KINDS)
-        shared = _layer(file, "the table", facts)
-        model = facts.get("model")
-        named = {**(facts.get("rows") or {}), **(facts.get("beyond") or {})}
+        kind = one_of(f"{file}: kind", definition.get("kind"), KINDS)
+        shared = _layer(file, "the table", definition)
+        model = definition.get("model")
+        named = {**(definition.get("rows") or {}), **(definition.get("beyond") or {})}
         rows: list[Row] = []
         for name, row in {} if kind == "datasets" else named.items():
             rows.append(_row(file, name, row, model, shared))
@@ -88,10 +90,10 @@ class PaperTable:
                     f"{file}, row {name!r}: starts_from must name rows above it, "
                     f"{', '.join(before)}; got {', '.join(sorted(unknown))}"
                 )
-        backbone = facts.get("backbone")
+        backbone = definition.get("backbone")
         return cls(
             number=str(number),
-            title=facts["title"],
+            title=definition["title"],
             kind=kind,
             rows=tuple(rows),
             backbone=_row(file, "backbone", backbone, None, {}) if backbone else None,
@@ -99,20 +101,20 @@ class PaperTable:
         )
 
     def chosen(self, names: Sequence[str] | None) -> tuple[Row, ...]:
-        """Returns the rows of these names and those that they start from; all of them for None.
+        """Returns the named rows and the rows that they start from; all rows for None.
 
         In a comparison any registered model may be added by its name.
 
         Raises:
-            ValueError: Naming what is neither a row nor, in a comparison, a model.
+            ValueError: If a name is neither a row's nor, in a comparison, a model's.
         """
         if names is None:
             return self.rows
         rows = {row.name.lower(): row for row in self.rows}
-        found = {}
+        chosen = {}
         for name in names:
             if row := rows.get(name.lower()):
-                found[row.name] = row
+                chosen[row.name] = row
                 continue
             if self.kind != "comparison":
                 raise ValueError(
@@ -120,11 +122,12 @@ class PaperTable:
                     f"{', '.join(row.name for row in self.rows)}; got {name!r}"
                 )
             entry = registry.find(name)  # an error names the near ones
-            found[entry.name] = rows.get(entry.name.lower()) or Row(entry.name, entry.name)
-        return tuple({r.name: r for row in found.values() for r in self._with_starts(row)}.values())
+            chosen[entry.name] = rows.get(entry.name.lower()) or Row(entry.name, entry.name)
+        named = {r.name: r for row in chosen.values() for r in self._with_starts(row)}
+        return tuple(named.values())
 
     def _with_starts(self, row: Row) -> list[Row]:
-        """Returns the rows that a row starts from, theirs first, and the row."""
+        """Returns a row after the rows that it starts from, and these after their own."""
         before = [other for other in self.rows if other.name in row.starts]
         return [each for other in before for each in self._with_starts(other)] + [row]
 
@@ -135,27 +138,27 @@ def numbers() -> list[str]:
     return sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
 
 
-def _row(file: str, name: str, facts: dict | None, model: str | None, shared: dict) -> Row:
-    """Reads a row; what it says beside how it is run are datasets' published numbers."""
-    facts = facts or {}
-    model = facts.get("model", model) or name
+def _row(file: str, name: str, given: dict | None, model: str | None, shared: dict) -> Row:
+    """Reads a row; its other keys, such as a dataset's published numbers, are for reports."""
+    given = given or {}
+    model = given.get("model", model) or name
     try:
         model = registry.find(model).name
     except ValueError as error:
         raise ValueError(f"{file}, row {name!r}: {error}") from error
-    layers = (shared, _layer(file, repr(name), facts))
-    starts_from = facts.get("starts_from") or {}
+    layers = (shared, _layer(file, repr(name), given))
+    starts_from = given.get("starts_from") or {}
     if unknown := set(starts_from) - set(STARTS):
         raise ValueError(
             f"{file}, row {name!r}: starts_from is for {', '.join(STARTS)}; "
             f"got {', '.join(sorted(unknown))}"
         )
-    return Row(name, model, layers, bool(facts.get("own_backbone")), starts_from)
+    return Row(name, model, layers, bool(given.get("own_backbone")), starts_from)
 
 
-def _layer(file: str, whose: str, facts: dict) -> dict[str | None, dict]:
-    """Reads ``settings`` and ``per_dataset``, which table, rows and backbone may have."""
-    layer = {None: facts.get("settings") or {}, **(facts.get("per_dataset") or {})}
+def _layer(file: str, whose: str, given: dict) -> dict[str | None, dict]:
+    """Reads ``settings`` and ``per_dataset`` of the table, a row or the backbone."""
+    layer = {None: given.get("settings") or {}, **(given.get("per_dataset") or {})}
     for dataset, values in layer.items():
         if not isinstance(values, dict):
             where = "settings" if dataset is None else f"per_dataset {dataset}"

@@ -1,9 +1,10 @@
-"""What a study runs: one cell for each row and seed, each named by everything that decides it."""
+"""Plans a study: one cell for each row and seed, named by everything that decides its result."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from recbole_hill import plugins
 from recbole_hill.checks import one_of
 from recbole_hill.config.config import PROTOCOLS, HillConfig
 from recbole_hill.experiments.study.paper_table import PaperTable, Row
@@ -25,9 +26,11 @@ class Cell:
         protocol: holdout, refit or published.
         seed: The seed.
         settings: The model's settings, as given on a command line.
-        starts_from: Settings that name runs, ``backbone_from`` say, each with the id of a cell (or
-            the folder of a run), or a list of them.
-        given: Those of the settings that the command gave over the table's own.
+        starts_from: Settings that name runs, such as ``backbone_from``, each with the id of a cell
+            (or the folder of a run), or a list of them.
+        given: The settings that the command gave over the table's own; ``settings`` has them too.
+        plugins: Plugins to load before names are looked up.
+        made_with: The plugins that the model and the settings name an entry of, with their SHA-256.
     """
 
     row: str
@@ -38,16 +41,18 @@ class Cell:
     settings: dict = field(default_factory=dict)
     starts_from: dict[str, str | list[str]] = field(default_factory=dict)
     given: dict = field(default_factory=dict)
+    plugins: tuple[str, ...] = ()
+    made_with: dict[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
         """Twelve digits of the hash of all that decides the run; the row's name does not."""
-        made = [self.model, self.dataset, self.protocol, self.seed, self.settings, self.starts_from]
-        return short_id(made)
+        run = [self.model, self.dataset, self.protocol, self.seed, self.settings, self.starts_from]
+        return short_id([*run, self.made_with] if self.made_with else run)
 
     @property
     def starts(self) -> set[str]:
-        """The cells (or folders) that it starts from."""
+        """The cells (or folders) that this cell starts from."""
         return {start for named in self.starts_from.values() for start in as_list(named)}
 
     def __str__(self) -> str:
@@ -63,8 +68,8 @@ class Study:
         dataset: The dataset.
         protocol: The protocol.
         seeds: The seeds, in the order in which they run.
-        folder: Where cells, runs and reports are kept.
-        cells: What is to run; one that another starts from comes before it.
+        folder: The folder of its cells, runs and reports.
+        cells: The cells to run; a cell stands after the cells that it starts from.
     """
 
     table: PaperTable
@@ -90,16 +95,16 @@ def plan(
 
     Args:
         table: The table.
-        dataset: Its dataset.
-        root: Folder of all studies; this one's is ``root/table<N>-<dataset>-<protocol>``.
+        dataset: The dataset.
+        root: Folder of all studies; this study is ``root/table<N>-<dataset>-<protocol>``.
         protocol: How numbers are made.
         seeds: Seeds of every row.
-        rows: Names of rows; in a comparison also of other models. None: all.
+        rows: Names of rows, and in a comparison of other models; None: all rows.
         settings: Settings over the rows' own, in every cell.
         backbone_from: Folder of a finished run to use as the shared backbone.
 
     Raises:
-        ValueError: For a row, protocol, seed or setting that does not fit, naming it.
+        ValueError: If a row, protocol, seed or setting does not fit; the error names it.
     """
     one_of("protocol", protocol, PROTOCOLS)
     seeds = tuple(dict.fromkeys(seeds))
@@ -107,7 +112,7 @@ def plan(
         raise ValueError(f"seeds must be whole numbers, got {seeds}")
     if backbone_from and not table.backbone:
         raise ValueError(f"--backbone-from: the rows of table {table.number} share no backbone")
-    common = {"dataset": dataset, "protocol": protocol}
+    common = {"dataset": dataset, "protocol": protocol, "plugins": plugins.loaded()}
     shared: dict[int, Cell] = {}
     cells: list[Cell] = []
     for seed in seeds:
@@ -119,6 +124,7 @@ def plan(
                 "settings": {**row.settings_on(dataset), **(settings or {})},
                 "given": dict(settings or {}),
             }
+            cell["made_with"] = plugins.record({**cell["settings"], "model": row.model})
             starts_from = {
                 setting: for_each(rows_above, of_row.__getitem__)
                 for setting, rows_above in row.starts_from.items()
@@ -146,10 +152,10 @@ def _backbone(row: Row, seed: int, common: dict) -> Cell:
 
 
 def _check(cells: Sequence[Cell]) -> None:
-    """Reads every row's settings now: a misspelt key must not show itself after a night.
+    """Reads every row's settings now: a misspelt key must not cost a night.
 
     Raises:
-        ValueError: Naming the row.
+        ValueError: If a setting does not fit; the error names the row.
     """
     seen = set()
     for cell in cells:

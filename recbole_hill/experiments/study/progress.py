@@ -1,4 +1,4 @@
-"""What a study is doing: a live line on a terminal, a line per finished cell elsewhere."""
+"""A study's progress: a live line on a terminal, a line per finished cell elsewhere."""
 
 import sys
 import time
@@ -16,7 +16,7 @@ class Progress:
 
     Args:
         cells: All cells of the call.
-        done: Number of those finished before.
+        done: Number of cells that earlier calls finished.
         seconds: Expected seconds by cell id.
         jobs: Cells that run side by side.
     """
@@ -39,15 +39,15 @@ class Progress:
         self._running[cell.id] = time.monotonic()
         self._show()
 
-    def finish(self, cell: Cell, entry: dict) -> None:
+    def finish(self, cell: Cell, record: dict) -> None:
         """A cell is done or has failed."""
         self._forget(cell)
         self._left.pop(cell.id, None)
-        failed = entry["status"] == FAILED
+        failed = record["status"] == FAILED
         self._failed += failed
         self._bar.update(1)
-        what = f"failed: {entry['error']}" if failed else _first_metrics(entry)
-        self.say(f"{cell}: {what} ({duration(entry['seconds'])})")
+        result = f"failed: {record['error']}" if failed else _first_metrics(record)
+        self.say(f"{cell}: {result} ({duration(record['seconds'])})")
         self._show()
 
     def stop(self, cell: Cell) -> None:
@@ -80,8 +80,8 @@ class Progress:
         )
 
 
-def _first_metrics(entry: dict) -> str:
-    row = entry["rows"][-1]
+def _first_metrics(record: dict) -> str:
+    row = record["rows"][-1]
     wanted = [name for name in ("recall@20", "ndcg@20", "ne") if name in row["metrics"]]
     shown = wanted or list(row["metrics"])[:2]
     return ", ".join(f"{name} {row['metrics'][name]:.4f}" for name in shown)

@@ -1,6 +1,5 @@
-"""One cell as a process of its own: its memory is freed, and its crash is one row's."""
+"""One cell as a process of its own: it frees its memory, and its crash costs one row."""
 
-import ctypes
 import json
 import os
 import signal
@@ -12,9 +11,11 @@ from pathlib import Path
 
 from recbole_hill.config.config import written_value
 from recbole_hill.experiments.ray_session import checkout_path
+from recbole_hill.experiments.study.folder import claim, ledger_of, run_dir
 from recbole_hill.experiments.study.plan import Cell
+from recbole_hill.host.processes import STOP_SIGNALS, bound_child
 from recbole_hill.run.folder import CONFIG, ROWS
-from recbole_hill.run.ledger import DONE, FAILED, Ledger
+from recbole_hill.run.ledger import DONE, FAILED
 from recbole_hill.run.parent_runs import for_each
 
 #: Environment of a cell: a thread that spins takes the core of the cell beside it.
@@ -22,8 +23,6 @@ _ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "TQDM_DISABLE": "1"}
 
 #: Seconds that a process whose runner was killed may take to die.
 _PATIENCE = 5.0
-#: Signals by which a person or a cluster asks a process to end.
-_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(Exception):
@@ -45,32 +44,33 @@ def run_cell(
         study: The study's folder.
         cell: The cell.
         threads: CPU threads.
-        memory_mib: What the cell was planned to need; kept on record beside what it took.
-        working_folder: What relative paths in the settings, ``dataset/`` first, start from.
+        memory_mib: The memory that the plan declares for the cell, kept on record beside the peak.
+        working_folder: The folder that relative paths in the settings, such as ``dataset/``, start
+            from.
         stop: Asked every half second whether to stop.
 
     Returns:
-        The cell's entry; that on record if it was finished already.
+        The cell's record; of a cell that is done already, its old one.
 
     Raises:
         Stopped: If ``stop`` said so, or another process runs the cell at this moment.
     """
-    ledger = Ledger(study)
-    with ledger.claim(cell.id, patience=_PATIENCE) as lock:
+    ledger = ledger_of(study)
+    with claim(study, cell.id, patience=_PATIENCE) as lock:
         if lock is None:
             raise Stopped(f"{cell} is being run by another process")
-        if (entry := ledger.entries().get(cell.id)) and entry["status"] == DONE:
-            return entry
-        folder = ledger.run_dir(cell.id)
+        if (record := ledger.records().get(cell.id)) and record["status"] == DONE:
+            return record
+        folder = run_dir(study, cell.id)
         started = time.perf_counter()
         problem = None
         if not (folder / ROWS).exists():
             try:
-                command = _command(ledger, cell, folder, threads)
+                command = _command(Path(study), cell, folder, threads)
                 problem = _train(command, folder, Path(working_folder), lock, stop)
             except ValueError as error:
                 problem = str(error)
-        entry = {
+        record = {
             "cell": cell.id,
             "row": cell.row,
             "seed": cell.seed,
@@ -78,31 +78,32 @@ def run_cell(
             "status": FAILED if problem else DONE,
             "seconds": round(time.perf_counter() - started, 1),
             "declared_memory_mib": memory_mib,
-            "run_dir": str(folder.relative_to(ledger.folder)),
+            "run_dir": folder.relative_to(study).as_posix(),
         }
         if problem:
-            entry["error"] = problem
+            record["error"] = problem
         else:
-            entry["rows"] = [json.loads(line) for line in (folder / ROWS).read_text().splitlines()]
-        ledger.append(entry)
-        return entry
+            record["rows"] = [json.loads(line) for line in (folder / ROWS).read_text().splitlines()]
+        ledger.append(record)
+        return record
 
 
-def _command(ledger: Ledger, cell: Cell, folder: Path, threads: int) -> list[str]:
+def _command(study: Path, cell: Cell, folder: Path, threads: int) -> list[str]:
     """Returns the command line that starts the cell, or goes on with it.
 
     Raises:
-        ValueError: If a cell that it starts from failed.
-        Stopped: If one has not ended.
+        ValueError: If a cell that this one starts from failed.
+        Stopped: If such a cell has not ended.
     """
     python = [sys.executable, "-m", "recbole_hill", "run"]
+    python += [f"--plugin={source}" for source in cell.plugins]
     folder = folder.absolute()
     if (folder / CONFIG).exists():
         return [*python, f"--resume={folder}"]
     settings = {**cell.settings, "protocol": cell.protocol, "seed": cell.seed, "threads": threads}
     settings |= {"run_dir": str(folder), "show_progress": False}
     for setting, starts in cell.starts_from.items():
-        settings[setting] = for_each(starts, lambda start: _folder_of(ledger, start))
+        settings[setting] = for_each(starts, lambda start: _folder_of(study, start))
     return [
         *python,
         f"--model={cell.model}",
@@ -111,18 +112,22 @@ def _command(ledger: Ledger, cell: Cell, folder: Path, threads: int) -> list[str
     ]
 
 
-def _folder_of(ledger: Ledger, start: str) -> str:
-    """Returns the folder of a run to start from: a cell's, or one that is given as such.
+def _folder_of(study: Path, start: str) -> str:
+    """Returns the folder of a run to start from.
+
+    Args:
+        study: The study's folder.
+        start: The id of a cell, or the run's folder itself.
 
     Raises:
         ValueError: If the cell failed.
-        Stopped: If it has not ended.
+        Stopped: If the cell has not ended.
     """
-    entry = ledger.entries().get(start)
-    if entry and entry["status"] == FAILED:
-        raise ValueError(f"{entry['row']}, which it starts from, failed: {entry['error']}")
-    if entry:
-        return str((ledger.folder / entry["run_dir"]).absolute())
+    record = ledger_of(study).records().get(start)
+    if record and record["status"] == FAILED:
+        raise ValueError(f"{record['row']}, which it starts from, failed: {record['error']}")
+    if record:
+        return str((study / record["run_dir"]).absolute())
     if not (Path(start) / CONFIG).exists():
         raise Stopped("what it starts from is not finished")
     return start
@@ -131,7 +136,7 @@ def _folder_of(ledger: Ledger, start: str) -> str:
 def _train(
     command: list[str], folder: Path, working_folder: Path, lock: int, stop: Callable[[], bool]
 ) -> str | None:
-    """Runs the command with its output in ``<folder>.log``; returns its error in one line.
+    """Runs the command with its output in ``<folder>.log``, and returns its error in one line.
 
     Raises:
         Stopped: If ``stop`` said so.
@@ -147,9 +152,7 @@ def _train(
             stdin=subprocess.DEVNULL,
             cwd=working_folder,
             env=environment,
-            pass_fds=(lock,),
-            preexec_fn=_die_with_parent,
-            start_new_session=True,  # Ctrl-C is ours: the run is stopped, not failed
+            **bound_child(lock),  # Ctrl-C is ours: the run is stopped, not failed
         )
         try:
             while process.poll() is None:
@@ -162,22 +165,16 @@ def _train(
                 process.wait()
     if not process.returncode:
         return None
-    if -process.returncode in _STOPS:
+    if -process.returncode in STOP_SIGNALS:
         raise Stopped(f"stopped by {signal.Signals(-process.returncode).name}")
     with open(log) as output:
         output.seek(at)
         lines = output.read().splitlines()
-    said = [line for line in lines if line.startswith("error: ")]
-    if said:
-        return said[-1].removeprefix("error: ")
+    errors = [line for line in lines if line.startswith("error: ")]
+    if errors:
+        return errors[-1].removeprefix("error: ")
     reason = f"exit status {process.returncode}"
     if process.returncode < 0:
         reason = f"killed by {signal.Signals(-process.returncode).name}"
     last = f"; last line: {lines[-1]}" if lines else ""
     return f"{reason}{last} (see {log})"
-
-
-def _die_with_parent() -> None:
-    """Has Linux kill the process when the one that started it dies, however it dies."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

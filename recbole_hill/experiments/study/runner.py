@@ -1,4 +1,4 @@
-"""Runs a study's cells, each once, in an order that is of use whenever it is stopped."""
+"""Runs a study's cells, each once, in an order that is useful whenever the study is stopped."""
 
 import json
 import sys
@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 from recbole_hill.config.units import duration
 from recbole_hill.experiments.study.estimate import Estimate, History
+from recbole_hill.experiments.study.folder import ledger_of
 from recbole_hill.experiments.study.plan import Cell, Study
 from recbole_hill.experiments.study.progress import Progress
 from recbole_hill.report.markdown import pipe_table
 from recbole_hill.run.files import atomic_path
-from recbole_hill.run.ledger import DONE, FAILED, STUDY, Ledger
+from recbole_hill.run.ledger import DONE, FAILED, STUDY
 from recbole_hill.run.provenance import commit
 
 
@@ -31,7 +32,7 @@ class Outcome:
     """What a call has done.
 
     Attributes:
-        done: Cells that are finished, those of earlier calls included.
+        done: Cells that are finished, by this call or an earlier one.
         failed: Cells on record as failed.
         left: Cells that have not run to their end.
     """
@@ -44,20 +45,21 @@ class Outcome:
 def open_tasks(
     studies: Sequence[Study], history: History, *, retry_failed: bool = False
 ) -> list[Task]:
-    """Returns what is left to run: all of the first seed before the second, short cells first.
+    """Returns the cells that are left to run.
 
-    Those that others start from come before all others of their seed.
+    All cells of the first seed come before the second seed's. Within a seed, cells that others
+    start from come first, then short cells before long ones.
 
     Args:
         studies: The studies.
-        history: What past runs took.
+        history: Time and memory of past runs.
         retry_failed: Whether cells that failed run again.
     """
     tasks = []
     for study in studies:
-        entries = Ledger(study.folder).entries()
+        records = ledger_of(study.folder).records()
         for cell in study.cells:
-            status = entries.get(cell.id, {}).get("status")
+            status = records.get(cell.id, {}).get("status")
             if status != DONE and (status != FAILED or retry_failed):
                 tasks.append(Task(study, cell, history.estimate(cell)))
     awaited = {start for task in tasks for start in task.cell.starts}
@@ -77,17 +79,18 @@ def run_studies(
     time_budget: float | None = None,
     retry_failed: bool = False,
 ) -> Outcome:
-    """Runs what is left of the studies.
+    """Runs the cells that are left of the studies.
 
     Args:
         studies: The studies.
         workers: :class:`~recbole_hill.experiments.study.workers.LocalWorkers` or ``RayWorkers``.
-        history: What past runs took, for order, memory and the time left.
-        time_budget: Seconds after which no cell starts and running ones are stopped.
+        history: Time and memory of past runs: they set the order, the memory to declare and the
+            estimate of the time left.
+        time_budget: Seconds after which no cell starts and running cells are stopped.
         retry_failed: Whether cells that failed run again.
 
     Raises:
-        KeyboardInterrupt: After the running cells were stopped; the same call goes on with them.
+        KeyboardInterrupt: After the running cells are stopped; the same call goes on with them.
     """
     waiting = open_tasks(studies, history, retry_failed=retry_failed)
     for study in studies:
@@ -129,33 +132,33 @@ def run_studies(
 
 
 def outcome(studies: Sequence[Study]) -> Outcome:
-    """Counts what is on record of the studies' cells."""
+    """Counts the studies' cells by their status on record."""
     status = []
     for study in studies:
-        entries = Ledger(study.folder).entries()
-        status += [entries.get(cell.id, {}).get("status") for cell in study.cells]
+        records = ledger_of(study.folder).records()
+        status += [records.get(cell.id, {}).get("status") for cell in study.cells]
     done, failed = status.count(DONE), status.count(FAILED)
     return Outcome(done, failed, len(status) - done - failed)
 
 
 def plan_table(studies: Sequence[Study], history: History, jobs: int) -> str:
-    """Returns what would run, how long it takes and the memory it needs, without running it.
+    """Returns which cells would run, how long they take and the memory they need, as Markdown.
 
     Args:
         studies: The studies.
-        history: What past runs took.
+        history: Time and memory of past runs.
         jobs: Cells side by side.
     """
     head = ["table", "dataset", "row", "cells", "done", "a cell", "memory, MiB", "as"]
     lines = []
     work, cells, finished, largest = 0.0, 0, 0, 0
     for study in studies:
-        entries = Ledger(study.folder).entries()
+        records = ledger_of(study.folder).records()
         rows: dict[str, list[Cell]] = {}
         for cell in study.cells:
             rows.setdefault(cell.row, []).append(cell)
         for row, group in rows.items():
-            done = sum(entries.get(cell.id, {}).get("status") == DONE for cell in group)
+            done = sum(records.get(cell.id, {}).get("status") == DONE for cell in group)
             one = history.estimate(group[0])
             work += one.seconds * (len(group) - done)
             cells, finished = cells + len(group), finished + done
@@ -174,7 +177,7 @@ def plan_table(studies: Sequence[Study], history: History, jobs: int) -> str:
 
 
 def _startable(waiting: list[Task], running: dict, workers) -> list[Task]:
-    """Returns the tasks that may start now: a slot, memory, and the runs they start from."""
+    """Returns the tasks that have a slot, memory, and finished runs to start from."""
     busy = {task.cell.id for task in running.values()}
     open_ids = busy | {task.cell.id for task in waiting}
     memory = sum(task.estimate.memory_mib for task in running.values())
@@ -197,30 +200,30 @@ def _startable(waiting: list[Task], running: dict, workers) -> list[Task]:
 def _take(future, task: Task, progress: Progress) -> None:
     """Reports a future's result; a cell that did not end is left for another call."""
     try:
-        entry = future.result()
+        record = future.result()
     except Exception as error:  # stopped by us, run by another process, or its node died for good
         progress.stop(task.cell)
         reason = str(error).strip().splitlines()
         progress.say(f"{task.cell}: not finished: {reason[0] if reason else type(error).__name__}")
         return
-    progress.finish(task.cell, entry)
-    declared = entry.get("declared_memory_mib")
-    took = max((row["peak_memory_mib"] for row in entry.get("rows", ())), default=0)
-    if declared and took > declared:
-        progress.say(f"{task.cell}: took {took:,} MiB, declared were {declared:,}")
+    progress.finish(task.cell, record)
+    declared = record.get("declared_memory_mib")
+    peak = max((row["peak_memory_mib"] for row in record.get("rows", ())), default=0)
+    if declared and peak > declared:
+        progress.say(f"{task.cell}: took {peak:,} MiB, declared were {declared:,}")
 
 
 def _describe(study: Study) -> None:
-    """Writes ``study.json``: what the study is, for its reports."""
+    """Writes ``study.json``, which tells the reports what the study is."""
     file = study.folder / STUDY
     before = json.loads(file.read_text()) if file.exists() else {}
-    # A call for some rows or seeds adds to a study; its report shows all there is. A call with
-    # other settings is for other cells of the same rows and seeds: they are the study's from now.
+    # A call for some rows or seeds adds to a study, and the report shows all rows and seeds. A call
+    # with other settings is for other cells of the same rows and seeds: they replace the old cells.
     known = {name: before.get(name, []) for name in ("seeds", "rows")}
     cells = before.get("cells", {})
     for cell in study.cells:
         cells.setdefault(cell.row, {})[str(cell.seed)] = cell.id
-    facts = {
+    description = {
         "table": study.table.number,
         "dataset": study.dataset,
         "protocol": study.protocol,
@@ -230,16 +233,16 @@ def _describe(study: Study) -> None:
         "command": " ".join(sys.argv),
     }
     with atomic_path(file) as temporary:
-        temporary.write_text(json.dumps(facts, indent=1) + "\n")
+        temporary.write_text(json.dumps(description, indent=1) + "\n")
 
 
 def _mixtures(studies: Sequence[Study]) -> list[str]:
-    """Returns a warning for each study with cells that another commit made."""
+    """Returns a warning for each study that holds cells of another commit."""
     now = commit()
     notes = []
     for study in studies:
-        entries = Ledger(study.folder).entries().values()
-        made = {row["commit"] for entry in entries for row in entry.get("rows", ())[:1]}
+        records = ledger_of(study.folder).records().values()
+        made = {row["commit"] for record in records for row in record.get("rows", ())[:1]}
         if others := sorted(map(str, made - {now})):
             notes.append(
                 f"{study.folder} holds cells of commit {', '.join(others)}, this is {now}: their "

@@ -1,9 +1,10 @@
 """Where cells run: side by side on this machine, or on a Ray cluster."""
 
-import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
+
+import psutil
 
 from recbole_hill.experiments.ray_session import start_ray
 from recbole_hill.experiments.study.plan import Cell
@@ -19,13 +20,13 @@ class LocalWorkers:
     Args:
         jobs: Cells side by side.
         threads: CPU threads of a cell.
-        memory_mib: What the running cells may declare together; a larger one runs alone. None: nine
-            tenths of what is free now.
+        memory_mib: Memory that the running cells may declare together; a larger cell runs alone.
+            None: nine tenths of the memory that is free now.
     """
 
     def __init__(self, jobs: int, threads: int, memory_mib: int | None = None):
         self._threads = threads
-        self._memory = memory_mib or int(available_mib() * 0.9)
+        self._memory = memory_mib or int((psutil.virtual_memory().available >> 20) * 0.9)
         self._jobs = jobs
         self._pool = ThreadPoolExecutor(jobs)
         self._stop = Event()
@@ -40,7 +41,7 @@ class LocalWorkers:
         return not running_mib or memory_mib + running_mib <= self._memory
 
     def submit(self, study: Path, cell: Cell, memory_mib: int) -> Future:
-        """Starts a cell; the future's result is its entry."""
+        """Starts a cell; the future's result is the cell's record."""
         return self._pool.submit(
             run_cell,
             study,
@@ -55,18 +56,19 @@ class LocalWorkers:
         self._stop.set()
 
     def close(self) -> None:
-        """Waits for what runs."""
+        """Waits for the running cells."""
         self._pool.shutdown(wait=True)
 
 
 class RayWorkers:
     """Tasks on a Ray cluster; all its nodes must see the study's folder and the datasets.
 
-    A cell whose node dies starts again elsewhere, from what it left in its run's folder.
+    A cell whose node dies starts again on another node, from the state in its run's folder.
 
     Args:
-        address: Of the cluster; ``local`` starts one here, on loopback and without a dashboard.
-        jobs: CPUs to start a local one with, in cells.
+        address: The cluster's address; ``local`` starts a cluster here, on loopback and without a
+            dashboard.
+        jobs: Cells side by side that a local cluster gets CPUs for.
         threads: CPU threads of a cell.
         gpus: GPUs, or the share of one, of a cell.
     """
@@ -90,14 +92,14 @@ class RayWorkers:
         return True
 
     def submit(self, study: Path, cell: Cell, memory_mib: int) -> Future:
-        """Starts a cell; the future's result is its entry."""
+        """Starts a cell; the future's result is the cell's record."""
         largest = max(node["Resources"].get("memory", 0) for node in self._ray.nodes())
         task = (
             self._ray.remote(run_cell)
             .options(
                 num_cpus=self._threads,
                 num_gpus=self._gpus,
-                memory=int(min(memory_mib << 20, largest)),  # more than any has would wait for ever
+                memory=int(min(memory_mib << 20, largest)),  # for more it would wait for ever
                 max_retries=RETRIES,
             )
             .remote(
@@ -119,17 +121,5 @@ class RayWorkers:
                 self._ray.cancel(task)
 
     def close(self) -> None:
-        """Leaves the cluster; one that was started here ends."""
+        """Leaves the cluster; a cluster that was started here ends."""
         self._ray.shutdown()
-
-
-def available_mib() -> int:
-    """Returns the memory that is free for new processes, in MiB."""
-    try:
-        with open("/proc/meminfo") as file:
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) >> 10
-    except OSError:
-        pass
-    return (os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20) // 2

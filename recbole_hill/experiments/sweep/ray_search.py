@@ -1,4 +1,4 @@
-"""Trials on Ray Tune: which of them run at once, and which ASHA stops. Imported only by a sweep."""
+"""Trials on Ray Tune: which run at once, and which ASHA stops. Only a sweep imports this module."""
 
 import contextlib
 import logging
@@ -13,8 +13,8 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
 from recbole_hill.experiments.ray_session import start_ray
-from recbole_hill.experiments.sweep.ledger import DONE, FAILED, STOPPED
 from recbole_hill.experiments.sweep.trial import Trials, run_trial
+from recbole_hill.run.ledger import DONE, FAILED, STOPPED
 
 
 @contextlib.contextmanager
@@ -22,8 +22,8 @@ def session(address: str | None, cpus: int) -> Iterator[None]:
     """Joins a Ray cluster, or starts Ray on this machine for the block.
 
     Args:
-        address: Of the cluster; None uses a session that this process has, or starts one.
-        cpus: Of a session that is started.
+        address: The cluster's address; None uses this process's Ray session, or starts one.
+        cpus: CPUs of a session that is started here.
     """
     if ray.is_initialized():
         yield
@@ -50,18 +50,19 @@ def search(
     """Runs trials, each in a process of its own.
 
     Args:
-        trials: What they share.
+        trials: What all trials share.
         pending: A mapping per trial with ``trial``, ``id`` and ``settings``.
-        scheduler: Of Tune; see :func:`asha`.
-        jobs: How many at once.
-        threads: CPU threads of each.
-        on_gpu: Whether they share the session's GPUs.
-        seconds: After which none goes on; None for no bound.
-        on_event: Called with the number of running trials whenever one starts or reports.
-        on_end: Called with the record of each trial that ended; not of those that time stopped.
+        scheduler: A scheduler of Tune; see :func:`asha`.
+        jobs: Trials at once.
+        threads: CPU threads of a trial.
+        on_gpu: Whether the trials share the session's GPUs.
+        seconds: Seconds after which no trial goes on; None for no bound.
+        on_event: Called with the number of running trials whenever a trial starts or reports.
+        on_end: Called with the record of each trial that ended; a trial that ran out of time has
+            not ended.
     """
     gpus = min(1.0, ray.cluster_resources().get("GPU", 0) / jobs) if on_gpu else 0
-    # Not another session's folder: a sweep may be called again right after a kill.
+    # A sweep may be called again right after a kill: it does not go on in the old session's folder.
     storage = trials.folder / "ray"
     shutil.rmtree(storage, ignore_errors=True)
     trainable = partial(_trainable, trials=trials, pending=pending, cwd=os.getcwd())
@@ -90,11 +91,13 @@ def search(
 def asha(*, bigger: bool, epochs: int, eval_step: int) -> ASHAScheduler:
     """Returns ASHA on the best validation score so far, in epochs.
 
-    Two thirds of the trials stop at the first rung, two thirds of the rest at three times that.
+    Two thirds of the trials stop at the first rung, two thirds of the rest at three times as many
+    epochs.
 
     Args:
         bigger: Whether a bigger score is better.
-        epochs: Of a whole trial; the first rung is at a ninth of it, but at most 5 validations.
+        epochs: Epochs of a whole trial; the first rung is at a ninth of them, and after at most 5
+            validations.
         eval_step: Epochs between validations.
     """
     grace = eval_step * max(1, min(5, epochs // eval_step // 9))
@@ -114,7 +117,7 @@ def all_to_the_end() -> FIFOScheduler:
 
 
 def _trainable(config: dict, *, trials: Trials, pending: list[dict], cwd: str) -> None:
-    os.chdir(cwd)  # of the sweep, which relative paths in the settings are meant from
+    os.chdir(cwd)  # relative paths in the settings start from the sweep's working folder
     try:
         run_trial(trials, pending[config["number"]]["settings"], tune.report)
     except Exception as error:
@@ -131,7 +134,7 @@ class _Watch(tune.Callback):
         self.started: dict[str, float] = {}
 
     def __getstate__(self):
-        return {}  # Tune writes its callbacks down to restore them, which a sweep never asks for
+        return {}  # Tune saves its callbacks for a restore, and a sweep never restores one
 
     def on_trial_start(self, iteration, trials, trial, **info):
         self.started[trial.trial_id] = time.monotonic()
@@ -149,7 +152,7 @@ class _Watch(tune.Callback):
         self.on_event(_running(trials) - 1)  # it still counts as running
 
     def on_trial_error(self, iteration, trials, trial, **info):
-        # What the trial raises it reports itself: this one's process died.
+        # A trial reports its own exceptions: here its process died.
         self._end(trial, FAILED, str(trial.get_error()).strip().splitlines()[-1])
         self.on_event(_running(trials))
 

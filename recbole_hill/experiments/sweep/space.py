@@ -1,4 +1,4 @@
-"""Search spaces: which settings a sweep tries, as ``tuning/<Name>.yaml`` says.
+"""Search spaces: which settings a sweep tries, as ``tuning/<Name>.yaml`` lists them.
 
 A line per key, in one of four kinds::
 
@@ -9,7 +9,7 @@ A line per key, in one of four kinds::
     together:                                 # settings that only fit each other, chosen as one
       - {nodes_per_depth: [200], phi_dep: 1}
       - {nodes_per_depth: [200, 20], phi_dep: 2}
-    per_dataset:                              # lines that are others on a dataset
+    per_dataset:                              # lines that replace the others on one dataset
       gowalla:
         n_layers: {choice: [3, 4]}
 """
@@ -28,7 +28,7 @@ from recbole_hill.config.properties import read_yaml, tuning
 TOGETHER = "together"
 _KINDS = ("choice", "uniform", "log_uniform", "integer")
 
-#: Draws in a row of what is drawn already, after which a range counts as used up.
+#: After this many draws in a row of settings that were drawn before, a range counts as used up.
 _REPEATS = 1000
 
 
@@ -37,9 +37,10 @@ class Dimension:
     """Settings that are chosen as one.
 
     Attributes:
-        keys: Their names; more than one only for ``together``.
+        keys: The settings' names; more than one only for ``together``.
         kind: choice, uniform, log_uniform or integer.
-        values: Every choice as a mapping of the keys; of the other kinds the two bounds.
+        values: Of a choice, each value as a mapping of the keys; of the other kinds, the two
+            bounds.
     """
 
     keys: tuple[str, ...]
@@ -48,7 +49,7 @@ class Dimension:
 
     @property
     def size(self) -> float:
-        """How many values there are; infinite for a continuous one."""
+        """The number of values; infinite for a continuous dimension."""
         if self.kind == "choice":
             return len(self.values)
         return self.values[1] - self.values[0] + 1 if self.kind == "integer" else math.inf
@@ -64,7 +65,7 @@ class Dimension:
             value = rng.uniform(low, high)
         else:
             value = math.exp(rng.uniform(math.log(low), math.log(high)))
-        # Four digits are as good as sixteen, and can be read.
+        # Four digits are as good as sixteen, and easier to read.
         return {self.keys[0]: min(max(float(f"{value:.4g}"), low), high)}
 
 
@@ -73,7 +74,7 @@ class Space:
     """The settings that a sweep tries.
 
     Attributes:
-        dimensions: What is chosen independently of each other; none for a model without a knob.
+        dimensions: Settings that are chosen independently; none for a model without a knob.
     """
 
     dimensions: tuple[Dimension, ...]
@@ -83,7 +84,7 @@ class Space:
         """Reads ``tuning/<model>.yaml``.
 
         Raises:
-            FileNotFoundError: If the model has none.
+            FileNotFoundError: If the model has no such file.
         """
         file = tuning(f"{model}.yaml")
         if not file.is_file():
@@ -94,7 +95,7 @@ class Space:
 
     @classmethod
     def of_file(cls, file: str | Path, dataset: str) -> "Space":
-        """Reads a file of the same format."""
+        """Reads a file of the format of ``tuning/<Name>.yaml``."""
         if not Path(file).is_file():
             raise FileNotFoundError(f"search space {file} does not exist")
         try:
@@ -108,12 +109,13 @@ class Space:
         """Reads a space from plain values.
 
         Args:
-            given: As the YAML file holds them; None or empty for a model without a knob.
-            dataset: Whose ``per_dataset`` lines count.
-            source: What an error names.
+            given: The values of the YAML file; None or empty for a model without a knob.
+            dataset: The dataset whose ``per_dataset`` lines count.
+            source: The name of the space in an error.
 
         Raises:
-            ValueError: Naming the source, the key, the value given and what is accepted.
+            ValueError: If a line does not fit; the error names the source, the key, the value given
+                and what is accepted.
         """
         if not isinstance(given, (dict, type(None))):
             raise ValueError(f"{source}: a search space is lines of key: {{kind: values}}")
@@ -136,14 +138,14 @@ class Space:
 
     @property
     def size(self) -> float:
-        """How many settings there are: 1 if nothing is searched, infinite if one is continuous."""
+        """The number of combinations: 1 if nothing is searched, infinite if a key is continuous."""
         return math.prod(dimension.size for dimension in self.dimensions)
 
     def without(self, fixed: dict) -> "Space":
-        """Returns what is left to search when some keys are fixed.
+        """Returns the space that is left when some keys are fixed.
 
         Raises:
-            ValueError: If only a part of ``together`` is.
+            ValueError: If only a part of ``together`` is fixed.
         """
         left = []
         for dimension in self.dimensions:
@@ -176,11 +178,11 @@ class Space:
         """Draws distinct settings; a longer draw begins with the shorter one.
 
         Args:
-            n: How many; a space that has fewer gives all of them.
-            seed: Of the draw.
+            n: How many settings; a smaller space gives all of its settings.
+            seed: Seed of the draw.
         """
         rng, drawn, repeats = np.random.default_rng(seed), {}, 0
-        # A range of numbers that is narrower than their digits has fewer than it seems.
+        # Four digits leave a narrow range with few values, although it is continuous.
         while len(drawn) < min(n, self.size) and repeats < _REPEATS:
             settings = _merged([dimension.draw(rng) for dimension in self.dimensions])
             name = json.dumps(settings, sort_keys=True)

@@ -1,31 +1,30 @@
 """Sweeps: settings are chosen on validation, and only the winner is tested, once.
 
-What is tried is drawn before the first trial, and ``trials.jsonl`` knows which of it has ended, so
-that a sweep goes on after any kill; ASHA's rungs then begin anew.
+All settings are drawn before the first trial, and ``trials.jsonl`` records the trials that ended,
+so that a sweep goes on after any kill; ASHA's rungs then begin anew.
 """
 
 import contextlib
-import fcntl
 import json
 import shlex
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from recbole_hill import pipeline
+from recbole_hill import pipeline, plugins, registry
 from recbole_hill.checks import one_of
 from recbole_hill.config.config import plain_settings, written_value
 from recbole_hill.config.units import parse_duration
-from recbole_hill.experiments.sweep.ledger import DONE, FAILED, STOPPED, Ledger
 from recbole_hill.experiments.sweep.space import Space
-from recbole_hill.experiments.sweep.trial import Trials, remove_weights, trial_id
+from recbole_hill.experiments.sweep.trial import Trials, best_trial, remove_weights, trial_id
 from recbole_hill.host.optional import require
 from recbole_hill.run import folder as runs
 from recbole_hill.run.files import atomic_path
+from recbole_hill.run.ledger import DONE, FAILED, STOPPED, Ledger
 from recbole_hill.run.provenance import commit
 
 STRATEGIES = ("asha", "random", "grid")
@@ -38,17 +37,17 @@ _DEFAULT_TRIALS = 20
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep gives back.
+    """The result of a sweep.
 
     Attributes:
         folder: The sweep's folder: ``trials.jsonl``, ``best.yaml``, ``rows.jsonl``, ``trials/``.
-        valid_metric: What the trials were compared by.
-        trials: Their records as in ``trials.jsonl``, best first, failed ones last.
-        best: The record of the winner.
-        rows: Its rows, with ``sweep`` beside the metrics: the budget.
+        valid_metric: The metric that the trials were compared by.
+        trials: The trials' records as in ``trials.jsonl``, best first, failed ones last.
+        best: The winner's record.
+        rows: The winner's rows; each has the budget as ``sweep``, beside its metrics.
         budget: ``trials``, ``done``, ``stopped``, ``failed``, ``unfinished``, ``hours`` of training
             and ``test_readings``.
-        command: What runs the best settings anew.
+        command: The command that runs the best settings anew.
     """
 
     folder: Path
@@ -83,23 +82,24 @@ def run_sweep(
     Args:
         model: A registered model.
         dataset: A dataset that RecBole ships or ``prepare`` wrote.
-        space: What to search: a file or its values; None is ``tuning/<model>.yaml``.
+        space: The settings to search: a file or its values; None is ``tuning/<model>.yaml``.
         strategy: ``grid`` (every combination), ``random`` or ``asha`` (random, and trials whose
             validation lags behind are stopped early).
-        trials: How many, for random and asha (20); a grid runs all of its cells.
-        time_budget: After which no trial goes on: seconds, or like ``90s``, ``30m`` or ``2h``.
+        trials: Number of trials for random and asha (20); a grid runs all of its cells.
+        time_budget: Time after which no trial goes on: seconds, or like ``90s``, ``30m``, ``2h``.
         jobs: Trials at once, each in a process of its own.
-        ray_address: Of a Ray cluster that shares this file system; None starts Ray here.
+        ray_address: The address of a Ray cluster that shares this file system; None starts Ray on
+            this machine.
         output: The sweep's folder; None makes one under ``checkpoint_dir``.
         overrides: Settings that all trials share. A key that is also in the space is not searched.
-        config_files: YAML files below them.
-        seed: Of the draw of the settings; the models' own is the setting ``seed``.
+        config_files: YAML files; the overrides win over them.
+        seed: Seed of the draw of the settings; the models' own seed is the setting ``seed``.
 
     Returns:
         The trials, the winner and the budget.
 
     Raises:
-        ImportError: If Ray is not installed; names the extra.
+        ImportError: If Ray is not installed; the error names the extra.
         ValueError: For settings, a space or an ``output`` that do not fit, or if no trial finished.
     """
     _require_ray()
@@ -117,19 +117,21 @@ def run_sweep(
         # Controls explain a result; they do not choose settings.
         given["adapt_control"] = config["adapt_control"] = []
     folder = Path(output) if output else _new_folder(config)
-    common = Trials(config["model"], dataset, folder.absolute(), files, given)
+    given_plugins = plugins.loaded()
+    common = Trials(config["model"], dataset, folder.absolute(), files, given, given_plugins)
 
     with _alone(folder):
-        _claim(folder, _facts(config, plan_space, strategy, seed))
-        ledger = Ledger(folder / TRIALS)
+        _claim(folder, _description(config, plan_space, strategy, seed))
+        ledger = Ledger(folder / TRIALS, "id")
         ids = {trial["id"] for trial in plan}
-        pending = [trial for trial in plan if trial["id"] not in ledger.records]
+        ended = ledger.records()
+        pending = [trial for trial in plan if trial["id"] not in ended]
         if pending:
             _search(common, config, pending, ledger, strategy, jobs, seconds, ray_address)
-        best = ledger.best(config["valid_metric_bigger"])
+        best = best_trial(ledger, config["valid_metric_bigger"])
         if best is None:
             raise ValueError(_nothing_finished(ledger, folder))
-        budget = _budget(ledger, len(ids - ledger.records.keys()))
+        budget = _budget(ledger, len(ids - ledger.records().keys()))
         rows = _test(common, best, budget)
         command = _command(common, folder, {"threads": given["threads"], **(overrides or {})})
         _write_best(common, best, config["valid_metric"], budget, command)
@@ -155,16 +157,17 @@ def _check(key: str, number) -> None:
 
 def _space(space, model: str, dataset: str) -> Space:
     if space is None:
-        from recbole_hill import registry
-
-        return Space.of_model(registry.find(model).name, dataset)
+        entry = registry.find(model)
+        if entry.plugin is None:
+            return Space.of_model(entry.name, dataset)
+        space = entry.plugin.folder / f"{entry.name}.tuning.yaml"
     if isinstance(space, dict):
         return Space.parse(space, dataset)
     return Space.of_file(space, dataset)
 
 
 def _plan(space: Space, strategy: str, trials: int | None, seed: int) -> list[dict]:
-    """Returns every trial to be, in order, before the first begins."""
+    """Returns all trials in their order, before the first begins."""
     if one_of("strategy", strategy, STRATEGIES) == "grid":
         drawn = space.grid()
         if trials is not None and trials < len(drawn):
@@ -181,7 +184,7 @@ def _plan(space: Space, strategy: str, trials: int | None, seed: int) -> list[di
 
 
 def _checked_config(trials: Trials, settings: dict):
-    """Returns a trial's configuration; refuses what a search must not look at."""
+    """Returns a trial's configuration; refuses settings that let a search see the test set."""
     config = trials.config(settings)
     if config["protocol"] != "holdout":
         raise ValueError(
@@ -201,18 +204,18 @@ def _new_folder(config) -> Path:
     return runs.new_folder(root, f"sweep-{config['model']}", config["dataset"])
 
 
-def _facts(config, space: Space, strategy: str, seed: int) -> dict:
-    """Returns what all trials of one folder must agree on, as plain values."""
+def _description(config, space: Space, strategy: str, seed: int) -> dict:
+    """Returns, as plain values, what all trials of one folder must agree on."""
     settings = {k: v for k, v in plain_settings(config).items() if k not in space.keys}
     plain = {"strategy": strategy, "draw_seed": seed, "space": space.plain(), "settings": settings}
     return json.loads(json.dumps(plain))
 
 
-def _claim(folder: Path, facts: dict) -> None:
-    """Notes what the sweep is, or refuses a folder that holds another.
+def _claim(folder: Path, description: dict) -> None:
+    """Writes the sweep's description, or refuses a folder that holds another sweep.
 
     Raises:
-        ValueError: Naming the first difference.
+        ValueError: If the folder holds another sweep; the error names the first difference.
     """
     file = folder / SWEEP
     if not file.is_file():
@@ -221,10 +224,10 @@ def _claim(folder: Path, facts: dict) -> None:
                 f"output {folder} holds a run; accepted is a sweep's folder or a new one"
             )
         with atomic_path(file) as temporary:
-            temporary.write_text(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True))
+            temporary.write_text(yaml.safe_dump(description, sort_keys=False, allow_unicode=True))
         return
     theirs = yaml.safe_load(file.read_text(encoding="utf-8"))
-    ours = {**facts.pop("settings"), **facts}
+    ours = {**description.pop("settings"), **description}
     theirs = {**theirs.pop("settings"), **theirs}
     for key in sorted(ours.keys() | theirs.keys()):
         if ours.get(key) != theirs.get(key):
@@ -239,14 +242,14 @@ def _alone(folder: Path) -> Iterator[None]:
     """Keeps a second sweep out of the folder for as long as the block runs.
 
     Raises:
-        ValueError: If one is in it.
+        ValueError: If another sweep is running in the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ValueError(f"another sweep is running in {folder}") from error
+    try:
+        lock = FileLock(folder / ".lock").acquire(blocking=False)
+    except Timeout as error:
+        raise ValueError(f"another sweep is running in {folder}") from error
+    with lock:
         yield
 
 
@@ -265,14 +268,15 @@ def _search(
         scheduler = ray_search.asha(bigger=bigger, **steps)
     else:
         scheduler = ray_search.all_to_the_end()
-    before = len(ledger.records)
+    before = len(ledger.records())
     bar = tqdm(total=before + len(pending), initial=before, unit="trial", desc="sweep")
 
     def on_event(running: int) -> None:
-        best = ledger.best(bigger)
+        best = best_trial(ledger, bigger)
         score = "-" if best is None else f"{best['score']:.4f}"
+        stopped, failed = (len(ledger.with_status(status)) for status in (STOPPED, FAILED))
         bar.set_postfix_str(
-            f"running {running}, stopped {ledger.count(STOPPED)}, failed {ledger.count(FAILED)}, "
+            f"running {running}, stopped {stopped}, failed {failed}, "
             f"best {config['valid_metric']} {score}"
         )
 
@@ -298,8 +302,8 @@ def _search(
 
 
 def _keep_weights_of_best(trials: Trials, ledger: Ledger, bigger: bool) -> None:
-    best = ledger.best(bigger)
-    for record in ledger.records.values():
+    best = best_trial(ledger, bigger)
+    for record in ledger.records().values():
         if best is None or record["id"] != best["id"]:
             remove_weights(trials.run_dir(record["settings"]))
 
@@ -308,7 +312,7 @@ def _keep_weights_of_best(trials: Trials, ledger: Ledger, bigger: bool) -> None:
 
 
 def _test(trials: Trials, best: dict, budget: dict) -> list[dict]:
-    """Reads the test set with the winner's weights, unless that was done."""
+    """Tests the winner's weights, unless an earlier call did."""
     folder = trials.run_dir(best["settings"])
     file = folder / runs.ROWS
     if file.is_file():
@@ -323,10 +327,11 @@ def _test(trials: Trials, best: dict, budget: dict) -> list[dict]:
 
 
 def _budget(ledger: Ledger, unfinished: int) -> dict:
-    counts = {status: ledger.count(status) for status in (DONE, STOPPED, FAILED)}
-    seconds = sum(record["seconds"] for record in ledger.records.values())
+    records = ledger.records().values()
+    counts = {status: len(ledger.with_status(status)) for status in (DONE, STOPPED, FAILED)}
+    seconds = sum(record["seconds"] for record in records)
     return {
-        "trials": len(ledger.records),
+        "trials": len(records),
         **counts,
         "unfinished": unfinished,
         "hours": round(seconds / 3600, 4),
@@ -338,14 +343,14 @@ def _ranked(ledger: Ledger, bigger: bool) -> list[dict]:
         score = record["score"]
         if record["status"] == FAILED or score is None:
             return (2, 0.0, record["trial"])
-        # A trial that was stopped lost its weights, and cannot win whatever it had reached.
+        # A trial that was stopped lost its weights, and cannot win whatever its score was.
         return (record["status"] != DONE, -score if bigger else score, record["trial"])
 
-    return sorted(ledger.records.values(), key=key)
+    return sorted(ledger.records().values(), key=key)
 
 
 def _nothing_finished(ledger: Ledger, folder: Path) -> str:
-    failed = [record for record in ledger.records.values() if record["status"] == FAILED]
+    failed = ledger.with_status(FAILED)
     if failed:
         return f"no trial of {folder} finished; trial {failed[0]['trial']}: {failed[0]['error']}"
     return (
@@ -357,6 +362,7 @@ def _command(trials: Trials, folder: Path, fixed: dict) -> str:
     """Returns the command line that trains the best settings anew."""
     files = " ".join([*trials.config_files, str(folder / BEST)])
     parts = [f"--model={trials.model}", f"--dataset={trials.dataset}", f"--config_files={files}"]
+    parts += [f"--plugin={source}" for source in trials.plugins]
     parts += [f"--{key}={written_value(value)}" for key, value in fixed.items()]
     return "run_recbole_hill.py " + shlex.join(parts)
 
@@ -376,10 +382,3 @@ def _write_best(trials: Trials, best: dict, metric: str, budget: dict, command: 
         lines = [f"{key}: {json.dumps(value)}\n" for key, value in best["settings"].items()]
         text += "".join(lines or ["{}\n"])
         temporary.write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-    from recbole_hill.cli import main
-
-    sys.exit(main(["sweep", *sys.argv[1:]]))

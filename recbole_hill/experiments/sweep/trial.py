@@ -4,14 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from recbole_hill import plugins
 from recbole_hill.config.config import HillConfig, plain_settings
-from recbole_hill.pipeline import train
+from recbole_hill.pipeline import build, fit, load
 from recbole_hill.run import folder as runs
 from recbole_hill.run.jsonl import short_id
+from recbole_hill.run.ledger import DONE, Ledger
+from recbole_hill.run.stages import seconds_of_stages
 from recbole_hill.train.trainer import Validation
 
-#: What a trial reports to the search, and nothing beside: epochs trained, the best validation score
-#: so far, seconds of all stages, and whether it is at its end.
+#: All that a trial reports to the search: epochs trained, the best validation score so far, seconds
+#: of all stages, and whether the trial is at its end.
 Report = Callable[[dict], None]
 
 
@@ -22,9 +25,10 @@ class Trials:
     Attributes:
         model: A registered model.
         dataset: Dataset name.
-        folder: The sweep's own, absolute.
-        config_files: YAML files below the settings.
+        folder: The sweep's folder, as an absolute path.
+        config_files: YAML files; the overrides and the searched settings win over them.
         overrides: Settings that are not searched.
+        plugins: Plugins to load before names are looked up.
     """
 
     model: str
@@ -32,6 +36,7 @@ class Trials:
     folder: Path
     config_files: list[str] = field(default_factory=list)
     overrides: dict = field(default_factory=dict)
+    plugins: tuple[str, ...] = ()
 
     def config(self, settings: dict) -> HillConfig:
         """Returns a trial's whole configuration."""
@@ -40,12 +45,12 @@ class Trials:
         return HillConfig(self.model, self.dataset, self.config_files, given)
 
     def run_dir(self, settings: dict) -> Path:
-        """Returns a trial's folder, which goes by its settings alone."""
+        """Returns a trial's folder, which depends on the searched settings alone."""
         return self.folder / "trials" / trial_id(settings)
 
 
 def trial_id(settings: dict) -> str:
-    """Returns a name of the searched settings: the same whenever and wherever they are tried."""
+    """Returns a name of the searched settings, the same in every sweep that tries them."""
     return short_id(settings)
 
 
@@ -54,10 +59,12 @@ def run_trial(trials: Trials, settings: dict, report: Report) -> None:
 
     Args:
         trials: What all trials share.
-        settings: The searched ones.
+        settings: The searched settings.
         report: Called after every validation of the backbone, and at the end with the score of the
-            weights that the run keeps (for HILL: of its final choice).
+            weights that the run keeps (for HILL: the score of its final choice).
     """
+    for source in trials.plugins:
+        plugins.load(source)
     config = trials.config(settings)
     folder = trials.run_dir(settings)
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,20 +85,34 @@ def run_trial(trials: Trials, settings: dict, report: Report) -> None:
             }
         )
 
-    _, _, trainer = train(config, use_validation=True, seal_test=True, on_validation=on_validation)
+    data = load(config).without_test()
+    trainer = build(config, data, on_validation=on_validation)
+    served = fit(trainer, data.train, data.valid)[-1]
     stages = trainer.stages
     report(
         {
             "epochs": epochs or stages["backbone"]["epochs"],
-            "score": stages.get("HILL", stages["backbone"])["valid_score"],
-            "seconds": round(sum(facts["seconds"] for facts in stages.values()), 2),
+            "score": stages.get(served.name, stages["backbone"])["valid_score"],
+            "seconds": round(seconds_of_stages(stages), 2),
             "finished": True,
         }
     )
 
 
+def best_trial(ledger: Ledger, bigger: bool) -> dict | None:
+    """Returns the finished trial of the best validation score; of equal scores, the earliest.
+
+    Args:
+        ledger: The ledger of the trials that ended.
+        bigger: Whether a bigger score is better.
+    """
+    done = sorted(ledger.with_status(DONE), key=lambda record: record["trial"])
+    best = max if bigger else min
+    return best(done, key=lambda record: record["score"], default=None)
+
+
 def remove_weights(folder: Path) -> None:
-    """Removes what only the best trial needs: weights and the state to resume from."""
+    """Removes the files that only the best trial needs: weights, and the state to resume from."""
     for pattern in ("*.safetensors", "*.pt"):
         for file in folder.glob(pattern):
             file.unlink()

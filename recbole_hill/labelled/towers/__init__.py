@@ -1,1 +1,1 @@
-"""MoNN's parts: towers, over-arches and their sizes."""
+"""The parts of MoNN: towers, over-arches and their sizes."""

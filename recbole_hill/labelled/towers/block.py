@@ -1,4 +1,4 @@
-"""One Modular Neural Network: three towers under an over-arch, each callable alone."""
+"""One Modular Neural Network: three towers under an over-arch; each tower can be called alone."""
 
 from collections.abc import Sequence
 
@@ -14,13 +14,13 @@ from recbole_hill.labelled.towers.tower import FieldEmbedding, Tower, feature_ta
 
 
 class UserTower(nn.Module):
-    """A user's features, and the items that he engaged with, to the user's embeddings.
+    """Maps a user's features, and the items that the user engaged with, to the user's embeddings.
 
     Args:
         data: Features and history.
-        size: Of the network.
-        dim: E.
-        dropout: Of the tower.
+        size: Size of the network.
+        dim: Width E of the field embeddings.
+        dropout: Dropout rate of the tower.
     """
 
     def __init__(self, data: Impressions, size: Size, dim: int, dropout: float):
@@ -33,7 +33,12 @@ class UserTower(nn.Module):
         )
 
     def forward(self, users: Tensor, left_out: Tensor | None = None) -> Tensor:
-        """Returns embeddings of users (B,), the target of each row left out of the history.
+        """Returns the embeddings of users.
+
+        Args:
+            users: User ids, shape (B,).
+            left_out: Target item of each row, shape (B,), which the history leaves out; None for no
+                target.
 
         Returns:
             Shape (B, num_embed, dim).
@@ -43,7 +48,7 @@ class UserTower(nn.Module):
         return self.tower(torch.cat((fields, self._history(users, left_out)), 1))
 
     def _history(self, users: Tensor, left_out: Tensor | None) -> Tensor:
-        """Returns the engaged items' sum over the root of their number, shape (B, 1, E)."""
+        """Returns the sum of the engaged items' vectors over the root of their count, (B, 1, E)."""
         history = self.data.history
         unique, place = users.unique(return_inverse=True)
         items, starts = history.of(unique)
@@ -61,13 +66,13 @@ class UserTower(nn.Module):
 
 
 class ItemTower(nn.Module):
-    """An item's features to its embeddings.
+    """Maps an item's features to the item's embeddings.
 
     Args:
         data: Features.
-        size: Of the network.
-        dim: E.
-        dropout: Of the tower.
+        size: Size of the network.
+        dim: Width E of the field embeddings.
+        dropout: Dropout rate of the tower.
     """
 
     def __init__(self, data: Impressions, size: Size, dim: int, dropout: float):
@@ -77,19 +82,19 @@ class ItemTower(nn.Module):
         self.tower = Tower(data.items.n_fields, dim, size.item, size.layers, size.fields, dropout)
 
     def forward(self, items: Tensor) -> Tensor:
-        """Returns embeddings of items (B,), shape (B, num_embed, dim)."""
+        """Returns the embeddings of items (B,), shape (B, num_embed, dim)."""
         return self.tower(self.fields(self.data.item_features[items.cpu()]))
 
 
 class InteractionTower(nn.Module):
-    """What a user and an item have in common, and the impression's context, to embeddings.
+    """Maps the values that a user and an item share, and the impression's context, to embeddings.
 
     Args:
         data: Features and inverted indices.
-        size: Of the network.
-        dim: E.
-        dropout: Of the tower.
-        beside: Widths of further vectors, each a field of its own.
+        size: Size of the network.
+        dim: Width E of the field embeddings.
+        dropout: Dropout rate of the tower.
+        beside: Widths of further vectors; each is one more field.
     """
 
     def __init__(
@@ -107,7 +112,7 @@ class InteractionTower(nn.Module):
         self.context = FieldEmbedding(data.context, dim)
         self.beside = nn.ModuleList(nn.Linear(width, dim) for width in beside)
         n_fields = 2 * n_indices + data.context.n_fields + len(self.beside)
-        #: Whether there is anything to look at.
+        #: Whether the tower has a field.
         self.has_fields = n_fields > 0
         if self.has_fields:
             self.tower = Tower(n_fields, dim, size.interaction, size.layers, size.fields, dropout)
@@ -116,15 +121,15 @@ class InteractionTower(nn.Module):
     def forward(
         self, shared: Sequence[Shared], context: Encoded, beside: Sequence[Tensor] = ()
     ) -> Tensor:
-        """Returns embeddings of N pairs.
+        """Returns the embeddings of N pairs.
 
         Args:
-            shared: Per inverted index what the pairs have in common, leading shape (N,).
+            shared: Per inverted index the values that the pairs share, leading shape (N,).
             context: Features of N impressions.
-            beside: Further vectors of b users and their C pairs, N = b C, each (b, 1 or C, width).
+            beside: Further vectors of b users and C pairs each, N = b C, each (b, 1 or C, width).
 
         Returns:
-            Shape (N, num_embed, dim); zeros where there is nothing to look at.
+            Shape (N, num_embed, dim); 0 if the tower has no field.
         """
         device = self.values.weight.device
         if not self.has_fields:
@@ -147,13 +152,13 @@ class MoNNBlock(nn.Module):
 
     Args:
         data: Features of the three sources.
-        size: From Table 5, scaled.
-        n_tasks: T.
-        dim: E, width of the field embeddings.
+        size: A size of Table 5, scaled.
+        n_tasks: Number of tasks T.
+        dim: Width E of the field embeddings.
         overarch: ``dhen`` | ``deepfm`` | ``wukong``.
-        dropout: Of the towers.
-        of_nodes: Whether the items are index nodes: the interaction tower then looks at the user's
-            and the node's embeddings too (HSNN, section 3.2.3).
+        dropout: Dropout rate of the towers.
+        of_nodes: Whether the items are index nodes. The interaction tower then also sees the user's
+            and the node's embeddings (HSNN, section 3.2.3).
     """
 
     def __init__(
@@ -192,7 +197,7 @@ class MoNNBlock(nn.Module):
         Args:
             users: User embeddings, shape (b, num_embed, dim).
             items: Item embeddings, shape (b, C, num_embed, dim).
-            shared: Per inverted index what the b * C pairs have in common.
+            shared: Per inverted index the values that the b * C pairs share.
             context: Features of the b * C impressions.
 
         Returns:
@@ -204,12 +209,12 @@ class MoNNBlock(nn.Module):
         return self.interaction(shared, context, beside).unflatten(0, items.shape[:2])
 
     def logits(self, users: Tensor, items: Tensor, interactions: Tensor | None) -> Tensor:
-        """Returns one logit per task of users with C items each.
+        """Returns one logit per task for users with C items each.
 
         Args:
             users: Shape (b, num_embed, dim).
             items: Shape (b, C, num_embed, dim).
-            interactions: What :meth:`interact` returned.
+            interactions: The result of :meth:`interact`.
 
         Returns:
             Shape (b, C, T).
@@ -228,18 +233,19 @@ class MoNNBlock(nn.Module):
         context: Encoded,
         left_out: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Runs interaction tower and over-arch on B pairs.
+        """Runs the interaction tower and the over-arch on B pairs.
 
         Args:
             users: User ids, shape (B,), on the CPU.
-            items: Item ids, those that stand for nodes included, shape (B,), on the CPU.
+            items: Item ids, shape (B,), on the CPU; for a node the id of its representative item,
+                the item that stands for it.
             of_users: The users' embeddings, shape (B, num_embed, dim).
             of_items: The items' (or nodes') embeddings, shape (B, num_embed, dim).
             context: Features of the B impressions.
-            left_out: Items whose engagement by their user does not count, (B,), or None.
+            left_out: Item of each row whose engagement does not count, shape (B,), or None.
 
         Returns:
-            Logits (B, T), and the interaction tower's embeddings, None for a dot product.
+            Logits (B, T), and the interaction tower's embeddings, or None for a dot product.
         """
         shared = []
         if not self.size.is_dot_product:
@@ -251,7 +257,7 @@ class MoNNBlock(nn.Module):
 
     @torch.no_grad()
     def start_at(self, base_rates: Tensor) -> None:
-        """Sets the last bias so that the first predictions are the base rates."""
+        """Sets the last bias so that the first predictions equal the base rates."""
         log_odds = torch.logit(base_rates.double()).float()
         if self.size.is_dot_product:
             self.bias.copy_(log_odds)

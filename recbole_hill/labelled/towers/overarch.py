@@ -1,7 +1,7 @@
-"""The over-arch: the towers' embeddings to one logit per task.
+"""The over-arch: maps the towers' embeddings to one logit per task.
 
-Users come apart from what is beside them, so that a first layer's work on a user is done once
-however many of his items it judges; in training there is one item beside each user.
+The user's vectors are an argument of their own, so that the first layer's work on a user is done
+once for all items that are scored for the user. In training there is one item per user.
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from recbole_hill.labelled.towers.sizes import Part
 
 
 class OverArch(nn.Module):
-    """Brings the towers' embeddings to one width and hands them to an interaction network.
+    """Maps the towers' embeddings to one width, and passes them to an interaction network.
 
     Args:
-        parts: What the towers give: a user's, and what is beside him.
-        n_tasks: T.
+        parts: Outputs of the towers: the user's part first, then the parts of the pair.
+        n_tasks: Number of tasks T.
         kind: ``dhen`` | ``deepfm`` | ``wukong``.
-        layers: Of the network.
-        tokens: Vectors that a layer passes on.
+        layers: Number of layers of the network.
+        tokens: Number of vectors that a layer passes on.
 
     Raises:
         ValueError: If there is no such kind.
@@ -41,11 +41,11 @@ class OverArch(nn.Module):
         self.network = network(counts[0], sum(counts[1:]), self.dim, n_tasks, layers, tokens)
 
     def forward(self, embeddings: Sequence[Tensor]) -> Tensor:
-        """Judges C items of each of b users.
+        """Scores C items for each of b users.
 
         Args:
-            embeddings: The users', shape (b, num_embed, dim); then the items' and what else is of
-                pairs, each (b, C, num_embed, dim).
+            embeddings: The users' embeddings, shape (b, num_embed, dim); then the items' and the
+                interactions' embeddings, each of shape (b, C, num_embed, dim).
 
         Returns:
             Logits, shape (b, C, T).
@@ -55,9 +55,9 @@ class OverArch(nn.Module):
 
 
 class DHEN(nn.Module):
-    """Layers that add up several kinds of interaction (Zhang et al., arXiv 2203.11014).
+    """Layers that add several kinds of interaction (Zhang et al., arXiv 2203.11014).
 
-    A layer is the ensemble of pairwise inner products and an MLP, with a shortcut and a norm.
+    A layer adds pairwise inner products and an MLP, with a shortcut and a norm.
     """
 
     def __init__(
@@ -70,14 +70,14 @@ class DHEN(nn.Module):
 
     def forward(self, users: Tensor, beside: Tensor) -> Tensor:
         """Maps (b, n_users, dim) and (b, C, n_beside, dim) to (b, C, T)."""
-        found = self.first(beside, users)
+        tokens = self.first(beside, users)
         for layer in self.layers:
-            found = layer(found)
-        return self.head(found.flatten(2))
+            tokens = layer(tokens)
+        return self.head(tokens.flatten(2))
 
 
 class _Ensemble(nn.Module):
-    """A layer of DHEN over ``n_shared`` vectors of a user and ``n_own`` of each pair."""
+    """A layer of DHEN over ``n_shared`` vectors of a user and ``n_own`` vectors of each pair."""
 
     def __init__(self, n_shared: int, n_own: int, n_out: int, dim: int):
         super().__init__()
@@ -91,7 +91,7 @@ class _Ensemble(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, own: Tensor, shared: Tensor | None = None) -> Tensor:
-        """Maps (b, C, n_own, dim), beside (b, n_shared, dim), to (b, C, n_out, dim)."""
+        """Maps (b, C, n_own, dim), with users (b, n_shared, dim), to (b, C, n_out, dim)."""
         pairs, alone, flat, columns = own.flatten(0, 1), None, None, None
         products = _products(pairs, self.own).unflatten(0, own.shape[:2])
         if shared is not None:
@@ -100,17 +100,17 @@ class _Ensemble(nn.Module):
             alone = _products(shared, self.shared)
             flat, columns = shared.flatten(1), shared.mT
         kept = self.shortcut(own.mT, columns).mT
-        found = self.products(products, alone) + F.relu(self.deep(own.flatten(2), flat))
-        return self.norm(kept + found.view_as(kept))
+        interactions = self.products(products, alone) + F.relu(self.deep(own.flatten(2), flat))
+        return self.norm(kept + interactions.view_as(kept))
 
 
 def _products(vectors: Tensor, pairs: Tensor) -> Tensor:
-    """Returns inner products of pairs of n vectors, (N, P); a pair (i, j) is given as i n + j."""
+    """Returns inner products of pairs of n vectors, (N, P); pair (i, j) is the number i n + j."""
     return _Gram.apply(vectors).flatten(1).index_select(1, pairs)
 
 
 class _Gram(torch.autograd.Function):
-    """X X^T of each of N matrices: the two sides' gradients are one product, (G + G^T) X."""
+    """X X^T of each of N matrices; its backward is one product, (G + G^T) X."""
 
     @staticmethod
     def forward(ctx, vectors: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ class _Gram(torch.autograd.Function):
 
 
 class DeepFM(nn.Module):
-    """First order, second order and an MLP, added (Guo et al., IJCAI 2017)."""
+    """The sum of a first-order term, a second-order term and an MLP (Guo et al., IJCAI 2017)."""
 
     def __init__(
         self, n_users: int, n_beside: int, dim: int, n_tasks: int, layers: int, tokens: int
@@ -151,9 +151,10 @@ class DeepFM(nn.Module):
 
 
 class Wukong(nn.Module):
-    """Layers of a compressed factorisation machine beside a linear one (arXiv 2403.02545).
+    """Layers of a compressed factorisation machine and a linear part (arXiv 2403.02545).
 
-    Its norm is over products of users with all that is beside them: no part is a user's alone.
+    The norm covers products of the user's vectors with all other vectors, so no part of a layer can
+    be computed once per user.
     """
 
     def __init__(
@@ -172,7 +173,7 @@ class Wukong(nn.Module):
 
 
 class _WukongLayer(nn.Module):
-    #: Columns to which the n x n inner products are compressed, at most.
+    #: Largest number of columns to which the n x n inner products are compressed.
     rank = 8
 
     def __init__(self, n_in: int, n_out: int, dim: int):
@@ -191,18 +192,18 @@ class _WukongLayer(nn.Module):
         columns = tokens.transpose(1, 2)  # (N, dim, n_in)
         products = torch.bmm(tokens, self.compress(columns))  # X X^T Y without n_in x n_in
         of_machine = self.machine(products.flatten(1)).view(len(tokens), -1, tokens.shape[2])
-        found = torch.cat((of_machine, self.linear(columns).transpose(1, 2)), 1)
-        return self.norm(found + self.shortcut(columns).transpose(1, 2))
+        mixed = torch.cat((of_machine, self.linear(columns).transpose(1, 2)), 1)
+        return self.norm(mixed + self.shortcut(columns).transpose(1, 2))
 
 
 class PartLinear(nn.Linear):
-    """A linear map of a user's vector followed by a pair's; the user's part is mapped once.
+    """A linear map of a user's vector followed by a pair's; the user's part is computed once.
 
     Args:
-        n_shared: Width of a user's vector; 0 where there is none.
-        n_own: Width of a pair's.
-        n_out: Of what comes out.
-        bias: Whether there is one.
+        n_shared: Width of a user's vector; 0 if there is none.
+        n_own: Width of a pair's vector.
+        n_out: Width of the output.
+        bias: Whether the map has a bias.
     """
 
     def __init__(self, n_shared: int, n_own: int, n_out: int, bias: bool = True):
@@ -210,11 +211,11 @@ class PartLinear(nn.Linear):
         self.n_shared = n_shared
 
     def forward(self, own: Tensor, shared: Tensor | None = None) -> Tensor:
-        """Maps pairs (b, C, ..., n_own), beside users (b, ..., n_shared), to (b, C, ..., n_out)."""
-        found = F.linear(own, self.weight[:, self.n_shared :], self.bias)
+        """Maps pairs (b, C, ..., n_own) and users (b, ..., n_shared) to (b, C, ..., n_out)."""
+        mapped = F.linear(own, self.weight[:, self.n_shared :], self.bias)
         if not self.n_shared:
-            return found
-        return found + F.linear(shared, self.weight[:, : self.n_shared]).unsqueeze(1)
+            return mapped
+        return mapped + F.linear(shared, self.weight[:, : self.n_shared]).unsqueeze(1)
 
 
 OVERARCHES = {"dhen": DHEN, "deepfm": DeepFM, "wukong": Wukong}

@@ -1,4 +1,4 @@
-"""Sizes of a Modular Neural Network (HSNN, Table 5), and their scaling to small data."""
+"""Sizes of a Modular Neural Network (HSNN, Table 5), and how they are scaled to small data."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,11 @@ from recbole_hill.checks import is_number, one_of
 
 @dataclass(frozen=True)
 class Part:
-    """What one tower gives.
+    """The output of one tower.
 
     Attributes:
-        embeddings: num_embed, how many vectors.
-        dim: How wide each is.
+        embeddings: Number of vectors, num_embed.
+        dim: Width of each vector.
     """
 
     embeddings: int
@@ -19,24 +19,24 @@ class Part:
 
     @property
     def width(self) -> int:
-        """All vectors one after the other."""
+        """Width of all vectors together."""
         return self.embeddings * self.dim
 
     def scaled(self, factor: float) -> "Part":
-        """Returns the part with ``factor`` times the width: root of it of each number."""
+        """Returns the part with ``factor`` times the width: number and dim times its root each."""
         return Part(_times_root(self.embeddings, factor), max(4, round(self.dim * factor**0.5)))
 
 
 @dataclass(frozen=True)
 class Size:
-    """One column of Table 5, and what the paper leaves open.
+    """One column of Table 5, and the settings that the paper leaves open.
 
     Attributes:
-        user, item, interaction: The towers' parts; an interaction part without embeddings is a
-            model without the tower: a dot product.
-        layers: Layers of every tower, and of the over-arch.
-        fields: Fields that a tower layer passes on, as a multiple of those that come in.
-        tokens: Vectors that an over-arch layer passes on.
+        user, item, interaction: Outputs of the three towers. Without embeddings in ``interaction``
+            the model has no interaction tower, and is a dot product.
+        layers: Number of layers of every tower, and of the over-arch.
+        fields: Number of fields that a tower layer passes on, as a multiple of its input fields.
+        tokens: Number of vectors that an over-arch layer passes on.
     """
 
     user: Part
@@ -47,18 +47,18 @@ class Size:
     tokens: int
 
     def scaled(self, factor: float) -> "Size":
-        """Returns the size with parts and tokens of ``factor`` times the width; depths stay."""
+        """Returns the size with parts and tokens of ``factor`` times the width; layers stay."""
         parts = (part.scaled(factor) for part in (self.user, self.item, self.interaction))
         return Size(*parts, self.layers, self.fields, _times_root(self.tokens, factor))
 
     @property
     def is_dot_product(self) -> bool:
-        """Whether users and items meet in one inner product alone."""
+        """Whether a score is only an inner product of a user and an item."""
         return not self.interaction.embeddings
 
 
 def _times_root(count: int, factor: float) -> int:
-    """Returns the root of a factor times a count, at least 1; 0 of none."""
+    """Returns a count times the root of a factor, at least 1; 0 if the count is 0."""
     return max(1, round(count * factor**0.5)) if count else 0
 
 
@@ -76,7 +76,7 @@ def size_of(name: str, scale: float) -> Size:
 
     Args:
         name: ``XS`` | ``S`` | ``M`` | ``L`` | ``XL``.
-        scale: Of the widths of towers and over-arch, positive; 1 is the paper's.
+        scale: Factor of the widths of towers and over-arch, positive; 1 is the paper's size.
 
     Raises:
         ValueError: If there is no such size, or the scale is not positive.

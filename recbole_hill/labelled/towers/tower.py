@@ -1,4 +1,4 @@
-"""The tower network: field embeddings through layers of an MLP beside an attentional FM."""
+"""The tower network: field embeddings through layers of an MLP and an attentional FM."""
 
 from itertools import pairwise
 
@@ -11,24 +11,27 @@ from recbole_hill.labelled.towers.sizes import Part
 
 
 def feature_table(size: int, dim: int) -> nn.Embedding:
-    """Returns a table of small random vectors; row 0, of what is missing or unknown, stays zero."""
+    """Returns a table of small random vectors; row 0, for missing or unknown values, is zero."""
     return draw_small(nn.Embedding(size, dim, padding_idx=0))
 
 
 @torch.no_grad()
 def draw_small(table: nn.Embedding) -> nn.Embedding:
-    """Draws a table's vectors anew, small, and returns it; row 0 is zero."""
+    """Draws small random vectors for a table, and returns it; row 0 is zero."""
     nn.init.normal_(table.weight, std=0.1)
     table.weight[0] = 0
     return table
 
 
 class FieldEmbedding(nn.Module):
-    """One vector per field: a table's row, the mean of several, or a scaled direction.
+    """One vector per field: a table's row, the mean of several rows, or a scaled direction.
+
+    A token has a row of the table, and a bag the mean of its values' rows. A number scales the
+    direction of its field, and an offset is added.
 
     Args:
-        encoder: Whose fields; tokens train never saw are zero vectors.
-        dim: E.
+        encoder: Encoder of the fields; tokens that train never saw have zero vectors.
+        dim: Width E of the vectors.
     """
 
     def __init__(self, encoder: FieldEncoder, dim: int):
@@ -40,7 +43,7 @@ class FieldEmbedding(nn.Module):
         draw_small(self.table)
 
     def forward(self, features: Encoded) -> Tensor:
-        """Returns the fields' vectors, (N, F, E): tokens, bags, floats."""
+        """Returns the fields' vectors, (N, F, E): tokens, bags, numbers."""
         features = features.to(self.table.weight.device)
         fields = [self.table(features.tokens)]
         for bag in features.bags:
@@ -51,15 +54,16 @@ class FieldEmbedding(nn.Module):
 
 
 class TowerLayer(nn.Module):
-    """F fields to F' fields: what an MLP makes of all, what attention picks of their products.
+    """Maps F fields to F' fields: an MLP over all fields, plus attention over their products.
 
-    The MLP is the implicit part, the attentional FM (Xiao et al., IJCAI 2017) over pairwise
-    products the explicit one, added as EDCN's bridge does (Chen et al., CIKM 2021), and a shortcut.
+    The MLP is the implicit part. The attentional FM (Xiao et al., IJCAI 2017) over pairwise
+    products is the explicit part. Both are added, as in EDCN's bridge (Chen et al., CIKM 2021),
+    with a shortcut.
 
     Args:
-        n_in: F.
-        n_out: F'.
-        dim: E.
+        n_in: Number of input fields F.
+        n_out: Number of output fields F'.
+        dim: Width E of the vectors.
     """
 
     def __init__(self, n_in: int, n_out: int, dim: int):
@@ -73,17 +77,17 @@ class TowerLayer(nn.Module):
     def forward(self, fields: Tensor) -> Tensor:
         """Maps (N, F, E) to (N, F', E)."""
         kept = self.shortcut(fields.transpose(1, 2)).transpose(1, 2)
-        found = kept + self.deep(fields.flatten(1)).view_as(kept)
+        mixed = kept + self.deep(fields.flatten(1)).view_as(kept)
         if self.pairs.shape[1]:
-            # Not by indexing, which copies number by number: (N, P, E).
+            # index_select, because indexing copies number by number: (N, P, E).
             first, second = (fields.index_select(1, end) for end in self.pairs)
             products = first * second
-            found = found + attend(self.attention(products).mT.contiguous(), products)
-        return self.norm(found)
+            mixed = mixed + attend(self.attention(products).mT.contiguous(), products)
+        return self.norm(mixed)
 
 
 def attend(logits: Tensor, values: Tensor) -> Tensor:
-    """Returns softmax(logits) @ values, several times as fast as with torch's own over so few.
+    """Returns softmax(logits) @ values, several times as fast as torch's softmax for so few logits.
 
     Args:
         logits: Shape (N, F, P), contiguous.
@@ -101,11 +105,11 @@ class Tower(nn.Module):
 
     Args:
         n_fields: F, at least 1.
-        dim: E.
-        part: What comes out.
-        layers: How many.
-        widen: Fields that a layer passes on, as a multiple of F.
-        dropout: Of the entries of the field vectors, and of what the layers make of them.
+        dim: Width E of the field vectors.
+        part: Number and width of the output vectors.
+        layers: Number of layers.
+        widen: Number of fields that a layer passes on, as a multiple of F.
+        dropout: Dropout rate of the field vectors' entries, and of the layers' output.
     """
 
     def __init__(
@@ -126,5 +130,5 @@ class Tower(nn.Module):
 
     def forward(self, fields: Tensor) -> Tensor:
         """Maps (N, F, E) to (N, num_embed, dim)."""
-        found = self.out(self.drop(self.layers(self.drop(fields))).flatten(1))
-        return found.view(len(fields), self.part.embeddings, self.part.dim)
+        embeddings = self.out(self.drop(self.layers(self.drop(fields))).flatten(1))
+        return embeddings.view(len(fields), self.part.embeddings, self.part.dim)

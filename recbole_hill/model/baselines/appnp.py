@@ -1,4 +1,4 @@
-"""APPNP: personalised PageRank of the embeddings, as MGDCF's authors ran it.
+"""APPNP: personalised PageRank of the embeddings, with the settings of MGDCF's authors.
 
 Reference:
     Johannes Gasteiger et al. "Predict then Propagate: Graph Neural Networks meet Personalized
@@ -9,8 +9,9 @@ from recbole_hill.model.baselines.mgdcf import MGDCF
 
 
 class APPNP(MGDCF):
-    """MGDCF's diffusion with beta = 1 - alpha, for which gamma is 1, and one negative: BPR.
+    """MGDCF's diffusion with beta = 1 - alpha, for which gamma is 1, and with one negative: BPR.
 
-    No MLP precedes it: the features are embeddings. PyTorch Geometric's ``APPNP`` computes the same
-    (a test compares them) but draws its edge dropout anew at every step, and costs more on a CPU.
+    No MLP precedes the diffusion, because the features are embeddings. PyTorch Geometric's
+    ``APPNP`` computes the same, as a test shows, but it draws its edge dropout anew at every step
+    and costs more on a CPU.
     """

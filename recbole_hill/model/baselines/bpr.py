@@ -1,4 +1,4 @@
-"""BPR: matrix factorisation under Bayesian personalised ranking.
+"""BPR: matrix factorisation with Bayesian personalised ranking.
 
 Reference:
     Steffen Rendle et al. "BPR: Bayesian Personalized Ranking from Implicit Feedback." in UAI 2009.
@@ -13,15 +13,16 @@ REG_OVER = ("batch", "tables")
 
 
 class BPR(MatrixFactorization):
-    """The mean over the drawn negatives of -ln sigmoid(s_ui - s_uj), and L2.
+    """The mean over the drawn negatives of -ln sigmoid(s_ui - s_uj), plus L2.
 
-    RecBole's class of this name draws one negative and has no L2 term; the row that HILL's Table 3
-    quotes was run with 300 negatives a positive (BARS), worth .0336 recall@20 on Gowalla over
-    NGCF's row with one. With ``n_negatives: 1`` and ``reg_weight: 0`` the two are the same model.
+    RecBole's class of this name draws one negative and has no L2 term. HILL's Table 3 quotes a row
+    that was run with 300 negatives per positive (BARS). On Gowalla its recall@20 is .0336 above
+    NGCF's row with one negative. With ``n_negatives: 1`` and ``reg_weight: 0`` this class equals
+    RecBole's.
 
-    Settings: those of ``MatrixFactorization``, ``reg_over``
-    (``batch``: half the batch's squared rows over B; ``tables``: half the whole tables' squared
-    norms, as in BARS).
+    Settings: those of ``MatrixFactorization``, ``reg_over`` (``batch``: half the squared norms of
+    the batch's rows, divided by B; ``tables``: half the squared norms of the whole tables, as in
+    BARS).
     """
 
     def __init__(self, config, dataset):
@@ -29,7 +30,7 @@ class BPR(MatrixFactorization):
         self.over_tables = one_of("reg_over", config["reg_over"], REG_OVER) == "tables"
 
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
-        """BPR over the drawn negatives, and the L2 term."""
+        """BPR over the drawn negatives, plus the L2 term."""
         drawn = self.draw(interaction)
         if not self.over_tables:
             return self.bpr_loss(users, items, *drawn)

@@ -1,4 +1,4 @@
-"""BSL: a softmax loss robust on both sides, on matrix factorisation and on LightGCN.
+"""BSL: a softmax loss that is robust to noise in positives and in negatives, on MF and LightGCN.
 
 Reference:
     Junkang Wu et al. "BSL: Understanding and Improving Softmax Loss for Recommendation."
@@ -15,15 +15,16 @@ from recbole_hill.model.losses import unit
 
 
 class BilateralLoss:
-    """A mixin before an SSM model: the rivals' log-sum is raised, the positives are pooled.
+    """A mixin, listed before an SSM model: weighs the rivals' log-sum, and pools the positives.
 
-    The published code's loss of a pair is -ln mean_{i in P} exp(s_i / tau) + power ln sum_j
-    exp(s_j / tau), s cosines, P the batch's pairs of the same user (``pool_positives: False``: the
-    pair alone), j its rivals, never the pair itself; ``power`` is the paper's tau_1 / tau_2. At
-    ``power: 1`` without pooling it is the softmax loss without the positive in the denominator.
+    The published code's loss of a pair is -ln mean_{i in P} exp(s_i / tau) + power ln sum_j exp(s_j
+    / tau), where s are cosines. P is the batch's pairs of the same user (``pool_positives: False``:
+    the pair alone). j are the pair's rivals, never the pair itself. ``power`` is the paper's tau_1
+    / tau_2. With ``power: 1`` and without pooling this is the softmax loss without the positive in
+    the denominator.
 
     The user's dropout comes before the cosine. The authors' LightGCN regularises the vectors of all
-    layers; here it is layer 0, as elsewhere.
+    layers. This class regularises layer 0, as the other models here do.
 
     Settings: SSM's, ``power``, ``pool_positives``, ``dropout_rate``.
     """
@@ -36,11 +37,11 @@ class BilateralLoss:
         self.dropout_rate = config["dropout_rate"]
 
     def query(self, users: Tensor) -> Tensor:
-        """Returns the batch's user vectors, dropped out, at length 1, shape (B, D)."""
+        """Returns the batch's user vectors after dropout, scaled to length 1, shape (B, D)."""
         return unit(dropout(users, self.dropout_rate, self.training))
 
     def softmax_loss(self, user: Tensor, positive: Tensor, log_sums: Tensor) -> Tensor:
-        """The bilateral loss; the arguments are SSM's."""
+        """The bilateral loss; takes the same arguments as SSM's."""
         if self.in_batch:  # take the pair itself out: ln(e^l - e^p) = l + ln(1 - e^(p - l))
             own = (positive - log_sums).clamp_max(-1e-6)
             log_sums = log_sums + torch.log(-torch.expm1(own))
@@ -50,7 +51,7 @@ class BilateralLoss:
 
 
 def pooled(positive: Tensor, user: Tensor) -> Tensor:
-    """Returns for each pair ln mean exp over the pairs of the same user, shape (B,).
+    """Returns, for each pair, ln mean exp over the pairs of the same user, shape (B,).
 
     Args:
         positive: Logits, shape (B,).
@@ -63,8 +64,8 @@ def pooled(positive: Tensor, user: Tensor) -> Tensor:
 
 
 class MFBSL(BilateralLoss, MFSSM):
-    """Matrix factorisation under the bilateral softmax loss."""
+    """Matrix factorisation with the bilateral softmax loss."""
 
 
 class LightGCNBSL(BilateralLoss, LightGCNSSM):
-    """LightGCN under the bilateral softmax loss."""
+    """LightGCN with the bilateral softmax loss."""

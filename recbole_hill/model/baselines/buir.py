@@ -1,4 +1,4 @@
-"""BUIR: two encoders that predict each other's other side, without negatives.
+"""BUIR: two encoders, each predicts the other's vector of the pair's other side; no negatives.
 
 Reference:
     Dongha Lee et al. "Bootstrapping User and Item Representations for One-Class Collaborative
@@ -18,14 +18,14 @@ from recbole_hill.model.bases.graph_model import LightGCNModel
 class BUIR(LightGCNModel):
     """The NB variant, whose encoder is LightGCN: loss 2 - 2 cos(q(u), i') + 2 - 2 cos(q(i), u').
 
-    The target's vectors u', i' come from a moving average of the tables,
-    target <- momentum target + (1 - momentum) online, made after every step (here: before the next
-    loss, which is the same sequence); q is linear. The score <q(u), i> + <u, q(i)> is one inner
-    product of the concatenations [q(u); u] and [i; q(i)].
+    q is a linear map. The target vectors u' and i' come from a moving average of the tables: target
+    <- momentum target + (1 - momentum) online. The authors update it after every step. This class
+    updates it before the next loss, which gives the same sequence. The score <q(u), i> + <u, q(i)>
+    is one inner product of the concatenations [q(u); u] and [i; q(i)].
 
     Settings: :class:`~recbole_hill.model.bases.factorization.MatrixFactorization`'s without
-    ``reg_weight`` (nothing is drawn but positives, and the tables start from Xavier's, whatever
-    ``init_std``), ``n_layers``, ``momentum``, and RecBole's ``weight_decay``.
+    ``reg_weight``, ``n_layers``, ``momentum``, and RecBole's ``weight_decay``. Only positives are
+    drawn. The tables start from Xavier's distribution, and ``init_std`` has no effect.
     """
 
     has_l2 = False
@@ -39,7 +39,7 @@ class BUIR(LightGCNModel):
             nn.init.xavier_uniform_(table.weight)
         tables = (self.user_embedding, self.item_embedding)
         self.target = nn.ModuleList(copy.deepcopy(t) for t in tables).requires_grad_(False)
-        #: Whether there was a step since the target last moved; with the weights, to resume by.
+        #: Whether a step was taken since the target last moved; saved for resuming.
         self.register_buffer("stepped", torch.zeros((), dtype=torch.bool))
 
     def online(self) -> tuple[Tensor, Tensor]:
@@ -47,21 +47,21 @@ class BUIR(LightGCNModel):
         return super().user_item_embeddings()
 
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
-        """Returns the concatenations whose inner product is the score, (U, 2D) and (I, 2D)."""
+        """Returns the concatenations, (U, 2D) and (I, 2D), whose inner product is the score."""
         users, items = self.online()
         left = torch.cat((self.predictor(users), users), 1)
         return left, torch.cat((items, self.predictor(items)), 1)
 
     @torch.no_grad()
     def move_target(self) -> None:
-        """Moves the target's tables toward the online ones."""
+        """Moves the target tables toward the online tables."""
         for target, online in zip(
             self.target, (self.user_embedding, self.item_embedding), strict=True
         ):
             target.weight.lerp_(online.weight, 1 - self.momentum)
 
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
-        """The two regressions of a batch."""
+        """The two regression losses of a batch."""
         if self.stepped:
             self.move_target()
         self.stepped.fill_(True)

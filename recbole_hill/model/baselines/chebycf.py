@@ -1,4 +1,4 @@
-"""ChebyCF: a filter of any response, by Chebyshev interpolation, without training.
+"""ChebyCF: a filter with any frequency response, by Chebyshev interpolation, without training.
 
 Reference:
     Chanwoo Kim et al. "Graph Spectral Filtering with Chebyshev Interpolation for Recommendation."
@@ -15,12 +15,13 @@ from recbole_hill.model.bases.filter import FilterModel
 class ChebyCF(FilterModel):
     """Scores D^b [h(L) + alpha V V^T] D^-b r, where h is a polynomial of degree K.
 
-    L = I - 2 N^T N has its spectrum in [-1, 1], low frequencies at -1. The response is the plateau
-    h(x) = (1 + |x|^phi) / 2 for x < 0 and (1 - x^phi) / 2 else.
+    L = I - 2 N^T N has its spectrum in [-1, 1], with low frequencies at -1. The frequency response
+    is the plateau h(x) = (1 + |x|^phi) / 2 for x < 0 and (1 - x^phi) / 2 otherwise.
 
-    As in the authors' code, the plateau is read at the extrema of the Chebyshev polynomial of
-    degree K, but taken as its values at the roots of the one of degree K + 1, where interpolation
-    needs them; and both are rounded to three places. The published numbers are made so.
+    Two details follow the authors' code, because the published numbers were made with them. The
+    plateau is evaluated at the extrema of the Chebyshev polynomial of degree K, but these values
+    are used as if they were at the roots of the polynomial of degree K + 1, where interpolation
+    needs them. Extrema and values are rounded to three places.
 
     Settings: ``order`` (K), ``flatness`` (phi), ``ideal_rank``, ``ideal_weight`` (alpha),
     ``degree_power`` (b).
@@ -32,7 +33,7 @@ class ChebyCF(FilterModel):
         self.degree_power = config["degree_power"]
 
     def filter(self, signals: Tensor) -> Tensor:
-        """The interpolated filter by Chebyshev's recursion, and the ideal one."""
+        """Applies the interpolated filter by Chebyshev's recursion, and adds the ideal filter."""
         before, after = self.degree_scales(self.degree_power)
         scaled = before * signals
         previous, current = scaled, self._laplacian(scaled)
@@ -53,7 +54,7 @@ def chebyshev_coefficients(order: int, flatness: float) -> list[float]:
 
     Args:
         order: K, at least 1.
-        flatness: phi, above 0: the larger, the flatter the response's middle.
+        flatness: phi, above 0; a larger value makes the middle of the response flatter.
 
     Raises:
         ValueError: If the order or the flatness is out of range.

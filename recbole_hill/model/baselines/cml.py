@@ -1,4 +1,4 @@
-"""CML: users and items in one metric space, under a weighted hinge loss.
+"""CML: users and items in one metric space, trained by a weighted hinge loss.
 
 Reference:
     Cheng-Kang Hsieh et al. "Collaborative Metric Learning." in WWW 2017.
@@ -14,12 +14,12 @@ from recbole_hill.model.bases.factorization import MatrixFactorization, SampledS
 class CML(MatrixFactorization):
     """Sum of ln(rank + 1) (margin + d(u, i) - min_j d(u, j))_+, d the squared distance, as in BARS.
 
-    The rank is estimated as the share of the n drawn negatives within the margin times the number
-    of items, and the hardest of them makes the hinge. Every row is clipped to length 1 after a step
-    (here: before vectors are next used, which is the same sequence).
+    The rank is estimated from the n drawn negatives: the share of them within the margin, times the
+    number of items. The hardest negative makes the hinge. Every row is clipped to length 1 after a
+    step. (This class clips before the vectors are next used, which gives the same sequence.)
 
-    The score -|u - i|^2 is, up to each user's own constant, one inner product: 2 u.i - |i|^2.
-    No covariance term, like BARS. Its published Gowalla row was measured on 1,000 test users.
+    The score -|u - i|^2 equals one inner product, 2 u.i - |i|^2, up to a constant per user. There
+    is no covariance term, as in BARS. BARS measured its published Gowalla row on 1,000 test users.
 
     Settings: :class:`~recbole_hill.model.bases.factorization.MatrixFactorization`'s without
     ``reg_weight``, ``margin``.
@@ -34,7 +34,7 @@ class CML(MatrixFactorization):
 
     @torch.no_grad()
     def clip(self) -> None:
-        """Brings every row of the tables back into the unit ball."""
+        """Scales every row of the tables that is longer than 1 to length 1."""
         for table in (self.user_embedding, self.item_embedding):
             table.weight.div_(table.weight.norm(dim=1, keepdim=True).clamp_min(1))
 
@@ -51,7 +51,7 @@ class CML(MatrixFactorization):
         # With s = 2 u.i - |i|^2, d(u, i) - d(u, j) is s_uj - s_ui.
         query = users[user]
         near = (query * items[positive]).sum(1)
-        with torch.no_grad():  # of the negatives the gradient reaches the hardest alone
+        with torch.no_grad():  # only the hardest negative has a gradient
             others = SampledScores.apply(query, items, negative)  # (B, n)
             violators = others > near.unsqueeze(1) - self.margin
             rank = violators.float().mean(1) * (self.n_items - 1)

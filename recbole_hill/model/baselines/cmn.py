@@ -23,24 +23,24 @@ from recbole_hill.model.bases.pretrained import PretrainedStart
 class CMN(PretrainedStart, PairScoreModel):
     """Scores v^T ReLU(U [m_u * e_i; o] + b), where o is the last of ``n_hops`` reads (Eq. 1-7).
 
-    Hop 1 asks with q = m_u + e_i, a later one with q <- ReLU(W q + b + o). A read is
-    o = sum_v a_v c_v over the users v of item i, a = softmax_v <q, m_v>, with memory m and external
-    memory c. An item that train never saw reads 0.
+    The query of hop 1 is q = m_u + e_i. The query of a later hop is q <- ReLU(W q + b + o). A read
+    is o = sum_v a_v c_v over the users v of item i, with a = softmax_v <q, m_v>, memory m and
+    external memory c. An item without train users reads 0.
 
-    Training attends over segments of CSR rows. Full ranking takes items of like degree together,
-    since many users ask the same neighbourhood: a block pads by a quarter at most, never to the
-    longest. Gowalla costs 29,858 x 810,128 x 256 multiplications (two hops), all in matrix
-    products.
+    Training attends over segments of CSR rows. Full ranking takes items of similar degree together,
+    because many users read the same neighbourhood. So a block is padded by at most a quarter, and
+    not to the longest neighbourhood. Gowalla costs 29,858 x 810,128 x 256 multiplications (two
+    hops), all in matrix products.
 
-    As in the authors' code a user of the pair is among the item's users in training, which no
-    test pair has. As in NGCF's comparison, the row that HILL's Table 3 quotes, the optimiser is
-    Adam (the authors': RMSprop with momentum and clipping) and D is 64 (50).
+    As in the authors' code, in training the user of the pair is among the item's users; no test
+    pair has this. HILL's Table 3 quotes the row of NGCF's comparison. As there, the optimiser is
+    Adam (the authors use RMSprop with momentum and clipping) and D is 64 (the authors: 50).
 
     Settings: those of :class:`~recbole_hill.model.bases.pair_score.PairScoreModel`, ``n_hops``,
-    ``dense_reg_weight`` (of half the squared weight matrices), ``pretrained_from``.
+    ``dense_reg_weight`` (weight of half the squared weight matrices), ``pretrained_from``.
     """
 
-    #: Most floats of one array in full ranking.
+    #: Largest number of floats in one array of full ranking.
     block_floats: ClassVar[int] = 1 << 22
 
     def __init__(self, config, dataset):
@@ -62,7 +62,7 @@ class CMN(PretrainedStart, PairScoreModel):
         nn.init.xavier_uniform_(self.output.weight)
 
     def pair_scores(self, users: Tensor, items: Tensor) -> Tensor:
-        """Each pair reads the memory of its own item."""
+        """Scores pairs; each pair reads the memory of its item."""
         crow, row, readers = self.graph.rows(items + self.n_users)
         memory, output = self.user_memory.weight, self.user_output.weight
 
@@ -74,7 +74,7 @@ class CMN(PretrainedStart, PairScoreModel):
         return self._scores(self.user_memory(users), self.item_memory(items), read)
 
     def block_scores(self, users: Tensor, items: Tensor) -> Tensor:
-        """All users read an item's memory in one product."""
+        """Scores all users with all items; all users read an item's memory in one product."""
         crow, row, readers = self.graph.rows(items + self.n_users)
         counts = crow.diff()
         place = torch.arange(len(row), device=row.device) - crow[row]
@@ -95,15 +95,15 @@ class CMN(PretrainedStart, PairScoreModel):
     def _scores(self, user: Tensor, item: Tensor, read: Callable[[Tensor], Tensor]) -> Tensor:
         """The network, for user and item vectors of any shapes that broadcast."""
         query = user + item
-        found = read(query)
+        output = read(query)
         for hop in self.hops:
-            query = F.relu(hop(query) + found)
-            found = read(query)
-        hidden = F.relu(self.hidden(torch.cat((user * item, found), -1)))
+            query = F.relu(hop(query) + output)
+            output = read(query)
+        hidden = F.relu(self.hidden(torch.cat((user * item, output), -1)))
         return self.output(hidden).squeeze(-1)
 
     def blocks(self, users: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Items of like degree; see the class."""
+        """Yields blocks of items of similar degree; see the class."""
         degrees, items = self.graph.degree[self.n_users :].sort()
         degrees = degrees.cpu()
         step = min(len(users), 1024)
@@ -119,17 +119,17 @@ class CMN(PretrainedStart, PairScoreModel):
                 yield slice(rows, rows + step), block
 
     def calculate_loss(self, interaction) -> Tensor:
-        """BPR and its L2 term, and the authors' L2 term of the weight matrices."""
+        """BPR with its L2 term, plus the authors' L2 term of the weight matrices."""
         dense = (*self.hops, self.hidden, self.output)
         penalty = sum(layer.weight.square().sum() for layer in dense) / 2
         return super().calculate_loss(interaction) + self.dense_reg_weight * penalty
 
     def tables(self) -> tuple[list[nn.Embedding], list[nn.Embedding]]:
-        """The memory of the pair itself; neighbours are left to the loss."""
+        """The memories of the pair itself; the L2 term leaves out the neighbours."""
         return [self.user_memory], [self.item_memory]
 
     def pretrained_pairs(self) -> list[tuple[nn.Embedding, nn.Embedding]]:
-        """The two memories; the external one stays random."""
+        """The two memories; the external memory stays random."""
         return [(self.user_memory, self.item_memory)]
 
     def from_pretrained(self, values: Tensor, drawn: Tensor) -> Tensor:

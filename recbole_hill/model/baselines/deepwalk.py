@@ -13,7 +13,9 @@ from recbole_hill.model.bases.skip_gram import Sentences, SkipGramModel
 
 
 class DeepWalk(SkipGramModel):
-    """Walks are sentences and nodes are words, under hierarchical softmax (Algorithms 1 and 2).
+    """Walks are sentences and nodes are words of a skip-gram (Algorithms 1 and 2).
+
+    The original uses hierarchical softmax.
 
     Settings: ``SkipGramModel``'s, ``n_walks``, ``walk_length``.
     """
@@ -24,11 +26,11 @@ class DeepWalk(SkipGramModel):
         self.walker = Walker(InteractionGraph(train_matrix(dataset)), **self.bias(config))
 
     def bias(self, config) -> dict[str, float]:
-        """Returns the walk's second-order parameters: none."""
+        """Returns the parameters of second-order walks: none."""
         return {}
 
     def fit(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Walks, and fits the nodes' vectors."""
+        """Makes the walks, and fits the vectors of the nodes."""
         walks = self.walker.walks(self.n_walks, self.walk_length, rng)
         starts = np.arange(len(walks) + 1) * self.walk_length
         n_nodes = self.n_users + self.n_items

@@ -1,4 +1,4 @@
-"""DeosGCF: LightGCN with a cross-hop shortcut and a learnt locality filter against oversmoothing.
+"""DeosGCF: LightGCN with cross-hop edges and learnt locality weights against oversmoothing.
 
 Reference:
     Zhiwei Liu et al. "Deoscillated Adaptive Graph Collaborative Filtering." in TAGML 2022
@@ -17,13 +17,16 @@ from recbole_hill.model.bases.graph_model import GraphModel
 
 
 class DeosGCF(GraphModel):
-    """E_{k+1} = (A + P)(sigmoid(w_k) * E_k), the mean of all layers; w_k one scalar a node.
+    """E_{k+1} = (A + P)(sigmoid(w_k) * E_k); the vectors are the mean of all layers.
 
-    P joins nodes two hops apart, a node and itself among them: A A normalised like A, by its own
-    row sums, without its entries up to ``cross_hop_least`` and from 1. The authors call the model
-    DGCF, as Wang et al. do theirs; their settings are for MovieLens alone, and their Gowalla split
-    is another. Their dropout takes the two directions of an edge apart; here they go together,
-    which leaves the matrix symmetric.
+    w_k is one scalar per node. P joins nodes that are two hops apart, and each node with itself. It
+    is A A normalised like A, by its own row sums, without entries up to ``cross_hop_least`` and
+    without entries of 1 or more.
+
+    The authors call the model DGCF, a name that Wang et al. use for another model. The authors
+    publish settings for MovieLens alone, and their Gowalla split is another. Their dropout drops
+    the two directions of an edge separately. Here both are dropped together, so that the matrix
+    stays symmetric.
 
     Settings: :class:`~recbole_hill.model.bases.factorization.MatrixFactorization`'s, ``n_layers``,
     ``cross_hop_least``, ``edge_dropout``.
@@ -50,7 +53,7 @@ class DeosGCF(GraphModel):
         nn.init.xavier_uniform_(self.locality.view(self.n_layers, -1))
 
     def adjacency(self) -> Tensor:
-        """Returns A + P, in training with pairs of entries dropped and the rest scaled up."""
+        """Returns A + P; in training with symmetric entries dropped and the others scaled up."""
         values = self.edge_values
         if self.training and self.edge_dropout:
             kept = torch.rand_like(values) >= self.edge_dropout
@@ -62,7 +65,7 @@ class DeosGCF(GraphModel):
         )
 
     def propagate(self, ego: Tensor) -> Tensor:
-        """The filtered layers and their mean."""
+        """Returns the mean of the filtered layers."""
         matrix, nodes, total = self.adjacency(), ego, ego
         for weight in self.locality:
             nodes = SymmetricProduct.apply(matrix, weight.sigmoid() * nodes)
@@ -71,7 +74,7 @@ class DeosGCF(GraphModel):
 
 
 def deoscillated(interactions: sp.csr_matrix, least: float, block: int = 4096) -> sp.csr_matrix:
-    """Returns A + P of a binary train matrix (U, I), sorted, float32, (U + I, U + I)."""
+    """Returns A + P of a binary train matrix (U, I): sorted CSR, float32, (U + I, U + I)."""
     adjacency = sp.bmat([[None, interactions], [interactions.T, None]], format="csr")
     near = _normalized(adjacency, np.diff(adjacency.indptr))
     # Row sums of A^2 without the product.
@@ -80,7 +83,8 @@ def deoscillated(interactions: sp.csr_matrix, least: float, block: int = 4096) -
     blocks = []
     for start in range(0, adjacency.shape[0], block):
         far = (adjacency[start : start + block] @ adjacency).tocoo()
-        # The two scales first: else an entry and its mirror image could round apart at ``least``.
+        # Multiply the two scales first: otherwise an entry and its mirror image could be rounded
+        # to different sides of ``least``.
         far.data = far.data * (scale[start + far.row] * scale[far.col])
         kept = (far.data > least) & (far.data < 1)
         entries = far.data[kept], (far.row[kept], far.col[kept])

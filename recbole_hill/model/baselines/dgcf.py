@@ -1,4 +1,4 @@
-"""DGCF: LightGCN with an adjacency for each of several intents, learnt by routing.
+"""DGCF: LightGCN with one adjacency for each of several intents, learnt by routing.
 
 Reference:
     Xiang Wang et al. "Disentangled Graph Collaborative Filtering." in SIGIR 2020.
@@ -22,19 +22,21 @@ from recbole_hill.model.bases.routing import (
 
 
 class DGCF(GraphModel):
-    """A chunk of the vectors for each of K intents, and edge scores S, 1 at first.
+    """Vectors of K chunks, one chunk per intent, and edge scores S that start at 1.
 
-    T times in each layer
+    Each layer repeats T times
 
         r_u = sum_v L(softmax S)_uv e_v,    S_uv += <unit(r_u), tanh(unit(e_v))>
 
-    L normalising each intent by its own degrees (Eq. 6-11); the layer's output is the last r, and
-    the vectors are the mean over layers, e itself included. BPR with L2, and ``cor_weight`` times
-    the distance correlation of neighbouring intents over a sample of nodes (Eq. 14-15).
+    where L normalises each intent by its own degrees (Eq. 6-11). The layer's output is the last r.
+    The vectors are the mean over the layers and e itself. The loss is BPR with L2, plus
+    ``cor_weight`` times the distance correlation of consecutive intents over a sample of nodes (Eq.
+    14-15).
 
-    RecBole's class of this name computes the same vectors with matrices of all edges by all nodes
-    in COO form, which makes an ml-100k epoch minutes long, and its L2 term is of unsquared norms.
-    The sample is RecBole's: users, and as many items, the larger of both over the batches an epoch.
+    RecBole's class of this name computes the same vectors, with COO matrices of all edges by all
+    nodes: one epoch of ml-100k takes minutes. Its L2 term has unsquared norms. The sample is
+    RecBole's: users, and as many items; their number is the larger of U and I divided by the
+    batches of an epoch.
 
     Settings: :class:`~recbole_hill.model.bases.factorization.MatrixFactorization`'s, ``n_layers``,
     ``n_factors`` (K), ``n_iterations`` (T), ``cor_weight``, ``train_batch_size``.
@@ -49,7 +51,7 @@ class DGCF(GraphModel):
         self.n_sampled = max(2, max(self.n_users, self.n_items) // batches)
 
     def propagate(self, ego: Tensor) -> Tensor:
-        """The routed layers and their mean."""
+        """Returns the mean of the routed layers."""
         nodes = total = split_chunks(ego, self.n_factors)
         scores = ego.new_ones(self.n_factors, len(self.graph.col))
         for layer in range(self.n_layers):
@@ -57,21 +59,26 @@ class DGCF(GraphModel):
             for iteration in range(self.n_iterations):
                 routed = self.spread(scores, nodes)
                 if (layer, iteration) == (self.n_layers - 1, self.n_iterations - 1):
-                    break  # nobody reads the last scores
+                    break  # the last scores are not used
                 scores = scores + chunk_products(self.graph, normalize(routed, dim=2), heads)
             nodes = routed
             total = total + nodes
         return join_chunks(total / (self.n_layers + 1))
 
     def spread(self, scores: Tensor, nodes: Tensor) -> Tensor:
-        """Returns L(softmax S) e, (K, N, D / K), of edge scores (K, E) and nodes."""
+        """Returns L(softmax S) e, (K, N, D / K).
+
+        Args:
+            scores: Edge scores S, shape (K, E).
+            nodes: Chunks e of the nodes, shape (K, N, D / K).
+        """
         chosen = scores.softmax(0)
         degree = chosen.new_zeros(nodes.shape[:2]).index_add(1, self.graph.row, chosen)
         scale = degree.clamp_min(1e-8).rsqrt().unsqueeze(2)
         return scale * chunk_sums(self.graph, chosen, scale * nodes)
 
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
-        """BPR, L2 and the correlation of intents."""
+        """BPR, L2 and the correlation of the intents."""
         loss = super().embedding_loss(users, items, interaction)
         if self.n_factors == 1 or not self.cor_weight:
             return loss
@@ -79,7 +86,7 @@ class DGCF(GraphModel):
         return loss + self.cor_weight * self.correlation(torch.cat(drawn))
 
     def correlation(self, nodes: Tensor) -> Tensor:
-        """Returns neighbouring intents' distance correlations, summed, over K (K + 1) / 2.
+        """Returns the sum of consecutive intents' distance correlations, over K (K + 1) / 2.
 
         Args:
             nodes: A sample of vectors, shape (n, D).
@@ -90,7 +97,7 @@ class DGCF(GraphModel):
 
 
 def distance_correlation(x: Tensor, y: Tensor) -> Tensor:
-    """Returns the distance correlation of two samples, (n, P) and (n, Q): in [0, 1]."""
+    """Returns the distance correlation, in [0, 1], of two samples, (n, P) and (n, Q)."""
     a, b = (_centered_distances(z) for z in (x, y))
 
     def covariance(one: Tensor, other: Tensor) -> Tensor:
@@ -108,5 +115,5 @@ def _centered_distances(x: Tensor) -> Tensor:
 
 
 def _sample(table: Tensor, n: int) -> Tensor:
-    """Returns at most n rows, padding (the first) left out."""
+    """Returns at most n random rows, without the padding (the first row)."""
     return table[1 + torch.randperm(len(table) - 1, device=table.device)[:n]]

@@ -21,13 +21,14 @@ from recbole_hill.model.bases.routing import (
 class DisenGCN(GraphModel):
     """Layers of K chunks: z = unit(ReLU(W e + b)), then T rounds of c_u = z_u + sum_v A_uv p_v z_v.
 
-    p_v = softmax over the chunks of <z_v, c_u> / tau; c starts at z and is brought to unit chunks
-    after every round but the last, as in the authors' code (their Algorithm 1 does so after the
-    last too). ReLU and dropout between layers. Trained by BPR: the setting of the row in HILL's
-    Table 3 (DGCF's comparison) is unpublished.
+    p_v is the softmax over the chunks of <z_v, c_u> / tau. c starts at z, and its chunks are scaled
+    to length 1 after every round but the last, as in the authors' code. (Their Algorithm 1 scales
+    after the last round, too.) ReLU and dropout come between layers. The model is trained by BPR.
+    HILL's Table 3 quotes the row of DGCF's comparison, whose settings are unpublished.
 
-    The authors sum over a sample of neighbours, the same number for every node. Here all take part,
-    weighted by the normalised adjacency A: plain sums drown z_u where there are many.
+    The authors sum over a sample of neighbours, of the same size for every node. Here all
+    neighbours take part, weighted by the normalised adjacency A: a plain sum over many neighbours
+    would be much larger than z_u.
 
     Settings: :class:`~recbole_hill.model.bases.factorization.MatrixFactorization`'s, ``n_layers``,
     ``n_factors`` (K), ``n_iterations`` (T), ``tau``, ``dropout_rate``.
@@ -44,7 +45,7 @@ class DisenGCN(GraphModel):
             nn.init.zeros_(layer.bias)
 
     def propagate(self, ego: Tensor) -> Tensor:
-        """The routed layers."""
+        """Returns the output of the last routed layer."""
         nodes = ego
         for i, layer in enumerate(self.layers):
             if i:
@@ -54,7 +55,7 @@ class DisenGCN(GraphModel):
         return nodes
 
     def route(self, z: Tensor) -> Tensor:
-        """Neighbourhood routing: T rounds over unit chunks of nodes, (K, N, D / K)."""
+        """Neighbourhood routing: T rounds over unit chunks of the nodes, (K, N, D / K)."""
         adjacency, center = self.graph.normalized().values(), z
         for _ in range(self.n_iterations):
             logits = chunk_products(self.graph, F.normalize(center, dim=2), z)

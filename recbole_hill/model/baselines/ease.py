@@ -15,9 +15,9 @@ from recbole_hill.model.bases.fit_once import FitOnceModel
 class EASE(FitOnceModel):
     """Scores r B, where B = I - P / diag(P) has a zero diagonal and P = (R^T R + lambda I)^-1.
 
-    One I x I float32 array is all that is held, and a block of it: the Gram matrix is inverted in
-    place. Gowalla's takes 6.7 GB, Amazon-Book's 33.6 GB. RecBole's class of this name is the same
-    model; it inverts in float64, with several times the memory.
+    The Gram matrix is inverted in place, so the memory is one I x I float32 array and one block of
+    it. The array takes 6.7 GB for Gowalla and 33.6 GB for Amazon-Book. RecBole's class of this name
+    is the same model. It inverts in float64, with several times the memory.
 
     Settings: ``reg_weight`` (lambda).
     """
@@ -35,7 +35,7 @@ class EASE(FitOnceModel):
         self.weights = weights
 
     def scores(self, users: np.ndarray) -> np.ndarray:
-        """Returns the rows times B, shape (B, I)."""
+        """Returns the users' train rows times B, shape (B, I)."""
         return self.matrix[users] @ self.weights
 
 
@@ -55,7 +55,7 @@ def invert_in_place(matrix: np.ndarray, block: int = 2048) -> None:
     """Inverts a symmetric positive definite matrix by Gauss-Jordan elimination of whole blocks.
 
     Such a matrix needs no pivots. LAPACK's Cholesky routines would take half the operations, but
-    OpenBLAS's crash on an array as large as Gowalla's, of 6.7 GB.
+    OpenBLAS's versions crash on an array as large as Gowalla's, 6.7 GB.
 
     Args:
         matrix: Shape (N, N), overwritten by its inverse.

@@ -16,22 +16,24 @@ from recbole_hill.model.bases.pair_products import pair_products
 
 
 class ENMF(EmbeddingModel):
-    """Scores s = h^T (p * q); the loss of a batch of users (Eq. 12) with w = ``negative_weight``.
+    """Scores s = h^T (p * q), with a loss over all items for a batch of users (Eq. 12).
 
-    w sum_ab [(Q^T Q) * (P^T P) * (h h^T)]_ab + sum over their items of (1 - w) s^2 - 2 s.
+    With w = ``negative_weight`` the loss is w sum_ab [(Q^T Q) * (P^T P) * (h h^T)]_ab, plus the sum
+    over the users' train items of (1 - w) s^2 - 2 s.
 
-    RecBole's class of this name fills histories up with item 0, whose vector its initialisation
-    leaves non-zero, so that every filled place counts as one more positive (on Gowalla most places
-    are filled), and drops out the user in the second sum alone. Here histories are whole and the
-    dropped-out user enters both, as in the authors' code. ``h`` is folded into the user vector.
+    RecBole's class of this name pads histories with item 0, whose vector is not zero after its
+    initialisation. So every padded place counts as one more positive; on Gowalla most places are
+    padded. RecBole also applies the user's dropout to the second sum alone. Here histories are not
+    padded, and both sums use the user vector after dropout, as in the authors' code. ``h`` is
+    multiplied into the user vector.
 
-    Settings: ``embedding_size``, ``init_std``, ``init_weight`` (of h), ``dropout_rate``,
+    Settings: ``embedding_size``, ``init_std``, ``init_weight`` (start of h), ``dropout_rate``,
     ``negative_weight``.
     """
 
     sums_over_batch = True
 
-    #: A batch is of users, each once an epoch, not of interactions.
+    #: A batch consists of users, each once an epoch, instead of interactions.
     user_wise = True
 
     def __init__(self, config, dataset):
@@ -51,9 +53,9 @@ class ENMF(EmbeddingModel):
         return self.user_embedding.weight * self.weight, self.item_embedding.weight
 
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
-        """The loss of the batch's users, each counted once."""
+        """The loss of the batch's users; each user counts once."""
         user = torch.unique(interaction[self.USER_ID])
-        user = user[user > 0]  # the loader also gives the padding user
+        user = user[user > 0]  # the loader also yields the padding user
         query = dropout(users[user], self.dropout_rate, self.training)
         _, row, column = self.graph.rows(user)
         positive = pair_products(query, row, items, column - self.n_users)

@@ -18,12 +18,12 @@ from recbole_hill.model.bases.routing import chunk_sums, split_chunks
 class GAT(GraphModel):
     """Attention layers with ELU between them; the vectors are the mean of the tables and layers.
 
-    The setting of the row in HILL's Table 3 is unpublished, and its .1401/.1401 looks like a
-    misprint (BARS lists .1501/.1233); the mean over layers is that of NGAT4Rec's code. That code
-    samples neighbours; here all take part, the node itself not.
+    HILL's Table 3 quotes a row with unpublished settings. Its .1401/.1401 looks like a misprint
+    (BARS lists .1501/.1233). The mean over the layers is taken from NGAT4Rec's code. That code
+    samples neighbours. Here all neighbours take part, but the node itself does not.
 
-    A layer computes what torch_geometric's ``GATConv(concat=False, add_self_loops=False)`` does,
-    without its edge-by-vector arrays: on Gowalla a ninth of the time.
+    A layer computes the same as torch_geometric's ``GATConv(concat=False, add_self_loops=False)``,
+    without its arrays of edges by dimensions: on Gowalla in a ninth of the time.
 
     Settings: :class:`~recbole_hill.model.bases.factorization.MatrixFactorization`'s, ``n_layers``,
     ``n_heads`` (averaged).
@@ -37,7 +37,7 @@ class GAT(GraphModel):
         )
 
     def propagate(self, ego: Tensor) -> Tensor:
-        """The layers and their mean."""
+        """Returns the mean of the tables and the layers."""
         nodes, total = ego, ego
         for i, layer in enumerate(self.layers):
             nodes = layer(self.graph, F.elu(nodes) if i else nodes)
@@ -58,7 +58,7 @@ class _Attention(nn.Module):
             nn.init.xavier_uniform_(weight)
 
     def forward(self, graph: InteractionGraph, nodes: Tensor) -> Tensor:
-        """Returns the next layer of the nodes, both (N, D)."""
+        """Returns the next layer's node vectors, (N, D), from node vectors of the same shape."""
         values = split_chunks(self.project(nodes), len(self.read))  # (heads, N, D)
         reader, read = (torch.einsum("hnd,hd->hn", values, a) for a in (self.reader, self.read))
         logits = F.leaky_relu(reader[:, graph.row] + read[:, graph.col], 0.2)

@@ -1,4 +1,4 @@
-"""GC-MC as NGCF's authors compared it: one convolution, a dense layer, BPR.
+"""GC-MC in the form of NGCF's comparison: one convolution, a dense layer, BPR.
 
 Reference:
     Rianne van den Berg et al. "Graph Convolutional Matrix Completion." in SIGKDD 2018; this form is
@@ -18,12 +18,11 @@ class GCMC(PretrainedStart, GraphModel):
     """Vectors dropout(V LeakyReLU(W P E + w) + v), P = D^-1 A the mean over neighbours.
 
     RecBole's ``GCMC`` (``recbole.GCMC`` here) is another model: one-hot features, two classes,
-    cross-entropy. Here the L2 term is on the batch's output vectors, as in NGCF's code, whose rows
-    start from MF (``pretrained_from``); its node dropout is not built (its rate was tuned and is
-    unpublished).
+    cross-entropy. Here the L2 term is on the batch's output vectors, as in NGCF's code. NGCF's rows
+    start from MF (``pretrained_from``). NGCF's node dropout is not implemented: its rate was tuned
+    and is unpublished.
 
-    Settings: ``MatrixFactorization``'s, ``dropout_rate``,
-    ``pretrained_from``.
+    Settings: ``MatrixFactorization``'s, ``dropout_rate``, ``pretrained_from``.
     """
 
     def __init__(self, config, dataset):
@@ -36,12 +35,12 @@ class GCMC(PretrainedStart, GraphModel):
             nn.init.zeros_(layer.bias)
 
     def propagate(self, ego: Tensor) -> Tensor:
-        """The convolution and the dense layer."""
+        """Returns the output of the convolution and the dense layer."""
         hidden = F.leaky_relu(self.convolution(self.graph.neighbour_means(ego)), 0.2)
         return dropout(self.dense(hidden), self.dropout_rate, self.training)
 
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
-        """BPR, and L2 of the batch's output vectors in place of the tables' rows."""
+        """BPR, plus L2 of the batch's output vectors instead of the tables' rows."""
         user, positive, negative = self.draw(interaction)
         loss = self.ranking_loss(users, items, user, positive, negative)
         return loss + self.reg_weight * squared_l2(users[user], items[positive], items[negative])

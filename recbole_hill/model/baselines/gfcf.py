@@ -1,4 +1,4 @@
-"""GF-CF: a linear low-pass filter plus an ideal one, without training.
+"""GF-CF: a linear low-pass filter plus an ideal low-pass filter, without training.
 
 Reference:
     Yifei Shen et al. "How Powerful is Graph Convolution for Recommendation?" in CIKM 2021.
@@ -10,11 +10,11 @@ from recbole_hill.model.bases.filter import FilterModel
 
 
 class GFCF(FilterModel):
-    """Scores F r + alpha D^1/2 V V^T D^-1/2 r, with F = N^T N and V its leading eigenvectors.
+    """Scores F r + alpha D^1/2 V V^T D^-1/2 r, where F = N^T N and V are its leading eigenvectors.
 
     Settings: ``ideal_rank``, ``ideal_weight`` (alpha).
     """
 
     def filter(self, signals: Tensor) -> Tensor:
-        """The linear and the ideal low-pass filter."""
+        """Returns the sum of the linear and the ideal low-pass filter."""
         return self.smooth(signals) + self.ideal_weight * self.ideal(signals, 0.5)

@@ -1,4 +1,4 @@
-"""GRMF: matrix factorisation with a graph Laplacian regulariser, smoothed or not by degree.
+"""GRMF: matrix factorisation with a graph Laplacian regulariser, with or without degree scaling.
 
 Reference:
     Nikhil Rao et al. "Collaborative Filtering with Graph Information: Consistency and Scalable
@@ -13,12 +13,11 @@ from recbole_hill.model.bases.fit_once import train_matrix
 
 
 class GRMF(MatrixFactorization):
-    """BPR + graph_weight |e_u - e_i|^2 over the batch's observed pairs, never the negatives.
+    """BPR + graph_weight |e_u - e_i|^2 over the batch's positive pairs, without the negatives.
 
-    GRMF-norm (``normalize``) divides each vector by the root of its node's degree first.
+    GRMF-norm (``normalize``) first divides each vector by the root of its node's degree.
 
-    Settings: ``MatrixFactorization``'s, ``graph_weight``,
-    ``normalize``.
+    Settings: ``MatrixFactorization``'s, ``graph_weight``, ``normalize``.
     """
 
     def __init__(self, config, dataset):

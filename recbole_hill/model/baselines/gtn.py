@@ -1,4 +1,4 @@
-"""GTN: embeddings smoothed by a graph trend filter, which trusts some edges less.
+"""GTN: embeddings smoothed by a graph trend filter, which gives some edges less trust.
 
 Reference:
     Wenqi Fan et al. "Graph Trend Filtering Networks for Recommendation." in SIGIR 2022.
@@ -21,16 +21,15 @@ class GTN(GraphModel):
 
         Z <- clip(Z + beta C (E - C^T Z), -lambda, lambda),    X = E - C^T Z
 
-    C has one row per edge, +1 at the user and -1 at the item, its columns divided by the root of
-    1 + the node's degree, which bounds C^T C by 2, as the paper's normalised incidence matrix does
-    and the authors' public code, whose graph is 0/1. (``incidence_degree: adjacency`` sums rows of
-    the normalised adjacency instead, which leaves C^T C as large as the degrees: from small starts
-    it diverges until the clip holds it.) X gets dropout; layers are not averaged. The authors ran
-    D = 256.
+    C has one row per edge, +1 at the user and -1 at the item. Its columns are divided by the root
+    of 1 + the node's degree. This bounds C^T C by 2, as the paper's normalised incidence matrix
+    does, and as the authors' public code does, whose graph is 0/1. ``incidence_degree: adjacency``
+    uses row sums of the normalised adjacency as degrees. Then C^T C is as large as the degrees, and
+    from small starts the iteration diverges until the clip stops it. X gets dropout. Layers are not
+    averaged. The authors ran D = 256.
 
-    Settings: ``MatrixFactorization``'s, ``n_layers`` (K),
-    ``trend_weight`` (lambda), ``dual_step`` (beta), ``incidence_degree`` (graph | adjacency),
-    ``dropout_rate``.
+    Settings: ``MatrixFactorization``'s, ``n_layers`` (K), ``trend_weight`` (lambda), ``dual_step``
+    (beta), ``incidence_degree`` (graph | adjacency), ``dropout_rate``.
     """
 
     def __init__(self, config, dataset):
@@ -45,7 +44,7 @@ class GTN(GraphModel):
         self.register_buffer("scale", scale, persistent=False)
 
     def differences(self, nodes: Tensor) -> Tensor:
-        """Returns C nodes: each edge's scaled user vector less its item's, shape (E, D)."""
+        """Returns C nodes: each edge's scaled user vector minus its scaled item vector, (E, D)."""
         return _LinearMap.apply(self.scale * nodes, self._edge_differences, self._node_sums)
 
     def spread(self, edges: Tensor) -> Tensor:
@@ -68,10 +67,10 @@ class GTN(GraphModel):
         return torch.cat((user, item.neg_()))
 
     def propagate(self, ego: Tensor) -> Tensor:
-        """The trend filter."""
+        """Returns the node vectors after the trend filter."""
         nodes, dual = ego, None
         for _ in range(self.n_layers):
-            step = self.differences(self.dual_step * nodes)  # scaled where there are fewer rows
+            step = self.differences(self.dual_step * nodes)  # fewer rows to scale than after it
             dual = step if dual is None else dual + step
             dual = dual.clamp(-self.trend_weight, self.trend_weight)
             nodes = ego - self.spread(dual)
@@ -79,7 +78,7 @@ class GTN(GraphModel):
 
 
 class _LinearMap(torch.autograd.Function):
-    """A linear map whose backward is its transpose, given beside it: no scatter entry by entry."""
+    """A linear map whose backward is the given transposed map, without scattering entries."""
 
     @staticmethod
     def forward(ctx, x: Tensor, there: Callable, back: Callable) -> Tensor:

@@ -1,4 +1,4 @@
-"""HMLET: LightGCN whose last layers choose, node by node, to be linear or not.
+"""HMLET: LightGCN whose last layers choose, node by node, to be linear or non-linear.
 
 Reference:
     Taeyong Kong et al. "Linear, or Non-Linear, That is the Question!" in WSDM 2022.
@@ -22,16 +22,16 @@ class HMLET(GraphModel):
         e_1 = A e_0, e_2 = A e_1, e_3 = gate(A e_2, ELU(A e_0)), e_4 = gate(A e_3, ELU(A e_3))
 
     as in the authors' code. A gate is an MLP of both candidates, 2D-512-128-64-2, and a
-    Gumbel-softmax, soft in training and hard in ranking. The temperature falls with the epochs, and
-    the gates' weights stay fixed for the first ``gate_warmup_epochs``.
+    Gumbel-softmax, which is soft in training and hard in ranking. The temperature falls with the
+    epochs. The gates' weights stay fixed for the first ``gate_warmup_epochs``.
 
-    The authors draw Gumbel noise in ranking too, so that their scores vary from call to call; here
-    ranking takes the likelier candidate. They drop the two directions of an edge apart, here they
-    drop together.
+    The authors draw Gumbel noise in ranking, too, so their scores vary from call to call. Here
+    ranking takes the likelier candidate. The authors drop the two directions of an edge separately.
+    Here both are dropped together.
 
-    Settings: ``MatrixFactorization``'s, ``edge_dropout``,
-    ``gate_dropout``, ``temperature``, ``least_temperature``, ``temperature_decay``,
-    ``gate_warmup_epochs``, ``gates`` (learnt | linear: parity with LightGCN).
+    Settings: ``MatrixFactorization``'s, ``edge_dropout``, ``gate_dropout``, ``temperature``,
+    ``least_temperature``, ``temperature_decay``, ``gate_warmup_epochs``, ``gates`` (learnt |
+    linear, which equals LightGCN).
     """
 
     def __init__(self, config, dataset):
@@ -52,7 +52,7 @@ class HMLET(GraphModel):
         self.gates.requires_grad_(epoch >= self.warmup)
 
     def propagate(self, ego: Tensor) -> Tensor:
-        """Four layers and their mean with the ego."""
+        """Returns the mean of layer 0 and the four layers."""
         adjacency = self.graph.dropout(self.edge_dropout if self.training else 0.0)
 
         def smooth(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""HOP-Rec: BPR whose positives lie several hops away, each hop counting less.
+"""HOP-Rec: BPR whose positives also lie several hops away; each hop counts less.
 
 Reference:
     Jheng-Hong Yang et al. "HOP-Rec: High-Order Proximity for Implicit Recommendation."
@@ -18,11 +18,14 @@ from recbole_hill.model.bases.fit_once import train_matrix
 class HOPRec(MatrixFactorization):
     """SGD on sum_w 1/w sum_j [x < 1/w] (-ln sigmoid x), x = <u, i_w> - <u, j> (Eq. 5, 6).
 
-    i_1 is an item of u; i_w is reached from i_{w-1} through one of its users. The authors' steps:
-    an item moves by the sum over the negatives, a user by the mean over those within the margin,
-    and each vector shrinks whenever it moves. Negatives are uniform, as theirs are (``no_degrees``
-    in their code). Here a batch's steps are taken together; and to iterate over interactions is to
-    start from users by degree, where their alias table has degree^.75.
+    i_1 is an item of u. i_w is reached from i_{w-1} through one of the users of i_{w-1}. The steps
+    follow the authors: an item moves by the sum over the negatives; a user moves by the mean over
+    the negatives within the margin; each vector shrinks whenever it moves. Negatives are uniform,
+    as in the authors' code (``no_degrees``).
+
+    Two things differ from the authors. The steps of a batch are taken together. Iterating over
+    interactions draws users in proportion to their degree, where the authors' alias table uses
+    degree^.75.
 
     Settings: :class:`~recbole_hill.model.bases.factorization.MatrixFactorization`'s without
     ``reg_weight``, ``n_hops`` (K), ``user_decay``, ``item_decay``; ``learner: sgd``.
@@ -38,7 +41,7 @@ class HOPRec(MatrixFactorization):
         self.graph = InteractionGraph(train_matrix(dataset))
 
     def further(self, items: Tensor) -> Tensor:
-        """Returns items that share a random user with the given ones, both (B,)."""
+        """Returns for each item an item that shares a random user with it, both (B,)."""
         return self._neighbour(self._neighbour(items + self.n_users)) - self.n_users
 
     def _neighbour(self, nodes: Tensor) -> Tensor:
@@ -48,7 +51,7 @@ class HOPRec(MatrixFactorization):
         return self.graph.col[self.graph.crow[nodes] + place]
 
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
-        """The loss whose gradient is the batch's steps; a sum, because SGD's steps add up."""
+        """The loss whose gradient gives the batch's steps; a sum, because SGD's steps add up."""
         user, positive, negative = self.draw(interaction)
         loss = users.new_zeros(())
         for hop in range(1, self.n_hops + 1):
@@ -64,10 +67,10 @@ class HOPRec(MatrixFactorization):
         """Returns the summed loss of one hop.
 
         Args:
-            user: Vectors, shape (B, D).
-            positive: Vectors, shape (B, D).
-            negative: Vectors, shape (B, n, D).
-            hop: 1 for the user's own items.
+            user: User vectors, shape (B, D).
+            positive: Vectors of the positives, shape (B, D).
+            negative: Vectors of the negatives, shape (B, n, D).
+            hop: Number of the hop; 1 for the user's own items.
         """
         difference = positive.unsqueeze(1) - negative
         of_items = torch.einsum("bd,bnd->bn", user.detach(), difference)

@@ -1,4 +1,4 @@
-"""IA-GCN: graph convolution in which the other side of the pair guides what neighbours weigh.
+"""IA-GCN: graph convolution in which the pair's other node guides the weights of neighbours.
 
 Reference:
     Yinan Zhang et al. "IA-GCN: Interactive Graph Convolutional Network for Recommendation."
@@ -22,29 +22,31 @@ from recbole_hill.model.bases.pair_score import PairScoreModel
 class IAGCN(PairScoreModel):
     """Scores <z_u|i, z_i|u>: the user's vector given the item, and the item's given the user.
 
-    Under a guide g a node takes the mean of its neighbours c with weights softmax_c(t <e_c, e_g>),
-    P_g for short, where e are layer-0 vectors. A root r has the vector
+    With guide g, a node takes the mean of its neighbours c with the weights softmax_c(t <e_c,
+    e_g>), where e are layer-0 vectors. P_g stands for this operation. A root r has the vector
 
         z_r|g = a_0 e_r + sqrt(degree_r) sum_l a_l (P_g^l E)_r,   a = softmax(layer weights).
 
-    In training the guide is left out as a neighbour, or a positive would see itself; in ranking it
-    is not (both as in the authors' code, which a train pair's score shows). A node whose one
-    neighbour is the guide then reads 0; the authors' softmax gives that neighbour weight 1.
+    In training the guide is left out as a neighbour, because a positive would otherwise see itself.
+    In ranking the guide is not left out. Both follow the authors' code; a train pair's score shows
+    the difference. In training, a node whose only neighbour is the guide reads 0; the authors'
+    softmax gives this neighbour weight 1.
 
-    Vectors belong to pairs, so that nothing can be kept between them:
+    Vectors depend on the pair, so no vectors can be kept from pair to pair:
 
-    - A training pair unrolls its two trees, each node of a tree once. At three layers one tree of
-      Gowalla touches about a tenth of the graph, and the memory of a batch follows.
-    - Full ranking uses that exp(t <e_c, e_g>) does not depend on the node that reads c: P_g X is
-      A (w_g * X) over A w_g, products with the plain 0/1 matrix for many guides at a time. Every
-      user guides one propagation, but every item guides one for *each block of users*, as many as
-      ``ranking_memory_mb`` lets keep their B x I x D item vectors; a propagation costs L x E x D.
+    - A training pair unrolls two trees, and each node occurs once in a tree. With three layers one
+      tree of Gowalla contains about a tenth of the graph, which determines the memory of a batch.
+    - Full ranking uses the fact that exp(t <e_c, e_g>) does not depend on the node that reads c:
+      P_g X is A (w_g * X) divided by A w_g, which are products with the plain 0/1 matrix for many
+      guides at a time. Every user guides one propagation. Every item guides one for *each block of
+      users*. A block has as many users as ``ranking_memory_mb`` allows, with B x I x D item
+      vectors. A propagation costs L x E x D.
 
     Settings: those of :class:`~recbole_hill.model.bases.pair_score.PairScoreModel`, ``n_layers``,
     ``softmax_rate`` (t), ``ranking_memory_mb``.
     """
 
-    #: Most floats in one product of full ranking.
+    #: Largest number of floats in one product of full ranking.
     block_floats: ClassVar[int] = 1 << 24
 
     def __init__(self, config, dataset):
@@ -59,7 +61,7 @@ class IAGCN(PairScoreModel):
         self.layer_weights = nn.Parameter(torch.zeros(self.n_layers + 1))
 
     def pair_scores(self, users: Tensor, items: Tensor) -> Tensor:
-        """Unrolls the pairs' trees, the user's guided by the item and the reverse."""
+        """Unrolls the pairs' trees: the user's tree guided by the item, and the reverse."""
         items = items + self.n_users
         roots, guides = torch.cat((users, items)), torch.cat((items, users))
         of_users, of_items = self._tree_vectors(roots, guides).chunk(2)
@@ -70,7 +72,7 @@ class IAGCN(PairScoreModel):
         return torch.cat((self.user_embedding.weight, self.item_embedding.weight))
 
     def _tree_vectors(self, roots: Tensor, guides: Tensor) -> Tensor:
-        """Returns each root's vector under its own guide.
+        """Returns the vector of each root under its guide.
 
         Args:
             roots: Nodes, shape (P,).
@@ -81,7 +83,7 @@ class IAGCN(PairScoreModel):
         """
         embedding, mix = self._nodes(), self.layer_weights.softmax(0)
         guide = embedding[guides]
-        # A level is the distinct nodes of every tree at one distance from its root.
+        # A level holds, for every tree, the distinct nodes at one distance from the root.
         tree, node = torch.arange(len(roots), device=roots.device), roots
         levels, links = [(tree, node)], []
         for depth in range(self.n_layers):
@@ -89,7 +91,7 @@ class IAGCN(PairScoreModel):
             keys, place = (tree[row] * len(self.graph) + child).unique(return_inverse=True)
             tree, node = keys // len(self.graph), keys % len(self.graph)
             levels.append((tree, node))
-            # The last level, the largest, needs no vectors of its own: all its nodes' are a table.
+            # The last level is the largest. It reads its vectors straight from the table.
             reads = child if depth == self.n_layers - 1 else place
             links.append((crow, row, place, reads))
         state = mix[-1] * embedding
@@ -112,14 +114,14 @@ class IAGCN(PairScoreModel):
     # -- full ranking -------------------------------------------------------------------------
 
     def blocks(self, users: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """As many users as may keep the vectors of every item at once."""
+        """Yields as many users at a time as memory allows, with the vectors of every item."""
         everything = torch.arange(self.n_items, device=users.device)
         step = max(1, self.ranking_floats // self.item_embedding.weight.numel())
         for start in range(0, len(users), step):
             yield slice(start, start + step), everything
 
     def block_scores(self, users: Tensor, items: Tensor) -> Tensor:
-        """The items' vectors given every user, then the users' given a few items at a time."""
+        """Computes the items' vectors given every user, then the users' given a few items."""
         items = items + self.n_users
         widest = max(self.n_users, self.n_items) * (self.item_embedding.embedding_dim + 1)
         step = max(1, self.block_floats // widest)
@@ -136,7 +138,7 @@ class IAGCN(PairScoreModel):
         return scores
 
     def _all_vectors(self, roots: Tensor, guides: Tensor) -> Tensor:
-        """Returns every root's vector under every guide.
+        """Returns the vector of every root under every guide.
 
         Args:
             roots: Nodes of one side, shape (n,).
@@ -147,7 +149,7 @@ class IAGCN(PairScoreModel):
         """
         embedding, mix = self._nodes(), self.layer_weights.softmax(0)
         logits = self.rate * embedding @ embedding[guides].T  # (U + I, G)
-        # Beyond exp(-80), which float32 still holds, neighbours count alike: no row sums to 0.
+        # Weights below exp(-80), which float32 can represent, are set to it: no row sums to 0.
         weights = (logits - logits.amax(0)).clamp_min(-80).exp()
         sides = [slice(0, self.n_users), slice(self.n_users, len(self.graph))]
         if roots[0] >= self.n_users:
@@ -166,7 +168,7 @@ class IAGCN(PairScoreModel):
         return mix[0] * embedding[roots].unsqueeze(1) + scale * state
 
     def _plain(self, nodes: Tensor | slice, children: slice) -> Tensor:
-        """Returns 0/1 rows of the adjacency of one side, sparse CSR, columns of the other side."""
+        """Returns 0/1 adjacency rows of one side's nodes, sparse CSR, columns the other side."""
         if isinstance(nodes, slice):
             nodes = torch.arange(nodes.start, nodes.stop, device=self.graph.crow.device)
         crow, _, column = self.graph.rows(nodes)
@@ -179,5 +181,5 @@ class IAGCN(PairScoreModel):
         )
 
     def tables(self) -> tuple[list[nn.Embedding], list[nn.Embedding]]:
-        """Layer 0."""
+        """The tables of layer 0."""
         return [self.user_embedding], [self.item_embedding]

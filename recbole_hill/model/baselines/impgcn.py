@@ -1,4 +1,4 @@
-"""IMP-GCN: high-order messages stay within groups of users of like interests.
+"""IMP-GCN: high-order messages stay within groups of users with similar interests.
 
 Reference:
     Fan Liu et al. "Interest-aware Message-Passing GCN for Recommendation." in WWW 2021.
@@ -17,15 +17,16 @@ from recbole_hill.model.bases.graph_model import GraphModel
 class IMPGCN(GraphModel):
     """The mean of E, A E and, for further layers, A sum_g s_g with s_g = A_g x_g, x_g += s_g.
 
-    A user's group is the argmax of W2 dropout(LeakyReLU(W1 (A E + E) + b1)) + b2; A_g keeps the
-    entries of A of its users (no new normalisation); x_g starts at E. So the authors' code has it,
-    with a second product by A that the paper's Eq. 4 does not show. The argmax passes no gradient,
-    so that W1 and W2 stay as they were drawn; they are kept as buffers.
+    A user's group is the argmax of W2 dropout(LeakyReLU(W1 (A E + E) + b1)) + b2. A_g keeps the
+    entries of A that belong to the group's users, without a new normalisation. x_g starts at E.
+    This follows the authors' code, with a second product by A that the paper's Eq. 4 does not show.
+    The argmax passes no gradient, so W1 and W2 keep their initial values; they are stored as
+    buffers.
 
-    The authors' dropout is on in evaluation too, where it makes the groups random; here it is off.
+    The authors' dropout is on in evaluation, too, where it makes the groups random. Here it is off.
 
-    Every user is in one group, so that the group graphs together are one graph with a copy of each
-    item per group: two products a layer instead of two a layer and group.
+    Every user is in one group. So the graphs of all groups together are one graph with a copy of
+    each item per group, and a layer takes two products instead of two products per group.
 
     Settings: :class:`~recbole_hill.model.bases.factorization.MatrixFactorization`'s, ``n_layers``,
     ``n_groups``, ``group_dropout``.
@@ -44,14 +45,19 @@ class IMPGCN(GraphModel):
 
     @torch.no_grad()
     def groups(self, ego: Tensor, side: Tensor) -> Tensor:
-        """Returns each user's group, shape (U,), of E and A E, both (U + I, D)."""
+        """Returns each user's group, shape (U,).
+
+        Args:
+            ego: E, shape (U + I, D).
+            side: A E, shape (U + I, D).
+        """
         users = (ego + side)[: self.n_users]
         hidden = F.leaky_relu(F.linear(users, self.hidden_weight, self.hidden_bias), 0.2)
         hidden = dropout(hidden, self.group_dropout, self.training)
         return F.linear(hidden, self.choice_weight, self.choice_bias).argmax(1)
 
     def propagate(self, ego: Tensor) -> Tensor:
-        """The layers and their mean."""
+        """Returns the mean of the layers."""
         adjacency = self.graph.normalized()
         side = SymmetricProduct.apply(adjacency, ego)
         total = ego + side
@@ -68,12 +74,14 @@ class IMPGCN(GraphModel):
 
 
 def grouped(graph: InteractionGraph, groups: Tensor, n_groups: int) -> Tensor:
-    """Returns the normalised graph with a copy of every item per group, in which users read.
+    """Returns the normalised graph with one copy of every item per group of users.
+
+    A user has edges to the item copies of the user's group.
 
     Args:
-        graph: U users and I items.
-        groups: Of the users, shape (U,).
-        n_groups: G.
+        graph: Graph of U users and I items.
+        groups: Group of each user, shape (U,).
+        n_groups: Number of groups, G.
 
     Returns:
         Sparse CSR, symmetric, shape (U + G I, U + G I).

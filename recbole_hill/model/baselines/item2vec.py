@@ -12,10 +12,10 @@ from recbole_hill.model.bases.skip_gram import Sentences, SkipGramModel
 
 
 class Item2Vec(SkipGramModel):
-    """A user is the mean of its train items' input vectors; the paper's similarity is the cosine.
+    """A user is the mean of their train items' input vectors; the paper's score is the cosine.
 
-    The paper's window is the whole list; the published row's is 20 items either side, in the order
-    that the interactions have in the train file. Negatives are uniform, as in that row.
+    The paper's window is the whole list. The published row's window is 20 items on either side, in
+    the order of the interactions in the train file. Negatives are uniform, as in the published row.
 
     Settings: :class:`~recbole_hill.model.bases.skip_gram.SkipGramModel`'s.
     """
@@ -31,7 +31,7 @@ class Item2Vec(SkipGramModel):
         self.sentences = Sentences(items[by_user], starts)
 
     def fit(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Fits the items' vectors, and averages them."""
+        """Fits the items' vectors, and averages them for each user."""
         in_history, items = self.skip_gram(self.sentences, self.n_items)
         lengths = np.diff(self.history.indptr)[:, None]
         return (self.history @ in_history) / np.maximum(lengths, 1).astype(np.float32), items

@@ -1,4 +1,4 @@
-"""JKNet: graph convolutions whose layers are all read out, as MGDCF's authors ran it.
+"""JKNet: graph convolutions with a readout of all layers, with the settings of MGDCF's authors.
 
 References:
     Keyulu Xu et al. "Representation Learning on Graphs with Jumping Knowledge Networks."

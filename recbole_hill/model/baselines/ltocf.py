@@ -18,19 +18,20 @@ from recbole_hill.model.bases.pretrained import PretrainedStart
 class LTOCF(PretrainedStart, GraphModel):
     """Blocks x <- ODE(x) - x of dE/dt = A E between K + 1 times; the mean of E and all K outputs.
 
-    The first and last times are 0 and K, those between are learnt. The field is linear, so that
-    one RK4 step of length t is I + tA + ... + (tA)^4 / 24: four products with the sparse matrix,
-    and the gradient of t for free. One Euler step of length 1 is a layer of LightGCN.
+    The first time is 0 and the last is K; the times between them are learnt. The equation is
+    linear, so one RK4 step of length t is I + tA + ... + (tA)^4 / 24: four products with the sparse
+    matrix, and the gradient of t at no further cost. One Euler step of length 1 is a layer of
+    LightGCN.
 
-    The authors' times have an optimiser of their own at ``time_learning_rate``. Adam's step does
-    not depend on the gradient's scale, so here a time is its start plus a parameter times the ratio
-    of the two learning rates, which moves it as far. Their command for Gowalla that learns times
-    starts from a checkpoint of LT-OCF that they supply, whose times begin anew; here
-    ``pretrained_from`` names a run for it.
+    The authors train the times with a second optimiser at ``time_learning_rate``. The size of
+    Adam's step does not depend on the gradient's scale. So here a time is its start plus a
+    parameter times the ratio of the two learning rates, which moves it by the same amount.
 
-    Settings: ``MatrixFactorization``'s, ``n_layers`` (K),
-    ``solver`` (rk4 | euler), ``time_learning_rate`` (0: fixed times), ``learning_rate``,
-    ``pretrained_from``.
+    The authors' command for Gowalla that learns times starts from a checkpoint of LT-OCF that they
+    supply, with new times. Here ``pretrained_from`` names the run to start from.
+
+    Settings: ``MatrixFactorization``'s, ``n_layers`` (K), ``solver`` (rk4 | euler),
+    ``time_learning_rate`` (0: fixed times), ``learning_rate``, ``pretrained_from``.
     """
 
     def __init__(self, config, dataset):
@@ -49,7 +50,7 @@ class LTOCF(PretrainedStart, GraphModel):
         return torch.cat((end * 0, inner.sort().values, end))
 
     def propagate(self, ego: Tensor) -> Tensor:
-        """The blocks and their mean."""
+        """Returns the mean of E and the blocks' outputs."""
         adjacency, state, total = self.graph.normalized(), ego, ego
         for length in self.times().diff():
             term, block = state, 0.0

@@ -13,11 +13,12 @@ from recbole_hill.model.baselines.multvae import KeptUpdates
 
 
 class MacridVAE(KeptUpdates, macridvae.MacridVAE):
-    """RecBole's MacridVAE, whose annealing resumes where a killed run was.
+    """RecBole's MacridVAE, with two changes.
 
-    The encoder of prototype k reads dropout(unit(row * c_k)), drawn anew for each k, as in the
-    authors' code. RecBole scales and drops out the row once and then masks it, so that a prototype
-    which few of a user's items belong to hardly reaches the encoder.
+    A resumed run continues the annealing where the killed run stopped. The encoder of prototype k
+    reads dropout(unit(row * c_k)), drawn anew for each k, as in the authors' code. RecBole scales
+    the row and applies dropout once, and masks it afterwards. Then a prototype that few of a user's
+    items belong to hardly reaches the encoder.
     """
 
     def forward(self, rating_matrix: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:

@@ -1,4 +1,4 @@
-"""MF-CCL: matrix factorisation under the cosine contrastive loss.
+"""MF-CCL: matrix factorisation with the cosine contrastive loss.
 
 Reference:
     Kelong Mao et al. "SimpleX: A Simple and Strong Baseline for Collaborative Filtering."
@@ -16,11 +16,11 @@ from recbole_hill.model.losses import cosine_contrastive, unit
 class MFCCL(MatrixFactorization):
     """Cosine scores, many negatives, and a margin below which a negative costs nothing (Eq. 1).
 
-    As in the authors' code, the dropout comes after the user vector is scaled to length 1 and the
-    product is not scaled again; the L2 term is over the whole tables.
+    As in the authors' code, the user vector is first scaled to length 1, then dropout is applied,
+    and the result is not scaled again. The L2 term covers the whole tables.
 
-    Settings: those of ``MatrixFactorization``, ``margin``,
-    ``negative_weight`` (of the mean over negatives), ``dropout_rate``, ``reg_weight``.
+    Settings: those of ``MatrixFactorization``, ``margin``, ``negative_weight`` (weight of the mean
+    over the negatives), ``dropout_rate``, ``reg_weight``.
     """
 
     def __init__(self, config, dataset):
@@ -29,22 +29,23 @@ class MFCCL(MatrixFactorization):
         self.dropout_rate = config["dropout_rate"]
 
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
-        """Returns the tables' rows at length 1, so that inner products are cosines."""
+        """Returns the tables' rows scaled to length 1, so that inner products are cosines."""
         users, items = super().user_item_embeddings()
         return unit(users), unit(items)
 
     def query(self, users: Tensor, left_out: Tensor | None = None) -> Tensor:
-        """Returns the vectors of some users, (B,), at length 1; ``left_out`` is SimpleX's."""
+        """Returns the vectors of some users, (B, D), at length 1; SimpleX uses ``left_out``."""
         return unit(self.user_embedding(users))
 
     def calculate_loss(self, interaction) -> Tensor:
-        """The loss of the batch's users alone: nobody else's vector is made."""
+        """The loss, with vectors of the batch's users alone."""
         return self.embedding_loss(None, unit(self.item_embedding.weight), interaction)
 
     def embedding_loss(self, users: Tensor | None, items: Tensor, interaction) -> Tensor:
         """The cosine contrastive loss plus half the tables' squared norms.
 
-        The batch's user vectors are made here: in those of ``users`` SimpleX counts their targets.
+        It makes new user vectors for the batch, because SimpleX's vectors in ``users`` include the
+        targets.
         """
         user, positive, negative = self.draw(interaction)
         query = self.query(user, positive)
@@ -59,7 +60,7 @@ class MFCCL(MatrixFactorization):
         negative: Tensor,
         ids: Tensor | None = None,
     ) -> Tensor:
-        """The cosine contrastive loss of a draw; vectors are of length 1."""
+        """The cosine contrastive loss of a draw; all vectors have length 1."""
         return self.contrast(users[user], items, positive, negative)
 
     def contrast(self, query: Tensor, items: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""MGDCF: Markov graph diffusion of the embeddings under a softmax loss.
+"""MGDCF: Markov graph diffusion of the embeddings, trained by a softmax loss.
 
 Reference:
     Jun Hu et al. "MGDCF: Distance Learning via Markov Graph Diffusion for Neural Collaborative
@@ -14,14 +14,13 @@ from recbole_hill.model.bases.softmax_graph import SoftmaxGraphModel
 class MGDCF(SoftmaxGraphModel):
     """Z_k = beta A Z_{k-1} + alpha X, divided by gamma = beta^k + alpha sum_{i<k} beta^i.
 
-    The user-item ("hetero") variant. With alpha = beta = 1 it is LightGCN's mean of layers. Edge
-    dropout is drawn once a forward pass, and for both directions of an edge together (the authors':
-    each by itself), so that the sparse product stays its own backward. Nodes have no edge to
-    themselves, as in the authors' TensorFlow code, whose commands these settings are; their PyTorch
-    code adds one.
+    This is the user-item ("hetero") variant. With alpha = beta = 1 it is LightGCN's mean of layers.
+    Edge dropout is drawn once per forward pass, and drops both directions of an edge together, so
+    that the sparse product is its own backward. (The authors drop each direction separately.) Nodes
+    have no edge to themselves. This follows the authors' TensorFlow code, from whose commands the
+    settings are taken; their PyTorch code adds such edges.
 
-    Settings: those of ``SoftmaxGraphModel``, ``alpha``,
-    ``beta`` (1 - alpha if not given).
+    Settings: those of ``SoftmaxGraphModel``, ``alpha``, ``beta`` (1 - alpha if not given).
     """
 
     def __init__(self, config, dataset):
@@ -32,7 +31,7 @@ class MGDCF(SoftmaxGraphModel):
         self.gamma = powers[-1] + self.alpha * sum(powers[:-1])
 
     def convolve(self, x: Tensor) -> Tensor:
-        """The diffusion."""
+        """Returns the diffused node vectors."""
         adjacency, nodes = self.adjacency(), x
         for _ in range(self.n_layers):
             nodes = self.beta * SymmetricProduct.apply(adjacency, nodes) + self.alpha * x

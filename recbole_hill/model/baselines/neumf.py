@@ -15,15 +15,17 @@ from recbole_hill.model.bases.pretrained import PretrainedStart
 class NeuMF(PretrainedStart, PairScoreModel, neumf.NeuMF):
     """RecBole's network, h^T [p * q; MLP([p'; q'])], trained and ranked as in NGCF's comparison.
 
-    RecBole's own class is its base, so the name still means that network; it differs in that
+    RecBole's class is the base, so the name still means the same network. This class differs in
+    four points:
 
-    - it is trained by BPR on drawn negatives with an L2 term, not by cross-entropy on labels
-      (NGCF, SIGIR 2019, section 4.2; the row that HILL's Table 3 quotes);
-    - full ranking splits the first layer into a user and an item half, so that a block of pairs
-      costs the layers after it alone; RecBole would score every pair through ``predict``;
-    - a score is the logit: its sigmoid, which RecBole returns, ranks the same;
-    - ``pretrained_from`` fills both pairs of tables from one run of BPR. RecBole's own pretraining,
-      from a GMF and an MLP model that it wrote itself (``use_pretrain``), is ``recbole.NeuMF``'s.
+    - It is trained by BPR on drawn negatives with an L2 term, instead of cross-entropy on labels
+      (NGCF, SIGIR 2019, section 4.2; HILL's Table 3 quotes this row).
+    - Full ranking splits the first layer into a user half and an item half, so that a block of
+      pairs costs only the layers after it. RecBole would score every pair with ``predict``.
+    - A score is the logit. RecBole returns its sigmoid, which gives the same ranking.
+    - ``pretrained_from`` fills both pairs of tables from one run of BPR. RecBole's own pretraining
+      (``use_pretrain``), from a GMF and an MLP model that RecBole wrote, exists in
+      ``recbole.NeuMF``.
 
     Settings: :class:`~recbole_hill.model.bases.pair_score.PairScoreModel`'s, ``mf_embedding_size``,
     ``mlp_embedding_size``, ``mlp_hidden_size``, ``dropout_prob``, ``mf_train``, ``mlp_train``,
@@ -59,7 +61,7 @@ class NeuMF(PretrainedStart, PairScoreModel, neumf.NeuMF):
         return list(users), list(items)
 
     def pretrained_pairs(self) -> list[tuple[nn.Embedding, nn.Embedding]]:
-        """The tables of both halves, which NGCF's comparison starts from one MF."""
+        """The tables of both halves; in NGCF's comparison both start from one MF."""
         return [
             (self.user_mf_embedding, self.item_mf_embedding),
             (self.user_mlp_embedding, self.item_mlp_embedding),

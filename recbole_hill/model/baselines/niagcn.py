@@ -1,4 +1,4 @@
-"""NIA-GCN: neighbours interact with each other, and every depth speaks to the node directly.
+"""NIA-GCN: neighbours interact with each other, and every depth contributes to the score directly.
 
 Reference:
     Jianing Sun et al. "Neighbor Interaction Aware Graph Convolution Networks for Recommendation."
@@ -12,15 +12,18 @@ from recbole_hill.model.bases.graph_model import GraphModel
 
 
 class NIAGCN(GraphModel):
-    """Depth k of a node is tanh(W_k m_k + V_k p_k), of the mean and the pairwise products of its
-    depth-k neighbours; a score is sum_jk C_jk <user at depth j, item at depth k>.
+    """A node's vector at depth k is tanh(W_k m_k + V_k p_k); scores combine all pairs of depths.
 
-    There is no public code and no published setting, and two published Gowalla figures for it
-    differ by a quarter (.1359/.1106 in HILL's Table 3, .1726/.1358 in BARS): this is the paper's
-    idea as we understand it, and the row of Table 3 of which we are least sure. Ours are: weights
-    apart for users and items and depths, starting near LightGCN's mean; all neighbours instead of
-    a sample, so that m_k is the mean over random walks of k steps and p_k the mean product of two
-    *different* neighbours at depth 1, of two independent walks' ends beyond.
+    m_k is the mean of the node's depth-k neighbours, and p_k the mean of their pairwise products.
+    The score is sum_jk C_jk <user at depth j, item at depth k>.
+
+    There is no public code and no published setting. Two published Gowalla results differ by a
+    quarter (.1359/.1106 in HILL's Table 3, .1726/.1358 in BARS). So this class is the paper's idea
+    as we understand it, and the row of Table 3 of which we are least sure. These choices are ours:
+    separate weights for users, items and depths, which start near LightGCN's mean; all neighbours
+    instead of a sample. So m_k is the mean over random walks of k steps. p_k is the mean product of
+    two *different* neighbours at depth 1, and of the ends of two independent walks at larger
+    depths.
 
     Settings: ``MatrixFactorization``'s, ``n_layers`` (K).
     """
@@ -36,8 +39,8 @@ class NIAGCN(GraphModel):
         self.depth_weight = nn.Parameter(torch.full((depths, depths), 1 / depths))
 
     def depths(self, ego: Tensor) -> list[Tensor]:
-        """Returns the node vectors of depths 0 to K, each (U + I, D)."""
-        found, mean = [ego], ego
+        """Returns the node vectors of depths 0 to K, each of shape (U + I, D)."""
+        by_depth, mean = [ego], ego
         for k in range(self.n_layers):
             before, mean = mean, self.graph.neighbour_means(mean)
             pairs = self.distinct_pairs(mean, before) if k == 0 else mean.square()
@@ -50,17 +53,17 @@ class NIAGCN(GraphModel):
                 (m @ self.mean_weight[side, k] + p @ self.pair_weight[side, k]).tanh()
                 for side, (m, p) in enumerate(parts)
             ]
-            found.append(torch.cat(sides))
-        return found
+            by_depth.append(torch.cat(sides))
+        return by_depth
 
     def distinct_pairs(self, mean: Tensor, ego: Tensor) -> Tensor:
-        """Returns the mean of e_i * e_j over pairs of different neighbours; 0 if there are none."""
+        """Returns the mean of e_i * e_j over pairs of different neighbours; 0 without pairs."""
         degree = self.graph.degree.unsqueeze(1)
         squares = self.graph.neighbour_means(ego.square())
         return (degree * mean.square() - squares) / (degree - 1).clamp_min(1) * (degree > 1)
 
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
-        """Returns the users' depths side by side, and the items' mixed by C, (., (K + 1) D)."""
+        """Returns the users' depths side by side and the items' mixed by C, both (K + 1) D wide."""
         depths = self.depths(self.ego())
         users, items = zip(
             *(depth.split((self.n_users, self.n_items)) for depth in depths), strict=True

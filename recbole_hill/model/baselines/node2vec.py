@@ -11,8 +11,9 @@ from recbole_hill.model.baselines.deepwalk import DeepWalk
 class Node2Vec(DeepWalk):
     """DeepWalk with return and in-out weights, 1/p and 1/q.
 
-    On a bipartite graph only their ratio matters (see :class:`~recbole_hill.data.walks.Walker`);
-    at the usual p = q = 1 the walk is DeepWalk's and the negative sampling is the difference.
+    On a bipartite graph only the ratio of p and q matters (see
+    :class:`~recbole_hill.data.walks.Walker`). With the usual p = q = 1 the walk is DeepWalk's, and
+    the only difference is the negative sampling.
 
     Settings: :class:`~recbole_hill.model.baselines.deepwalk.DeepWalk`'s, ``p``, ``q``.
     """

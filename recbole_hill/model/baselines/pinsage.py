@@ -1,4 +1,4 @@
-"""PinSage as NGCF's authors compared it: GraphSAGE on the user-item graph, BPR.
+"""PinSage in the form of NGCF's comparison: GraphSAGE on the user-item graph, BPR.
 
 Reference:
     Rex Ying et al. "Graph Convolutional Neural Networks for Web-Scale Recommender Systems."
@@ -17,11 +17,11 @@ from recbole_hill.model.losses import unit
 class PinSage(PretrainedStart, GraphModel):
     """Layers h <- |ReLU(W [h; mean_v ReLU(Q h_v + q)] + w)|, and of the last G_2 ReLU(G_1 h + g).
 
-    |.| scales to length 1 (Algorithm 1); the two dense maps after the last layer (Algorithm 2) free
-    the scores from [0, 1], in which BPR hardly orders anything. All neighbours take part with equal
-    weight: the row's code is unpublished, and nothing says that random-walk importance was used.
-    NGCF's rows start from MF (``pretrained_from``). PyTorch Geometric's ``SAGEConv`` lacks the
-    inner ReLU.
+    The bars |.| scale to length 1 (Algorithm 1). Without the two dense maps after the last layer
+    (Algorithm 2) all scores would lie in [0, 1], where BPR hardly orders anything. All neighbours
+    take part with equal weight: the code behind the published row is unpublished, and nothing says
+    that it used random-walk importance. NGCF's rows start from MF (``pretrained_from``). PyTorch
+    Geometric's ``SAGEConv`` lacks the inner ReLU.
 
     Settings: :class:`~recbole_hill.model.bases.factorization.MatrixFactorization`'s, ``n_layers``,
     ``pretrained_from``.
@@ -39,7 +39,7 @@ class PinSage(PretrainedStart, GraphModel):
         nn.init.xavier_uniform_(self.readout.weight)
 
     def propagate(self, ego: Tensor) -> Tensor:
-        """The layers and the read-out."""
+        """Returns the read-out of the last layer."""
         hidden = ego
         for inner, outer in zip(self.inner, self.outer, strict=True):
             near = self.graph.neighbour_means(F.relu(inner(hidden)))

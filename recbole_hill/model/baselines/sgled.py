@@ -1,4 +1,4 @@
-"""SGL-ED: LightGCN and a contrast of two edge-dropped graphs.
+"""SGL-ED: LightGCN with a contrast of two edge-dropped graphs.
 
 Reference:
     Jiancan Wu et al. "Self-supervised Graph Learning for Recommendation." in SIGIR 2021.
@@ -16,12 +16,13 @@ from recbole_hill.model.losses import CosineLogSumExp, temperature, unit
 class SGLED(LightGCNModel):
     """Sums over the batch: BPR + ssl_weight InfoNCE + reg_weight / 2 squared layer-0 embeddings.
 
-    InfoNCE (Eq. 10) holds each of the batch's users, in the first view, against *all* users in the
-    second, and the items likewise. The two views are graphs with edges dropped and degrees counted
-    anew, drawn once an epoch. Sums, not means, as in the authors' code.
+    InfoNCE (Eq. 10) compares each of the batch's users, in the first view, with *all* users in the
+    second view, and likewise for items. The two views are graphs with edges dropped and degrees
+    counted anew. They are drawn once an epoch. The terms are sums and not means, as in the authors'
+    code.
 
-    RecBole's ``SGL`` (``recbole.SGL`` here) has an L2 term of unsquared norms divided by B, orders
-    weaker, and products in COO form.
+    RecBole's ``SGL`` (``recbole.SGL`` here) has an L2 term of unsquared norms divided by B, which
+    is weaker by orders of magnitude, and computes products in COO form.
 
     Settings: :class:`~recbole_hill.model.bases.factorization.MatrixFactorization`'s, ``n_layers``,
     ``edge_dropout``, ``ssl_weight``, ``ssl_tau``.
@@ -37,7 +38,7 @@ class SGLED(LightGCNModel):
         self.views: list[Tensor] = []
 
     def begin_epoch(self, epoch: int) -> None:
-        """Draws the epoch's two graphs."""
+        """Draws the two graphs of the epoch."""
         self.views = [self.graph.drop_edges(self.edge_dropout) for _ in range(2)]
 
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
@@ -49,7 +50,7 @@ class SGLED(LightGCNModel):
         return loss * len(user) + self.ssl_weight * self.contrast(user, positive)
 
     def contrast(self, user: Tensor, item: Tensor) -> Tensor:
-        """Returns InfoNCE summed over a batch of users (B,) and items (B,)."""
+        """Returns InfoNCE, summed over a batch of users (B,) and items (B,)."""
         ego = self.ego()
         users, of_user = torch.unique(user, return_counts=True)
         items, of_item = torch.unique(item, return_counts=True)

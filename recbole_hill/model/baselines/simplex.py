@@ -1,4 +1,4 @@
-"""SimpleX: a user vector mixed with its history, under the cosine contrastive loss.
+"""SimpleX: a user vector mixed with the user's history, trained by the cosine contrastive loss.
 
 Reference:
     Kelong Mao et al. "SimpleX: A Simple and Strong Baseline for Collaborative Filtering."
@@ -22,13 +22,13 @@ from recbole_hill.model.losses import unit
 class SimpleX(MFCCL):
     """MF-CCL with the user vector g p_u + (1 - g) V agg(history of u) (Eq. 5).
 
-    ``aggregator``: ``mean``, or ``user_attention`` with weights softmax <tanh(W q_i + b), p_u>.
-    With g = 1 it is MF-CCL.
+    ``aggregator`` is ``mean``, or ``user_attention`` with the weights softmax <tanh(W q_i + b),
+    p_u>. With g = 1 the model is MF-CCL.
 
-    RecBole's class of this name is another model in what matters: it leaves the target among its
-    user's history (the label leaks), keeps a random 50 items of long histories, always shares the
-    item table, and drops out before scaling to length 1. Here, as in the authors' runs, the target
-    is taken out in training, histories are whole, Gowalla has a table of its own for them
+    RecBole's class of this name differs in four points. It leaves the target in its user's history,
+    so the label leaks. It keeps a random 50 items of long histories. It always shares the item
+    table. It applies dropout before scaling to length 1. Here, as in the authors' runs, training
+    leaves the target out, histories are whole, Gowalla has a separate table for histories
     (``share_embedding`` False), and dropout comes after the scaling.
 
     Settings: :class:`~recbole_hill.model.baselines.mfccl.MFCCL`'s, ``gamma`` (g), ``aggregator``,
@@ -56,7 +56,7 @@ class SimpleX(MFCCL):
 
         Args:
             users: User ids, shape (B,).
-            left_out: An item of each user that does not count, shape (B,).
+            left_out: For each user an item that does not count, shape (B,).
 
         Returns:
             Shape (B, D); 0 for an empty history.
@@ -65,14 +65,14 @@ class SimpleX(MFCCL):
         if self.aggregator == "mean":
             return self.value(history_means(self.graph, table, users, left_out))
         crow, row, item, counted = histories(self.graph, users, left_out)
-        near, place = item.unique(return_inverse=True)  # a batch sees a part of the items
+        near, place = item.unique(return_inverse=True)  # a batch contains a part of the items
         keys = self.key(F.embedding(near, table)).tanh()
         logits = pair_products(self.user_embedding(users), row, keys, place)
         weights = segment_softmax(logits.masked_fill(~counted, -torch.inf), row, len(users))
         return self.value(segment_sums(weights, table, item, crow))
 
     def query(self, users: Tensor, left_out: Tensor | None = None) -> Tensor:
-        """Returns the mixed user vectors at length 1, shape (B, D)."""
+        """Returns the mixed user vectors, scaled to length 1, shape (B, D)."""
         own = self.user_embedding(users)
         if self.gamma < 1:
             own = self.gamma * own + (1 - self.gamma) * self.aggregate(users, left_out)
@@ -84,6 +84,6 @@ class SimpleX(MFCCL):
         return self.query(everyone), unit(self.item_embedding.weight)
 
     def tables(self) -> list[Tensor]:
-        """Returns the history's table too, where it has one of its own."""
+        """Returns the tables, with the histories' table if it is separate."""
         own = getattr(self, "history_embedding", None)
         return [*super().tables(), *([] if own is None else [own.weight])]

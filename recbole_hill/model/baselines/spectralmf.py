@@ -10,13 +10,13 @@ from recbole_hill.model.bases.spectral import Smoother, leading_settings, low_ra
 class SpectralMF(FittedTables):
     """Scores r D^-b V h(S) V^T D^b, where U S V^T are the leading parts of D_u^-1/2 R D_i^-1/2.
 
-    The user's vector is r D^-b V, the item's its row of D^b V h(S), with h(s) = s^p: p = 0 is the
-    ideal low-pass filter of GF-CF and ChebyCF at full strength, p = 2 with b = 0 the linear filter
-    of GF-CF. What those sum up from a sparse and a low-rank part is one inner product here, so that
-    an index can be searched; the rank takes the place of the sparse part.
+    The user's vector is r D^-b V. The item's vector is the item's row of D^b V h(S), with h(s) =
+    s^p. p = 0 is the ideal low-pass filter of GF-CF and ChebyCF at full strength. p = 2 with b = 0
+    is GF-CF's linear filter. GF-CF and ChebyCF add a sparse part and a low-rank part. This model is
+    one inner product, so an index can search it; a larger rank takes the place of the sparse part.
 
-    Settings: ``FittedTables``'s, ``embedding_size`` (the
-    rank), ``response_power`` (p), ``degree_power`` (b), ``svd_iterations``.
+    Settings: ``FittedTables``'s, ``embedding_size`` (the rank), ``response_power`` (p),
+    ``degree_power`` (b), ``svd_iterations``.
     """
 
     def __init__(self, config, dataset):
@@ -26,7 +26,7 @@ class SpectralMF(FittedTables):
         self.response_power, self.degree_power = config["response_power"], config["degree_power"]
 
     def fit(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Finds the singular vectors, and filters."""
+        """Computes the singular vectors, and the filtered user and item vectors."""
         smooth = Smoother(self.history, "cpu")
         values, vectors = smooth.leading(self.rank, iterations=self.iterations, rng=rng)
         users, items = low_rank_factors(self.history, vectors, self.degree_power)

@@ -1,4 +1,4 @@
-"""SpectralSSM: a low-pass filter and, beside it, what a softmax loss finds missing in it."""
+"""SpectralSSM: a low-pass filter, and vectors that a softmax loss trains beside it."""
 
 import numpy as np
 import torch
@@ -15,21 +15,21 @@ class SpectralSSM(LightGCNModel):
     """Ranks by g w f(u, i) / sd(u) + cos(z_u, z_i) / tau, one inner product.
 
     f is :class:`~recbole_hill.model.baselines.spectralmf.SpectralMF`'s score at p = 0, the ideal
-    low-pass filter of the user's train row, and sd(u) its standard deviation over the items. The
-    vectors z, LightGCN's (or plain tables), are trained by the softmax loss of MF-SSM on the sum
-    (with g = 1), so that they learn what the filter, held fixed, does not say.
+    low-pass filter of the user's train row. sd(u) is the standard deviation of f over the items.
+    The vectors z are LightGCN's (or plain tables). MF-SSM's softmax loss trains them on the sum
+    with g = 1, while the filter is fixed. So they learn what the filter does not say.
 
-    Training on the filter's own scores of train items would teach nothing, since each is partly the
-    answer itself: of a positive's score the part that its own interaction put there,
-    w |V_i|^2 / sd(u) for the item's row of V, is taken off, and the user's other train items are no
-    rivals. Unseen items get no such help, so that in ranking the filter may weigh more than in
-    training: g.
+    The filter's score of a train item contains the train pair itself, so training on this score
+    would teach nothing. Two corrections follow. From a positive's score, the share that its own
+    interaction put there is subtracted: w |V_i|^2 / sd(u), where V_i is the item's row of V. The
+    user's other train items are not rivals. Unseen items have no such advantage in ranking, so
+    there the filter may have a larger weight than in training, by the factor g.
 
-    Settings: ``MatrixFactorization``'s (``embedding_size``
-    is of the tables), ``n_layers`` (0: plain tables), ``tau``, ``rivals`` (batch: a batch's items
-    as often as they occur; corrected: divided by their popularity), ``spectral_rank``,
-    ``degree_power``, ``svd_iterations``, ``spectral_weight`` (w), ``spectral_gain`` (g),
-    ``softmax_precision`` (of the filter's scores in training).
+    Settings: ``MatrixFactorization``'s (``embedding_size`` is the size of the tables), ``n_layers``
+    (0: plain tables), ``tau``, ``rivals`` (batch: a batch's items as often as they occur;
+    corrected: divided by their popularity), ``spectral_rank``, ``degree_power``,
+    ``svd_iterations``, ``spectral_weight`` (w), ``spectral_gain`` (g), ``softmax_precision`` (type
+    of the filter's scores in training).
     """
 
     def __init__(self, config, dataset):
@@ -45,23 +45,23 @@ class SpectralSSM(LightGCNModel):
         counts = torch.from_numpy(self.history.sum(0).A1)
         popularity = counts / counts[1:].mean() if rivals == "corrected" else None
         self.register_buffer("popularity", popularity, persistent=False)
-        #: V, the filter: a run is loaded without finding it again.
+        #: V, the filter; saved, so that loading a run does not compute it again.
         self.register_buffer("vectors_of_items", torch.zeros(self.n_items, self.rank))
         self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
         self._filter: tuple[Tensor, Tensor, Tensor] | None = None
 
     @torch.no_grad()
     def begin_epoch(self, epoch: int) -> None:
-        """Finds the filter before the first epoch."""
+        """Computes the filter before the first epoch."""
         self.filter()
 
     @torch.no_grad()
     def filter(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the filter at w = 1, in parts.
+        """Returns the parts of the filter at w = 1.
 
         Returns:
-            The users' vectors r D^-b V / sd(u), shape (U, K); the items' D^b V, shape (I, K); and
-            1 / sd(u), 0 for a user without items, shape (U,).
+            The users' vectors r D^-b V / sd(u), shape (U, K); the items' vectors D^b V, shape (I,
+            K); and 1 / sd(u), 0 for a user without items, shape (U,).
         """
         right = self.vectors_of_items
         if self._filter is not None and self._filter[0].device == right.device:
@@ -69,8 +69,8 @@ class SpectralSSM(LightGCNModel):
         if not self.fitted:
             smooth = Smoother(self.history, "cpu")
             rng = np.random.default_rng(self.seed)
-            _, found = smooth.leading(self.rank, iterations=self.iterations, rng=rng)
-            right.copy_(torch.from_numpy(found))
+            _, vectors = smooth.leading(self.rank, iterations=self.iterations, rng=rng)
+            right.copy_(torch.from_numpy(vectors))
             self.fitted.fill_(True)
         factors = low_rank_factors(self.history, right.cpu().numpy(), self.degree_power)
         users, items = (torch.from_numpy(part).to(right) for part in factors)
@@ -80,12 +80,12 @@ class SpectralSSM(LightGCNModel):
         return self._filter
 
     def load_state_dict(self, *args, **kwargs):
-        """Loads weights and forgets what was computed from the old ones."""
+        """Loads weights, and drops the filter that was computed from the old weights."""
         self._filter = None
         return super().load_state_dict(*args, **kwargs)
 
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
-        """Returns the filter's and the trained vectors beside each other, K + D wide."""
+        """Returns the filter's vectors and the trained vectors side by side, K + D wide."""
         users, items, _ = self.filter()
         of_users, of_items = super().user_item_embeddings()
         weight = self.weight if self.training else self.weight * self.gain
@@ -95,7 +95,7 @@ class SpectralSSM(LightGCNModel):
         )
 
     def calculate_loss(self, interaction) -> Tensor:
-        """The loss, of the batch's rows alone: all vectors would be hundreds of megabytes."""
+        """The loss from the batch's rows alone: all vectors would take hundreds of megabytes."""
         users, items, _ = self.filter()
         user, positive = self.positives(interaction)
         distinct, row = torch.unique(user, return_inverse=True)
@@ -125,14 +125,14 @@ class SpectralSSM(LightGCNModel):
         rivals: Tensor,
         place: Tensor,
     ) -> Tensor:
-        """The softmax loss and the L2 term; vectors come as the filter's (fixed) and the trained.
+        """The softmax loss plus the L2 term; vectors come as the filter's and the trained ones.
 
         Args:
-            queries: Of each of the batch's users, (B, K) and (B, D).
-            items: Of each of the batch's distinct items, (n, K) and (n, D).
+            queries: Vectors of each of the batch's users, (B, K) and (B, D).
+            items: Vectors of each of the batch's distinct items, (n, K) and (n, D).
             user: User ids, (B,).
             rivals: Ids of the distinct items, (n,).
-            place: Where in them each user's own is, (B,).
+            place: Position of each user's item among the distinct items, (B,).
         """
         with torch.no_grad():
             fixed = (queries[0].to(self.precision) @ items[0].to(self.precision).T).float()
@@ -147,7 +147,7 @@ class SpectralSSM(LightGCNModel):
         return loss + self.reg_weight * self.batch_l2(user, rivals[place], rivals[:0])
 
     def own_share(self, user: Tensor, item: Tensor) -> Tensor:
-        """Returns the part of train pairs' scores that the pairs themselves put there, (B,)."""
+        """Returns the share of train pairs' scores that the pairs themselves contribute, (B,)."""
         scale = self.filter()[2]
         return self.weight * scale[user] * self.vectors_of_items[item].square().sum(1)
 

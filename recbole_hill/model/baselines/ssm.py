@@ -1,4 +1,4 @@
-"""Softmax over the batch's items or drawn ones, on matrix factorisation and on LightGCN.
+"""Softmax over the batch's items or drawn items, on matrix factorisation and on LightGCN.
 
 Reference:
     Jiancan Wu et al. "On the Effectiveness of Sampled Softmax Loss for Item Recommendation."
@@ -18,20 +18,24 @@ from recbole_hill.model.losses import PRECISIONS, CosineLogSumExp, squared_l2, t
 
 
 class SoftmaxLoss(PretrainedStart):
-    """A mixin: -ln softmax of each row's item among its rivals, cosines over ``tau``.
+    """A mixin: -ln softmax of each row's item among its rivals, with cosines divided by ``tau``.
 
-    With ``rivals: batch`` they are all items of the batch, each as often as it occurs, the positive
-    among them; no B x B matrix is kept. Popular items are rivals in proportion to their popularity,
-    which takes popularity out of the scores: right for sparse data, wrong where popularity predicts
-    the test set, as on ml-100k (below Pop). ``rivals: corrected`` divides each by its popularity
-    (Yi et al., RecSys 2019), so that the batch stands for all items, each once. With ``rivals:
-    uniform`` they are ``n_negatives`` items drawn uniformly.
+    The setting ``rivals`` chooses the rivals:
 
-    ``rank_by: product`` ranks by the inner products of the vectors, though trained on cosines.
+    - ``batch``: all items of the batch, each as often as it occurs, the positive among them. No B x
+      B matrix is stored. Popular items are rivals in proportion to their popularity, which takes
+      popularity out of the scores. This suits sparse data. It is wrong where popularity predicts
+      the test set, as on ml-100k (there the model falls below Pop).
+    - ``corrected``: the same, with each item divided by its popularity (Yi et al., RecSys 2019), so
+      that the batch stands for all items, each once.
+    - ``uniform``: ``n_negatives`` items drawn uniformly.
 
-    ``pretrained_from`` a run of SpectralMF of as many dimensions is a start from spectral factors.
+    ``rank_by: product`` trains on cosines, and ranks by the inner products of the vectors.
 
-    Settings: the base's, ``tau``, ``rivals``, ``rank_by``, ``softmax_precision`` (of the large
+    ``pretrained_from`` may name a run of SpectralMF with the same dimensions: a start from spectral
+    factors.
+
+    Settings: the base's, ``tau``, ``rivals``, ``rank_by``, ``softmax_precision`` (type of the large
     products over a batch's items), ``pretrained_from``.
     """
 
@@ -45,23 +49,23 @@ class SoftmaxLoss(PretrainedStart):
         self.precision = PRECISIONS[precision]
         popularity = None
         if rivals == "corrected":
-            counts = train_matrix(dataset).sum(0).A1  # at least 1 where an item can be in a batch
+            counts = train_matrix(dataset).sum(0).A1  # at least 1 for an item in a batch
             popularity = torch.from_numpy(counts / counts.mean()).float()
         self.register_buffer("popularity", popularity, persistent=False)
 
     def from_pretrained(self, values: Tensor, drawn: Tensor) -> Tensor:
-        """Takes the other run's directions at the drawn lengths, which suit the learning rate."""
+        """Keeps the other run's directions and the drawn lengths, which suit the learning rate."""
         directions = unit(values)
         present = directions.any(1, keepdim=True)
         return torch.where(present, directions * drawn.norm(dim=1, keepdim=True), drawn)
 
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
-        """Returns the base's vectors, at length 1 if cosines rank."""
+        """Returns the base's vectors, scaled to length 1 if the ranking is by cosine."""
         users, items = super().user_item_embeddings()
         return (unit(users), unit(items)) if self.by_cosine else (users, items)
 
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
-        """The softmax loss and half the batch's squared layer-0 embeddings."""
+        """The softmax loss plus half the batch's squared layer-0 embeddings."""
         if self.in_batch:
             user, item = self.positives(interaction)
             negative = item[:0]
@@ -78,9 +82,9 @@ class SoftmaxLoss(PretrainedStart):
         negative: Tensor,
         ids: Tensor | None = None,
     ) -> Tensor:
-        """The softmax loss of a draw; ``negative`` counts only where rivals are drawn."""
+        """The softmax loss of a draw; uses ``negative`` only if rivals are drawn."""
         query = self.query(users[user])
-        if self.in_batch:  # the batch's items alone are looked at
+        if self.in_batch:  # only the items of the batch are used
             rivals, positive, weights = torch.unique(
                 positive, return_inverse=True, return_counts=True
             )
@@ -97,7 +101,7 @@ class SoftmaxLoss(PretrainedStart):
         return self.softmax_loss(user, of_positive, log_sums)
 
     def query(self, users: Tensor) -> Tensor:
-        """Returns the batch's user vectors at length 1, shape (B, D)."""
+        """Returns the batch's user vectors, scaled to length 1, shape (B, D)."""
         return users if self.by_cosine else unit(users)
 
     def softmax_loss(self, user: Tensor, positive: Tensor, log_sums: Tensor) -> Tensor:
@@ -106,8 +110,8 @@ class SoftmaxLoss(PretrainedStart):
         Args:
             user: User ids, shape (B,).
             positive: Cosines over ``tau``, shape (B,).
-            log_sums: ln sum exp of the rivals', shape (B,); the positive is among those of a batch
-                and not among the drawn.
+            log_sums: ln sum exp of the rivals, shape (B,). The rivals of a batch include the
+                positive; drawn rivals do not.
         """
         if self.in_batch:
             return (log_sums - positive).mean()
@@ -115,14 +119,14 @@ class SoftmaxLoss(PretrainedStart):
 
 
 class MFSSM(SoftmaxLoss, MatrixFactorization):
-    """Matrix factorisation under the softmax loss."""
+    """Matrix factorisation with the softmax loss."""
 
 
 class LightGCNSSM(SoftmaxLoss, LightGCNModel):
-    """LightGCN under the softmax loss; settings: ``n_layers`` besides."""
+    """LightGCN with the softmax loss; further setting: ``n_layers``."""
 
     def calculate_loss(self, interaction) -> Tensor:
-        """The loss; where the batch's items are the rivals, of the batch's rows alone."""
+        """The loss; if the batch's items are the rivals, only the batch's rows are computed."""
         if not self.in_batch:
             return super().calculate_loss(interaction)
         user, item = self.positives(interaction)

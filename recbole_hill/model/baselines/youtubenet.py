@@ -1,4 +1,4 @@
-"""YouTubeNet: a user is the mean of its items, under sampled softmax, as BARS ran it.
+"""YouTubeNet: a user is the mean of their items, trained by sampled softmax, as in BARS.
 
 Reference:
     Paul Covington et al. "Deep Neural Networks for YouTube Recommendations." in RecSys 2016.
@@ -17,14 +17,14 @@ from recbole_hill.model.losses import sampled_softmax
 class YouTubeNet(SampledModel):
     """Scores <mean of the history's item vectors, item vector>; one table, no user ids, no MLP.
 
-    What the published row ran is this, as its parameter count shows, not the 2016 network (which
-    wants watch sequences and ages). In training the target is left out of its own user's mean;
-    a user of one item then has a zero vector.
+    The published row ran this model, as its number of parameters shows. It did not run the network
+    of 2016, which needs watch sequences and ages. In training the target is left out of its user's
+    mean. A user with one item then has a zero vector.
 
-    The paper's longest history, 500, is not cut here.
+    The paper cuts histories to 500 items. Here histories are not cut.
 
     Settings: :class:`~recbole_hill.model.bases.factorization.DeviceSampling`'s, ``embedding_size``,
-    ``init_std``, ``reg_weight`` (half the whole table's squared norm).
+    ``init_std``, ``reg_weight`` (weight of half the whole table's squared norm).
     """
 
     def __init__(self, config, dataset):
@@ -35,17 +35,17 @@ class YouTubeNet(SampledModel):
         self.graph = InteractionGraph(train_matrix(dataset))
 
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
-        """Returns the means of the whole histories, and the table."""
+        """Returns the means of the whole histories, and the item table."""
         items = self.item_embedding.weight
         everyone = torch.arange(self.n_users, device=items.device)
         return history_means(self.graph, items, everyone), items
 
     def calculate_loss(self, interaction) -> Tensor:
-        """The loss of the batch's users alone: nobody else's mean is made."""
+        """The loss, with means of the batch's users alone."""
         return self.embedding_loss(None, self.item_embedding.weight, interaction)
 
     def embedding_loss(self, users: Tensor | None, items: Tensor, interaction) -> Tensor:
-        """Sampled softmax, each user without the target of its row, unlike in ``users``."""
+        """Sampled softmax; a user's mean leaves out the target of the row, unlike in ``users``."""
         user, positive, negative = self.draw(interaction)
         query = history_means(self.graph, items, user, positive)
         scores = SampledScores.apply(query, items, torch.cat((positive.unsqueeze(1), negative), 1))

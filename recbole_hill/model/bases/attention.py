@@ -1,4 +1,4 @@
-"""Attention over neighbourhoods of any size: segments of a CSR row instead of padding."""
+"""Attention over neighbourhoods of any size: each is a segment of a CSR row, without padding."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,27 +9,28 @@ def segment_softmax(logits: Tensor, row: Tensor, n_rows: int) -> Tensor:
 
     Args:
         logits: Shape (E,); -inf leaves an edge out.
-        row: The edges' rows, shape (E,).
+        row: Row of each edge, shape (E,).
         n_rows: Number of rows.
 
     Returns:
-        Weights, shape (E,); a row's sum to 1, or to 0 where all its edges are left out.
+        Weights, shape (E,). They sum to 1 in each row, and to 0 in a row whose edges are all left
+        out.
     """
     highest = segment_max(logits.detach(), row, n_rows)
     highest = highest.where(highest.isfinite(), 0)
     weights = (logits - highest[row]).exp()
     totals = weights.new_zeros(n_rows).index_add(0, row, weights)
-    # The largest edge adds exp(0) = 1, so that only an empty row's total is less.
+    # The largest edge adds exp(0) = 1, so only an empty row has a smaller total.
     return weights / totals.clamp_min(1)[row]
 
 
 def segment_max(values: Tensor, row: Tensor, n_rows: int) -> Tensor:
-    """Returns the largest value of each row, shape (n,); 0 where there is none.
+    """Returns the largest value of each row, shape (n,); 0 in a row without values.
 
     Args:
         values: Shape (E,).
-        row: The values' rows, shape (E,).
-        n_rows: n.
+        row: Row of each value, shape (E,).
+        n_rows: Number of rows, n.
     """
     return values.new_zeros(n_rows).scatter_reduce(0, row, values, "amax", include_self=False)
 
@@ -38,10 +39,10 @@ def segment_sums(weights: Tensor, values: Tensor, index: Tensor, crow: Tensor) -
     """Returns each row's sum of weight * value, without an (E, D) array in between.
 
     Args:
-        weights: Of the edges, shape (E,), row by row.
+        weights: Weights of the edges, row by row, shape (E,).
         values: Shape (N, D).
-        index: The value that each edge reads, shape (E,).
-        crow: Where each row starts, and the last ends, shape (n + 1,).
+        index: The row of ``values`` that each edge reads, shape (E,).
+        crow: Start of each row, and the end of the last, shape (n + 1,).
 
     Returns:
         Shape (n, D).

@@ -1,4 +1,4 @@
-"""The contract that HILL and every embedding model share."""
+"""The interface that HILL and every embedding model share."""
 
 from typing import ClassVar
 
@@ -11,17 +11,17 @@ from recbole_hill.model.losses import bpr
 
 
 class EmbeddingModel(GeneralRecommender):
-    """A recommender whose score is the inner product of a user and an item vector.
+    """A recommender whose score is the inner product of a user vector and an item vector.
 
-    A subclass says how the vectors come about (``user_item_embeddings``) and what is asked of them
-    (``embedding_loss``); scoring, full ranking and caching between training steps are here.
+    A subclass defines the vectors (``user_item_embeddings``) and the loss (``embedding_loss``).
+    This class scores pairs, ranks all items, and caches the vectors between training steps.
     """
 
     input_type = InputType.PAIRWISE
 
-    #: Names of modules that RecBole's own checkpoints need not hold.
+    #: Names of attributes that RecBole's checkpoints may lack.
     other_parameter_name: ClassVar[list[str]] = []
-    #: Whether the loss is the sum over a batch's rows and not their mean.
+    #: Whether the loss is the sum over a batch's rows instead of their mean.
     sums_over_batch: ClassVar[bool] = False
 
     def __init__(self, config, dataset):
@@ -33,12 +33,12 @@ class EmbeddingModel(GeneralRecommender):
         raise NotImplementedError
 
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
-        """The training loss, given this step's vectors.
+        """The training loss, given the vectors of this step.
 
         Args:
             users: User vectors, shape (U, D), as ``user_item_embeddings`` returned them.
             items: Item vectors, shape (I, D).
-            interaction: RecBole batch with user, item and negative item ids, each (B,).
+            interaction: RecBole batch with user, item and negative item ids, each of shape (B,).
 
         Returns:
             Scalar loss.
@@ -54,17 +54,17 @@ class EmbeddingModel(GeneralRecommender):
         negative: Tensor,
         ids: Tensor | None = None,
     ) -> Tensor:
-        """What the model's loss asks of the scores alone; BPR unless a subclass says otherwise.
+        """The part of the model's loss that depends on the scores alone; BPR by default.
 
-        An index asks the same of what stands for some of the items.
+        Learning an index uses the same loss, with pseudo items in the place of some items.
 
         Args:
-            users: User vectors, shape (U, D), or those of some users.
-            items: Item vectors, shape (I, D), or pseudo items of some items.
+            users: Vectors of all users, shape (U, D), or of some users.
+            items: Vectors of all items, shape (I, D), or pseudo items of some items.
             user: Rows of ``users``, shape (B,).
             positive: Rows of ``items``, shape (B,).
             negative: Rows of ``items``, shape (B, n).
-            ids: The item id of each row of ``items``; the row itself if None.
+            ids: Item id of each row of ``items``; None if row r is item r.
 
         Returns:
             Scalar loss.
@@ -74,20 +74,20 @@ class EmbeddingModel(GeneralRecommender):
         return bpr((query * items[positive]).sum(1, keepdim=True), of_negatives)
 
     def calculate_loss(self, interaction) -> Tensor:
-        """RecBole's hook: one forward pass and its loss."""
+        """RecBole's hook: makes the vectors and returns the loss of one batch."""
         return self.embedding_loss(*self.user_item_embeddings(), interaction)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Tells the model which epoch (from 0) starts; for schedules."""
+        """Tells the model the number (from 0) of the epoch that starts; used by schedules."""
 
     def train(self, mode: bool = True):
-        """Switches mode and forgets cached vectors: the weights are about to change."""
+        """Sets the training mode and drops the cached vectors, because the weights will change."""
         self._cached = None
         return super().train(mode)
 
     @torch.no_grad()
     def vectors(self) -> tuple[Tensor, Tensor]:
-        """Returns the vectors for evaluation, computed once after training stops."""
+        """Returns the vectors for evaluation; after training they are computed once."""
         if self.training:
             return self.user_item_embeddings()
         if self._cached is None:
@@ -95,7 +95,7 @@ class EmbeddingModel(GeneralRecommender):
         return self._cached
 
     def load_state_dict(self, *args, **kwargs):
-        """Loads weights and forgets cached vectors."""
+        """Loads weights and drops the cached vectors."""
         self._cached = None
         return super().load_state_dict(*args, **kwargs)
 
@@ -112,12 +112,12 @@ class EmbeddingModel(GeneralRecommender):
 
 
 def inner_products(users: Tensor, items: Tensor, block: int = 2048) -> Tensor:
-    """Returns ``users @ items.T``; on a CPU in blocks of items that fit its cache, twice as fast.
+    """Returns ``users @ items.T``; on a CPU twice as fast, by blocks of items that fit its cache.
 
     Args:
         users: Shape (B, D), no gradient.
         items: Shape (I, D), no gradient.
-        block: Items of one block.
+        block: Number of items of one block.
 
     Returns:
         Shape (B, I).

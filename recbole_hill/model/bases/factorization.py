@@ -1,4 +1,4 @@
-"""Matrix factorisation with negatives of its own: the base of the MF family of baselines."""
+"""Matrix factorisation that draws its negatives on the device: the base of the MF baselines."""
 
 from typing import ClassVar
 
@@ -14,24 +14,24 @@ from recbole_hill.model.bases.fit_once import train_matrix
 from recbole_hill.model.bases.pair_products import pair_gradients
 from recbole_hill.model.losses import bpr, squared_l2
 
-#: Up to so many negatives a positive, their vectors are gathered whole.
+#: With at most so many negatives per positive, all their vectors are gathered at once.
 FEW = 4
 
-#: From so many on, a CPU multiplies them user by user: 3 times as fast as a batch of such products.
+#: From so many negatives per positive on, a CPU multiplies user by user: 3 times as fast as bmm.
 MANY = 128
 
-#: Share of the drawn items with a gradient below which theirs alone are gathered.
+#: If a smaller share of the drawn items has a gradient, only the vectors of these are gathered.
 SPARSE = 0.25
 
 
 class DeviceSampling:
-    """A mixin, before a RecBole model: draws negatives, and if asked positives, on the device.
+    """A mixin, listed before a RecBole model: draws negatives, and positives if asked, on device.
 
     The model's YAML sets ``train_neg_sample_args: ~``, so that RecBole draws none.
 
     Settings: ``n_negatives`` per positive; ``reject_positives`` (whether a user's train items are
-    never drawn); ``positive_order`` (``interaction``: the loader's; ``user``: users uniformly, then
-    one of each user's items, LightGCN's order).
+    never drawn); ``positive_order`` (``interaction``: the loader's order; ``user``: users
+    uniformly, then one of each user's items, LightGCN's order).
     """
 
     def __init__(self, config, dataset):
@@ -55,18 +55,18 @@ class DeviceSampling:
 
 
 class SampledModel(DeviceSampling, EmbeddingModel):
-    """An embedding model that draws for itself; settings: :class:`DeviceSampling`'s."""
+    """An embedding model that draws its own samples; settings: :class:`DeviceSampling`'s."""
 
 
 class MatrixFactorization(SampledModel):
-    """User and item tables, drawn from N(0, ``init_std``), under BPR with an L2 term.
+    """User and item tables, initialised from N(0, ``init_std``), trained by BPR with an L2 term.
 
-    A subclass changes what becomes of the tables, or the loss.
+    A subclass changes how vectors are made from the tables, or the loss.
 
     Settings: :class:`DeviceSampling`'s, ``embedding_size``, ``init_std``, ``reg_weight``.
     """
 
-    #: Whether the loss has an L2 term of weight ``reg_weight``, a key that every model is given.
+    #: Whether the loss has an L2 term of weight ``reg_weight``. Every model has this key.
     has_l2: ClassVar[bool] = True
 
     def __init__(self, config, dataset):
@@ -87,7 +87,7 @@ class MatrixFactorization(SampledModel):
         return self.user_embedding.weight, self.item_embedding.weight
 
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
-        """BPR over the drawn negatives, and half the batch's squared layer-0 embeddings."""
+        """BPR over the drawn negatives, plus half the squared norms of the batch's table rows."""
         return self.bpr_loss(users, items, *self.draw(interaction))
 
     def bpr_loss(
@@ -110,26 +110,26 @@ class MatrixFactorization(SampledModel):
     ) -> Tensor:
         """BPR of a draw, without the L2 term."""
         query = F.embedding(user, users)
-        if negative.shape[1] <= FEW:  # a single gather has a single dense gradient
+        if negative.shape[1] <= FEW:  # one gather has one dense gradient
             drawn = torch.cat((positive.unsqueeze(1), negative), 1)
-            # Not by a product of matrices: B of them of two rows cost several times as much.
+            # A batch of B matrix products with two rows each would cost several times as much.
             scores = (query.unsqueeze(1) * F.embedding(drawn, items)).sum(2)
             return bpr(scores[:, :1], scores[:, 1:])
         scores = (query * items[positive]).sum(1, keepdim=True)
         return bpr(scores, SampledScores.apply(query, items, negative))
 
     def batch_l2(self, user: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """Returns half the squared norms of the batch's rows of the tables, over B."""
+        """Returns half the squared norms of the batch's table rows, divided by B."""
         rows = self.user_embedding(user), self.item_embedding(positive)
         if negative.numel() < self.n_items:
             return squared_l2(*rows, self.item_embedding(negative))
-        # More draws than items: each item's norm once, times how often it was drawn.
+        # More draws than items: compute each item's norm once, times its number of draws.
         times = torch.bincount(negative.flatten(), minlength=self.n_items)
         norms = self.item_embedding.weight.square().sum(1)
         return squared_l2(*rows) + (norms * times).sum() / (2 * len(user))
 
     def tables_l2(self) -> Tensor:
-        """Returns half the tables' squared norms by their weight."""
+        """Returns ``reg_weight`` times half the squared norms of the tables."""
         return self.reg_weight / 2 * sum(table.square().sum() for table in self.tables())
 
     def tables(self) -> list[Tensor]:
@@ -138,10 +138,10 @@ class MatrixFactorization(SampledModel):
 
 
 class SampledScores(torch.autograd.Function):
-    """Inner products of each user with its own drawn items, without a (B, n, D) array of them.
+    """Inner products of each user with the items drawn for the user, without a (B, n, D) array.
 
-    Both passes walk over blocks of users whose item vectors fit a CPU's cache, 2 to 3 times faster
-    than gathering all of them where n is in the hundreds.
+    Both passes walk over blocks of users whose item vectors fit a CPU's cache. With n in the
+    hundreds this is 2 to 3 times faster than gathering all item vectors at once.
 
     Args (of ``apply``):
         users: Shape (B, D).
@@ -169,7 +169,7 @@ class SampledScores(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        """Returns the gradients of the users and of the items."""
+        """Returns the gradients of the user vectors and of the item vectors."""
         users, items, drawn = ctx.saved_tensors
         gradient = gradient.to(items.dtype)  # under autocast the scores may be of half precision
         row, column = gradient.nonzero(as_tuple=True)
@@ -193,7 +193,7 @@ def _blocks(drawn: Tensor, *others: Tensor) -> list[tuple[Tensor, ...]]:
 
 
 def scores_of(users: Tensor, items: Tensor) -> Tensor:
-    """Returns inner products of each user with its own items.
+    """Returns the inner products of each user with the user's items.
 
     Args:
         users: Shape (B, D).

@@ -1,4 +1,4 @@
-"""Filters of the user's train row: the common part of the training-free spectral models."""
+"""Filters of the users' train rows: the common part of the training-free spectral models."""
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,13 +11,13 @@ from recbole_hill.model.bases.spectral import Smoother, power
 
 
 class FilterModel(FitOnceModel):
-    """Scores a user by filtering its train row; a subclass writes ``filter``.
+    """Scores items by filtering each user's train row; a subclass defines ``filter``.
 
-    Signals are columns, one per user; ``smooth`` is a
+    Signals are columns, one per user. ``smooth`` is a
     :class:`~recbole_hill.model.bases.spectral.Smoother`.
 
-    Settings: ``ideal_rank`` (singular vectors of the ideal low-pass filter; 0 for none),
-    ``ideal_weight``.
+    Settings: ``ideal_rank`` (number of singular vectors of the ideal low-pass filter; 0 for none),
+    ``ideal_weight`` (weight of the ideal filter).
     """
 
     def __init__(self, config, dataset):
@@ -31,7 +31,7 @@ class FilterModel(FitOnceModel):
             )
 
     def fit(self, matrix: sp.csr_matrix) -> None:
-        """Normalises the matrix and finds the ideal filter's singular vectors."""
+        """Normalises the matrix and computes the singular vectors of the ideal filter."""
         self.smooth = Smoother(matrix, self.device)
         vectors = np.zeros((matrix.shape[1], 0))
         if self.ideal_rank:
@@ -50,17 +50,17 @@ class FilterModel(FitOnceModel):
         raise NotImplementedError
 
     def ideal(self, signals: Tensor, exponent: float) -> Tensor:
-        """Returns D^e V V^T D^-e signals: what is left of them at the lowest frequencies.
+        """Returns D^e V V^T D^-e signals, the part of the signals at the lowest frequencies.
 
         Args:
             signals: Shape (I, B).
-            exponent: e of the item degrees D.
+            exponent: e, the exponent of the item degrees D.
         """
         before, after = self.degree_scales(exponent)
         return after * (self.basis @ (self.basis.T @ (before * signals)))
 
     def degree_scales(self, exponent: float) -> tuple[Tensor, Tensor]:
-        """Returns the item degrees to the powers -e and e, each (I, 1); 0 for items unseen."""
+        """Returns the item degrees to the powers -e and e, each (I, 1); 0 for unseen items."""
         return tuple(
             torch.from_numpy(power(self.smooth.item_degree, e)).to(self.device).unsqueeze(1)
             for e in (-exponent, exponent)

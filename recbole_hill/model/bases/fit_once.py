@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 
 class FitOnceModel(GeneralRecommender):
-    """A model with a closed form, a decomposition or a library's own training.
+    """A model with a closed form, a decomposition, or a training that a library runs.
 
-    A subclass writes ``fit(matrix)``, which keeps what it needs on ``self``, and ``scores(users)``.
-    The run's one epoch is the call of ``fit``, and nothing of it is written to disk but the
-    buffers that ``fit`` registers: an item-by-item matrix is cheaper to compute again than to keep.
+    A subclass defines ``fit(matrix)``, which stores its results on ``self``, and ``scores(users)``.
+    The run's one epoch is the call of ``fit``. Only the buffers that ``fit`` registers are written
+    to disk, because computing an item-by-item matrix again is cheaper than storing it.
     """
 
     type = ModelType.TRADITIONAL
@@ -23,7 +23,7 @@ class FitOnceModel(GeneralRecommender):
         super().__init__(config, dataset)
         self.matrix = train_matrix(dataset)
         self.fitted = False
-        # RecBole's trainer wants something to optimise.
+        # RecBole's trainer needs a parameter to optimise.
         self.unused = nn.Parameter(torch.zeros(1))
 
     def fit(self, matrix: sp.csr_matrix) -> None:
@@ -46,17 +46,17 @@ class FitOnceModel(GeneralRecommender):
         raise NotImplementedError
 
     def fit_once(self) -> None:
-        """Fits unless that is done; the trainer's one epoch."""
+        """Fits the model unless it is fitted; this is the trainer's one epoch."""
         if not self.fitted:
             self.fit(self.matrix)
             self.fitted = True
 
     def calculate_loss(self, interaction) -> Tensor:
-        """There is no loss; RecBole asks for one."""
+        """Returns 0: RecBole asks for a loss, and there is none."""
         return self.unused.sum() * 0
 
     def load_state_dict(self, *args, **kwargs):
-        """Loads the (empty) weights and fits: what counts follows from the train matrix."""
+        """Loads the (empty) weights and fits the model again from the train matrix."""
         loaded = super().load_state_dict(*args, **kwargs)
         self.fit_once()
         return loaded
@@ -65,8 +65,8 @@ class FitOnceModel(GeneralRecommender):
         """Returns the scores of the batch's <user, item> pairs, shape (B,)."""
         users = interaction[self.USER_ID].cpu().numpy()
         unique, place = np.unique(users, return_inverse=True)
-        found = self._scores(unique)
-        return found[torch.from_numpy(place), interaction[self.ITEM_ID].cpu()].to(self.device)
+        scores = self._scores(unique)
+        return scores[torch.from_numpy(place), interaction[self.ITEM_ID].cpu()].to(self.device)
 
     def full_sort_predict(self, interaction) -> Tensor:
         """Returns the scores of every item for the batch's users, flattened, shape (B * I,)."""

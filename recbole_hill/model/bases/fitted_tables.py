@@ -1,4 +1,4 @@
-"""User and item tables that are computed in one go, and may be fine-tuned as any others."""
+"""User and item tables that one fit computes, and that can be fine-tuned like other tables."""
 
 import numpy as np
 import torch
@@ -7,13 +7,12 @@ from recbole_hill.model.bases.factorization import MatrixFactorization
 
 
 class FittedTables(MatrixFactorization):
-    """Tables that one fit fills; a subclass says how.
+    """Tables that one fit fills; a subclass defines the fit.
 
-    The run's one epoch is the fit. What it found stands in the two tables, so that a run is loaded
-    without fitting again, and a backbone fitted like this is fine-tuned by HILL with BPR.
+    The run's one epoch is the fit. The result is stored in the two tables, so loading a run needs
+    no second fit. HILL fine-tunes such a backbone with BPR.
 
-    Settings: ``MatrixFactorization``'s (for fine-tuning
-    only).
+    Settings: ``MatrixFactorization``'s (for fine-tuning only).
     """
 
     def __init__(self, config, dataset):
@@ -22,12 +21,12 @@ class FittedTables(MatrixFactorization):
         self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
 
     def fit(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Returns user vectors (U, D) and item vectors (I, D), zero where train says nothing."""
+        """Returns user vectors (U, D) and item vectors (I, D); 0 for ids without train data."""
         raise NotImplementedError
 
     @torch.no_grad()
     def fit_once(self) -> None:
-        """Fits unless that is done; the trainer's one epoch."""
+        """Fits the tables unless they are fitted; this is the trainer's one epoch."""
         if self.fitted:
             return
         users, items = self.fit(np.random.default_rng(self.seed))

@@ -10,7 +10,7 @@ from recbole_hill.model.bases.fit_once import train_matrix
 
 
 class GraphModel(MatrixFactorization):
-    """Matrix factorisation whose vectors are ``propagate``d tables; a subclass writes that.
+    """Matrix factorisation with propagated tables as vectors; a subclass defines ``propagate``.
 
     Users and items are nodes of one graph, users first.
     """
@@ -20,7 +20,11 @@ class GraphModel(MatrixFactorization):
         self.graph = InteractionGraph(train_matrix(dataset))
 
     def propagate(self, ego: Tensor) -> Tensor:
-        """Returns the final node vectors, shape (U + I, D), of the tables, same shape."""
+        """Returns the final node vectors, shape (U + I, D).
+
+        Args:
+            ego: The tables, user rows first, shape (U + I, D).
+        """
         raise NotImplementedError
 
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
@@ -28,12 +32,12 @@ class GraphModel(MatrixFactorization):
         return self.propagate(self.ego()).split((self.n_users, self.n_items))
 
     def ego(self) -> Tensor:
-        """Returns the tables, one under the other, shape (U + I, D)."""
+        """Returns the user table above the item table, shape (U + I, D)."""
         return torch.cat((self.user_embedding.weight, self.item_embedding.weight))
 
 
 class LightGCNModel(GraphModel):
-    """A graph model of LightGCN's vectors, the mean of layers with the ego among them.
+    """A graph model with LightGCN's vectors: the mean of all layers, layer 0 included.
 
     Settings: :class:`~recbole_hill.model.bases.factorization.MatrixFactorization`'s, ``n_layers``.
     """
@@ -43,20 +47,21 @@ class LightGCNModel(GraphModel):
         self.n_layers = integer("n_layers", config["n_layers"], least=0)
 
     def propagate(self, ego: Tensor) -> Tensor:
-        """The mean of layers on the whole graph."""
+        """Returns the mean of the layers on the whole graph."""
         return propagate(self.graph.normalized(), ego, self.n_layers, with_ego=True)
 
     def vectors_of(
         self, users: Tensor, items: Tensor
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Returns the vectors of some users and items alone, which costs a training step less.
+        """Returns the vectors of some users and items alone, which makes a training step cheaper.
 
         Args:
             users: Ids, shape (n,).
             items: Ids, shape (m,).
 
         Returns:
-            The final vectors, shapes (n, D) and (m, D), and those of layer 0, likewise.
+            The final vectors, shapes (n, D) and (m, D), and the layer-0 vectors, of the same
+            shapes.
         """
         nodes, matrix = torch.cat((users, items + self.n_users)), self.graph.normalized()
         both = propagate_to(nodes, matrix, self.ego(), self.n_layers, with_ego=True)

@@ -1,4 +1,4 @@
-"""A user's history: its items in the train set, without the target that a training row asks for."""
+"""A user's history: the user's train items, without the target of a training row."""
 
 from typing import NamedTuple
 
@@ -10,13 +10,13 @@ from recbole_hill.model.bases.attention import segment_sums
 
 
 class Histories(NamedTuple):
-    """The histories of B users, one after another.
+    """The histories of B users, one after another, with E entries.
 
     Attributes:
-        crow: Where each history starts, and the last ends, shape (B + 1,).
-        row: The user's position among the B, of each of the E entries, shape (E,).
+        crow: Start of each history, and the end of the last, shape (B + 1,).
+        row: For each entry the user's position among the B, shape (E,).
         item: Item ids, shape (E,).
-        counted: Whether the entry is not the target, shape (E,).
+        counted: Whether the entry counts, because it is not the target, shape (E,).
     """
 
     crow: Tensor
@@ -29,9 +29,9 @@ def histories(graph: InteractionGraph, users: Tensor, left_out: Tensor | None = 
     """Looks up the histories of some users.
 
     Args:
-        graph: Of the train set.
+        graph: Graph of the train set.
         users: User ids, shape (B,), repetitions included.
-        left_out: An item of each user that does not count, shape (B,).
+        left_out: For each user an item that does not count, shape (B,).
 
     Returns:
         The histories in the order of the users.
@@ -47,13 +47,13 @@ def histories(graph: InteractionGraph, users: Tensor, left_out: Tensor | None = 
 def history_means(
     graph: InteractionGraph, table: Tensor, users: Tensor, left_out: Tensor | None = None
 ) -> Tensor:
-    """Returns the mean item vector of each user's history, 0 where nothing counts.
+    """Returns the mean item vector of each user's history; 0 if no entry counts.
 
     Args:
-        graph: Of the train set.
+        graph: Graph of the train set.
         table: Item vectors, shape (I, D).
         users: User ids, shape (B,).
-        left_out: An item of each user that does not count, shape (B,).
+        left_out: For each user an item that does not count, shape (B,).
 
     Returns:
         Shape (B, D).

@@ -1,4 +1,4 @@
-"""Inner products of pairs of rows, block by block: no (E, D) array of either side's vectors."""
+"""Inner products of pairs of rows, block by block, without an (E, D) array of vectors."""
 
 from collections.abc import Iterator
 
@@ -6,18 +6,18 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-#: Pairs at a time, whose vectors fit a CPU's cache: more than twice as fast as all at once.
+#: Pairs of a block. Their vectors fit a CPU's cache: more than twice as fast as all at once.
 CPU_BLOCK = 2**12
 
 
 def pair_products(x: Tensor, row: Tensor, y: Tensor, column: Tensor) -> Tensor:
-    """Returns <x_row, y_column> of E pairs.
+    """Returns the inner products <x_row, y_column> of E pairs.
 
     Args:
         x: Shape (N, D).
-        row: The pairs' rows of ``x``, shape (E,).
+        row: Row of ``x`` for each pair, shape (E,).
         y: Shape (M, D).
-        column: The pairs' rows of ``y``, shape (E,).
+        column: Row of ``y`` for each pair, shape (E,).
 
     Returns:
         Shape (E,); differentiable in ``x`` and ``y``.
@@ -28,7 +28,7 @@ def pair_products(x: Tensor, row: Tensor, y: Tensor, column: Tensor) -> Tensor:
 def pair_gradients(
     gradient: Tensor, x: Tensor, row: Tensor, y: Tensor, column: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Returns the gradients of ``x`` and ``y``, given those of the pairs' products, shape (E,)."""
+    """Returns the gradients of ``x`` and ``y``, given the gradient of the products, shape (E,)."""
     of_x, of_y = torch.zeros_like(x), torch.zeros_like(y)
     for weight, i, j in _blocks(gradient.unsqueeze(1), row, column):
         of_x.index_add_(0, i, y.index_select(0, j).mul_(weight))
@@ -53,7 +53,7 @@ class _PairProducts(torch.autograd.Function):
 
 
 def _blocks(*of_pairs: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Yields the same pairs of each tensor; on other devices than a CPU all at once."""
+    """Yields blocks of the same pairs from each tensor; on other devices than a CPU one block."""
     on_cpu = of_pairs[0].device.type == "cpu"
     step = CPU_BLOCK if on_cpu else max(1, len(of_pairs[0]))
     return zip(*(part.split(step) for part in of_pairs), strict=True)

@@ -1,4 +1,4 @@
-"""Models whose score of a user and an item is not the inner product of two vectors."""
+"""Models whose score of a user and an item is not an inner product of two vectors."""
 
 from collections.abc import Iterator
 from typing import ClassVar
@@ -15,17 +15,18 @@ from recbole_hill.model.losses import bpr, squared_l2
 class PairScoreModel(DeviceSampling, GeneralRecommender):
     """A recommender that scores <user, item> pairs, trained by BPR with an L2 term.
 
-    A subclass writes its score once, in ``pair_scores``, and names its embedding tables in
-    ``tables``; the loss, ``predict`` and full ranking in bounded blocks are here. Where all pairs
-    of some users and items cost less than one by one, it overrides ``block_scores`` too.
+    A subclass defines its score once, in ``pair_scores``, and lists its embedding tables in
+    ``tables``. This class has the loss, ``predict``, and full ranking in bounded blocks. If all
+    pairs of some users and items cost less together than one by one, the subclass overrides
+    ``block_scores``, too.
 
-    Settings: those of ``DeviceSampling``, and ``reg_weight``
-    (of half the batch's squared embeddings).
+    Settings: those of ``DeviceSampling``, and ``reg_weight`` (weight of half the batch's squared
+    embeddings).
     """
 
     input_type = InputType.PAIRWISE
 
-    #: Most <user, item> pairs that are scored at a time in full ranking.
+    #: Largest number of <user, item> pairs that full ranking scores at a time.
     block_pairs: ClassVar[int] = 1 << 16
 
     def __init__(self, config, dataset):
@@ -45,7 +46,7 @@ class PairScoreModel(DeviceSampling, GeneralRecommender):
         raise NotImplementedError
 
     def tables(self) -> tuple[list[nn.Embedding], list[nn.Embedding]]:
-        """Returns the user tables and the item tables, of which a batch's rows are regularised."""
+        """Returns the user tables and the item tables whose batch rows the L2 term covers."""
         raise NotImplementedError
 
     def block_scores(self, users: Tensor, items: Tensor) -> Tensor:
@@ -62,7 +63,7 @@ class PairScoreModel(DeviceSampling, GeneralRecommender):
         return self.pair_scores(*pairs).view(len(users), len(items))
 
     def blocks(self, users: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Yields what is scored at a time: rows of ``users``, and item ids; each pair once."""
+        """Yields the blocks of full ranking, rows of ``users`` and item ids; each pair once."""
         everything = torch.arange(self.n_items, device=users.device)
         per_block = min(self.n_items, self.block_pairs)
         step = self.block_pairs // per_block

@@ -10,12 +10,12 @@ from recbole_hill.run.checkpoint import load_weights
 
 
 class PretrainedStart:
-    """A mixin, before a RecBole model: fills tables from a run of BPR or another with two tables.
+    """A mixin, listed before a RecBole model: fills tables from a run of a model with two tables.
 
-    It happens when the first epoch begins, not when the model is built: a finished run that is
-    loaded again does not need the other run's folder.
+    The tables are filled when the first epoch begins, and not when the model is built. So loading a
+    finished run does not need the folder of the other run.
 
-    Settings: ``pretrained_from`` (a run's folder, or empty).
+    Settings: ``pretrained_from`` (a run's folder, for instance of BPR; or empty).
     """
 
     def __init__(self, config, dataset):
@@ -24,7 +24,7 @@ class PretrainedStart:
         self.run_config = config
 
     def pretrained_pairs(self) -> list[tuple[nn.Embedding, nn.Embedding]]:
-        """Returns the pairs of a user and an item table to fill; the one pair by default."""
+        """Returns the pairs of user and item table to fill; by default the model's one pair."""
         return [(self.user_embedding, self.item_embedding)]
 
     @torch.no_grad()
@@ -32,9 +32,9 @@ class PretrainedStart:
         """Fills the tables before epoch 0."""
         if epoch > 0 or not self.pretrained_from:
             return
-        found = pretrained_tables(self.pretrained_from, self.run_config["run_dir"])
+        tables = pretrained_tables(self.pretrained_from, self.run_config["run_dir"])
         for pair in self.pretrained_pairs():
-            for table, values in zip(pair, found, strict=True):
+            for table, values in zip(pair, tables, strict=True):
                 if table.weight.shape != values.shape:
                     raise ValueError(
                         f"pretrained_from: {self.pretrained_from} has a table of shape "
@@ -43,23 +43,23 @@ class PretrainedStart:
                 table.weight.copy_(self.from_pretrained(values.to(table.weight), table.weight))
 
     def from_pretrained(self, values: Tensor, drawn: Tensor) -> Tensor:
-        """Returns what a table starts from, (N, D): the other run's in place of the drawn."""
+        """Returns the start of a table, (N, D): the other run's values, not the drawn ones."""
         return values
 
 
 def pretrained_tables(folder: str | Path, run_dir: str | Path) -> tuple[Tensor, Tensor]:
-    """Reads the user and item tables that a run ended with.
+    """Reads the final user and item tables of a run.
 
     Args:
         folder: Folder of the finished run.
-        run_dir: Folder of this run; the two must have seen the same train, validation and test
-            interactions, or what this run validates on could be in the tables.
+        run_dir: Folder of this run. Both runs must have seen the same train, validation and test
+            interactions: otherwise the tables could contain this run's validation data.
 
     Returns:
         Shapes (U, D) and (I, D), padding row first.
 
     Raises:
-        ValueError: If the run is not whole, saw other data, or has no such tables.
+        ValueError: If the run is incomplete, saw other data, or has no such tables.
     """
     folder = Path(folder)
     require_same_data(folder, known_data(Path(run_dir)))

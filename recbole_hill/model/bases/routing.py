@@ -1,8 +1,8 @@
-"""Vectors in chunks and edges that choose among them: what DisenGCN and DGCF share.
+"""Vectors in chunks, and edges that choose among chunks: the common part of DisenGCN and DGCF.
 
-Chunks come first: node vectors are (K, N, D / K) and edge weights (K, E), so that each chunk is one
-sparse product. The sum over neighbours and the product at each edge are each other's derivative;
-as autograd functions they keep nothing of size (E, D).
+The chunk is the first dimension: node vectors are (K, N, D / K) and edge weights (K, E), so each
+chunk is one sparse product. The sum over neighbours and the product at each edge are each other's
+derivative. As autograd functions they store nothing of size (E, D).
 """
 
 import torch
@@ -16,7 +16,7 @@ def chunk_count(config) -> int:
     """Returns the setting ``n_factors``, K.
 
     Raises:
-        ValueError: K is no divisor of ``embedding_size``.
+        ValueError: If K does not divide ``embedding_size``.
     """
     count, size = config["n_factors"], config["embedding_size"]
     if not isinstance(count, int) or count < 1 or size % count:
@@ -25,20 +25,20 @@ def chunk_count(config) -> int:
 
 
 def split_chunks(x: Tensor, n_chunks: int) -> Tensor:
-    """Returns (N, D) vectors as K chunks, (K, N, D / K)."""
+    """Splits vectors (N, D) into K chunks, (K, N, D / K)."""
     return x.unflatten(1, (n_chunks, -1)).transpose(0, 1).contiguous()
 
 
 def join_chunks(chunks: Tensor) -> Tensor:
-    """Returns the vectors, (N, D), of their chunks, (K, N, D / K)."""
+    """Joins chunks (K, N, D / K) into vectors (N, D)."""
     return chunks.transpose(0, 1).flatten(1)
 
 
 def chunk_sums(graph: InteractionGraph, weights: Tensor, x: Tensor) -> Tensor:
-    """Returns for every chunk of every node the sum over its neighbours of weight * chunk.
+    """Returns, for every chunk of every node, the sum of weight * chunk over its neighbours.
 
     Args:
-        graph: N nodes, E directed edges; row u reads column v.
+        graph: Graph of N nodes and E directed edges; row u reads column v.
         weights: Shape (K, E).
         x: Shape (K, N, D / K).
 
@@ -49,10 +49,10 @@ def chunk_sums(graph: InteractionGraph, weights: Tensor, x: Tensor) -> Tensor:
 
 
 def chunk_products(graph: InteractionGraph, x: Tensor, y: Tensor) -> Tensor:
-    """Returns for every chunk and edge (u, v) the inner product of x_u and y_v.
+    """Returns, for every chunk and every edge (u, v), the inner product of x_u and y_v.
 
     Args:
-        graph: N nodes, E directed edges.
+        graph: Graph of N nodes and E directed edges.
         x: Shape (K, N, D / K).
         y: Shape (K, N, D / K).
 
@@ -105,7 +105,7 @@ def _sums(graph: InteractionGraph, weights: Tensor, x: Tensor) -> Tensor:
 
 
 def _products(graph: InteractionGraph, x: Tensor, y: Tensor) -> Tensor:
-    pattern = graph.normalized()  # only its places count: beta is 0
+    pattern = graph.normalized()  # only its sparsity pattern counts, because beta is 0
     sampled = torch.sparse.sampled_addmm
     parts = zip(x, y, strict=True)
     return torch.stack([sampled(pattern, a, b.T, beta=0).values() for a, b in parts])

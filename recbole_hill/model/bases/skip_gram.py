@@ -1,4 +1,4 @@
-"""Skip-gram embeddings (word2vec) of users and items, fitted by gensim in one go."""
+"""Skip-gram embeddings (word2vec) of users and items, fitted once by gensim."""
 
 from collections.abc import Iterator
 
@@ -10,29 +10,30 @@ from recbole_hill.host.optional import require
 from recbole_hill.model.bases.fitted_tables import FittedTables
 from recbole_hill.model.losses import unit
 
-#: gensim silently cuts what is longer.
+#: gensim cuts longer sentences without a message.
 _LONGEST_SENTENCE = 10_000
 _SECONDS_BETWEEN_REPORTS = 30
 _AT_LEAST = {"window": 1, "skip_gram_negatives": 0, "skip_gram_passes": 1, "workers": 1}
 
 
 class SkipGramModel(FittedTables):
-    """Tables that one fit of a skip-gram fills; a subclass says what the sentences are.
+    """Tables that one fit of a skip-gram fills; a subclass defines the sentences.
 
-    gensim repeats itself only with one worker; nothing of it depends on ``PYTHONHASHSEED``.
+    gensim gives the same result twice only with one worker. The result does not depend on
+    ``PYTHONHASHSEED``.
 
     Settings: :class:`~recbole_hill.model.bases.fitted_tables.FittedTables`'s, ``window``,
-    ``skip_gram_negatives`` (0: hierarchical softmax), ``negative_power`` (of a token's count, in
-    drawing negatives), ``skip_gram_passes``, ``skip_gram_learning_rate``, ``workers``, ``score``:
-    the user's with the item's input vector, as ``dot`` or ``cosine``, or ``context``, the dot with
-    the item's output vector.
+    ``skip_gram_negatives`` (0: hierarchical softmax), ``negative_power`` (exponent of a token's
+    count in drawing negatives), ``skip_gram_passes``, ``skip_gram_learning_rate``, ``workers``,
+    ``score``. The score is the user's input vector with the item's input vector, as ``dot`` or
+    ``cosine``; or ``context``, the user's input vector dot the item's output vector.
 
-    What the skip-gram itself models is ``context``: how likely the item is near the user. Two input
-    vectors are alike if they have the same contexts; the nearest ones of a user and of an item are
+    The skip-gram itself models ``context``: how likely the item is near the user. Two input vectors
+    are alike if they have the same contexts. But the nearest contexts of a user and of an item are
     on opposite sides of the graph.
     """
 
-    #: Whether a context is drawn from 1..window (word2vec's habit) instead of being the window.
+    #: Whether the context's width is drawn from 1..window, as in word2vec, instead of fixed.
     shrink_windows = True
 
     def __init__(self, config, dataset):
@@ -65,8 +66,8 @@ class SkipGramModel(FittedTables):
             n_tokens: Number of possible tokens.
 
         Returns:
-            The tokens' vectors as users and as items, each (n_tokens, D), float32: their input
-            vectors twice, but for ``score: context`` the second are the output vectors. Tokens that
+            The tokens' vectors as users and as items, each (n_tokens, D), float32. Both are the
+            input vectors; with ``score: context`` the second are the output vectors. Tokens that
             never occur have zeros.
         """
         gensim = require("gensim.models", "gensim", type(self).__name__)
@@ -85,25 +86,25 @@ class SkipGramModel(FittedTables):
             epochs=self.passes,
             report_delay=_SECONDS_BETWEEN_REPORTS,
         )
-        found = model.wv.vectors, model.syn1neg if self.score == "context" else model.wv.vectors
+        sides = model.wv.vectors, model.syn1neg if self.score == "context" else model.wv.vectors
         vectors = np.zeros((2, n_tokens, model.vector_size), dtype=np.float32)
-        vectors[:, np.array(model.wv.index_to_key, dtype=np.int64)] = found
+        vectors[:, np.array(model.wv.index_to_key, dtype=np.int64)] = sides
         return vectors[0], vectors[1]
 
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
-        """Returns the two tables, for ``score: cosine`` with rows of length 1."""
+        """Returns the two tables; with ``score: cosine`` their rows have length 1."""
         users, items = super().user_item_embeddings()
         return (unit(users), unit(items)) if self.score == "cosine" else (users, items)
 
 
 class Sentences:
-    """Token ids as gensim reads them, as often as it likes: lists of strings.
+    """Sentences for gensim, which reads them several times: lists of strings.
 
-    The strings are made once; what a sentence costs is a list of references to them.
+    Each token's string is made once. A sentence is then a list of references to these strings.
 
     Args:
-        ids: All sentences' tokens in a row, shape (T,).
-        starts: Where each sentence starts, and the last ends, shape (S + 1,).
+        ids: The tokens of all sentences, one after another, shape (T,).
+        starts: Start of each sentence, and the end of the last, shape (S + 1,).
     """
 
     def __init__(self, ids: np.ndarray, starts: np.ndarray):
@@ -111,7 +112,7 @@ class Sentences:
         self.tokens = np.arange(ids.max(initial=0) + 1).astype(str).astype(object)
 
     def counts(self) -> dict[str, int]:
-        """Returns how often each token that occurs does."""
+        """Returns the count of each token that occurs."""
         counts = np.bincount(self.ids)
         present = np.flatnonzero(counts)
         return dict(zip(self.tokens[present], counts[present].tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""The trainer that MGDCF's authors gave to every graph network they compared."""
+"""The trainer that MGDCF's authors used for every graph network in their comparison."""
 
 import torch
 from torch import Tensor, nn
@@ -10,15 +10,14 @@ from recbole_hill.model.losses import sampled_softmax
 
 
 class SoftmaxGraphModel(GraphModel):
-    """Softmax over a positive and drawn negatives, *summed* over the batch, and L2 of all nodes.
+    """Softmax over a positive and drawn negatives, *summed* over the batch, plus L2 of all nodes.
 
-    A subclass writes ``convolve``; dropout of its input and output is here. With one negative the
-    loss is BPR. The tables start from a truncated normal of standard deviation D^-1/2, whatever
-    ``init_std`` says of others.
+    A subclass defines ``convolve``; this class applies dropout before and after it. With one
+    negative the loss is BPR. The tables start from a truncated normal distribution with standard
+    deviation D^-1/2; ``init_std`` has no effect.
 
-    Settings: ``MatrixFactorization``'s (``reg_weight`` is of
-    half the squared norms of all final node vectors), ``n_layers``, ``input_dropout``,
-    ``edge_dropout``, ``output_dropout``.
+    Settings: ``MatrixFactorization``'s (``reg_weight`` weighs half the squared norms of all final
+    node vectors), ``n_layers``, ``input_dropout``, ``edge_dropout``, ``output_dropout``.
     """
 
     sums_over_batch = True
@@ -33,20 +32,20 @@ class SoftmaxGraphModel(GraphModel):
             nn.init.trunc_normal_(table.weight, std=std, a=-2 * std, b=2 * std)
 
     def convolve(self, x: Tensor) -> Tensor:
-        """Returns node vectors of node features, both (U + I, D)."""
+        """Returns node vectors made from node features, both of shape (U + I, D)."""
         raise NotImplementedError
 
     def propagate(self, ego: Tensor) -> Tensor:
-        """The convolution between two dropouts."""
+        """Returns the convolution with dropout before and after it."""
         nodes = self.convolve(dropout(ego, self.input_dropout, self.training))
         return dropout(nodes, self.output_dropout, self.training)
 
     def adjacency(self) -> Tensor:
-        """Returns the normalised graph, with edges dropped anew in training."""
+        """Returns the normalised graph; in training every call drops edges anew."""
         return self.graph.dropout(self.edge_dropout if self.training else 0.0)
 
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
-        """The summed softmax loss, and L2 of every node but the padding."""
+        """The summed softmax loss, plus L2 of every node except the padding."""
         user, positive, negative = self.draw(interaction)
         drawn = torch.cat((positive.unsqueeze(1), negative), 1)
         scores = SampledScores.apply(users[user], items, drawn)

@@ -18,7 +18,7 @@ class Smoother:
 
     Args:
         matrix: Binary train matrix R, shape (U, I).
-        device: Where the products run.
+        device: Device of the products.
 
     Attributes:
         normalized: N as a SciPy matrix, shape (U, I).
@@ -36,32 +36,37 @@ class Smoother:
         self._backward = _to_torch(self.normalized.T.tocsr(), device)
 
     def __call__(self, signals: Tensor) -> Tensor:
-        """Returns N^T N signals, for signals in columns, shape (I, B)."""
+        """Returns N^T N signals; signals are columns, shape (I, B)."""
         return self._backward @ (self._forward @ signals)
 
     def ideal(self, rank: int) -> np.ndarray:
-        """Returns N's ``rank`` leading right singular vectors in columns, shape (I, rank).
+        """Returns the ``rank`` leading right singular vectors of N as columns, shape (I, rank).
 
         Raises:
-            ValueError: If the rank is not below both sides of the matrix.
+            ValueError: If the rank is not below both dimensions of the matrix.
         """
         least = min(self.normalized.shape)
         if not 0 < rank < least:
             raise ValueError(f"ideal_rank must be between 1 and {least - 1}, got {rank}")
-        # A start of ones is not orthogonal to the leading vector, and makes the result repeatable.
+        # A fixed start makes the result repeatable; ones are not orthogonal to the leading vector.
         start = np.ones(least, dtype=np.float32)
         return svds(self.normalized, k=rank, v0=start, return_singular_vectors="vh")[2].T
 
     def leading(
         self, rank: int, *, iterations: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Finds leading singular values and right vectors by subspace iteration.
+        """Finds leading singular values and right singular vectors by subspace iteration.
 
-        For ranks in the hundreds and above, where :meth:`ideal`'s Lanczos iteration is slow (Halko
-        et al., SIAM Review 2011).
+        It suits ranks in the hundreds and above, where the Lanczos iteration of :meth:`ideal` is
+        slow (Halko et al., SIAM Review 2011).
+
+        Args:
+            rank: Number of singular vectors.
+            iterations: Number of subspace iterations.
+            rng: Draws the seed of the start.
 
         Returns:
-            Values (rank,), falling, and vectors in columns, (I, rank).
+            Values in falling order, shape (rank,), and vectors as columns, shape (I, rank).
         """
         _, values, vectors = randomized_svd(
             self.normalized,
@@ -77,7 +82,7 @@ class Smoother:
 def low_rank_factors(
     matrix: sp.csr_matrix, vectors: np.ndarray, degree_power: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns what the filter R D^-b V V^T D^b is the product of, D being the item degrees.
+    """Returns the two factors of the filter R D^-b V V^T D^b, where D are the item degrees.
 
     Args:
         matrix: Binary train matrix R, shape (U, I).
@@ -93,10 +98,10 @@ def low_rank_factors(
 
 
 def leading_settings(config, key: str, dataset) -> tuple[int, int]:
-    """Returns the rank, which stands under ``key``, and the iterations of :meth:`Smoother.leading`.
+    """Returns the rank, the setting ``key``, and the iterations of :meth:`Smoother.leading`.
 
     Raises:
-        ValueError: If either is not an integer in its range; the rank must be below both sides.
+        ValueError: If one is not an integer in its range. The rank must be below both dimensions.
     """
     rank, iterations = config[key], integer("svd_iterations", config["svd_iterations"], least=0)
     most = min(dataset.user_num, dataset.item_num) - 2

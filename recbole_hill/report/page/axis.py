@@ -1,4 +1,4 @@
-"""Axes of a figure: from values to places, and where the ticks stand."""
+"""Axes of a figure: the places of values and of ticks."""
 
 import math
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ class Axis:
     Attributes:
         low: The value at ``start``.
         high: The value at ``end``.
-        start: A place in the figure, in its units.
-        end: Another.
+        start: The place of the low end, in the figure's units.
+        end: The place of the high end.
         log: Whether equal ratios are equally far apart.
     """
 
@@ -47,7 +47,7 @@ class Axis:
         return self.start + (value - low) / (high - low) * (self.end - self.start)
 
     def ticks(self, about: int = 6) -> list[float]:
-        """Returns round values within the axis, about so many."""
+        """Returns about so many round values within the axis."""
         if self.log:
             return self._log_ticks()
         step = 10 ** math.floor(math.log10((self.high - self.low) / about))
@@ -57,12 +57,12 @@ class Axis:
         return [round(number * step, 12) for number in range(first, last + 1)]
 
     def _log_ticks(self) -> list[float]:
-        """Returns durations that one says; finer ones if few are within the axis."""
+        """Returns durations in common use; finer ones if few of them are within the axis."""
         for durations in (_SECONDS, _FINER):
-            found = [value for value in durations if self.low <= value <= self.high]
-            if len(found) > 2:
+            ticks = [value for value in durations if self.low <= value <= self.high]
+            if len(ticks) > 2:
                 break
-        return found
+        return ticks
 
 
 def tick_text(value: float) -> str:
@@ -71,7 +71,7 @@ def tick_text(value: float) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Returns seconds in the unit in which one says them."""
+    """Returns seconds, minutes or hours, whichever is usual for a duration."""
     for unit, size in (("h", 3600), ("min", 60)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"

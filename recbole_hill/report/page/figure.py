@@ -1,6 +1,6 @@
-"""Figures as SVG: points, points beside the published ones, lines over settings, bars.
+"""Figures as SVG: scatter plots, measured beside published numbers, lines over settings, bars.
 
-Colours are classes, so that the page's style sheet chooses them for light, dark and paper.
+Colours are classes: the page's style sheet chooses them for light screens, dark screens and paper.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from recbole_hill.report.page.axis import Axis, duration_text, tick_text
 
 WIDTH = 1080
 _LINE = 13
-#: Points so far below the others, in spreads of their middle half, stand at the edge.
+#: Points this many interquartile ranges below the lower quartile are drawn at the edge.
 _FAR = 4
 
 
@@ -23,9 +23,9 @@ class Point:
     Attributes:
         label: Its name.
         x: Its value along the first axis.
-        y: Its value along the second.
+        y: Its value along the second axis.
         kind: ``usual``, ``reference``, ``own`` or ``beyond``: its colour and shape.
-        tip: What is shown of it under the pointer.
+        tip: The text that the pointer shows.
     """
 
     label: str
@@ -40,9 +40,9 @@ class Series:
     """A line over settings.
 
     Attributes:
-        name: What the legend says.
-        means: One value per setting; None where there is none.
-        deviations: Half the band's height per setting; None of a single seed.
+        name: Its name in the legend.
+        means: One value per setting; None where there is no value.
+        deviations: Half the band's height per setting; None for a single seed.
         kind: ``own``, ``published``, or ``control0`` ... : its colour, dashes and shape.
     """
 
@@ -53,15 +53,15 @@ class Series:
 
 
 def scatter(points: Sequence[Point], y_name: str, description: str) -> str:
-    """Returns points over seconds on a logarithmic axis, with the front of the best for the time.
+    """Returns points over seconds on a logarithmic axis, with the front of the best per time.
 
-    A label stands where it touches no point and no other label; one without such a place is left
-    out, and the pointer still tells it.
+    A label is drawn where it touches no point and no other label. A point without such a place has
+    no label; the pointer still shows its name.
 
     Args:
-        points: What to draw, at least one.
+        points: The points, at least one.
         y_name: Name of the second axis.
-        description: What a screen reader says.
+        description: The text for a screen reader.
     """
     height, left, right, top, bottom = 520, 62, WIDTH - 24, 18, 466
     x = Axis.around([point.x for point in points], left, right, log=True)
@@ -95,7 +95,7 @@ def scatter(points: Sequence[Point], y_name: str, description: str) -> str:
 
 
 def _floor(values: Sequence[float]) -> float:
-    """Returns below what a point would press all others together."""
+    """Returns the value below which a point would squeeze all others together."""
     if len(values) < 8:
         return min(values)
     lower, _, upper = quantiles(values, n=4)
@@ -131,7 +131,7 @@ def _labels(points: list[tuple[float, float, Point]], frame: tuple) -> list[str]
 
 
 def _width(text: str) -> float:
-    """Returns about how wide a label is, a little over; text cannot be measured here."""
+    """Returns the width of a label by estimate, rather too wide: text cannot be measured here."""
     narrow, wide = set("iljft.,:'|-()[] I1"), set("mwMW@%")
     return sum(
         4.6 if letter in narrow else 9.6 if letter in wide else 7.9 if letter.isupper() else 7.0
@@ -139,7 +139,7 @@ def _width(text: str) -> float:
     )
 
 
-#: Where a label may stand from its point, nearest first; the sign of the first says on which side.
+#: Places of a label relative to its point, nearest first; x below 0 is to the left of the point.
 _PLACES = [
     (8, 0), (-8, 0), (0, -12), (0, 12), (7, -10), (7, 10), (-7, -10), (-7, 10),
     (14, -20), (14, 20), (-14, -20), (-14, 20), (22, 0), (-22, 0),
@@ -179,9 +179,9 @@ def pairs(rows: Sequence[Pair], x_name: str, description: str) -> str:
     """Returns a line per row from the published number to the measured one.
 
     Args:
-        rows: What to draw, at least one, top first.
+        rows: The rows, at least one, top first.
         x_name: Name of the axis.
-        description: What a screen reader says.
+        description: The text for a screen reader.
     """
     names = 14 + max(_width(row.name) for row in rows)
     left, right, top, step = max(90.0, names), WIDTH - 96, 26, 21
@@ -223,10 +223,10 @@ def curves(
 
     Args:
         settings: Names along the first axis.
-        series: What to draw, the first on top.
+        series: The series, the first on top.
         y_name: Name of the second axis.
-        description: What a screen reader says.
-        connected: Whether the settings are steps of one thing, so that a line between them has a
+        description: The text for a screen reader.
+        connected: Whether the settings are steps of one quantity, so that a line between them has a
             meaning.
     """
     left, right, top, bottom = 62, WIDTH - 170, 18, 352
@@ -258,7 +258,7 @@ def curves(
 
 
 def _curve(each: Series, settings, places: list[float], y: Axis, connected: bool) -> list[str]:
-    found = [
+    points = [
         (place, mean, deviation or 0.0, name)
         for place, mean, deviation, name in zip(
             places, each.means, each.deviations, settings, strict=True
@@ -266,28 +266,28 @@ def _curve(each: Series, settings, places: list[float], y: Axis, connected: bool
         if mean is not None
     ]
     parts = []
-    if connected and len(found) > 1 and each.kind != "published":
+    if connected and len(points) > 1 and each.kind != "published":
         # The controls' bands would cover each other.
-        if each.kind == "own" and any(deviation for _, _, deviation, _ in found):
-            upper = [f"{a:.1f} {y(m + d):.1f}" for a, m, d, _ in found]
-            lower = [f"{a:.1f} {y(m - d):.1f}" for a, m, d, _ in found[::-1]]
+        if each.kind == "own" and any(deviation for _, _, deviation, _ in points):
+            upper = [f"{a:.1f} {y(m + d):.1f}" for a, m, d, _ in points]
+            lower = [f"{a:.1f} {y(m - d):.1f}" for a, m, d, _ in points[::-1]]
             parts.append(f'<path class="band {each.kind}" d="M{"L".join(upper + lower)}Z"/>')
-        line = "L".join(f"{a:.1f} {y(m):.1f}" for a, m, _, _ in found)
+        line = "L".join(f"{a:.1f} {y(m):.1f}" for a, m, _, _ in points)
         parts.append(f'<path class="curve {each.kind}" d="M{line}"/>')
     else:
         parts += [
             f'<path class="whisker {each.kind}" d="M{a:.1f} {y(m - d):.1f}V{y(m + d):.1f}"/>'
-            for a, m, d, _ in found
+            for a, m, d, _ in points
             if d
         ]
-    for a, m, d, name in found:
+    for a, m, d, name in points:
         spread = f" ± {d:.4f}" if d else ""
         parts.append(marker(a, y(m), each.kind, f"{each.name}, {name}: {m:.4f}{spread}"))
     return parts
 
 
 def _spread_names(series: Sequence[Series], y: Axis, connected: bool) -> list[tuple]:
-    """Returns a height per series for its name at the right edge, no two closer than a line."""
+    """Returns, for each series, the height of its name at the right edge, at least a line apart."""
     if not connected:
         return [(y.end + 10 + 20 * number, each) for number, each in enumerate(series)]
     ends = []
@@ -304,7 +304,7 @@ def _spread_names(series: Sequence[Series], y: Axis, connected: bool) -> list[tu
 
 
 def _wrapped(text: str, width: float) -> list[str]:
-    """Returns words in lines that fit the width, a bar being a line's end."""
+    """Returns the lines of a text that fit the width; a bar ends a line."""
     lines: list[str] = []
     for part in text.split(" | "):
         line = ""
@@ -323,9 +323,9 @@ def histogram(sizes: Sequence[int], even: float, title: str, width: int = 520) -
 
     Args:
         sizes: Items of each node, at least one node.
-        even: The items of a node if all were equal.
-        title: What stands above it.
-        width: Its width.
+        even: The items of a node if all nodes were equal.
+        title: The title above the figure.
+        width: The figure's width.
     """
     height, left, right, top, bottom = 240, 52, width - 14, 34, 190
     least, largest = min(sizes), max(sizes)
@@ -391,7 +391,7 @@ def _ticks_x(x: Axis, top: float, bottom: float, text: Callable[[float], str]) -
 
 
 def marker(x: float, y: float, kind: str, tip: str) -> str:
-    """Returns a point whose shape differs with its kind, not its colour alone."""
+    """Returns a point; its kind sets its shape as well as its colour."""
     r = 5.5 if kind in ("own", "reference") else 4.5
     shapes = {
         "own": f"M{x - r:.1f} {y:.1f}a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0 {-2 * r} 0Z",

@@ -1,4 +1,4 @@
-"""The part of the page on a run's index: its tree, its nodes' loads, one user's path."""
+"""The part of the page on a run's index: its tree, its nodes' loads, and one user's path."""
 
 import json
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from recbole_hill.report.cells import Study
 from recbole_hill.report.page.figure import histogram
 from recbole_hill.report.page.sunburst import LOAD_NAMES, MOST_NODES, sunburst
 
-#: Indexes drawn of one study, of the first rows that have one.
+#: The most indexes drawn for a study: the indexes of its first rows.
 MOST_INDEXES = 4
 _ITEMS = 5
 
 
 @dataclass(frozen=True)
 class UserPath:
-    """How one user gets to its recommendations.
+    """The path from one user to the recommended items.
 
     Attributes:
         user: The external id.
-        text: What ``explain`` prints.
+        text: The text that ``explain`` prints.
         nodes: Per recommended item the nodes above it, depth 1 first.
     """
 
@@ -56,18 +56,18 @@ def index_section(study: Study) -> str:
         except ValueError as error:
             parts.append(f'<p class="hint">Not drawn: {escape(str(error))}</p>')
             continue
-        found = user_path(run) if number == 0 else None
-        paths = found.nodes if isinstance(found, UserPath) else ()
+        path = user_path(run) if number == 0 else None
+        paths = path.nodes if isinstance(path, UserPath) else ()
         parts.append(
             f'<div class="index"><figure>{sunburst(index, paths)}{_key(paths)}</figure>'
             f"<figure>{''.join(_histograms(index))}</figure></div>"
         )
-        if isinstance(found, UserPath):
+        if isinstance(path, UserPath):
             parts.append(
-                f"<h3>The path of user {escape(found.user)}</h3><pre>{escape(found.text)}</pre>"
+                f"<h3>The path of user {escape(path.user)}</h3><pre>{escape(path.text)}</pre>"
             )
-        elif found:
-            parts.append(f'<p class="hint">A user\'s path is not shown: {escape(found)}</p>')
+        elif path:
+            parts.append(f'<p class="hint">A user\'s path is not shown: {escape(path)}</p>')
     if len(runs) > MOST_INDEXES:
         left = ", ".join(list(runs)[MOST_INDEXES:])
         parts.append(f'<p class="hint">Not drawn: the indexes of {escape(left)}.</p>')
@@ -75,12 +75,12 @@ def index_section(study: Study) -> str:
 
 
 def user_path(run: Path) -> UserPath | str:
-    """Returns the path of a run's first user, or why it cannot be had."""
-    from recbole_hill.serve.loaded_run import Served
+    """Returns the path of a run's first user, or the reason why there is none."""
+    from recbole_hill.serve.loaded_run import LoadedRun
 
     try:
         user = json.loads((run / "ids.json").read_text())["users"][0]
-        served = Served.load(run)
+        served = LoadedRun.load(run)
         text = served.explain(user, _ITEMS)
         row_of = {item: row for row, item in enumerate(served.index.items.tolist())}
         items = [item for item, _ in served.recommend([user], _ITEMS)[0]]

@@ -1,4 +1,4 @@
-"""The page itself: what stands on it, in which order."""
+"""The page itself: its parts, in their order."""
 
 from collections.abc import Sequence
 from html import escape
@@ -24,10 +24,10 @@ PROTOCOLS = {
 
 
 def page(studies: Path | str | Sequence[Path | str], reference: str | None = None) -> str:
-    """Returns one HTML page, which needs no other file and no network.
+    """Returns one HTML page that needs no other file and no network.
 
     Args:
-        studies: A study's folder, or several, which then stand below each other.
+        studies: A study's folder, or several folders; the page shows the studies one below another.
         reference: See :func:`recbole_hill.report.study.study_table`.
 
     Raises:
@@ -40,7 +40,7 @@ def page(studies: Path | str | Sequence[Path | str], reference: str | None = Non
 
 
 def html_page(studies: Sequence[tuple[Study, Table]]) -> str:
-    """Returns the page of studies whose tables are made already."""
+    """Returns the page of studies with their tables."""
     sections = [_study(number, *each) for number, each in enumerate(studies)]
     tables = [table for _, table in studies]
     title = tables[0].title if len(tables) == 1 else "Results"
@@ -63,7 +63,7 @@ def html_page(studies: Sequence[tuple[Study, Table]]) -> str:
 def _study(number: int, study: Study, table: Table) -> str:
     drawn = [line for line in table.lines if line.made]
     rows = [row for cell in study.done for row in cell["rows"]]
-    above = provenance_notes(rows) if rows else []  # what the header says already
+    above = provenance_notes(rows) if rows else []  # the header has these notes already
     notes = [note for note in table.notes if note not in above]
     elsewhere = ", ".join(f"{line.name} ({line.source})" for line in drawn if line.source)
     notes += [f"* Published elsewhere than in the paper: {elsewhere}."] if elsewhere else []
@@ -79,13 +79,13 @@ def _study(number: int, study: Study, table: Table) -> str:
 
 def _header(study: Study, table: Table) -> str:
     made = [line.made for line in table.lines if line.made]
-    seeds = sorted({seed for each in made for seed in each["seeds"]})  # of those planned, the run
+    seeds = sorted({seed for each in made for seed in each["seeds"]})  # the seeds that were run
     protocols = list(dict.fromkeys(each["protocol"] for each in made))
     protocols = protocols or [study.about["protocol"]]
     badges = [f'<span class="badge">{escape(name)}</span>' for name in protocols]
     if any(each["test_selected"] for each in made):
         badges.append('<span class="badge warning">test-selected</span>')
-    facts = [
+    entries = [
         ("data", _joined(f"{each['dataset']} (SHA-256 {each['data_sha256']})" for each in made)),
         ("protocol", "; ".join(f"{name}: {PROTOCOLS.get(name, name)}" for name in protocols)),
         ("seeds", ", ".join(map(str, seeds))),
@@ -95,7 +95,7 @@ def _header(study: Study, table: Table) -> str:
         ("device", _joined(each["device"] for each in made)),
         ("training", _training(study)),
     ]
-    listed = "".join(f"<dt>{name}</dt><dd>{escape(said)}</dd>" for name, said in facts if said)
+    listed = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in entries if text)
     command = study.about.get("command")
     if command:
         listed += f"<dt>command</dt><dd><code>{escape(command)}</code></dd>"
@@ -115,12 +115,12 @@ def _joined(values) -> str:
 
 
 def _versions(made: list[dict]) -> str:
-    """Returns every package with its version, or with all that rows were made with."""
-    found: dict[str, dict[str, None]] = {}
+    """Returns every package with its version, or with all versions among the lines."""
+    by_package: dict[str, dict[str, None]] = {}
     for each in made:
         for package, version in each["versions"].items():
-            found.setdefault(package, {})[version] = None
-    return ", ".join(f"{package} {' or '.join(known)}" for package, known in found.items())
+            by_package.setdefault(package, {})[version] = None
+    return ", ".join(f"{package} {' or '.join(known)}" for package, known in by_package.items())
 
 
 def _training(study: Study) -> str:
@@ -160,7 +160,7 @@ def _scatter(study: Study, table: Table) -> str:
 
 
 def _pairs(table: Table) -> str:
-    """Returns measured beside published numbers of the first metric, if any were published."""
+    """Returns the measured beside the published numbers of the first metric, if there are any."""
     rows = [
         Pair(
             line.name,
@@ -194,11 +194,11 @@ def _sweep(study: Study, table: Table, metric: str) -> str:
     controls = [arm for arm in arms if arm]
     series = []
     for arm in arms:
-        found = {line.name: line for line in table.lines if line.arm == arm and line.made}
-        numbers = [found[name].numbers[column] if name in found else None for name in names]
+        lines = {line.name: line for line in table.lines if line.arm == arm and line.made}
+        numbers = [lines[name].numbers[column] if name in lines else None for name in names]
         series.append(
             Series(
-                arm or next(iter(found.values())).made["model"],
+                arm or next(iter(lines.values())).made["model"],
                 [number.mean if number else None for number in numbers],
                 [number.deviation if number else None for number in numbers],
                 f"control{controls.index(arm) % 7}" if arm else "own",
@@ -208,9 +208,9 @@ def _sweep(study: Study, table: Table, metric: str) -> str:
         line.name: line.numbers[column].published for line in table.lines if _is_drawn(line, column)
     }
     if any(published.values()):
-        theirs = [published.get(name) for name in names]
-        series.append(Series("published", theirs, [None] * len(names), "published"))
-    # Settings that begin with a number are steps of one thing; words are not.
+        printed = [published.get(name) for name in names]
+        series.append(Series("published", printed, [None] * len(names), "published"))
+    # Settings that begin with a number are steps of one quantity; words are not.
     connected = len(names) > 1 and all(name.lstrip(".")[:1].isdigit() for name in names)
     description = f"{metric} over {len(names)} settings"
     band = "the band is" if connected else "whiskers are"

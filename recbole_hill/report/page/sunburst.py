@@ -9,7 +9,7 @@ import numpy as np
 
 from recbole_hill.index.hierarchy import HierarchicalIndex
 
-#: Nodes drawn per depth; the smaller ones of a parent are drawn as one.
+#: Nodes drawn per depth; the smaller nodes of a parent are drawn as one.
 MOST_NODES = 800
 _SIZE, _HOLE, _GAP = 520, 58, 2.5
 #: Upper bounds of a node's load over the even share, a shade each.
@@ -22,11 +22,11 @@ class Sector:
     """A part of a ring.
 
     Attributes:
-        depth: Of the node.
-        nodes: The node, or the pooled ones.
-        start: Where it begins, as a share of the circle.
-        end: Where it ends.
-        items: The items it holds.
+        depth: The depth of its nodes.
+        nodes: Its node, or its pooled nodes.
+        start: Its start, as a share of the circle.
+        end: Its end, as a share of the circle.
+        items: The number of its items.
     """
 
     depth: int
@@ -37,18 +37,18 @@ class Sector:
 
 
 def sectors(index: HierarchicalIndex, most: int = MOST_NODES) -> list[Sector]:
-    """Returns every ring's sectors, a node's width being its share of the items.
+    """Returns every ring's sectors; the width of a node is its share of the items.
 
     Args:
         index: The index.
-        most: Nodes that a ring shows by themselves, the largest. The others of a parent are pooled,
-            and what is below a pooled node is not drawn.
+        most: The number of nodes that a ring shows singly, the largest ones. The other nodes of a
+            parent are pooled, and nodes below a pooled node are not drawn.
     """
     sizes = {
         depth: np.bincount(index.assignments(depth), minlength=nodes)
         for depth, nodes in enumerate(index.nodes_per_depth, start=1)
     }
-    found: list[Sector] = []
+    drawn: list[Sector] = []
     every = np.arange(index.nodes_per_depth[-1])
     above: list[tuple[float, np.ndarray]] = [(0.0, every)]
     for depth in range(index.depth, 0, -1):
@@ -56,19 +56,19 @@ def sectors(index: HierarchicalIndex, most: int = MOST_NODES) -> list[Sector]:
         below = []
         for start, children in above:
             for sector in _within(children, start, depth, sizes[depth], shown, index.n_items):
-                found.append(sector)
+                drawn.append(sector)
                 if len(sector.nodes) == 1 and depth > 1:
                     starts, ids = index.children(depth)
                     node = sector.nodes[0]
                     below.append((sector.start, ids[starts[node] : starts[node + 1]]))
         above = below
-    return found
+    return drawn
 
 
 def _within(
     children: np.ndarray, start: float, depth: int, sizes: np.ndarray, shown: set, n_items: int
 ) -> Iterable[Sector]:
-    """Yields the children of one parent, largest first, the pooled ones last."""
+    """Yields the children of one parent, the largest first, the pooled nodes last."""
     ordered = children[np.argsort(-sizes[children], kind="stable")].tolist()
     groups: list[tuple[int, ...]] = [(node,) for node in ordered if node in shown]
     pooled = tuple(node for node in ordered if node not in shown)
@@ -85,7 +85,7 @@ def sunburst(
 
     Args:
         index: The index.
-        paths: Nodes to mark, each path depth 1 first, as ``index.path`` gives them.
+        paths: Paths to mark, each as ``index.path`` returns it, depth 1 first.
         most: See :func:`sectors`.
     """
     ring = (_SIZE / 2 - _HOLE) / index.depth
@@ -118,16 +118,16 @@ def _is_marked(sector: Sector, marked: set) -> bool:
 
 
 def _tip(sector: Sector) -> str:
-    which = (
+    nodes = (
         f"node {sector.nodes[0]}"
         if len(sector.nodes) == 1
         else f"{len(sector.nodes)} smaller nodes"
     )
-    return f"depth {sector.depth}, {which}: {sector.items:,} items"
+    return f"depth {sector.depth}, {nodes}: {sector.items:,} items"
 
 
 def _arc(sector: Sector, inner: float, outer: float) -> str:
-    """Returns a ring's part as a path, clockwise from the top."""
+    """Returns a sector as a path, clockwise from the top."""
     share = min(sector.end - sector.start, 0.99999)  # a whole circle's ends would meet
     large = int(share > 0.5)
     (a, b), (c, d), (e, f), (g, h) = (

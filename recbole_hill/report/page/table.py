@@ -1,4 +1,4 @@
-"""A table in HTML, its columns sorted by a press on their heads."""
+"""A table in HTML; a press on a column's head sorts the table by it."""
 
 from collections.abc import Iterable
 from html import escape
@@ -47,12 +47,12 @@ def _head(table: Table) -> str:
             columns += [("ours", first, ""), ("published", first, ""), ("diff.", "descending", "")]
         else:
             columns.append((metric, first, ""))
-    columns += [(fact, "ascending", "") for fact in table.facts]
+    columns += [(name, "ascending", "") for name in table.extra_columns]
     above = ""
     if groups:
         above = (
             f'<tr><th colspan="{len(names)}"></th>{"".join(groups)}'
-            f'<th colspan="{len(table.facts)}"></th></tr>'
+            f'<th colspan="{len(table.extra_columns)}"></th></tr>'
         )
     heads = "".join(
         f'<th scope="col" class="{kind}" data-column="{number}" data-first="{first}">'
@@ -77,12 +77,12 @@ def _row(table: Table, line: Line, previous: str | None) -> str:
     else:
         for number in line.numbers:
             cells += _number(table, number, line.source)
-    cells += [f'<td data-key="{_key(fact)}">{escape(fact)}</td>' for fact in line.facts]
+    cells += [f'<td data-key="{_key(cell)}">{escape(cell)}</td>' for cell in line.extra_cells]
     return f'<tr class="{" ".join(filter(None, kinds))}">{"".join(cells)}</tr>'
 
 
 def kind_of(table: Table, line: Line) -> str:
-    """Returns ``own`` for HILL's own line, ``reference`` for the one compared with, or nothing."""
+    """Returns ``reference`` for the reference line, ``own`` for HILL's line, else an empty text."""
     if line.label == table.reference:
         return "reference"
     return "own" if line.made.get("model") == "HILL" and not line.arm else ""
@@ -94,7 +94,7 @@ def _number(table: Table, number: Number | str, source: str) -> Iterable[str]:
         return
     kind = {1: "first-best", 2: "second-best"}.get(number.rank, "")
     value, _, deviation = number.text.partition(" ± ")
-    # What is absent keeps its room, so that the means stand below each other.
+    # An absent deviation or mark keeps its room, so that the means stand below each other.
     spread = mark = ""
     if table.has_deviations:
         absent = "" if deviation else " absent"
@@ -122,22 +122,22 @@ def _number(table: Table, number: Number | str, source: str) -> Iterable[str]:
     )
 
 
-def _key(fact: str) -> str:
-    """Returns what a fact is sorted by: its number, if it begins with one."""
-    first = fact.split(" ")[0].replace(",", "").removesuffix("%")
+def _key(cell: str) -> str:
+    """Returns the key that sorts a cell: its number, if it begins with one."""
+    first = cell.split(" ")[0].replace(",", "").removesuffix("%")
     try:
         return repr(float(first))
     except ValueError:
-        return escape("" if fact == "–" else fact)
+        return escape("" if cell == "–" else cell)
 
 
 def _tested(number: Number) -> str:
-    """Returns what the tests say of a number, for the pointer."""
-    said = f"adjusted p {number.t_p:.3g}"
+    """Returns the results of a number's tests, which the pointer shows."""
+    text = f"adjusted p {number.t_p:.3g}"
     if number.users:
         low, high = number.users.interval
         difference = number.users.mean_difference
-        said += f", difference {difference:+.4f} [{low:+.4f}, {high:+.4f}] over users"
+        text += f", difference {difference:+.4f} [{low:+.4f}, {high:+.4f}] over users"
     if number.seeds:
-        said += f", p {number.seeds.t_p:.3g} over {number.seeds.n} seeds"
-    return said
+        text += f", p {number.seeds.t_p:.3g} over {number.seeds.n} seeds"
+    return text

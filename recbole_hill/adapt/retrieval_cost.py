@@ -1,0 +1,29 @@
+"""What the index's search costs and finds, measured on the test users of a finished run."""
+
+import torch
+
+from recbole_hill.adapt.stage import retriever_of
+from recbole_hill.evaluation.retrieval import compare_retrievers
+from recbole_hill.train.index_stage import IndexTrainer
+
+
+def retrieval_cost(trainer: IndexTrainer, test) -> dict:
+    """Returns index recall against exact search and the share of items scored, on test users.
+
+    The search is that of ``retrieval``; the beam where ``retrieval`` is exact.
+
+    Args:
+        trainer: Whose model has the weights that are served.
+        test: RecBole's full-sort test loader, for its users and the items they have seen.
+    """
+    users, items = trainer.model.vectors()
+    histories = [test.uid2history_item[user] for user in test.uid_list.tolist()]
+    lengths = torch.tensor([0 if seen is None else len(seen) for seen in histories])
+    seen_by = torch.arange(len(histories)).repeat_interleave(lengths)
+    seen = torch.cat([seen for seen in histories if seen is not None])
+    name = "faiss" if trainer.settings.retrieval == "faiss" else "beam"
+    searches = [retriever_of(trainer, each, items) for each in ("exact", name)]
+    measured = compare_retrievers(
+        *searches, users[test.uid_list], trainer.config["topk"], exclude=(seen_by, seen)
+    )
+    return {"search": name, **measured}

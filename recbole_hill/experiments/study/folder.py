@@ -1,0 +1,53 @@
+"""A study's folder: the ledger of its cells, the folders of their runs, and who runs which cell."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import lock_descriptor
+
+from recbole_hill.run.ledger import CELLS, RUNS, Ledger
+
+
+def ledger_of(study: str | Path) -> Ledger:
+    """Returns the ledger of a study's finished cells.
+
+    A record holds ``cell`` (the cell's id), ``row``, ``seed``, ``given`` (the settings that the
+    command gave over the table's own), ``status`` (done or failed), ``seconds``, ``run_dir`` and
+    either ``rows`` (as the run left them) or ``error``.
+
+    Args:
+        study: The study's folder.
+    """
+    return Ledger(Path(study) / CELLS, "cell")
+
+
+def run_dir(study: str | Path, cell_id: str) -> Path:
+    """Returns the folder of a cell's run."""
+    return Path(study) / RUNS / cell_id
+
+
+@contextlib.contextmanager
+def claim(study: str | Path, cell_id: str, patience: float = 0.0) -> Iterator[int | None]:
+    """Holds a cell, so that no other runner takes it.
+
+    Args:
+        study: The study's folder.
+        cell_id: The cell.
+        patience: Seconds to wait for another process that holds the cell.
+
+    Yields:
+        The lock's file descriptor, which a child process may inherit to hold the cell as long as
+        the child lives; None if another process holds the cell.
+    """
+    path = run_dir(study, cell_id).with_suffix(".lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as file:
+        end = time.monotonic() + patience
+        while not lock_descriptor(file.fileno(), blocking=False):
+            if time.monotonic() >= end:
+                yield None
+                return
+            time.sleep(0.1)
+        yield file.fileno()

@@ -1,0 +1,50 @@
+"""A stream's snapshot: its model after a slice, with the data that count as seen."""
+
+import json
+from pathlib import Path
+
+from recbole.data.interaction import cat_interactions
+
+from recbole_hill.config.config import HillConfig
+from recbole_hill.data.splits import (
+    Data,
+    SealedTest,
+    interactions_sha256,
+    known_data,
+    require_same_data,
+)
+from recbole_hill.labelled.model import LabelledModel
+from recbole_hill.labelled.stream import OneDataset, remember_history, slices_of
+from recbole_hill.model.build import build_model
+from recbole_hill.run.checkpoint import load_weights, set_model_weights
+from recbole_hill.run.folder import STREAM, read_config
+
+
+def read_snapshot(folder: Path, number: int | None) -> tuple[HillConfig, Data, LabelledModel]:
+    """Reads what a stream serves after a slice; its rows and those before count as seen.
+
+    Args:
+        folder: The stream's.
+        number: The slice, from 0; the last that is finished if None.
+
+    Returns:
+        Configuration, data and model.
+
+    Raises:
+        FileNotFoundError: If the slice is not finished.
+        ValueError: If the data or the weights are not the stream's own.
+    """
+    config = HillConfig(None, None, None, {**read_config(folder), "run_dir": str(folder)})
+    n_slices = json.loads((folder / STREAM).read_text())["slices"]
+    finished = [n for n in range(n_slices) if (folder / f"slice_{n}.safetensors").is_file()]
+    number = max(finished, default=0) if number is None else number
+    if number not in finished:
+        raise FileNotFoundError(f"the stream in {folder} has not finished slice {number}")
+    parts = slices_of(config, n_slices)
+    require_same_data(folder, interactions_sha256(*map(OneDataset, parts)))
+    model = build_model(config, OneDataset(parts[0]))
+    set_model_weights(model, load_weights(folder / f"slice_{number}.safetensors"))
+    remember_history(model, parts[: number + 1])
+    rows = cat_interactions([part.inter_feat for part in parts[: number + 1]])
+    seen = OneDataset(parts[0].copy(rows))
+    return config, Data(seen._dataset, seen, seen, SealedTest(), known_data(folder)), model

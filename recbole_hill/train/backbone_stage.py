@@ -1,0 +1,74 @@
+"""The stage that trains a model, or takes its weights over from a finished run."""
+
+import json
+from pathlib import Path
+
+from recbole_hill.data.splits import known_data, require_same_data
+from recbole_hill.run.checkpoint import load_weights, set_model_weights
+from recbole_hill.run.folder import STAGES, read_config
+from recbole_hill.run.parent_runs import seconds_of
+from recbole_hill.train.index_stage import IndexTrainer
+from recbole_hill.train.trainer import BACKBONE, RunTrainer
+
+
+def train_backbone(trainer: RunTrainer, train_data, valid_data) -> None:
+    """Trains the model by RecBole's loop; for HILL, its backbone, or takes it over.
+
+    Args:
+        trainer: Whose model is trained.
+        train_data: RecBole's train loader.
+        valid_data: RecBole's validation loader; None where epochs were chosen before.
+    """
+    if isinstance(trainer, IndexTrainer):
+        model = trainer.model
+        if model.learner.by_gradient:
+            model.learner.set_schedule(len(train_data))
+        parent = trainer.config["backbone_from"]
+        if parent and "backbone" not in trainer.stages:
+            _take_over(trainer, Path(parent), train_data, valid_data)
+    trainer.train_epochs(train_data, valid_data)
+
+
+def _take_over(trainer: IndexTrainer, folder: Path, train_data, valid_data) -> None:
+    """Starts from the weights of a finished run of the backbone on the same data.
+
+    Raises:
+        ValueError: If that run is of another model or other data, or its weights do not fit.
+    """
+    if trainer.config["warm_start"]:
+        raise ValueError(
+            f"backbone_from {folder} and warm_start {trainer.config['warm_start']} both say where "
+            "the weights come from; accepted is one of them"
+        )
+    parent = read_config(folder)
+    if trainer.model.learns_index_with_backbone:
+        raise ValueError(
+            f"backbone_from gives a trained backbone, index_learning "
+            f"{trainer.config['index_learning']} trains one with its index; with backbone_from "
+            "accepted are em and separate"
+        )
+    if parent["model"] != trainer.config["backbone"]:
+        raise ValueError(
+            f"backbone_from {folder} is a run of {parent['model']}, "
+            f"not {trainer.config['backbone']}"
+        )
+    require_same_data(folder, known_data(trainer.run_dir))
+    weights = load_weights(folder / BACKBONE)
+    try:
+        set_model_weights(trainer.model.backbone, weights)
+    except RuntimeError as error:
+        raise ValueError(f"the weights in {folder} do not fit: {error}") from error
+    trainer.clock(0.0)
+    trainer.eval_collector.data_collect(train_data)
+    score = None if valid_data is None else trainer.valid_score(valid_data)
+    trained = json.loads((folder / STAGES).read_text())["backbone"]
+    trainer.finish_stage(
+        "backbone",
+        save_as=BACKBONE,
+        epochs=trained["epochs"],
+        trained_seconds=seconds_of(folder),
+        valid_score=score,
+        valid=trained["valid"],
+        taken_from=folder.name,
+        started_from=trained.get("started_from", {}),
+    )
