@@ -2,7 +2,7 @@
 
     python benchmarks/node_score.py saved/HILL-RUN --beam_widths=40,40 --beam_widths=80,80
 
-The index of the run is searched with each width (nodes kept per depth, coarsest first) for the same
+The index of the run is searched with each width (nodes kept per depth, finest first) for the same
 users, without seen items. The reference is exact search.
 """
 

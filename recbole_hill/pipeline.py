@@ -17,8 +17,9 @@ from recbole_hill.adapt.retrieval_cost import retrieval_cost
 from recbole_hill.adapt.stage import adapt, select_pairs
 from recbole_hill.config.config import HillConfig, plain_settings
 from recbole_hill.data.splits import Data, load_data, note_data
-from recbole_hill.evaluation.per_user import keep_per_user, user_table, write_per_user
+from recbole_hill.evaluation.per_user import user_table, write_per_user
 from recbole_hill.host.memory import keep_freed_memory
+from recbole_hill.host.per_user import keep_per_user
 from recbole_hill.model.build import build_model
 from recbole_hill.run import folder as runs
 from recbole_hill.run.provenance import commit, provenance

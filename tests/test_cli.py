@@ -82,6 +82,7 @@ BAD = [
     (["--model=HIL", "--dataset=ml-100k"], "unknown model 'HIL'; did you mean HILL"),
     (["--model=HILL"], "no dataset given"),
     (["--model=HILL", "--dataset=ml-100k", "--tt_epochs=1"], "did you mean ttt_epochs"),
+    (["--model=BPR", "--dataset=ml-100k", "--backbone=NESCL"], "unknown key 'backbone' for model"),
     (["--model=HILL", "--dataset=ml-100k", "--protocol=test"], "protocol must be one of"),
     (["--model=HILL", "--dataset=nowhere"], "prepare nowhere --source=DIR"),
     (["--model=HILL", "--dataset=ml-100k", "stray"], "cannot read argument 'stray'"),

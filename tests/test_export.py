@@ -186,7 +186,7 @@ def test_the_manifest_tells_what_is_there(exported, run_folder, served):
 
 def test_some_users_from_the_command_line(run_folder, in_tmp, capsys):
     arguments = ["export", f"--checkpoint={run_folder}", "--output=two", "--users=42, 17,42"]
-    arguments += ["--retrieval=faiss", "--beam_width=[1, 2]", "--node_score=best"]
+    arguments += ["--retrieval=faiss", "--beam_width=[2, 1]", "--node_score=best"]
     assert main([*arguments, "--k=3"]) == 0
     out = capsys.readouterr().out
     assert "user_embeddings.npy" in out and out.endswith("kept in two\n")
@@ -196,7 +196,7 @@ def test_some_users_from_the_command_line(run_folder, in_tmp, capsys):
     served = LoadedRun.load(run_folder)
     np.testing.assert_array_equal(users, served.vectors[0][served.user_ids(["42", "17"])])
     manifest = json.loads((in_tmp / "two" / "manifest.json").read_text())
-    search = {"retrieval": "faiss", "beam_width": [1, 2], "node_score": "best"}
+    search = {"retrieval": "faiss", "beam_width": [2, 1], "node_score": "best"}
     assert manifest["lists"] == {"k": 3, **search}
     main(["recommend", f"--checkpoint={run_folder}", "--users=42", "--k=3", "--retrieval=faiss"])
     assert len(capsys.readouterr().out.splitlines()) == 3
@@ -286,9 +286,9 @@ def test_node_score_is_what_the_search_goes_by(served):
     index = served.index.refreshed(items[1:].numpy())  # items moved after it was learnt
     listed = {}
     for score in ("mean", "best"):
-        beam = BeamRetriever(index, items[1:], ids, beam_width=(2, 3), node_score=score)
+        beam = BeamRetriever(index, items[1:], ids, beam_width=(3, 2), node_score=score)
         expected = beam.search(users[1:], 5, seen)[1]
-        asked = {"retrieval": "beam", "beam_width": (2, 3), "node_score": score}
+        asked = {"retrieval": "beam", "beam_width": (3, 2), "node_score": score}
         lists = served.recommend(served.user_tokens.tolist(), 5, **asked)
         listed[score] = [[item for item, _ in found] for found in lists]
         rows = [found[found > 0].numpy() - 1 for found in expected]

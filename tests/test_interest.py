@@ -9,9 +9,9 @@ import scipy.sparse as sp
 
 from recbole_hill.adapt.interest import (
     check_thresholds,
-    climb,
     interest_from_lists,
     interest_rates,
+    propagate_interest,
     union,
 )
 
@@ -45,7 +45,7 @@ def entries(matrix):
     )
 
 
-def reference(lists, parents, thresholds, phi_dep, reading, carry):
+def reference(lists, parents, thresholds, phi_dep, rate, propagate):
     """The definition, user by user, in exact fractions: per depth {(user, node): rate}, touched."""
     result = []
     current = [set(items) for items in lists]
@@ -62,12 +62,12 @@ def reference(lists, parents, thresholds, phi_dep, reading, carry):
                     continue
                 seen.add(node)
                 touched[user, node] = common
-                whole = len(members) if reading == "coverage" else len(owned)
+                whole = len(members) if rate == "coverage" else len(owned)
                 rate = Fraction(common, whole)
                 if rate >= Fraction(str(thresholds[depth - 1])):
                     qualified.add(node)
                     rates[user, node] = float(rate)
-            above.append(qualified if carry == "qualified" else seen)
+            above.append(qualified if propagate == "qualified" else seen)
         result.append((rates, touched))
         current = above
     return result
@@ -101,7 +101,7 @@ def test_values_repeats_and_zeros_of_the_matrix_do_not_matter():
     assert messy.nnz == 6
     before = messy.copy()
     assert entries(interest_rates(messy, PARENTS[0])) == {(0, 0): 4 / 5}
-    assert entries(climb(messy, PARENTS, [0.8, 0], 2)[1].touched) == {(0, 0): 1}
+    assert entries(propagate_interest(messy, PARENTS, [0.8, 0], 2)[1].touched) == {(0, 0): 1}
     assert (messy.indices == before.indices).all()
     assert (messy.data == before.data).all()
 
@@ -128,7 +128,9 @@ def test_parents_that_do_not_fit(parent, n_nodes, problem):
 
 
 def test_climb_by_hand_qualified():
-    first, second = climb(interest(USERS), PARENTS, [0.8, 0.5], 2, carry="qualified")
+    first, second = propagate_interest(
+        interest(USERS), PARENTS, [0.8, 0.5], 2, propagate="qualified"
+    )
     assert (first.depth, second.depth) == (1, 2)
     assert entries(first.rates) == {(0, 0): 4 / 5, (1, 2): 1.0, (3, 1): 1.0}
     assert entries(first.touched) == {(0, 0): 4, (1, 0): 1, (1, 1): 1, (1, 2): 1, (3, 1): 2}
@@ -138,7 +140,7 @@ def test_climb_by_hand_qualified():
 
 
 def test_climb_by_hand_touched():
-    first, second = climb(interest(USERS), PARENTS, [0.8, 0.6], 2, carry="touched")
+    first, second = propagate_interest(interest(USERS), PARENTS, [0.8, 0.6], 2, propagate="touched")
     assert entries(first.rates) == {(0, 0): 4 / 5, (1, 2): 1.0, (3, 1): 1.0}
     # User 1 touches all three nodes, so both children of node 0; users 0 and 3 one of the two.
     assert entries(second.touched) == {(0, 0): 1, (1, 0): 2, (1, 1): 1, (3, 0): 1}
@@ -146,27 +148,27 @@ def test_climb_by_hand_touched():
 
 
 def test_climb_by_hand_concentration_touched():
-    _, second = climb(interest(USERS), PARENTS, [1, 0.5], 2, reading="concentration")
+    _, second = propagate_interest(interest(USERS), PARENTS, [1, 0.5], 2, rate="concentration")
     assert entries(second.rates) == {(0, 0): 1.0, (1, 0): 2 / 3, (3, 0): 1.0}
 
 
 def test_phi_dep_stops_the_climb():
-    one = climb(interest(USERS), PARENTS, [0.8, 0.5], 1)
-    two = climb(interest(USERS), PARENTS, [0.8, 0.5], 2)
+    one = propagate_interest(interest(USERS), PARENTS, [0.8, 0.5], 1)
+    two = propagate_interest(interest(USERS), PARENTS, [0.8, 0.5], 2)
     assert len(one) == 1
     assert entries(one[0].rates) == entries(two[0].rates)
 
 
-@pytest.mark.parametrize("reading", ["coverage", "concentration"])
-@pytest.mark.parametrize("carry", ["qualified", "touched"])
-def test_against_a_slow_reference(reading, carry):
+@pytest.mark.parametrize("rate", ["coverage", "concentration"])
+@pytest.mark.parametrize("propagate", ["qualified", "touched"])
+def test_against_a_slow_reference(rate, propagate):
     rng = np.random.default_rng(7)
     for thresholds in ([0.8, 0.4, 0.5], [0.3, 0.2, 0.1], [0, 0, 0], [1, 1, 1]):
         lists = [np.unique(rng.integers(60, size=rng.integers(0, 25))).tolist() for _ in range(40)]
         parents = [rng.integers(k, size=n) for n, k in ((60, 20), (20, 6), (6, 2))]
         owned = interest(lists, 60)
-        fast = climb(owned, parents, thresholds, 3, reading=reading, carry=carry)
-        slow = reference(lists, parents, thresholds, 3, reading, carry)
+        fast = propagate_interest(owned, parents, thresholds, 3, rate=rate, propagate=propagate)
+        slow = reference(lists, parents, thresholds, 3, rate, propagate)
         assert len(fast) == len(slow)
         for found, (rates, touched) in zip(fast, slow, strict=True):
             assert entries(found.rates) == rates
@@ -181,33 +183,35 @@ def test_a_rate_equal_to_its_threshold_qualifies():
     parent = [np.zeros(n, dtype=np.int64)]
     for tenths in range(1, 11):
         for threshold in (tenths / 10, 0.1 * tenths, sum([0.1] * tenths)):  # .1 * 3 > .3
-            (level,) = climb(owned, parent, [min(threshold, 1.0)], 1)
+            (level,) = propagate_interest(owned, parent, [min(threshold, 1.0)], 1)
             assert level.rates.nnz == n - 100 * tenths + 1
             assert level.rates[100 * tenths - 1].nnz == 0
 
 
 def test_four_of_five_reach_point_eight_in_both_readings():
     owned, parent = interest([[0, 1, 2, 3, 7]]), [np.array([0, 0, 0, 0, 0, 1, 1, 1])]
-    for reading in ("coverage", "concentration"):
-        (level,) = climb(owned, parent, [0.8], 1, reading=reading)
+    for rate in ("coverage", "concentration"):
+        (level,) = propagate_interest(owned, parent, [0.8], 1, rate=rate)
         assert entries(level.rates) == {(0, 0): 0.8}
-        (level,) = climb(owned, parent, [0.801], 1, reading=reading)
+        (level,) = propagate_interest(owned, parent, [0.801], 1, rate=rate)
         assert level.rates.nnz == 0
 
 
 def test_threshold_zero_keeps_what_is_touched_and_nothing_else():
-    (level,) = climb(interest(USERS), PARENTS, [0], 1)
+    (level,) = propagate_interest(interest(USERS), PARENTS, [0], 1)
     assert set(entries(level.rates)) == set(entries(level.touched))
     assert level.rates.nnz == 5
 
 
-@pytest.mark.parametrize("carry", ["qualified", "touched"])
-def test_planted_owners_of_whole_branches_qualify_exactly_there(carry):
+@pytest.mark.parametrize("propagate", ["qualified", "touched"])
+def test_planted_owners_of_whole_branches_qualify_exactly_there(propagate):
     rng = np.random.default_rng(3)
     parents = [rng.permutation(np.repeat(np.arange(24), 5)), rng.permutation(np.arange(24) % 6)]
     branch = rng.integers(6, size=50)  # the depth-2 node whose items each user owns
     lists = [np.flatnonzero(parents[1][parents[0]] == b).tolist() for b in branch]
-    first, second = climb(interest(lists, 120), parents, [1, 1], 2, carry=carry)
+    first, second = propagate_interest(
+        interest(lists, 120), parents, [1, 1], 2, propagate=propagate
+    )
     expected = {(u, n): 1.0 for u in range(50) for n in np.flatnonzero(parents[1] == branch[u])}
     assert entries(first.rates) == expected
     assert entries(second.rates) == {(u, int(b)): 1.0 for u, b in enumerate(branch)}
@@ -218,8 +222,8 @@ def test_permuting_users_permutes_the_rates():
     owned = sp.random(30, 60, 0.3, format="csr", random_state=rng)
     parents = [rng.integers(20, size=60), rng.integers(6, size=20)]
     order = rng.permutation(30)
-    here = climb(owned, parents, [0.4, 0.4], 2)
-    there = climb(owned[order], parents, [0.4, 0.4], 2)
+    here = propagate_interest(owned, parents, [0.4, 0.4], 2)
+    there = propagate_interest(owned[order], parents, [0.4, 0.4], 2)
     for a, b in zip(here, there, strict=True):
         assert a.rates.nnz > 10
         assert (a.rates[order] != b.rates).nnz == 0
@@ -230,8 +234,8 @@ def test_permuting_items_changes_nothing():
     owned = sp.random(30, 60, 0.3, format="csr", random_state=rng)
     parents = [np.append(rng.integers(20, size=59), 19), rng.integers(6, size=20)]
     order = rng.permutation(60)
-    here = climb(owned, parents, [0.4, 0.4], 2)
-    there = climb(owned[:, order], [parents[0][order], parents[1]], [0.4, 0.4], 2)
+    here = propagate_interest(owned, parents, [0.4, 0.4], 2)
+    there = propagate_interest(owned[:, order], [parents[0][order], parents[1]], [0.4, 0.4], 2)
     for a, b in zip(here, there, strict=True):
         assert a.rates.nnz > 10
         assert (a.rates != b.rates).nnz == 0
@@ -243,12 +247,12 @@ def test_permuting_items_changes_nothing():
 @pytest.mark.parametrize("bad", [[1.1, 0.5], [0.8, -0.1], [float("nan"), 0.5], ["x", 1], 0.8, None])
 def test_thresholds_outside_zero_to_one(bad):
     with pytest.raises(ValueError, match=r"interest_thresholds must be .* from 0 to 1, got"):
-        climb(interest(USERS), PARENTS, bad, 1)
+        propagate_interest(interest(USERS), PARENTS, bad, 1)
 
 
 def test_too_few_thresholds():
     with pytest.raises(ValueError, match=r"interest_thresholds needs .*phi_dep = 2.*got \[0.8\]"):
-        climb(interest(USERS), PARENTS, [0.8], 2)
+        propagate_interest(interest(USERS), PARENTS, [0.8], 2)
 
 
 def test_thresholds_of_depths_that_are_not_climbed_are_left_out():
@@ -258,14 +262,14 @@ def test_thresholds_of_depths_that_are_not_climbed_are_left_out():
 @pytest.mark.parametrize("phi_dep", [0, -1, 3, 1.0, "1"])
 def test_phi_dep_is_a_depth_of_the_index(phi_dep):
     with pytest.raises(ValueError, match=rf"phi_dep must be .* 1 to .* 2, got {phi_dep!r}"):
-        climb(interest(USERS), PARENTS, [0.8, 0.4, 0.2], phi_dep)
+        propagate_interest(interest(USERS), PARENTS, [0.8, 0.4, 0.2], phi_dep)
 
 
 def test_unknown_reading_and_carry():
     with pytest.raises(ValueError, match="interest_reading must be one of coverage, concentration"):
-        climb(interest(USERS), PARENTS, [0.8], 1, reading="share")
-    with pytest.raises(ValueError, match="interest_carry must be one of qualified, touched, got"):
-        climb(interest(USERS), PARENTS, [0.8], 1, carry="all")
+        propagate_interest(interest(USERS), PARENTS, [0.8], 1, rate="share")
+    with pytest.raises(ValueError, match="propagate must be one of qualified, touched, got"):
+        propagate_interest(interest(USERS), PARENTS, [0.8], 1, propagate="all")
 
 
 # --- sources of interest -------------------------------------------------------------------------

@@ -60,13 +60,13 @@ def test_by_hand():
         (2, 1, 0, 1.0),  # user 1 touches both children of node 0
         (2, 1, 1, 1.0),
     ]
-    assert rows(extract(carry="qualified")) == [
+    assert rows(extract(propagate="qualified")) == [
         (1, 0, 0, 0.8),
         (1, 1, 2, 1.0),
         (1, 3, 1, 1.0),
         (2, 1, 1, 1.0),
     ]
-    assert rows(extract(reading="concentration")) == [
+    assert rows(extract(rate="concentration")) == [
         (1, 0, 0, 1.0),
         (1, 3, 1, 1.0),
         (2, 0, 0, 1.0),
@@ -105,7 +105,7 @@ def test_min_children_filters_what_is_emitted_not_the_climb():
     # Node 2 at depth 1 is not emitted, but as user 1's only qualified node it still leads upward.
     parents = [PARENTS[0], np.array([0, 1, 1])]
     pairs = extract_pairs(
-        OWNED, parents, thresholds=[0.8, 0.5], phi_dep=2, min_children=2, carry="qualified"
+        OWNED, parents, thresholds=[0.8, 0.5], phi_dep=2, min_children=2, propagate="qualified"
     )
     assert rows(pairs) == [(1, 0, 0, 0.8), (1, 3, 1, 1.0), (2, 1, 1, 0.5), (2, 3, 1, 0.5)]
 

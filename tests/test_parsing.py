@@ -9,7 +9,7 @@ import recbole
 from pandas.testing import assert_frame_equal
 from recbole.data.dataset import dataset as recbole_dataset
 
-from recbole_hill.data.parsing import c_parser, read_csv
+from recbole_hill.host.parsing import c_parser, read_csv
 
 DTYPE = {"user_id:token": str, "tags:token_seq": str, "rating:float": np.float64}
 HEADER = "\t".join(DTYPE)

@@ -70,7 +70,7 @@ def slow_beam(index, users, items, widths, k, exclude):
     lists = []
     for row, user in enumerate(users.double().numpy()):
         candidates = list(range(index.nodes_per_depth[-1]))
-        for depth, width in zip(range(index.depth, 0, -1), widths, strict=True):
+        for depth, width in zip(range(index.depth, 0, -1), widths[::-1], strict=True):
             scores = index.vectors[depth - 1].astype(float) @ user
             kept = sorted(candidates, key=lambda n: (-scores[n], n))[:width]
             starts, children = index.children(depth)
@@ -82,7 +82,7 @@ def slow_beam(index, users, items, widths, k, exclude):
 
 
 @pytest.mark.parametrize("block", [1, 7, 1000])
-@pytest.mark.parametrize("widths", [(1, 1), (2, 3), (4, 2), (2, 12), (4, 11), (3, 5)])
+@pytest.mark.parametrize("widths", [(1, 1), (3, 2), (2, 4), (12, 2), (11, 4), (5, 3)])
 def test_every_width_against_plain_python(widths, block):
     rng = np.random.default_rng(3)
     items = torch.from_numpy(rng.integers(-1, 2, (60, 4)).astype(np.float32))
@@ -106,7 +106,7 @@ def test_full_width_is_exact_search_to_the_bit():
     users = torch.from_numpy(rng.normal(size=(50, 16))).float()
     index = kmeans_index(items.numpy(), [str(i) for i in range(300)], [40, 7], seed=0)
     exact = ExactRetriever(items).search(users, 20)
-    for width in ("full", 40, (7, 40)):
+    for width in ("full", 40, (40, 7)):
         found = BeamRetriever(index, items, beam_width=width).search(users, 20)
         assert torch.equal(found[0], exact[0]) and torch.equal(found[1], exact[1])
 
@@ -185,11 +185,11 @@ def test_scored_counts_inner_products(share, monkeypatch):
     expected = {
         "full": (6, 6),  # nothing to choose at any depth
         1: (2 + 1 + 1, 2 + 2 + 3),
-        (1, 2): (2 + 1 + 1, 2 + 2 + 5),
-        (2, 1): (3 + 1, 3 + 3),  # both nodes of depth 2 are kept, so they are not scored
+        (2, 1): (2 + 1 + 1, 2 + 2 + 5),
+        (1, 2): (3 + 1, 3 + 3),  # both nodes of depth 2 are kept, so they are not scored
     }
     if share == 0.5:  # two of three nodes, and five of six items, are more than half of a depth
-        expected |= {1: (2 + 3 + 1, 2 + 3 + 3), (1, 2): (2 + 3 + 6, 2 + 3 + 6)}
+        expected |= {1: (2 + 3 + 1, 2 + 3 + 3), (2, 1): (2 + 3 + 6, 2 + 3 + 6)}
     for width, counts in expected.items():
         for user, count in zip(users, counts, strict=True):
             beam = BeamRetriever(index, items, beam_width=width)
@@ -323,7 +323,7 @@ def test_items_of_a_wide_level_under_a_narrow_one_are_scored_in_bounded_memory(m
     parents = (np.arange(60) // 10, np.arange(6) // 3)
     index = HierarchicalIndex.build([str(i) for i in range(60)], parents, items.numpy())
     # Up to 6 nodes of depth 1 are kept, but one node of depth 2 has only 3: their 30 items.
-    assert BeamRetriever(index, items, beam_width=(1, 6)).block == 600 // (30 * 4)
+    assert BeamRetriever(index, items, beam_width=(6, 1)).block == 600 // (30 * 4)
 
 
 def test_scoring_a_whole_depth_finds_what_gathering_finds(monkeypatch):
@@ -331,7 +331,7 @@ def test_scoring_a_whole_depth_finds_what_gathering_finds(monkeypatch):
     items, users = torch.randn(200, 8), torch.randn(40, 8)
     index = kmeans_index(items.numpy(), [str(i) for i in range(200)], [40, 10, 3], seed=0)
     seen = (torch.arange(40), torch.arange(40) * 5)
-    for width in (1, 3, (1, 10, 2), (2, 3, 40)):
+    for width in (1, 3, (2, 10, 1), (40, 3, 2)):
         found, scored = [], []
         for share in (0, 1):
             monkeypatch.setattr("recbole_hill.retrieval.descent.GATHERED_SHARE", share)

@@ -105,8 +105,8 @@ def test_what_is_not_alive_is_neither_listed_nor_stands_for_a_node(young, tmp_pa
             assert set(served.index.items.tolist()) == alive
         if model == "HSNN":
             tables = served.model.tables()
-            stand_ins = served.item_tokens[tables.representatives[0].numpy() - 1]
-            assert set(stand_ins) <= alive
+            representatives = served.item_tokens[tables.representatives[0].numpy() - 1]
+            assert set(representatives) <= alive
             full = served.model.searcher(full=True).search(torch.tensor([3, 4]), 5)
             every = ExhaustiveSearch(served.model).search(torch.tensor([3, 4]), 5)
             assert torch.equal(full[1], every[1])

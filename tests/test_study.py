@@ -99,7 +99,7 @@ def test_rows_wait_for_their_backbone(tmp_path):
     alone = Recorder(8)  # eight could run at once, but seven wait for the first
     study = study_of("7", tmp_path / "other")
     with pytest.raises(TimeoutError):
-        _run_for(3, lambda: run_studies([study], alone, Known({})))
+        _run_for(1, lambda: run_studies([study], alone, Known({})))
     assert [cell.row for cell in alone.started] == [BACKBONE]
 
 
@@ -167,10 +167,12 @@ def in_process(monkeypatch):
     monkeypatch.setattr("recbole_hill.experiments.study.run_cell._train", train)
 
 
-def test_a_failed_cell_is_on_record_and_the_rest_goes_on(tiny_path, in_tmp):
+def test_a_failed_cell_is_on_record_and_the_rest_goes_on(tiny_path, in_tmp, request):
     study = tiny_study(tiny_path, in_tmp, ["Pop", "EASE"], reg_weight=-1.0)
-    outcome = run_studies([study], LocalWorkers(2, threads=1), Known({}))
-    assert outcome == Outcome(1, 1, 0)
+    (ease,) = (cell for cell in study.cells if cell.row == "EASE")
+    assert run_cell(study.folder, ease)["status"] == "failed"
+    request.getfixturevalue("in_process")
+    assert run_studies([study], LocalWorkers(2, threads=1), Known({})) == Outcome(1, 1, 0)
     records = {each["row"]: each for each in ledger_of(study.folder).records().values()}
     assert records["EASE"]["error"] == "reg_weight must be above 0, got -1.0"
     (row,) = records["Pop"]["rows"]
@@ -186,7 +188,7 @@ def test_a_cell_that_waits_in_vain_for_its_backbone(tiny_path, in_tmp, monkeypat
     shared = {"data_path": str(tiny_path)}
     study = plan(PaperTable.read("7"), "tiny", root=in_tmp, rows=[".8/.1"], settings=shared)
     backbone, cell = study.cells
-    with pytest.raises(Stopped, match="what it starts from is not finished"):
+    with pytest.raises(Stopped, match="the run that it starts from is not finished"):
         run_cell(study.folder, cell)
     failed = {
         "cell": backbone.id,
@@ -243,7 +245,7 @@ def _run(study: Study) -> None:
 
 def test_a_killed_study_goes_on_where_it_was(tiny_path, in_tmp, request):
     """SIGKILL, which nothing can catch: the cell's own process goes too, its epochs stay."""
-    study = tiny_study(tiny_path, "studies", ["BPR"], epochs=120, stopping_step=120)
+    study = tiny_study(tiny_path, "studies", ["BPR"], epochs=60, stopping_step=60)
     run = study.folder / "runs" / study.cells[0].id
     process = multiprocessing.get_context("fork").Process(target=_run, args=(study,))
     process.start()

@@ -1,5 +1,6 @@
 """Sweeps: chosen on validation, tested once, resumable, every trial accounted for."""
 
+import contextlib
 import importlib
 import json
 from argparse import Namespace
@@ -29,7 +30,7 @@ RATES = {"learning_rate": {"choice": [0.02, 0.01, 1.0e-8]}}
 
 @pytest.fixture(scope="module")
 def ray_session():
-    with ray_search.session(None, cpus=1):
+    with ray_search.session(None, cpus=2):
         yield
 
 
@@ -46,6 +47,7 @@ def grid_sweep(fast, ray_session, tmp_path_factory):
     arguments = {
         "space": {"learning_rate": {"choice": ["fast", 0.02]}},
         "strategy": "grid",
+        "jobs": 2,
         "output": tmp_path_factory.mktemp("sweep") / "grid",
         "overrides": fast,
     }
@@ -222,10 +224,12 @@ def test_budget_note_says_what_is_missing_and_how_often_the_test_set_was_read():
     )
 
 
-def test_a_killed_sweep_goes_on_where_it_was_and_asha_stops_what_lags(
-    fast, ray_session, tmp_path, in_tmp
-):
-    """Of three trials one is done, one was killed in its second epoch, one has not begun."""
+@pytest.fixture
+def killed_sweep(fast, tmp_path, in_tmp):
+    """A sweep of three trials: one is done, one was killed in its second epoch, one has not begun.
+
+    Returns a function that goes on with the sweep and checks the first two trials.
+    """
     order = [{"learning_rate": rate} for rate in (0.01, 0.02, 1.0e-8)]
     space = Space.parse(RATES, "tiny")
     seed = next(seed for seed in range(100) if space.draw(3, seed) == order)
@@ -245,18 +249,43 @@ def test_a_killed_sweep_goes_on_where_it_was_and_asha_stops_what_lags(
         run_trial(trials, order[1], kill)
     trained = (trials.run_dir(order[0]) / "stages.json").stat().st_mtime_ns
 
-    result = run_sweep(
-        "BPR", "tiny", space=RATES, trials=3, seed=seed, overrides=fast, output=tmp_path / "out"
-    )
-    by_number = sorted(result.trials, key=lambda row: row["trial"])
-    assert [row["settings"] for row in by_number] == order
-    assert [row["status"] for row in by_number] == ["done", "done", "stopped"]
-    assert [row["epochs"] for row in by_number] == [3, 3, 1]
-    assert by_number[0] == {**record, "error": None}
-    assert (trials.run_dir(order[0]) / "stages.json").stat().st_mtime_ns == trained
-    assert "resuming backbone at epoch 1" in (trials.run_dir(order[1]) / "run.log").read_text()
-    whole = run("BPR", "tiny", overrides={**fast, **order[1]})
-    assert by_number[1]["score"] == whole.stages["backbone"]["valid_score"]
+    def go_on() -> list[dict]:
+        result = run_sweep(
+            "BPR", "tiny", space=RATES, trials=3, seed=seed, overrides=fast, output=tmp_path / "out"
+        )
+        by_number = sorted(result.trials, key=lambda row: row["trial"])
+        assert [row["settings"] for row in by_number] == order
+        assert by_number[0] == {**record, "error": None}
+        assert (trials.run_dir(order[0]) / "stages.json").stat().st_mtime_ns == trained
+        assert "resuming backbone at epoch 1" in (trials.run_dir(order[1]) / "run.log").read_text()
+        whole = run("BPR", "tiny", overrides={**fast, **order[1]})
+        assert by_number[1]["score"] == whole.stages["backbone"]["valid_score"]
+        return by_number
+
+    return go_on
+
+
+def test_a_killed_sweep_goes_on_where_it_was(killed_sweep, monkeypatch):
+    """The trials run in this process, and nothing stops them."""
+
+    def search(trials, pending, *, on_end, **rest):
+        for trial in pending:
+            reports = []
+            run_trial(trials, trial["settings"], reports.append)
+            end = {key: reports[-1][key] for key in ("score", "epochs", "seconds")}
+            on_end({**trial, "status": "done", **end, "error": None})
+
+    monkeypatch.setattr(ray_search, "search", search)
+    monkeypatch.setattr(ray_search, "session", lambda *_: contextlib.nullcontext())
+    trials = killed_sweep()
+    assert [(row["status"], row["epochs"]) for row in trials] == [("done", 3)] * 3
+
+
+@pytest.mark.slow
+def test_asha_stops_what_lags(killed_sweep, ray_session):
+    trials = killed_sweep()
+    assert [row["status"] for row in trials] == ["done", "done", "stopped"]
+    assert [row["epochs"] for row in trials] == [3, 3, 1]
 
 
 # -- its parts --------------------------------------------------------------------------------

@@ -25,8 +25,8 @@ import scipy.sparse as sp
 
 from recbole_hill.checks import one_of
 
-READINGS = ("coverage", "concentration")
-CARRIES = ("qualified", "touched")
+RATES = ("coverage", "concentration")
+PROPAGATED = ("qualified", "touched")
 
 #: Slack of "rate >= threshold". Thresholds written as decimals need none, since both sides are
 #: correctly rounded; those of a computed grid do (0.1 * 3 > 3 / 10). It lets nothing else in: a
@@ -52,7 +52,7 @@ class DepthInterest:
 def interest_rates(
     interested: sp.spmatrix,
     parent: np.ndarray,
-    reading: str = "coverage",
+    rate: str = "coverage",
     *,
     n_nodes: int | None = None,
 ) -> sp.csr_matrix:
@@ -61,7 +61,7 @@ def interest_rates(
     Args:
         interested: I(u, d-1) as a matrix, shape (U, N): whatever is not zero counts as one.
         parent: Node of every item (d = 1) or node of the depth below, shape (N,).
-        reading: ``coverage`` or ``concentration``.
+        rate: ``coverage`` or ``concentration``.
         n_nodes: K_d; by default the largest parent + 1.
 
     Returns:
@@ -70,17 +70,17 @@ def interest_rates(
     Raises:
         ValueError: For an unknown reading, or if ``parent`` does not fit.
     """
-    return _rates(_touched(interested, parent, n_nodes), parent, reading)
+    return _rates(_touched(interested, parent, n_nodes), parent, rate)
 
 
-def climb(
+def propagate_interest(
     interested: sp.spmatrix,
     parents: Sequence[np.ndarray],
     thresholds: Sequence[float],
     phi_dep: int,
     *,
-    reading: str = "coverage",
-    carry: str = "touched",
+    rate: str = "coverage",
+    propagate: str = "touched",
 ) -> tuple[DepthInterest, ...]:
     """Carries interest from the items up through the first depths of an index.
 
@@ -101,7 +101,7 @@ def climb(
         ValueError: Names the setting that does not fit, its value and what is accepted.
     """
     limits = check_thresholds(thresholds, phi_dep, len(parents))
-    one_of("interest_carry", carry, CARRIES)
+    one_of("propagate", propagate, PROPAGATED)
     current = interested
     found = []
     for depth in range(1, phi_dep + 1):
@@ -109,11 +109,11 @@ def climb(
         n_nodes = len(parents[depth]) if depth < len(parents) else None
         parent = parents[depth - 1]
         touched = _touched(current, parent, n_nodes)
-        rates = _rates(touched, parent, reading)
+        rates = _rates(touched, parent, rate)
         rates.data[rates.data < limits[depth - 1] - TOLERANCE] = 0
         rates.eliminate_zeros()
         found.append(DepthInterest(depth, rates, touched))
-        current = rates if carry == "qualified" else touched
+        current = rates if propagate == "qualified" else touched
     return tuple(found)
 
 
@@ -214,8 +214,8 @@ def _touched(interested: sp.spmatrix, parent: np.ndarray, n_nodes: int | None) -
     return touched
 
 
-def _rates(touched: sp.csr_matrix, parent: np.ndarray, reading: str) -> sp.csr_matrix:
-    if one_of("interest_reading", reading, READINGS) == "coverage":
+def _rates(touched: sp.csr_matrix, parent: np.ndarray, rate: str) -> sp.csr_matrix:
+    if one_of("interest_reading", rate, RATES) == "coverage":
         whole = np.bincount(parent)[touched.indices]
     else:
         # Every child has one parent, so a row of counts adds up to |I(u, d-1)|.

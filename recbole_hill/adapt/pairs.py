@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from recbole_hill.adapt.interest import climb
+from recbole_hill.adapt.interest import propagate_interest
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,21 +64,21 @@ def extract_pairs(
     thresholds: Sequence[float],
     phi_dep: int,
     min_children: int = 1,
-    reading: str = "coverage",
-    carry: str = "touched",
+    rate: str = "coverage",
+    propagate: str = "touched",
 ) -> Pairs:
     """Extracts the pairs that HILL fine-tunes on (section 3.6): rate >= theta_d, depths 1..phi_dep.
 
     Args:
-        interested: I(u, 0), shape (U, I); see `recbole_hill.adapt.interest.climb`.
+        interested: I(u, 0), shape (U, I); see `recbole_hill.adapt.interest.propagate_interest`.
         parents: Parent arrays of the index, from the items up.
         thresholds: theta_d per depth, in [0, 1].
         phi_dep: How many depths to climb.
         min_children: Emit only nodes with at least so many direct children. With thousands of nodes
             most pairs at .8 are nodes of a single item, which say nothing that the item does not.
             Interest is carried upward all the same.
-        reading: ``coverage`` or ``concentration``.
-        carry: ``touched`` or ``qualified``.
+        rate: ``coverage`` or ``concentration``.
+        propagate: ``touched`` or ``qualified``.
 
     Returns:
         The pairs.
@@ -88,7 +88,9 @@ def extract_pairs(
     """
     if min_children < 1:
         raise ValueError(f"min_children must be at least 1, got {min_children!r}")
-    levels = climb(interested, parents, thresholds, phi_dep, reading=reading, carry=carry)
+    levels = propagate_interest(
+        interested, parents, thresholds, phi_dep, rate=rate, propagate=propagate
+    )
     users, nodes, depths, rates = [], [], [], []
     for level in levels:
         found = level.rates

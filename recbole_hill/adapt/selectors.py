@@ -55,7 +55,7 @@ def interest_pairs(
         thresholds=settings["interest_thresholds"],
         phi_dep=settings["phi_dep"],
         min_children=settings["min_children"],
-        reading=settings["interest_reading"],
+        rate=settings["interest_reading"],
     )
     if most := settings["pair_history"]:
         pairs = pairs.of_users(np.diff(history.indptr) <= most)

@@ -185,9 +185,9 @@ class HillConfig(Config):
         settings = registry.find(model).recbole_settings
         super()._load_internal_config_dict(settings, model_class, dataset)
         self.internal_config_dict.update(self._defaults)
+        self._check_keys(model)
         if "backbone" in self.external_config_dict:  # an alias was resolved to the name
             self.external_config_dict["backbone"] = self.internal_config_dict["backbone"]
-        self._check_keys(model)
 
     def _check_keys(self, model: str) -> None:
         known = set(self.internal_config_dict) | _EXTRA_KEYS

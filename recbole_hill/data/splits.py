@@ -34,7 +34,6 @@ from recbole.utils import FeatureSource, FeatureType, ModelType, init_seed
 from recbole_hill.checks import one_of
 from recbole_hill.data.features import require_features
 from recbole_hill.data.ids import Ids
-from recbole_hill.data.parsing import c_parser
 from recbole_hill.data.tasks import (
     label_matrix,
     require_complete,
@@ -43,6 +42,7 @@ from recbole_hill.data.tasks import (
     tasks_of,
 )
 from recbole_hill.data.validation import choose_later_validation, choose_validation, file_numbers
+from recbole_hill.host.parsing import c_parser
 from recbole_hill.run.files import atomic_path
 
 _DATA = "data.json"
@@ -99,7 +99,7 @@ class SplitDataset(Dataset):
         return df
 
     def _load_feat(self, filepath, source):
-        """Reads a file, as RecBole does; see :func:`~recbole_hill.data.parsing.c_parser`."""
+        """Reads a file, as RecBole does; see :func:`~recbole_hill.host.parsing.c_parser`."""
         with c_parser():
             return super()._load_feat(filepath, source)
 

@@ -33,7 +33,7 @@ class PseudoItems(NamedTuple):
     """What a :class:`LearnedIndex` makes of items.
 
     Attributes:
-        at_depth: What stands for the items at depths 1..L, each (B, D).
+        at_depth: The pseudo items at depths 1..L, each (B, D).
         reconstruction: Mean squared distance to the items, relative to their mean square, over
             the depths.
         balance: The FLOPs regulariser, over the depths; 1 if every node carries the same.
@@ -48,7 +48,7 @@ class LearnedIndex(nn.Module):
     """L attention layers whose keys and values are the index's nodes.
 
     ``top_down`` passes residuals coarse to fine: layer n sees r_n = v - q_{n-1} and adds its pseudo
-    item to q_n, which stands for the item at that depth (RQ codes; reconstruction of every prefix,
+    item to q_n, the pseudo item of that depth (RQ codes; reconstruction of every prefix,
     as Lee et al., CVPR 2022). ``bottom_up`` is a tree of K_1, K_2, ... nodes as Tables 6 and 7 list
     them: a layer's pseudo items are the next one's queries. HILL's prose would hand residuals up;
     but what a node's members leave averages to zero, so that its parent would be drawn by noise.

@@ -48,7 +48,7 @@ class Tables:
 
     Attributes:
         index: The tree over the items that are alive, ascending.
-        representatives: Item id that stands for each node, coarsest layer first, each (K,).
+        representatives: Id of the item that represents each node, coarsest layer first, each (K,).
         node_of_item: Each item's node, coarsest layer first, each (I,), without padding.
         vectors: Node embeddings per layer, coarsest first, then the items', padding left out.
     """
@@ -147,7 +147,7 @@ class HSNN(LabelledModel):
         self.register_buffer("codes", torch.zeros(len(nodes), self.n_items - 1, dtype=torch.int64))
         #: Whether there is an index; before, the item layer is trained alone.
         self.register_buffer("indexed", torch.zeros((), dtype=torch.bool))
-        self._standing_for: Tensor | None = None
+        self._representative_of: Tensor | None = None
         self._tables: Tables | None = None
 
     @property
@@ -174,11 +174,13 @@ class HSNN(LabelledModel):
         loss, said = self.settings["index_weight"] * index_loss, []
         for layer, block in enumerate(self.blocks[:-1]):
             depth = self.n_node_layers - layer
-            stand_in = self._standing_for[depth - 1, items]
+            representative = self._representative_of[depth - 1, items]
             of_users = block.user(users, items)
             added = self.adapters[layer](pseudo[depth - 1])
-            of_nodes = block.item(stand_in) + added.view(len(items), *_shape(block.size))
-            logits, interaction = block.judge(users, stand_in, of_users, of_nodes, context, items)
+            of_nodes = block.item(representative) + added.view(len(items), *_shape(block.size))
+            logits, interaction = block.judge(
+                users, representative, of_users, of_nodes, context, items
+            )
             said.append(logits)
             loss = loss + self._layer_loss(layer, said, labels, weights)
             if self.matches[layer] is not None:
@@ -207,7 +209,7 @@ class HSNN(LabelledModel):
         return *block.judge(users, items, of_users, of_items, context, left_out), of_items
 
     def _pseudo_items(self, items: Tensor, vectors: Tensor) -> tuple[Sequence[Tensor], Tensor]:
-        """Returns what stands for the items at depths 1..L, and the index's loss."""
+        """Returns the items' pseudo items (or nodes) at depths 1..L, and the index's loss."""
         if not self.learns_nodes:
             codes = self.codes[:, (items - 1).to(self.codes.device)]
             nodes = zip(self.learner.nodes, codes, strict=True)
@@ -248,7 +250,7 @@ class HSNN(LabelledModel):
         self.begin_epoch(0)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Moves unused nodes, or clusters anew; then says which item stands for which."""
+        """Moves unused nodes, or clusters anew; then notes which item represents each item's node."""
         if not self.indexed:
             return
         vectors = self.index_vectors()
@@ -257,10 +259,10 @@ class HSNN(LabelledModel):
         elif self.clusters_again and epoch and epoch % self.settings["em_epochs"] == 0:
             self._cluster(vectors)
         index = self._published(vectors)
-        found = zip(self._representatives(index), self._nodes_of(index, vectors), strict=True)
-        rows = torch.stack([stand_ins[node] for stand_ins, node in found])
+        pairs = zip(self._representatives(index), self._nodes_of(index, vectors), strict=True)
+        rows = torch.stack([representatives[node] for representatives, node in pairs])
         padding = torch.zeros(len(rows), 1, dtype=torch.int64)
-        self._standing_for = torch.cat((padding, rows), 1)  # (L, I + 1)
+        self._representative_of = torch.cat((padding, rows), 1)  # (L, I + 1)
 
     def serve(self, items: Tensor) -> None:
         """Makes lists of these items alone; k-means' new ones go to their nearest node."""
@@ -303,7 +305,7 @@ class HSNN(LabelledModel):
             self.learner.nodes[depth].data.copy_(torch.from_numpy(index.vectors[depth]))
 
     def _representatives(self, index: HierarchicalIndex) -> list[Tensor]:
-        """Returns the id of the item that stands for each node, depths 1..L, each (K,)."""
+        """Returns the id of the item that represents each node, depths 1..L, each (K,)."""
         return [self.alive_rows[torch.tensor(part)] + 1 for part in index.representatives]
 
     def _nodes_of(self, index: HierarchicalIndex, vectors: Tensor) -> list[Tensor]:
@@ -341,16 +343,18 @@ class HSNN(LabelledModel):
             vectors = self.index_vectors()
             index = self._published(vectors)
             depths = range(index.depth, 0, -1)
-            stand_ins = self._representatives(index)[::-1]
+            representatives = self._representatives(index)[::-1]
             found = []
-            for layer, (depth, stand_in) in enumerate(zip(depths, stand_ins, strict=True)):
+            for layer, (depth, representative) in enumerate(
+                zip(depths, representatives, strict=True)
+            ):
                 nodes = torch.from_numpy(index.vectors[depth - 1].copy()).to(vectors.device)
                 block = self.blocks[layer]
                 added = self.adapters[layer](nodes).view(len(nodes), *_shape(block.size))
-                found.append(block.item(stand_in) + added)
+                found.append(block.item(representative) + added)
             found.append(vectors.view(len(vectors), *_shape(self.blocks[-1].size)))
             of_item = self._nodes_of(index, vectors)[::-1]
-            self._tables = Tables(index, stand_ins, of_item, found)
+            self._tables = Tables(index, representatives, of_item, found)
         return self._tables
 
     @property
@@ -419,8 +423,10 @@ class HSNN(LabelledModel):
             nodes = tables.node_of_item[layer][items - 1]
             of_users = block.user(users, left_out)
             of_nodes = tables.vectors[layer][nodes.to(tables.vectors[layer].device)]
-            stand_in = tables.representatives[layer][nodes]
-            said.append(block.judge(users, stand_in, of_users, of_nodes, context, left_out)[0])
+            representative = tables.representatives[layer][nodes]
+            said.append(
+                block.judge(users, representative, of_users, of_nodes, context, left_out)[0]
+            )
         said.append(of_item)
         return [self.ensemble(layer, said[: layer + 1]) for layer in range(len(said))]
 

@@ -130,7 +130,7 @@ class EBR(TTSN):
         super().__init__(config, dataset)
         self.nodes = check_sizes(config["nodes_per_depth"], "bottom_up", self.n_items - 1)
         self.width = config["beam_width"]
-        beam_widths(self.width, self.nodes[::-1])
+        beam_widths(self.width, self.nodes)
         self.seed, self.tokens = config["seed"], Ids.of(dataset).items
         self._index: HierarchicalIndex | None = None
 

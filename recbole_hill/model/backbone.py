@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from recbole_hill.host.forward import forward_results
+
 #: RecBole's own models whose vectors are their two tables.
 _TABLES_ARE_VECTORS = frozenset({"BPR", "LINE"})
 #: RecBole's own models whose ``forward()`` returns all user and all item vectors.
@@ -32,13 +34,9 @@ def loss_and_embeddings(model: nn.Module, interaction) -> tuple[Tensor, Tensor, 
     if type(model).__name__ not in _FORWARD_GIVES_VECTORS:
         vectors, loss = user_item_embeddings(model), model.calculate_loss(interaction)
     else:
-        passes = []
-        model.forward = lambda: passes.append(type(model).forward(model)) or passes[-1]
-        try:
+        with forward_results(model) as results:
             loss = model.calculate_loss(interaction)
-        finally:
-            del model.forward
-        (vectors,) = passes
+        (vectors,) = results
     return (sum(loss) if isinstance(loss, tuple) else loss), *vectors
 
 

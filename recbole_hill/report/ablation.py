@@ -10,7 +10,7 @@ from recbole_hill.report.seeds import (
 )
 from recbole_hill.run.stages import seconds_of_stages
 
-#: What all rows must share; the settings that differ tell the variants apart.
+#: Fields that all rows must share; the settings that differ tell the variants apart.
 _SHARED = ("model", "dataset", "data_sha256", "protocol", "split_seed", "versions")
 
 

@@ -35,7 +35,7 @@ class Study:
 
     @property
     def row_definitions(self) -> dict[str, dict]:
-        """The entry of each row in the table's file, first the paper's rows, then those beyond."""
+        """The entry of each row in the table's file: the paper's rows, then the others."""
         rows = {**self.definition["rows"], **self.definition.get("beyond", {})}
         return {name: definition or {} for name, definition in rows.items()}
 

@@ -6,7 +6,7 @@ from recbole_hill.report.lines import COST, Footnotes, cost, line_of, provenance
 from recbole_hill.report.markdown import markdown
 from recbole_hill.report.seeds import require_one_experiment
 
-#: What all rows of a table must share: numbers made otherwise do not compare.
+#: Fields that all rows of a table must share; else their numbers do not compare.
 _SHARED = ("dataset", "data_sha256", "protocol", "split_seed")
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from recbole_hill.report.significance import PairedTest
 
-#: Metrics of which less is better.
+#: Metrics of which a smaller value is better.
 LESS_IS_BETTER = ("ne", "logloss", "rmse", "mae", "averagepopularity", "giniindex")
-#: Significance marks by the p value below which they stand.
+#: Significance marks, each for p values below its key.
 MARKS = {0.01: "‡", 0.05: "†"}
 
 
@@ -94,7 +94,7 @@ class Line:
 
     @property
     def label(self) -> str:
-        """Model and arm in one string, which no other line of the table has."""
+        """Model and arm in one string; no two lines of a table have the same."""
         return f"{self.name}: {self.arm}" if self.arm else self.name
 
     @property

@@ -92,7 +92,7 @@ def latex(table: Table, label: str = "results") -> str:
 
 
 def escape(text: str) -> str:
-    """Returns text in which LaTeX sees no command."""
+    """Returns the text with every special character of LaTeX escaped."""
     return "".join(_SPECIAL.get(character, character) for character in text)
 
 

@@ -60,7 +60,7 @@ def line_of(
 
 
 def made(rows: list[dict]) -> dict:
-    """Returns how one line's numbers were made; seconds and memory are means over the seeds."""
+    """Returns how the numbers of one line were made; seconds and memory are means over seeds."""
     first = rows[0]
     return {
         **{key: first[key] for key in ("model", "dataset", "data_sha256", "protocol")},
@@ -155,7 +155,7 @@ def provenance_notes(rows: list[dict]) -> list[str]:
 
 
 def difference_notes(lines: Sequence[Line]) -> list[str]:
-    """Returns a note for each way in which lines of one table were made differently."""
+    """Returns notes on the differences in how the lines of one table were made."""
     measured = [line for line in lines if line.made]
     kinds = {key: [line.made[key] for line in measured] for key in ("protocol", "commit", "device")}
     for package in dict.fromkeys(name for line in measured for name in line.made["versions"]):

@@ -1,4 +1,4 @@
-"""Marks of significance on a study's table: paired over users, corrected over what is compared."""
+"""Marks of significance on a study's table: tests paired over users, with Holm's correction."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -147,5 +147,5 @@ def _per_user(
     for line in lines:
         of_line = values.setdefault(line.label, {})
         if any(set(seeds) != set(line.made["seeds"]) for seeds in of_line.values()):
-            of_line.clear()  # a mean of some seeds is not the one that the table shows
+            of_line.clear()  # the table shows the mean of all seeds, not of some
     return values

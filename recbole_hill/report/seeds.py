@@ -10,7 +10,7 @@ from recbole_hill.report.tables import retrieval_note
 from recbole_hill.run.folder import ROWS
 from recbole_hill.run.stages import own_seconds
 
-#: What rows must share to be averaged.
+#: Fields that rows must share to be averaged.
 _SHARED = ("model", "dataset", "data_sha256", "protocol", "split_seed", "commit", "versions")
 _PER_RUN = ("seed", "run_dir", "checkpoint_dir", "threads", "backbone_from", "warm_start")
 
@@ -19,7 +19,7 @@ def read_rows(folders: list[str | Path]) -> list[dict]:
     """Reads the rows of finished runs.
 
     Args:
-        folders: Runs' folders, or files of rows such as those in ``results/``.
+        folders: Runs' folders, or files of rows such as ``results/ml-100k/hill-holdout.jsonl``.
 
     Raises:
         FileNotFoundError: If a folder holds no rows.

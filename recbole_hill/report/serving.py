@@ -17,7 +17,7 @@ from recbole_hill.report.seeds import (
 from recbole_hill.run.stages import seconds_of_stages
 
 _KEPT = ("weights_mib", "tables_mib")
-#: What all rows must share.
+#: Fields that all rows must share.
 _SHARED = ("dataset", "data_sha256", "protocol", "split_seed", "versions")
 #: The columns of :func:`request_cost`.
 REQUEST_COST = ("FLOPs a request", "ms (p99)", "weights, tables, MiB")

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-#: Values of metrics are of order 1: what differs in later digits is noise of averaging.
+#: Decimals that count: metrics are of order 1, and later decimals are noise of averaging.
 _DIGITS = 12
-#: How many draws of the bootstrap are held at a time, 12 bytes each: what a core's cache holds.
+#: Draws of the bootstrap at a time, 12 bytes each: as many as a core's cache holds.
 _DRAWS = 1 << 16
 
 

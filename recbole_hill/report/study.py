@@ -19,7 +19,7 @@ from recbole_hill.report.seeds import differences, identity, require_one_experim
 from recbole_hill.report.serving import REQUEST_COST, request_cost
 from recbole_hill.run.ledger import STUDY
 
-#: What all rows of a study must share; the notes name other differences.
+#: Fields that all rows of a study must share; the notes name other differences.
 _SHARED = ("dataset", "data_sha256", "split_seed")
 #: Characters of an error that the table shows; the notes have its whole first line.
 _ERROR_WIDTH = 48

@@ -50,7 +50,7 @@ def _notes(rows: list[dict]) -> list[str]:
 
 
 def _warm_start_note(stages: dict) -> str:
-    """Returns what a run took over from the run that it continues, and how far its index moved."""
+    """Returns, in words, what a run took over from an older one, and how far its index moved."""
     taken = stages["warm_start"]
     changes = "; ".join(
         f"{side}: {taken[f'{side}_kept']:,} kept, {taken[f'{side}_added']:,} added, "

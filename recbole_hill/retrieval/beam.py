@@ -20,7 +20,7 @@ class BeamRetriever(Retriever):
         index: The index; row r of ``item_vectors`` is its item r.
         item_vectors: Shape (I, D).
         item_ids: The id of each row, ascending; the row itself if None.
-        beam_width: Nodes kept per user: one number for all depths, one per depth (coarsest first),
+        beam_width: Nodes kept per user: one number for all depths, one per depth (finest first),
             or ``"full"`` to keep all.
         node_score: ``mean`` | ``best``, see :class:`~recbole_hill.retrieval.descent.Descent`.
 

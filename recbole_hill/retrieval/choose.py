@@ -33,7 +33,7 @@ def choose_retriever(
             RecBole's, 1..I.
         index: The tree over items 1..I, for ``beam`` and ``faiss``. Only who belongs to which node
             is taken from it: the nodes' vectors are the means of the current item vectors.
-        beam_width: Nodes kept per depth, coarsest first. The last is how many of FAISS's lists are
+        beam_width: Nodes kept per depth, finest first. The first is how many of FAISS's lists are
             scanned, whoever picks them.
         node_score: ``mean`` | ``best``, see :class:`~recbole_hill.retrieval.descent.Descent`; FAISS
             itself (``faiss_probe: nodes``) knows the mean alone.
@@ -57,7 +57,7 @@ def choose_retriever(
         return BeamRetriever(index, vectors, ids, **ours)
     if faiss_probe == "beam":
         return FaissRetriever(index, vectors, ids, **ours)
-    n_probe = beam_widths(beam_width, tuple(reversed(index.nodes_per_depth)))[-1]
+    n_probe = beam_widths(beam_width, index.nodes_per_depth)[0]
     return FaissRetriever(index, vectors, ids, probe=faiss_probe, n_probe=n_probe)
 
 

@@ -113,7 +113,7 @@ class Descent:
     Args:
         index: The index.
         item_vectors: Shape (I, D); row r is the index's item r. The nodes go to their device.
-        beam_width: Nodes kept per user: one number for all depths, one per depth (coarsest first),
+        beam_width: Nodes kept per user: one number for all depths, one per depth (finest first),
             or ``"full"`` to keep all. More than there are means all.
         node_score: ``mean``: a node scores what its items score on average. ``best``: what the best
             of them is expected to (``lead_of_best``). It is still an
@@ -134,7 +134,7 @@ class Descent:
         require_fit(index, item_vectors)
         self._by_best = one_of("node_score", node_score, NODE_SCORES) == "best"
         #: Nodes kept at each depth, coarsest first.
-        self.widths = beam_widths(beam_width, tuple(reversed(index.nodes_per_depth)))
+        self.widths = beam_widths(beam_width, index.nodes_per_depth)[::-1]  # coarsest first
         vectors = index.vectors
         if self._by_best:
             leads = lead_of_best(index, item_vectors.cpu().numpy())

@@ -38,7 +38,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def _umask() -> int:
-    """Returns the process's umask, which can only be read by setting it."""
+    """Returns the process's umask; the system only tells it when it is set."""
     umask = os.umask(0)
     os.umask(umask)
     return umask

@@ -15,6 +15,8 @@ CONFIG = "config.yaml"
 ROWS = "rows.jsonl"
 METRICS = "metrics.json"
 STAGES = "stages.json"
+#: In ``config.yaml``, the format of the settings.
+_FORMAT_KEY, _FORMAT = "settings_format", 2
 #: In ``stages.json``, within the stage that ends a run: the file of the weights that serve.
 SERVES = "serves"
 #: Within a ``refit`` run's folder that of the run which chose for it, and its stage there.
@@ -58,7 +60,7 @@ def write_config(folder: Path, settings: dict) -> None:
     """Writes the effective settings as YAML."""
     with atomic_path(folder / CONFIG) as temporary:
         # Sorted, but not inside a setting: the order of `tasks` says which is the first.
-        ordered = dict(sorted(settings.items()))
+        ordered = {**dict(sorted(settings.items())), _FORMAT_KEY: _FORMAT}
         temporary.write_text(yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True))
 
 
@@ -78,6 +80,14 @@ def read_config(folder: Path) -> dict:
         raise ValueError(f"{file} is not YAML: {error}") from error
     if not isinstance(settings, dict):
         raise ValueError(f"{file} holds no settings")
+    return _in_present_format(settings)
+
+
+def _in_present_format(settings: dict) -> dict:
+    """Returns settings as they are written today; format 1 listed beam widths coarsest first."""
+    written, width = settings.pop(_FORMAT_KEY, 1), settings.get("beam_width")
+    if written == 1 and isinstance(width, list) and "nodes_per_depth" in settings:
+        settings["beam_width"] = width[::-1]
     return settings
 
 

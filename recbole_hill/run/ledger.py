@@ -1,10 +1,10 @@
-"""What has finished, and how: a line per piece of work, appended, and never lost to a kill."""
+"""Records of finished work: a line per piece of work, appended, and never lost to a kill."""
 
 from pathlib import Path
 
 from recbole_hill.run.jsonl import append_record, read_records
 
-#: What a study's folder holds: its description, the ledger of its cells, and their runs.
+#: Names in a study's folder: its description, the ledger of its cells, and the folder of runs.
 STUDY, CELLS, RUNS = "study.json", "cells.jsonl", "runs"
 #: How a piece of work ended; ASHA stops a trial of a sweep early.
 DONE, STOPPED, FAILED = "done", "stopped", "failed"

@@ -9,14 +9,13 @@ import math
 import time
 import zlib
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import torch
-from recbole.trainer import Trainer, trainer
+from recbole.trainer import Trainer
 from recbole.utils import calculate_valid_score, get_trainer, init_seed
 from torch.optim import Adam
 from torch.utils.tensorboard import SummaryWriter
@@ -27,6 +26,7 @@ from recbole_hill.data.ids import Ids
 from recbole_hill.data.splits import note_data
 from recbole_hill.evaluation.collector import TopListCollector
 from recbole_hill.evaluation.per_user import ranked_users
+from recbole_hill.host.tensorboard import no_tensorboard_in_working_folder
 from recbole_hill.model.bases.embedding import inner_products
 from recbole_hill.run import checkpoint
 from recbole_hill.run import folder as runs
@@ -99,7 +99,7 @@ class RunTrainer(Trainer):
             runs.write_config(folder, plain_settings(config))
             note_data(folder, None)
         config["checkpoint_dir"] = config["run_dir"]
-        with _without_tensorboard():
+        with no_tensorboard_in_working_folder():
             super().__init__(config, model)
         self.eval_collector = TopListCollector(config)
         self.run_dir = Path(config["run_dir"])
@@ -445,19 +445,6 @@ class RunTrainer(Trainer):
 
     def _seconds(self) -> float:
         return self._spent + time.perf_counter() - self._started
-
-
-@contextmanager
-def _without_tensorboard():
-    """Keeps RecBole from opening a TensorBoard log in the working directory.
-
-    Its folders there go by the second, so that runs side by side would share and remove one.
-    """
-    opened, trainer.get_tensorboard = trainer.get_tensorboard, lambda logger: None
-    try:
-        yield
-    finally:
-        trainer.get_tensorboard = opened
 
 
 def _float(value) -> float | None:

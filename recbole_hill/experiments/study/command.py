@@ -100,7 +100,7 @@ def run_table(
             _report(study.folder, reference)
     _print(f"{outcome.done} cells done, {outcome.failed} failed, {outcome.left} left")
     if outcome.left:
-        _print("the same command goes on with what is left")
+        _print("the same command goes on with the cells that are left")
     return 0 if outcome.done and not outcome.failed + outcome.left else 1
 
 

@@ -1,4 +1,4 @@
-"""A study's folder: the ledger of its cells, the folders of their runs, and who runs which cell."""
+"""A study's folder: the ledger of its cells, the folders of their runs, and claims on cells."""
 
 import contextlib
 import time

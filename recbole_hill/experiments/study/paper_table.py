@@ -32,7 +32,7 @@ class Row:
 
     @property
     def starts(self) -> list[str]:
-        """Names of the rows whose runs this row starts from."""
+        """Names of the rows that this row starts from."""
         return [name for named in self.starts_from.values() for name in as_list(named)]
 
     def settings_on(self, dataset: str) -> dict:

@@ -11,7 +11,7 @@ from recbole_hill.experiments.study.paper_table import PaperTable, Row
 from recbole_hill.run.jsonl import short_id
 from recbole_hill.run.parent_runs import as_list, for_each
 
-#: The row under which the shared backbone of a table runs.
+#: The name of the row that trains a table's shared backbone.
 BACKBONE = "backbone"
 
 

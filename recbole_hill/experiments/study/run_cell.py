@@ -53,7 +53,7 @@ def run_cell(
         The cell's record; of a cell that is done already, its old one.
 
     Raises:
-        Stopped: If ``stop`` said so, or another process runs the cell at this moment.
+        Stopped: If ``stop`` returned True, or another process runs the cell at this moment.
     """
     ledger = ledger_of(study)
     with claim(study, cell.id, patience=_PATIENCE) as lock:
@@ -129,7 +129,7 @@ def _folder_of(study: Path, start: str) -> str:
     if record:
         return str((study / record["run_dir"]).absolute())
     if not (Path(start) / CONFIG).exists():
-        raise Stopped("what it starts from is not finished")
+        raise Stopped("the run that it starts from is not finished")
     return start
 
 
@@ -139,7 +139,7 @@ def _train(
     """Runs the command with its output in ``<folder>.log``, and returns its error in one line.
 
     Raises:
-        Stopped: If ``stop`` said so.
+        Stopped: If ``stop`` returned True.
     """
     log = folder.with_suffix(".log")
     environment = {**os.environ, **_ENVIRONMENT, "PYTHONPATH": checkout_path()}

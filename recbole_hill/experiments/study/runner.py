@@ -29,7 +29,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a call has done.
+    """The cells of a call's studies, by their status on record.
 
     Attributes:
         done: Cells that are finished, by this call or an earlier one.
@@ -214,7 +214,7 @@ def _take(future, task: Task, progress: Progress) -> None:
 
 
 def _describe(study: Study) -> None:
-    """Writes ``study.json``, which tells the reports what the study is."""
+    """Writes ``study.json``, the description of the study that its reports read."""
     file = study.folder / STUDY
     before = json.loads(file.read_text()) if file.exists() else {}
     # A call for some rows or seeds adds to a study, and the report shows all rows and seeds. A call

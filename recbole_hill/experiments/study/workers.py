@@ -10,7 +10,7 @@ from recbole_hill.experiments.ray_session import start_ray
 from recbole_hill.experiments.study.plan import Cell
 from recbole_hill.experiments.study.run_cell import run_cell
 
-#: How often Ray starts a cell again whose node or worker died.
+#: How often Ray restarts a cell whose node or worker died.
 RETRIES = 3
 
 
@@ -37,7 +37,7 @@ class LocalWorkers:
         return self._jobs
 
     def fits(self, memory_mib: int, running_mib: int) -> bool:
-        """Returns whether a cell of this size may start beside those that run."""
+        """Returns whether a cell of this size may start beside the running cells."""
         return not running_mib or memory_mib + running_mib <= self._memory
 
     def submit(self, study: Path, cell: Cell, memory_mib: int) -> Future:
@@ -88,7 +88,7 @@ class RayWorkers:
         return max(int(slots), 1)
 
     def fits(self, memory_mib: int, running_mib: int) -> bool:
-        """Returns True: Ray places a cell on a node that has what it declares."""
+        """Returns True: Ray places a cell on a node with the memory that it declares."""
         return True
 
     def submit(self, study: Path, cell: Cell, memory_mib: int) -> Future:

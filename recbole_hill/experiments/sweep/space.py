@@ -191,7 +191,7 @@ class Space:
         return list(drawn.values())
 
     def plain(self) -> list[dict]:
-        """Returns plain values by which two spaces can be compared."""
+        """Returns the space as plain values, so that two spaces can be compared."""
         return [
             {"keys": list(d.keys), "kind": d.kind, "values": list(d.values)}
             for d in self.dimensions

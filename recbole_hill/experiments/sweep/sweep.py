@@ -76,8 +76,8 @@ def run_sweep(
 ) -> SweepResult:
     """Tries settings on validation, and tests the best of them once.
 
-    Called again with the same ``output``, it skips the trials that ended, resumes those that were
-    killed, and runs the rest; ``trials`` may then be more.
+    Another call with the same ``output`` skips the trials that ended, resumes the killed ones and
+    runs the rest; its ``trials`` may be more.
 
     Args:
         model: A registered model.
@@ -205,7 +205,7 @@ def _new_folder(config) -> Path:
 
 
 def _description(config, space: Space, strategy: str, seed: int) -> dict:
-    """Returns, as plain values, what all trials of one folder must agree on."""
+    """Returns, as plain values, the settings that all trials of one folder must agree on."""
     settings = {k: v for k, v in plain_settings(config).items() if k not in space.keys}
     plain = {"strategy": strategy, "draw_seed": seed, "space": space.plain(), "settings": settings}
     return json.loads(json.dumps(plain))

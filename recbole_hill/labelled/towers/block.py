@@ -238,7 +238,7 @@ class MoNNBlock(nn.Module):
         Args:
             users: User ids, shape (B,), on the CPU.
             items: Item ids, shape (B,), on the CPU; for a node the id of its representative item,
-                the item that stands for it.
+                the item that represents it.
             of_users: The users' embeddings, shape (B, num_embed, dim).
             of_items: The items' (or nodes') embeddings, shape (B, num_embed, dim).
             context: Features of the B impressions.

@@ -157,7 +157,7 @@ details td.command { text-align: left; min-width: 30em; }
 }
 """
 
-#: Sorts a table by the column whose head is pressed; without it the page lacks only that.
+#: Sorts a table by the column whose head is pressed; the page needs no script for anything else.
 JAVASCRIPT = """
 for (const button of document.querySelectorAll("th button")) {
   button.addEventListener("click", () => {
