@@ -51,7 +51,7 @@ def modules() -> dict[str, Path]:
 
 
 def imports() -> dict[str, set[str]]:
-    """Returns, for every module, the modules of the package that it imports anywhere in its code."""
+    """Returns, for every module, the package's modules that it imports anywhere in its code."""
     known, graph = modules(), {}
     for name, file in known.items():
         graph[name] = set()

@@ -250,7 +250,7 @@ class HSNN(LabelledModel):
         self.begin_epoch(0)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Moves unused nodes, or clusters anew; then notes which item represents each item's node."""
+        """Moves unused nodes, or clusters anew; then notes each node's representative item."""
         if not self.indexed:
             return
         vectors = self.index_vectors()
