@@ -9,6 +9,7 @@ from test_seeds import row
 DEFINITION = {
     "title": "A & B, 100% of them",
     "kind": "comparison",
+    "reference": "NESCL",
     "metrics": ["recall@20", "ndcg@20"],
     "rows": {
         "BPR": {"gowalla": [0.1, 0.05], "note": "old"},
@@ -38,6 +39,8 @@ def made(model: str, recall: float, seed: int = 1, arm: str | None = None, **cha
     stages = {"backbone": {"seconds": 10.0, "epochs": 7}}
     found = row(arm or model, seed, recall, model=model, dataset="gowalla", stages=stages)
     found["metrics"] = {"recall@20": recall, "ndcg@20": recall / 2}
+    if model == "HILL":
+        found["settings"] = {**found["settings"], "backbone": "NESCL"}
     return {**found, **changes}
 
 

@@ -20,13 +20,12 @@ from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.model.settings import AVERAGES
 from recbole_hill.retrieval.base import Retriever
 from recbole_hill.retrieval.choose import choose_retriever
+from recbole_hill.run.folder import CHOICE
 from recbole_hill.train.arms import Arm
 from recbole_hill.train.index_stage import START, IndexTrainer
 from recbole_hill.train.trainer import BACKBONE
 
 ADAPTED = "adapted.safetensors"
-#: The stage that keeps the adapted or the unadapted weights, and the arm that is served.
-CHOICE = "HILL"
 #: How far the controls ``average`` and ``average_random`` move a user toward the nodes' mean.
 AVERAGE_WEIGHT = 0.1
 #: Users whose lists are searched at a time.

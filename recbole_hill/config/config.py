@@ -99,6 +99,13 @@ _DERIVED = frozenset(
 )
 
 
+def without_retired(settings: dict) -> dict:
+    """Returns the settings of a finished run, less the ones that only its training used."""
+    if "backbone" not in settings:
+        return settings
+    return {key: value for key, value in settings.items() if key not in _RETIRED}
+
+
 class HillConfig(Config):
     """Configuration of one run.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recbole_hill.checks import require_finite
-from recbole_hill.config.config import HillConfig
+from recbole_hill.config.config import HillConfig, without_retired
 from recbole_hill.data.ids import Ids
 from recbole_hill.data.splits import Data, load_data, require_same_data
 from recbole_hill.host.memory import keep_freed_memory
@@ -44,7 +44,7 @@ class FinishedRun:
         """
         keep_freed_memory()  # a third of a request's time where a network scores every item
         folder = Path(folder)
-        settings, weights = read_config(folder), served_weights(folder)
+        weights, settings = served_weights(folder), without_retired(read_config(folder))
         config = HillConfig(None, None, None, {**settings, "run_dir": str(folder)})
         data = load_data(config)
         require_same_data(folder, data.sha256)

@@ -8,6 +8,7 @@ from recbole_hill.report.seeds import (
     require_one_experiment,
     spread,
 )
+from recbole_hill.run.folder import CHOICE
 from recbole_hill.run.stages import seconds_of_stages
 
 #: Fields that all rows must share; the settings that differ tell the variants apart.
@@ -42,12 +43,12 @@ def ablation_table(rows: list[dict], metrics: tuple[str, ...] = ("recall@20", "n
         groups.setdefault(tuple(str(one.get(key)) for key in settings), []).append(row)
     for group in groups.values():
         require_comparable(group)
-    arms = [arm for arm in ("backbone", "HILL") if any(row["arm"] == arm for row in rows)]
+    arms = [arm for arm in ("backbone", CHOICE) if any(row["arm"] == arm for row in rows)]
     arms = arms or [rows[0]["arm"]]
-    through = {"backbone": "exact", "HILL": "as served"}
+    through = {"backbone": "exact", CHOICE: "as served"}
     columns = [*settings, "seeds"]
     columns += [f"{metric}, {through.get(arm, arm)}" for arm in arms for metric in metrics]
-    if "HILL" in arms:
+    if CHOICE in arms:
         columns += ["index recall@20", "scored", "nodes used", "largest", "entropy"]
     columns.append("seconds")
     lines = []
@@ -56,8 +57,8 @@ def ablation_table(rows: list[dict], metrics: tuple[str, ...] = ("recall@20", "n
         cells = [*values, str(len(by_arm[arms[0]]))]
         for arm in arms:
             cells += [spread([row["metrics"][metric] for row in by_arm[arm]]) for metric in metrics]
-        if "HILL" in arms:
-            cells += _index_cells(by_arm["HILL"])
+        if CHOICE in arms:
+            cells += _index_cells(by_arm[CHOICE])
         cells.append(f"{_mean_seconds(by_arm[arms[0]]):,.0f}")
         lines.append(cells)
     notes = how_made(rows[0], sorted({row["seed"] for row in rows}))

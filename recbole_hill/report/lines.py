@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from recbole_hill.report.document import Line, Number
 from recbole_hill.report.seeds import require_comparable
-from recbole_hill.run.folder import HOLDOUT
+from recbole_hill.run.folder import CHOICE, HOLDOUT
 from recbole_hill.run.stages import seconds_of_stages
 
 #: The columns on a line's cost, behind the metrics.
@@ -64,6 +64,7 @@ def made(rows: list[dict]) -> dict:
     first = rows[0]
     return {
         **{key: first[key] for key in ("model", "dataset", "data_sha256", "protocol")},
+        "own": bool(first["settings"].get("backbone")),  # HILL, or a model derived from it
         "test_selected": first["test_selected"],
         "split_seed": first["split_seed"],
         "seeds": [row["seed"] for row in rows],
@@ -84,7 +85,7 @@ def training_seconds(row: dict) -> float:
     ``pairs``.
     """
     arm = row["arm"]
-    own = f"adapt_{'pairs' if arm == 'HILL' else arm}"
+    own = f"adapt_{'pairs' if arm == CHOICE else arm}"
     stages = {
         name: stage
         for name, stage in row["stages"].items()

@@ -109,11 +109,11 @@ def _reference(study: Study, lines: list[Line], asked: str | None) -> str:
     own = [line for line in lines if not line.arm]
     if study.kind != "comparison" or not own:
         return own[0].label if own else ""
-    if "NESCL" in labels:
-        return "NESCL"
+    if (usual := study.definition.get("reference")) in labels:
+        return usual
     best = None
     for line in own:
-        if line.made["model"] == "HILL":
+        if line.made["own"]:
             continue
         mean = line.numbers[0].mean
         if best is None or is_better(study.definition["metrics"][0], mean, best.numbers[0].mean):

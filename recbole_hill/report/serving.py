@@ -125,7 +125,7 @@ def _name(row: dict) -> str:
     settings = row["settings"]
     if row["model"] == "MoNN":
         return f"MoNN {settings['monn_size']}"
-    if row["model"] != "HSNN":
+    if "hsnn_layers" not in settings:
         return row["model"]
     layers = [
         f"{layer['size']} on {layer['nodes']} nodes" if "nodes" in layer else layer["size"]

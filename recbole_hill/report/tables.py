@@ -1,5 +1,6 @@
 """The tables that a run and a stream end with."""
 
+from recbole_hill.run.folder import CHOICE
 from recbole_hill.run.stages import own_seconds
 
 
@@ -40,8 +41,8 @@ def _notes(rows: list[dict]) -> list[str]:
         per_depth = stages["pairs"]["per_depth"]
         counts = ", ".join(f"depth {depth}: {count:,}" for depth, count in per_depth.items())
         notes.append(f"<user, node> pairs: {counts or 'none'}")
-    if "HILL" in stages:
-        notes.append(f"HILL kept the {stages['HILL']['kept']} weights")
+    if CHOICE in stages:
+        notes.append(f"HILL kept the {stages[CHOICE]['kept']} weights")
     for row in rows:
         if cost := row.get("retrieval"):
             search = cost.get("search", "beam")  # rows from before FAISS do not name the search

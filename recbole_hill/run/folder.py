@@ -19,6 +19,8 @@ STAGES = "stages.json"
 _FORMAT_KEY, _FORMAT = "settings_format", 2
 #: In ``stages.json``, within the stage that ends a run: the file of the weights that serve.
 SERVES = "serves"
+#: The stage in which HILL keeps its adapted or unadapted weights, and the arm that has them.
+CHOICE = "HILL"
 #: Within a ``refit`` run's folder that of the run which chose for it, and its stage there.
 HOLDOUT = "holdout"
 #: How a stream is cut; a folder that has it is a stream's.
@@ -105,7 +107,7 @@ def served_weights(folder: Path) -> Path:
     stages = json.loads(file.read_text()) if file.is_file() else {}
     serving = [stage[SERVES] for stage in stages.values() if SERVES in stage]
     if not serving:
-        last, weights = ("HILL", "adapted") if settings.get("backbone") else ("backbone",) * 2
+        last, weights = (CHOICE, "adapted") if settings.get("backbone") else ("backbone",) * 2
         serving = [f"{weights}.safetensors"] if last in stages else []
     if not serving or not (folder / serving[-1]).is_file():
         raise FileNotFoundError(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recbole_hill.config.config import HillConfig, plain_settings
-from recbole_hill.run.folder import HOLDOUT, STAGES
+from recbole_hill.run.folder import CHOICE, HOLDOUT, STAGES
 from recbole_hill.run.parent_runs import STARTS, for_each
 
 
@@ -43,7 +43,7 @@ class Choice:
                 for stage, entry in stages.items()
                 if stage.startswith(adapt)
             },
-            keeps_adapted=stages.get("HILL", {}).get("kept") == "adapted",
+            keeps_adapted=stages.get(CHOICE, {}).get("kept") == "adapted",
             seconds=sum(entry["seconds"] for entry in stages.values()),
         )
 

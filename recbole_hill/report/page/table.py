@@ -85,7 +85,7 @@ def kind_of(table: Table, line: Line) -> str:
     """Returns ``reference`` for the reference line, ``own`` for HILL's line, else an empty text."""
     if line.label == table.reference:
         return "reference"
-    return "own" if line.made.get("model") == "HILL" and not line.arm else ""
+    return "own" if line.made.get("own") and not line.arm else ""
 
 
 def _number(table: Table, number: Number | str, source: str) -> Iterable[str]:
