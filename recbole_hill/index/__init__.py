@@ -1,1 +1,1 @@
-"""The hierarchical index: the value itself and the ways to learn it."""
+"""The hierarchical index: the value itself and the algorithms that learn it."""

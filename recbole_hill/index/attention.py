@@ -1,8 +1,8 @@
 """One-layer attention learning: items as queries, index nodes as keys and values.
 
 Reference:
-    "Efficient Retrieval Scaling with Hierarchical Indexing for Large Scale Recommendation."
-    arXiv 2604.12965, 2026, Algorithm 1; the same as LTI's in arXiv 2408.06653.
+    "Efficient Retrieval Scaling with Hierarchical Indexing for Large Scale Recommendation." arXiv
+    2604.12965, 2026, Algorithm 1. It is the same as the algorithm of LTI in arXiv 2408.06653.
 """
 
 import torch
@@ -11,23 +11,25 @@ from torch.autograd.function import once_differentiable
 
 
 class NodeAttention(torch.autograd.Function):
-    """Soft assignment a_k = softmax_k(-alpha |v - c_k|^2) and its pseudo item sum_k a_k c_k.
+    """Soft assignment a_k = softmax_k(-alpha |v - c_k|^2) and pseudo item sum_k a_k c_k.
 
-    Both passes walk over blocks of items whose scores fit a processor's cache; only the assignment
-    is kept between them, at the precision of the products. About twice as fast on a CPU as the same
-    formula under autograd (benchmarks/index_learning.py).
+    Forward and backward pass work on blocks of items, so that the scores of a block fit a
+    processor's cache. Only the assignment is kept between the passes, at the precision of the
+    products. On a CPU this is about twice as fast as the same formula under autograd
+    (benchmarks/index_learning.py).
 
-    The scores are always float32: alpha multiplies their rounding, and then the exponential.
+    The scores are always float32, because alpha and then the exponential amplify their rounding
+    error.
 
     Args (of ``apply``):
-        items: Shape (B, D).
-        nodes: Shape (K, D).
+        items: Item vectors, shape (B, D).
+        nodes: Node vectors, shape (K, D).
         alpha: Inverse temperature, at least 0.
-        precision: dtype of all matrix products but the scores', and of the kept assignment:
+        precision: dtype of the kept assignment and of all matrix products except the scores:
             ``torch.float32`` or ``torch.bfloat16``.
 
     Returns:
-        Pseudo items (B, D), and the mean assignment over the items, (K,).
+        Pseudo items, shape (B, D), and the mean assignment over the items, shape (K,).
     """
 
     block_entries = 2**20
@@ -36,8 +38,8 @@ class NodeAttention(torch.autograd.Function):
     def forward(
         ctx, items: Tensor, nodes: Tensor, alpha: float, precision: torch.dtype
     ) -> tuple[Tensor, Tensor]:
-        """Returns pseudo items and the mean assignment."""
-        # Softmax does not see |v|^2, which is the same for all nodes.
+        """Returns the pseudo items and the mean assignment."""
+        # Softmax does not depend on |v|^2, which is the same for all nodes.
         bias = -alpha * nodes.square().sum(1)
         scaled, values = items * (2 * alpha), nodes.to(precision)
         kept = nodes.new_empty(len(items), len(nodes), dtype=precision)
@@ -54,7 +56,7 @@ class NodeAttention(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, of_pseudo: Tensor, of_mean: Tensor) -> tuple[Tensor | None, ...]:
-        """Returns the gradients of items and nodes."""
+        """Returns the gradients of the items and of the nodes."""
         items, nodes, kept = ctx.saved_tensors
         values, queries, of_pseudo = (x.to(kept.dtype) for x in (nodes, items, of_pseudo))
         of_mean = (of_mean / len(items)).to(kept.dtype)
@@ -75,11 +77,11 @@ class NodeAttention(torch.autograd.Function):
 
 
 def nearest_nodes(vectors: Tensor, nodes: Tensor) -> Tensor:
-    """Returns the hard assignment argmin_k |v - c_k|^2, ties to the smallest, shape (N,).
+    """Returns the hard assignment argmin_k |v - c_k|^2, ties to the smallest k, shape (N,).
 
     Args:
         vectors: Shape (N, D).
-        nodes: Shape (K, D).
+        nodes: Node vectors, shape (K, D).
     """
     half_norms = nodes.square().sum(1) / 2
     nearest = torch.empty(len(vectors), dtype=torch.int64, device=vectors.device)

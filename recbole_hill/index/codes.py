@@ -1,4 +1,7 @@
-"""Codes: which node of each depth an item is assigned to; trees, loads and drift made of them."""
+"""Codes: the number of an item's node at each depth, and trees, node usage and drift from codes.
+
+Depth 1 is the nodes just above the items, depth L the coarsest nodes.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +13,14 @@ from recbole_hill.index.hierarchy import HierarchicalIndex, nearest_rows
 
 @dataclass(frozen=True)
 class NodeUsage:
-    """How evenly a depth's nodes are used.
+    """How evenly the nodes of a depth are used.
 
     Attributes:
-        nodes: Nodes that there are.
-        used: Nodes with an item.
-        largest: Share of the items that the fullest node holds.
-        entropy: Of the items' distribution over the nodes, over ln K: 1 if even, 0 if collapsed.
+        nodes: Number of nodes.
+        used: Number of nodes with at least one item.
+        largest: Share of the items in the fullest node.
+        entropy: Entropy of the distribution of items over nodes, divided by ln K: 1 if the nodes
+            are used evenly, 0 if one node has all items.
     """
 
     nodes: int
@@ -26,7 +30,12 @@ class NodeUsage:
 
     @classmethod
     def of(cls, codes: np.ndarray, n_nodes: int) -> "NodeUsage":
-        """Returns the usage of the nodes that codes name, in 0..n_nodes - 1, shape (N,)."""
+        """Returns the usage of nodes 0..n_nodes - 1.
+
+        Args:
+            codes: Node of each item, shape (N,).
+            n_nodes: K.
+        """
         counts = np.bincount(codes, minlength=n_nodes)
         shares = counts[counts > 0] / max(1, len(codes))
         entropy = -(shares * np.log(shares)).sum() / np.log(n_nodes) if n_nodes > 1 else 1.0
@@ -40,7 +49,7 @@ class NodeUsage:
 
 
 def usage_of_tree(index: HierarchicalIndex) -> list[NodeUsage]:
-    """Returns how evenly an index uses its nodes, at depths 1..L; each node holds an item."""
+    """Returns how evenly an index uses its nodes, at depths 1..L; every node has an item."""
     sizes = enumerate(index.nodes_per_depth, start=1)
     return [NodeUsage.of(index.assignments(depth), size) for depth, size in sizes]
 
@@ -49,10 +58,13 @@ def drift(before: np.ndarray, after: np.ndarray, direction: str = "bottom_up") -
     """Returns the share of items whose node changed, at depths 1..L.
 
     Args:
-        before: Nodes of the items that both snapshots hold, depth 1 first, shape (L, N).
-        after: The same items' nodes later, shape (L, N).
-        direction: Of the index; a ``top_down`` node is a code prefix, so that an item whose coarse
-            code changed has moved at all finer depths too.
+        before: Nodes of the items that are in both snapshots, depth 1 first, shape (L, N).
+        after: Later nodes of the same items, shape (L, N).
+        direction: Direction of the index. A ``top_down`` node is a code prefix: an item whose
+            coarse code changed has also moved at all finer depths.
+
+    Raises:
+        ValueError: If the shapes differ.
     """
     if before.shape != after.shape:
         raise ValueError(f"drift needs codes of one shape, got {before.shape} and {after.shape}")
@@ -63,18 +75,19 @@ def drift(before: np.ndarray, after: np.ndarray, direction: str = "bottom_up") -
 
 
 def matched(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Renames later nodes by earlier ones, where the numbers of the two mean nothing to each other.
+    """Renumbers later nodes by earlier ones, for snapshots whose node numbers are unrelated.
 
-    A node takes the name of the earlier node that it shares most items with (ties: the smallest).
-    So an item has moved if the company that it is in came from elsewhere: a node that splits moves
-    nobody, of two that merge the smaller one moves, and an item left alone has not moved.
+    A later node gets the number of the earlier node with which it shares most items (ties: the
+    smallest number). So an item has moved if its later node is matched to another node than the
+    item's earlier one. When a node splits, no item moves. When two nodes merge, the items of the
+    smaller node move. An item that stays alone in its node has not moved.
 
     Args:
-        before: Nodes of the items that both snapshots hold, depth 1 first, shape (L, N).
-        after: The same items' nodes later, under any numbers, shape (L, N).
+        before: Nodes of the items that are in both snapshots, depth 1 first, shape (L, N).
+        after: Later nodes of the same items, with any numbers, shape (L, N).
 
     Returns:
-        ``after`` in the numbers of ``before``, for :func:`drift`, shape (L, N).
+        ``after`` with the node numbers of ``before``, as :func:`drift` needs it, shape (L, N).
     """
     renamed = np.empty_like(after)
     for depth, pair in enumerate(zip(after, before, strict=True)):
@@ -86,14 +99,14 @@ def matched(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def codes_of_tree(index: HierarchicalIndex, codebooks: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns the codes that a published index was made of: its nodes, in the codebooks' numbers.
+    """Returns the codes from which an index was published: its nodes, numbered as in codebooks.
 
-    A node's vector is its row of the codebook (``top_down``: over its parent's vector), so that the
-    nearest row is the row itself.
+    The vector of a node is a row of the codebook (for ``top_down``, after its parent's vector is
+    subtracted). So the nearest row of the codebook is the row of the node.
 
     Args:
-        index: What :meth:`recbole_hill.index.lti.LearnedIndex.publish` returned.
-        codebooks: Of depths 1..L, each (K_d, D).
+        index: An index that :meth:`recbole_hill.index.lti.LearnedIndex.publish` returned.
+        codebooks: Codebooks of depths 1..L, each (K_d, D).
 
     Returns:
         Shape (L, I).
@@ -112,15 +125,16 @@ def tree_of_codes(
     codebooks: Sequence[np.ndarray],
     item_vectors: np.ndarray,
 ) -> HierarchicalIndex:
-    """Makes a ``top_down`` index of residual codes: a node is a code prefix that occurs.
+    """Makes a ``top_down`` index from residual codes.
 
-    Its vector is the sum of the codewords on its path.
+    A node is a code prefix that occurs; its vector is the sum of the codewords on its path.
 
     Args:
         items: External item ids, (I,).
-        codes: Codes of all items, coarsest first, each (I,).
+        codes: Codes of all items, coarsest depth first, each (I,).
         codebooks: Codewords of the same depths, each (K_d, D).
-        item_vectors: Shape (I, D), for the representatives.
+        item_vectors: Item vectors, shape (I, D); they decide each node's representative item (the
+            member item closest to the node).
     """
     prefix = np.zeros(len(items), dtype=np.int64)
     above, parents, vectors = None, [], []
@@ -143,13 +157,14 @@ def tree_of_nodes(
     nodes: Sequence[np.ndarray],
     item_vectors: np.ndarray,
 ) -> HierarchicalIndex:
-    """Makes a ``bottom_up`` index of every item's nodes; nodes without items are left out.
+    """Makes a ``bottom_up`` index from the nodes of all items; nodes without items are left out.
 
     Args:
         items: External item ids, (I,).
         codes: Nodes of all items at depths 1..L, each (I,).
-        nodes: Vectors of the nodes at the same depths, each (K_d, D).
-        item_vectors: Shape (I, D), for the representatives.
+        nodes: Node vectors at the same depths, each (K_d, D).
+        item_vectors: Item vectors, shape (I, D); they decide each node's representative item (the
+            member item closest to the node).
     """
     parents, vectors, below = [], [], np.arange(len(item_vectors))
     for code, book in zip(codes, nodes, strict=True):

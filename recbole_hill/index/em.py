@@ -1,7 +1,7 @@
 """Index learning by EM (HILL, section 3.5): the E-step is k-means, depth by depth.
 
-The M-step trains the backbone with the current nodes as extra targets: see
-:meth:`recbole_hill.model.hill.HILL.em_loss`.
+Depth 1 is the nodes just above the items, depth L the coarsest nodes. The M-step trains the
+backbone with the current nodes as extra targets: see :meth:`recbole_hill.model.hill.HILL.em_loss`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,34 +17,37 @@ from recbole_hill.index.hierarchy import DIRECTIONS, HierarchicalIndex, means, s
 from recbole_hill.index.learners import IndexLearner, Vectors
 from recbole_hill.index.score_space import score_map
 
-#: Rounds of batched k-means++. On Gowalla (8,000 of 40,981) 32 to 1,000 rounds end in the same
-#: objective within 0.4 %, 9 % below random seeds, while 1,000 rounds cost a fifth of k-means.
+#: Rounds of batched k-means++. On Gowalla (8,000 nodes over 40,981 items) 32 to 1,000 rounds end at
+#: the same objective within 0.4 %, which is 9 % lower than with random seeds. 1,000 rounds cost a
+#: fifth of k-means.
 BATCHES = 128
-#: An iteration that lowers the sum of squared distances by a smaller share is the last. On Gowalla
-#: it is the 12th of 20; the other eight would lower the sum by 0.03 %.
+#: k-means stops after an iteration that lowers the sum of squared distances by a smaller share. On
+#: Gowalla this is iteration 12 of 20; the other eight would lower the sum by 0.03 %.
 TOLERANCE = 1e-4
-#: Iterations of one k-means, at most.
+#: Largest number of iterations of one k-means.
 ITERATIONS = 20
-#: Points per node that a k-means learns from, at most; FAISS's own number.
+#: Largest number of points per node from which a k-means learns; FAISS's default.
 POINTS_PER_NODE = 256
 METRICS = ("items", "scores")
-#: Points whose distances to a round's candidates are computed together, to stay in cache.
+#: Number of points whose distances to a round's candidates are computed together, to stay in cache.
 SEED_BLOCK = 1 << 13
-#: Points assigned between two steps of the bar; a multiple of FAISS's own block of 4096 queries.
+#: Number of points assigned between two steps of the progress bar: a multiple of 4096, the block of
+#: queries in FAISS.
 ASSIGN_BLOCK = 1 << 17
 
 
 class EMLearner(IndexLearner):
-    """k-means over items, then over nodes; ``rounds`` M-steps train the backbone on the nodes.
+    """k-means over items, then over nodes; each M-step trains the backbone on the nodes.
 
     Settings: ``nodes_per_depth``, ``index_direction``, ``index_metric``, ``em_rounds``, ``seed``.
 
     Args:
         nodes_per_depth: K_1, ..., K_L.
         direction: ``bottom_up`` | ``top_down``, see :func:`kmeans_index`.
-        metric: ``items`` (distances of item vectors) | ``scores`` (of what users score).
-        rounds: M-steps.
-        seed: Of the k-means++ seeds.
+        metric: ``items`` (distances between item vectors) | ``scores`` (differences between the
+            scores that users give to items).
+        rounds: Number of M-steps.
+        seed: Seed of k-means.
         progress: Whether to show a bar.
     """
 
@@ -70,7 +73,7 @@ class EMLearner(IndexLearner):
 
     @classmethod
     def from_settings(cls, settings: Mapping, *, n_items: int, dim: int | None) -> "EMLearner":
-        """Reads the settings of the class's docstring."""
+        """Reads the settings that the class lists."""
         sizes = check_sizes(settings["nodes_per_depth"], settings["index_direction"], n_items)
         return cls(
             sizes,
@@ -84,7 +87,7 @@ class EMLearner(IndexLearner):
     def learn(
         self, vectors: Vectors, ids: Sequence[str], start: HierarchicalIndex | None = None
     ) -> HierarchicalIndex:
-        """Clusters the items (E-step), from the centres of ``start`` where there are any."""
+        """Clusters the items (E-step), from the centres of ``start`` where it has centres."""
         starts = None
         if start is not None and self.direction == "bottom_up":
             pairs = zip(start.vectors, self.sizes, strict=True)
@@ -116,29 +119,37 @@ def kmeans_index(
 ) -> HierarchicalIndex:
     """Clusters items into a hierarchy.
 
-    ``bottom_up`` clusters the items into K_1 nodes, those nodes' vectors into K_2, and so on.
-    ``top_down`` quantises residuals coarse to fine: K_L codewords over the vectors, K_{L-1} over
-    what they leave, ...; a node is a code prefix that occurs, its vector the sum of the codewords
-    on its path, so that the number of nodes at depth d lies between K_d and the number of items.
+    ``bottom_up`` clusters the items into K_1 nodes, the vectors of these nodes into K_2 nodes, and
+    so on. ``top_down`` quantises residuals, coarse to fine: the first k-means finds K_L codewords
+    for the item vectors, the next one K_{L-1} codewords for the residuals, and so on. A
+    ``top_down`` node is a code prefix that occurs; its vector is the sum of the codewords on its
+    path. The number of nodes at depth d therefore lies between K_d and the number of items.
 
     Args:
         item_vectors: Shape (I, D).
         items: External item ids, (I,).
-        nodes_per_depth: K_1, ..., K_L; not growing for ``bottom_up``.
+        nodes_per_depth: K_1, ..., K_L; for ``bottom_up``, no number is larger than the one before.
         direction: ``bottom_up`` | ``top_down``.
-        seed: Of the k-means++ seeds.
-        iterations: Of each k-means, at most; it stops when it hardly gains (``TOLERANCE``).
-        points_per_node: Size of the sample that a k-means learns from, over its number of nodes;
-            every point is assigned.
+        seed: Seed of k-means.
+        iterations: Largest number of iterations of each k-means; it stops earlier when it hardly
+            gains (``TOLERANCE``).
+        points_per_node: k-means learns from a sample with this many points per node; all points are
+            assigned.
         progress: Whether to show a bar.
-        starts: Centres to start from (``bottom_up``), per depth at most K_d rows. Points far from
-            all of them make up for missing ones. None at a depth: k-means++ seeds.
-        user_vectors: Shape (U, D); with them items are near each other if users *score* them alike
-            (``bottom_up``): k-means then lowers the mean over users of (score of the item - score
-            of its node)^2, in which a direction that no user looks along counts for nothing.
+        starts: Initial centres per depth (``bottom_up``), at most K_d rows each. If there are
+            fewer, the points farthest from all centres are added. None at a depth means k-means++
+            seeds.
+        user_vectors: User vectors, shape (U, D) (``bottom_up``). With user vectors, two items are
+            near each other if users give them similar *scores*: k-means lowers the mean over users
+            of (score of the item - score of its node)^2. A direction in which no user vector points
+            then counts for nothing.
+
+    Returns:
+        The index.
 
     Raises:
-        ValueError: If the sizes or vectors do not fit; names the value and what is accepted.
+        ValueError: If the sizes or vectors do not fit. The message names the value and what is
+            accepted.
     """
     vectors = np.ascontiguousarray(item_vectors, dtype=np.float32)
     sizes = check_sizes(nodes_per_depth, direction, len(vectors))
@@ -154,7 +165,7 @@ def kmeans_index(
     if user_vectors is not None:
         require_finite("user vectors", user_vectors)
     root = None if user_vectors is None else score_map(user_vectors)
-    parents, found, nodes, node = [], [], vectors, np.arange(len(vectors))
+    parents, node_vectors, nodes, node = [], [], vectors, np.arange(len(vectors))
     for size, init in zip(sizes, starts, strict=True):
         points = nodes if root is None else nodes @ root
         if init is not None:
@@ -162,9 +173,9 @@ def kmeans_index(
         _, parent = cluster(points, size, init=init, **options)
         parents.append(parent)
         node = parent[node]
-        nodes = means(vectors, node, size)  # of items, not of the nodes below
-        found.append(nodes)
-    return HierarchicalIndex.build(items, parents, vectors, direction, found)
+        nodes = means(vectors, node, size)  # means of items, not of the nodes below
+        node_vectors.append(nodes)
+    return HierarchicalIndex.build(items, parents, vectors, direction, node_vectors)
 
 
 def cluster(
@@ -179,21 +190,23 @@ def cluster(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Runs FAISS k-means and repairs empty clusters.
 
-    The rows are put into a canonical order first and the clusters are numbered in that order, so
-    that the order of the input decides nothing but which row is called what.
+    The rows are first put into a canonical order, and the clusters are numbered in that order. The
+    result therefore does not depend on the order of the input.
 
     Args:
         vectors: Shape (N, D), float32.
         k: Number of clusters, at most N.
-        seed: Of the sample and the initialisation.
-        iterations: Lloyd iterations at most; it stops when it hardly gains (``TOLERANCE``).
-        points_per_node: If there are more than k times as many points, the centres are learnt from
-            a sample of that size.
+        seed: Seed of the sample and of the initial centres.
+        iterations: Largest number of Lloyd iterations; k-means stops earlier when it hardly gains
+            (``TOLERANCE``).
+        points_per_node: If there are more than k times this many points, the centres are learnt
+            from a sample of that size.
         progress: Whether to show a bar.
-        init: Initial centres, shape (k, D).
+        init: Initial centres, shape (k, D); None means k-means++ seeds.
 
     Returns:
-        Centres (k, D), the means of their members, and assignment (N,); no cluster is empty.
+        Centres, shape (k, D), each the mean of its members, and the assignment, shape (N,). No
+        cluster is empty.
 
     Raises:
         ValueError: If k exceeds N, ``points_per_node`` is less than 1, or a vector is not finite.
@@ -227,10 +240,10 @@ def cluster(
 
 
 def _canonical_order(vectors: np.ndarray) -> np.ndarray:
-    """Sorts rows by their first column, ties by the next, and so on, shape (N,).
+    """Sorts rows by their first column, ties by the next column, and so on, shape (N,).
 
-    Two columns decide nearly every row of real vectors; only rows that share both are sorted by the
-    others, where sorting by all columns costs minutes over millions of rows.
+    In real vectors, two columns decide the order of nearly every row. Only rows that share both are
+    sorted by the other columns: sorting by all columns takes minutes for millions of rows.
     """
     order = np.lexsort(vectors[:, 1::-1].T)
     first = vectors[order, :2]
@@ -242,12 +255,12 @@ def _canonical_order(vectors: np.ndarray) -> np.ndarray:
 
 
 def _lloyd(points, k: int, seed: int, iterations: int, progress: bool, init) -> np.ndarray:
-    """FAISS k-means, an iteration at a time so that it can show how far it is."""
+    """Runs FAISS k-means, one iteration at a time, so that the bar shows the progress."""
     faiss = require_faiss("EM index learning")
     kmeans = faiss.Clustering(points.shape[1], k)
     kmeans.niter, kmeans.seed = 1, seed % 2**31
     kmeans.min_points_per_centroid = 1
-    kmeans.max_points_per_centroid = -(-len(points) // k)  # all: the sample is drawn already
+    kmeans.max_points_per_centroid = -(-len(points) // k)  # all points: the sample is already drawn
     centres = _seeds(points, k, seed) if init is None else init
     centres = np.ascontiguousarray(centres, dtype=np.float32)
     index = faiss.IndexFlatL2(points.shape[1])
@@ -265,21 +278,23 @@ def _lloyd(points, k: int, seed: int, iterations: int, progress: bool, init) -> 
 
 
 def _seeds(points: np.ndarray, k: int, seed: int, rounds: int = 1000) -> np.ndarray:
-    """Draws k points by k-means++ (Arthur and Vassilvitskii, SODA 2007), its greedy form.
+    """Draws k points by greedy k-means++ (Arthur and Vassilvitskii, SODA 2007).
 
-    Every round draws candidates with probability proportional to their squared distance from the
-    points chosen before, and takes the one that lowers the sum of these distances most. Above
-    ``rounds`` points, where that would cost more than k-means itself, a round takes all of a batch
-    of candidates instead, in at most ``BATCHES`` rounds.
+    Each round draws candidates with probability proportional to their squared distance from the
+    points chosen before, and chooses the candidate that lowers the sum of these distances most. For
+    more than ``rounds`` seeds this would cost more than k-means itself. A round then chooses all
+    candidates of a batch, and there are at most ``BATCHES`` rounds.
 
     Args:
         points: Shape (N, D).
         k: Number of seeds, at most N.
-        seed: Of the draws.
-        rounds: Up to how many seeds it is greedy, one a round; and a bound on the batches else.
+        seed: Seed of the draws.
+        rounds: Largest k for which the greedy form is used, with one seed a round; otherwise an
+            upper bound on the number of batches.
 
     Returns:
-        Shape (k, D); different rows, and (up to rounding) different vectors as long as there are.
+        Shape (k, D). The rows are different points; up to rounding, their vectors differ as long as
+        there are enough different vectors.
     """
     rng = np.random.default_rng(seed)
     greedy = k <= rounds
@@ -290,17 +305,17 @@ def _seeds(points: np.ndarray, k: int, seed: int, rounds: int = 1000) -> np.ndar
     blocks = [slice(i, i + SEED_BLOCK) for i in range(0, len(points), SEED_BLOCK)]
 
     def distances_to(rows, block):  # squared, shape (len(rows), block)
-        found = (-2 * points[rows]) @ transposed[:, block]
-        found += norms[block]
-        found += norms[rows, None]
-        return np.maximum(found, 0, out=found)
+        squared = (-2 * points[rows]) @ transposed[:, block]
+        squared += norms[block]
+        squared += norms[rows, None]
+        return np.maximum(squared, 0, out=squared)
 
     chosen = rng.integers(len(points), size=1)
     shortest = distances_to(chosen, everywhere)[0]
-    shortest[chosen] = 0  # whatever rounding has left
+    shortest[chosen] = 0  # rounding may leave another value
     while len(chosen) < k:
         cumulated = np.cumsum(shortest, dtype=np.float64)
-        if cumulated[-1] == 0:  # only repetitions of the chosen points are left
+        if cumulated[-1] == 0:  # all other points repeat chosen points
             others = np.setdiff1d(np.arange(len(points)), chosen)
             return points[np.concatenate((chosen, others))[:k]]
         draws = rng.random(n_drawn if greedy else min(n_drawn, k - len(chosen))) * cumulated[-1]
@@ -319,7 +334,7 @@ def _seeds(points: np.ndarray, k: int, seed: int, rounds: int = 1000) -> np.ndar
 
 
 def _made_up(centres: np.ndarray, points: np.ndarray, k: int) -> np.ndarray:
-    """Adds the points farthest from their nearest centre until there are k centres."""
+    """Adds the points that are farthest from their nearest centre, until there are k centres."""
     if len(centres) == k:
         return centres
     distance = ((points - centres[_assign(points, centres, progress=False)]) ** 2).sum(1)
@@ -339,14 +354,14 @@ def _assign(points: np.ndarray, centres: np.ndarray, progress: bool) -> np.ndarr
 
 
 def _fill_empty(points: np.ndarray, assignment: np.ndarray, k: int) -> None:
-    """Gives each empty cluster one point: the farthest from its centre among shared clusters."""
+    """Gives each empty cluster one point, the farthest from its centre in a shared cluster."""
     counts = np.bincount(assignment, minlength=k)
     empty = np.flatnonzero(counts == 0)
     if not len(empty):
         return
     used, compact = np.unique(assignment, return_inverse=True)
     distance = squared_distances(points, means(points, compact, len(used)), compact)
-    # A cluster's nearest member stays; the others may go, farthest first.
+    # The member nearest to a cluster's centre stays; the other members may go, farthest first.
     order = np.lexsort((np.arange(len(points)), distance, assignment))
     nearest = order[np.searchsorted(assignment[order], used)]
     free = np.ones(len(points), dtype=bool)
@@ -371,9 +386,14 @@ def check_sizes(
 ) -> tuple[int, ...]:
     """Returns K_1, ..., K_L as a tuple.
 
+    Args:
+        nodes_per_depth: K_1, ..., K_L.
+        direction: ``bottom_up`` | ``top_down``.
+        n_items: I; None skips the comparison with the number of items.
+
     Raises:
-        ValueError: If they are not positive integers, grow upward in a ``bottom_up`` index, or ask
-            for more nodes than there are items.
+        ValueError: If the sizes are not positive integers, ask for more nodes than there are items,
+            or (``bottom_up``) grow upward.
     """
     one_of("index_direction", direction, DIRECTIONS)
     sizes = tuple(nodes_per_depth) if isinstance(nodes_per_depth, Sequence) else ()

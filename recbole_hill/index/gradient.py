@@ -1,8 +1,11 @@
 """Index learners by gradient: the nodes learn from the backbone's loss on pseudo items.
 
+A pseudo item is the mixture of nodes that attention makes for an item. It takes the item's place in
+the loss.
+
 References:
-    "Efficient Retrieval Scaling with Hierarchical Indexing for Large Scale Recommendation."
-    arXiv 2604.12965, 2026, sections 3.2 to 3.4.
+    "Efficient Retrieval Scaling with Hierarchical Indexing for Large Scale Recommendation." arXiv
+    2604.12965, 2026, sections 3.2 to 3.4.
 """
 
 import logging
@@ -22,14 +25,16 @@ from recbole_hill.index.learners import IndexLearner, Vectors
 from recbole_hill.index.lti import LearnedIndex
 from recbole_hill.index.schedules import Schedule
 
-#: Batches that the balance pools.
+#: Number of batches whose assignments the balance term pools.
 BALANCE_BATCHES = 8
-#: Of the large matrix products of the attention; its scores are float32. Measured equal in loss.
+#: Precision of the large matrix products in the attention; the scores are float32. The measured
+#: loss is the same as in float32.
 PRECISION = torch.bfloat16
-#: Items, drawn uniformly, that a batch's negatives of the index loss are taken from: each row's
-#: negative is uniform, yet only so many more pseudo items have to be made.
+#: Number of items from which the negatives of a batch are drawn for the index loss. They are drawn
+#: uniformly. Each row's negative is still uniform, but only this many more pseudo items are
+#: computed.
 _SHARED_NEGATIVES = 128
-#: Least values of the settings; HSNN has them too.
+#: Smallest accepted values of the settings, for HSNN too.
 AT_LEAST = {
     "index_weight": 0,
     "index_balance": 0,
@@ -41,7 +46,7 @@ AT_LEAST = {
 
 @dataclass(frozen=True)
 class GradientSettings:
-    """The settings of a gradient learner; ``properties/model/HILL.yaml`` documents each."""
+    """Settings of a gradient learner; ``properties/model/HILL.yaml`` documents each of them."""
 
     index_weight: float
     index_balance: float
@@ -57,7 +62,8 @@ class GradientSettings:
         """Reads and checks the settings.
 
         Raises:
-            ValueError: Naming the key, the value and what is accepted.
+            ValueError: If a value does not fit. The message names the key, the value and what is
+                accepted.
         """
         least = {**AT_LEAST, "index_batch": 1, "index_learning_rate": 0}
         require_at_least(settings, least, {"index_batch"})
@@ -66,24 +72,25 @@ class GradientSettings:
 
 
 class GradientLearner(LearnedIndex, IndexLearner):
-    """Attention layers whose nodes are weights of the model that holds the learner.
+    """Attention layers whose nodes are weights of the model that contains the learner.
 
     Settings: ``nodes_per_depth``, ``index_direction``, ``index_alpha``, ``index_alpha_power``,
-    ``seed`` and those of :class:`GradientSettings`.
+    ``seed`` and the settings of :class:`GradientSettings`.
 
     Args:
         nodes_per_depth: K_1, ..., K_L.
         dim: D.
         direction: ``bottom_up`` | ``top_down``.
-        schedule: Of temperature and loss weight.
-        settings: What the loss weighs, and how the nodes are trained.
-        seed: Of the first nodes.
+        schedule: Schedule of the temperature and of the loss weight.
+        settings: Weights of the loss terms, and settings of the training of the nodes.
+        seed: Seed of the first nodes.
     """
 
     by_gradient = True
-    #: Whether the nodes learn together with the backbone, or on its finished vectors.
+    #: Whether the nodes learn together with the backbone; if not, they learn on its final vectors.
     with_backbone: ClassVar[bool]
-    #: Epochs of the backbone alone, before the nodes are set from data: items form first.
+    #: Number of epochs in which the backbone trains alone, so that item vectors form before the
+    #: nodes are set from them.
     first_epoch: ClassVar[int] = 0
 
     def __init__(
@@ -108,7 +115,7 @@ class GradientLearner(LearnedIndex, IndexLearner):
 
     @classmethod
     def from_settings(cls, settings: Mapping, *, n_items: int, dim: int) -> "GradientLearner":
-        """Reads the settings of the class's docstring."""
+        """Reads the settings that the class lists."""
         if one_of("index_metric", settings["index_metric"], METRICS) == "scores":
             raise ValueError(
                 "index_metric scores is for index_learning em, got "
@@ -135,7 +142,7 @@ class GradientLearner(LearnedIndex, IndexLearner):
 
     @torch.no_grad()
     def begin_epoch(self, items: Tensor) -> None:
-        """Sets the nodes from data in the first epoch, and moves unused nodes in later ones.
+        """Sets the nodes from data in the first epoch, and moves unused nodes in later epochs.
 
         Args:
             items: Item vectors without the padding row, shape (I, D).
@@ -159,21 +166,24 @@ class GradientLearner(LearnedIndex, IndexLearner):
         item: Tensor,
         ranking_loss: Callable[..., Tensor],
     ) -> Tensor:
-        """Returns the index's loss on a batch (sections 3.2 to 3.4), by its current weight.
+        """Returns the index's loss on a batch (sections 3.2 to 3.4), times its current weight.
 
-        The loss has three terms: the backbone's ranking loss with pseudo items in the items' place,
-        at every depth; the reconstruction; the balance. Pseudo items are made of at most
-        ``index_batch`` items of the batch, and of a few drawn items that serve as negatives.
+        The loss has three terms: the backbone's ranking loss at every depth, with pseudo items in
+        the place of items; the reconstruction error; the balance term. Pseudo items are made for at
+        most ``index_batch`` items of the batch, and for a few drawn items that serve as negatives.
 
         Args:
-            users: User vectors, shape (U, D).
+            users: User vectors with the padding row, shape (U + 1, D).
             items: Item vectors with the padding row, shape (I + 1, D).
             user: User ids of the batch, shape (B,).
             item: Item ids of the batch, shape (B,).
-            ranking_loss: As ``EmbeddingModel.ranking_loss``.
+            ranking_loss: Function with the arguments of ``EmbeddingModel.ranking_loss``.
+
+        Returns:
+            The loss, a scalar.
         """
         s = self.settings
-        # The loader has shuffled: the first rows are as good as any.
+        # The loader has shuffled the rows, so that the first rows are a random sample.
         user, item = user[: s.index_batch], item[: s.index_batch]
         drawn = torch.randint(1, len(items), (_SHARED_NEGATIVES,), device=item.device)
         present, row = torch.unique(torch.cat((item, drawn)), return_inverse=True)
@@ -181,7 +191,7 @@ class GradientLearner(LearnedIndex, IndexLearner):
         negative = drawn[torch.randint_like(item, len(drawn))].unsqueeze(1)
         present_users, user = torch.unique(user, return_inverse=True)
         users, weight = users[present_users], s.index_weight * self.weight()
-        # The vectors are the same; a share of the index's gradient reaches the items.
+        # The vectors do not change; only a share of the index's gradient reaches the items.
         kept = s.index_gradient
         learnt = self(kept * items[present] + (1 - kept) * items[present].detach())
         rows = user, positive, negative, present
@@ -193,9 +203,9 @@ class GradientLearner(LearnedIndex, IndexLearner):
     def learn(
         self, vectors: Vectors, ids: Sequence[str], start: HierarchicalIndex | None = None
     ) -> HierarchicalIndex:
-        """Publishes what the nodes have learnt; nodes that were never trained are fitted first.
+        """Publishes the nodes as an index; nodes that were never trained are fitted first.
 
-        The nodes stay where they are: ``start`` is not used.
+        ``start`` is not used, because the nodes are where training left them.
         """
         items = torch.from_numpy(vectors.items).to(self.step.device)
         if not self.started:
@@ -203,22 +213,22 @@ class GradientLearner(LearnedIndex, IndexLearner):
         return self.publish(ids, items)
 
     def node_codes(self, index: HierarchicalIndex, items: np.ndarray) -> np.ndarray:
-        """Returns the learner's own node numbers of items at depths 1..L, (L, I)."""
+        """Returns the nodes of items at depths 1..L, as the learner numbers them, shape (L, I)."""
         return self.codes(torch.from_numpy(items).to(self.step.device))
 
     def usage(self, index: HierarchicalIndex, items: np.ndarray) -> list[NodeUsage]:
-        """Returns how evenly the nodes at depths 1..L are used, unused nodes among them."""
+        """Returns how evenly the nodes at depths 1..L are used; unused nodes count."""
         return self.usage_of(torch.from_numpy(items).to(self.step.device))
 
 
 class JointLearner(GradientLearner):
-    """The nodes learn together with the backbone, whose loss gains ``joint_loss``."""
+    """The nodes learn together with the backbone, whose loss gains the term ``joint_loss``."""
 
     with_backbone = True
     first_epoch = 1
 
 
 class SeparateLearner(GradientLearner):
-    """The nodes learn ``joint_loss`` alone, on the vectors of a finished backbone."""
+    """The nodes learn from ``joint_loss`` alone, on the vectors of a finished backbone."""
 
     with_backbone = False

@@ -1,4 +1,4 @@
-"""The hierarchical index as an immutable value: who is whose parent, and the nodes' vectors."""
+"""The hierarchical index as an immutable value: the parent of every item and node, and vectors."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,7 +13,8 @@ from recbole_hill.run.files import atomic_path
 
 DIRECTIONS = ("bottom_up", "top_down")
 _FORMAT = 1
-#: Rows that are taken to float64 at once: 10 million items whole would need 5 GB a temporary.
+#: Number of rows converted to float64 at once. All 10 million items at once would need 5 GB per
+#: temporary array.
 BLOCK = 1 << 16
 
 
@@ -23,10 +24,11 @@ class HierarchicalIndex:
 
     Attributes:
         items: External item ids, shape (I,); row r of an item matrix is ``items[r]``.
-        parents: ``parents[0]`` is each item's depth-1 node, shape (I,); ``parents[d]`` each
-            depth-d node's parent, shape (K_d,). Every node has at least one child.
+        parents: ``parents[0]`` is the depth-1 node of each item, shape (I,); ``parents[d]`` is the
+            parent of each depth-d node, shape (K_d,). Every node has at least one child.
         vectors: Node vectors at depths 1..L, each (K_d, D).
-        representatives: At depths 1..L, the row of the member item closest to each node, (K_d,).
+        representatives: Row of each node's representative item (the member item closest to the
+            node) at depths 1..L, each (K_d,).
         direction: ``bottom_up`` (clusters of clusters) or ``top_down`` (residual codes).
 
     Raises:
@@ -94,29 +96,29 @@ class HierarchicalIndex:
         direction: str = "bottom_up",
         vectors: Sequence[np.ndarray] | None = None,
     ) -> "HierarchicalIndex":
-        """Completes a tree: node vectors as means of their items, and representatives.
+        """Completes a tree: computes node vectors (means of their items) and representative items.
 
         Args:
             items: External item ids, (I,).
             parents: See the class.
             item_vectors: Shape (I, D).
             direction: See the class.
-            vectors: Node vectors per depth, if they are not the means.
+            vectors: Node vectors per depth; None means the means of the nodes' items.
 
         Raises:
-            ValueError: If the parts do not make a tree, or there is not a vector for every item.
+            ValueError: If the parts do not make a tree, or an item has no vector.
         """
         item_vectors = _matrix(item_vectors, len(items))
-        assignment, found, representatives = np.arange(len(items)), [], []
+        assignment, node_vectors, representatives = np.arange(len(items)), [], []
         for depth, parent in enumerate(parents):
             assignment = np.asarray(parent)[assignment]
             n_nodes = int(assignment.max()) + 1
             nodes = means(item_vectors, assignment, n_nodes) if vectors is None else vectors[depth]
-            found.append(nodes)
+            node_vectors.append(nodes)
             representatives.append(_closest_members(item_vectors, assignment, nodes))
-        return cls(items, tuple(parents), tuple(found), tuple(representatives), direction)
+        return cls(items, tuple(parents), tuple(node_vectors), tuple(representatives), direction)
 
-    # -- looking --------------------------------------------------------------------------------
+    # -- reading --------------------------------------------------------------------------------
 
     @property
     def depth(self) -> int:
@@ -134,7 +136,7 @@ class HierarchicalIndex:
         return tuple(len(vectors) for vectors in self.vectors)
 
     def assignments(self, depth: int) -> np.ndarray:
-        """Returns every item's node at a depth from 1 to L, shape (I,)."""
+        """Returns the node of every item at a depth from 1 to L, shape (I,)."""
         if not 1 <= depth <= self.depth:
             raise ValueError(f"depth must be in 1..{self.depth}, got {depth}")
         assignment = self.parents[0]
@@ -146,8 +148,8 @@ class HierarchicalIndex:
         """Returns the direct children of the nodes at a depth from 1 to L, in CSR form.
 
         Returns:
-            Starts (K_d + 1,) and child ids; node n's children are ``ids[starts[n]:starts[n + 1]]``,
-            ascending. Children of depth-1 nodes are item rows.
+            Starts, shape (K_d + 1,), and child ids. The children of node n are
+            ``ids[starts[n]:starts[n + 1]]``, ascending. Children of depth-1 nodes are item rows.
         """
         return self._children[depth - 1]
 
@@ -167,10 +169,10 @@ class HierarchicalIndex:
             nodes.append(row)
         return tuple(nodes)
 
-    # -- changing, into new values --------------------------------------------------------------
+    # -- changing: every method returns a new index ---------------------------------------------
 
     def refreshed(self, item_vectors: np.ndarray) -> "HierarchicalIndex":
-        """Returns the same tree with node vectors and representatives of the current items.
+        """Returns the same tree with node vectors and representative items for new item vectors.
 
         Args:
             item_vectors: Shape (I, D).
@@ -180,15 +182,16 @@ class HierarchicalIndex:
     def add(
         self, items: Sequence[str], vectors: np.ndarray, item_vectors: np.ndarray
     ) -> "HierarchicalIndex":
-        """Returns an index with new items, each under its nearest depth-1 node; nothing else moves.
+        """Returns an index with new items, each under its nearest depth-1 node; old items stay.
 
         Args:
-            items: New external ids, (N,).
-            vectors: Their vectors, (N, D).
-            item_vectors: Vectors of the items already held, (I, D), for the representatives.
+            items: External ids of the new items, (N,).
+            vectors: Vectors of the new items, (N, D).
+            item_vectors: Vectors of the items already in the index, (I, D); they decide the
+                representative items.
 
         Raises:
-            ValueError: If an item is held already.
+            ValueError: If an item is already in the index.
         """
         held = np.isin(np.asarray(items, dtype=str), self.items)
         if held.any():
@@ -203,14 +206,15 @@ class HierarchicalIndex:
         )
 
     def remove(self, items: Sequence[str], item_vectors: np.ndarray) -> "HierarchicalIndex":
-        """Returns an index without some items; nodes left empty go, and ids close up.
+        """Returns an index without some items; empty nodes are removed and nodes renumbered.
 
         Args:
-            items: External ids to drop.
-            item_vectors: Vectors of all items held, (I, D), for the representatives.
+            items: External ids of the items to remove.
+            item_vectors: Vectors of all items in the index, (I, D); they decide the representative
+                items.
 
         Raises:
-            ValueError: If an item is not held, or none would be left.
+            ValueError: If an item is not in the index, or no item would be left.
         """
         gone = np.asarray(items, dtype=str)
         unknown = gone[~np.isin(gone, self.items)]
@@ -231,7 +235,7 @@ class HierarchicalIndex:
     # -- files ----------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> None:
-        """Writes the index as arrays, without pickle; an old file survives any failure."""
+        """Writes the index as arrays, without pickle; if writing fails, an old file is kept."""
         arrays = self._arrays()
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, **arrays, content=np.array(_digest(arrays)))
@@ -241,11 +245,11 @@ class HierarchicalIndex:
         """Reads an index.
 
         Args:
-            path: What :meth:`save` wrote.
-            items: The dataset's item list; if given, the index must be over exactly these.
+            path: File that :meth:`save` wrote.
+            items: Item list of the dataset; if given, the items of the index must be exactly these.
 
         Raises:
-            ValueError: If the file is truncated, changed, not an index, or for other items.
+            ValueError: If the file is truncated, was changed, is no index, or is for other items.
         """
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -273,13 +277,13 @@ class HierarchicalIndex:
         n = min(len(items), len(self.items))
         differ = np.flatnonzero(items[:n] != self.items[:n])
         where = int(differ[0]) if len(differ) else n
-        ours, theirs = (
+        in_index, given = (
             repr(str(tokens[where])) if where < len(tokens) else "nothing"
             for tokens in (self.items, items)
         )
         raise ValueError(
             f"{path} indexes another item list: {len(self.items)} items against {len(items)} here, "
-            f"different from row {where} on ({ours} against {theirs})"
+            f"different from row {where} on ({in_index} against {given})"
         )
 
     def _arrays(self) -> dict[str, np.ndarray]:
@@ -295,7 +299,7 @@ class HierarchicalIndex:
         return arrays
 
     def with_vectors(self, vectors: Sequence[np.ndarray]) -> "HierarchicalIndex":
-        """Returns the same tree and representatives with other node vectors, each (K_d, D)."""
+        """Returns the same tree and representative items with other node vectors, each (K_d, D)."""
         return replace(self, vectors=tuple(vectors))
 
 
@@ -304,46 +308,54 @@ def means(vectors: np.ndarray, assignment: np.ndarray, n_nodes: int) -> np.ndarr
 
     Args:
         vectors: Shape (N, D).
-        assignment: Node of each row, shape (N,); no node without a row.
+        assignment: Node of each row, shape (N,); every node has a row.
         n_nodes: K.
 
     Returns:
-        Shape (K, D), float32; sums are taken in float64.
+        Shape (K, D), float32; sums are computed in float64.
     """
     order = np.argsort(assignment, kind="stable")
     sizes = np.bincount(assignment, minlength=n_nodes)
     ends = np.cumsum(sizes)
     starts = ends - sizes
-    found = np.empty((n_nodes, vectors.shape[1]), dtype=np.float32)
+    mean = np.empty((n_nodes, vectors.shape[1]), dtype=np.float32)
     first = 0
-    while first < n_nodes:  # whole nodes, about a block of rows at once
+    while first < n_nodes:  # whole nodes, together about a block of rows
         last = max(first + 1, int(np.searchsorted(ends, starts[first] + BLOCK, side="right")))
         members = vectors[order[starts[first] : ends[last - 1]]].astype(np.float64)
         sums = np.add.reduceat(members, starts[first:last] - starts[first], axis=0)
-        found[first:last] = sums / sizes[first:last, None]
+        mean[first:last] = sums / sizes[first:last, None]
         first = last
-    return found
+    return mean
 
 
 def squared_distances(
     vectors: np.ndarray, targets: np.ndarray, target_of: np.ndarray
 ) -> np.ndarray:
-    """Returns each vector's squared distance from its own target, shape (N,), float64.
+    """Returns the squared distance between each vector and its target, shape (N,), float64.
 
     Args:
         vectors: Shape (N, D).
         targets: Shape (K, D).
         target_of: Row of each vector's target, shape (N,).
     """
-    found = np.empty(len(vectors))
+    distances = np.empty(len(vectors))
     for start in range(0, len(vectors), BLOCK):
         rows = slice(start, start + BLOCK)
-        found[rows] = ((vectors[rows] - targets[target_of[rows]]).astype(np.float64) ** 2).sum(1)
-    return found
+        distances[rows] = ((vectors[rows] - targets[target_of[rows]]).astype(np.float64) ** 2).sum(
+            1
+        )
+    return distances
 
 
 def nearest_rows(vectors: np.ndarray, targets: np.ndarray, block: int = 1024) -> np.ndarray:
-    """Returns the row of the L2-nearest target of each vector, ties to the smallest, shape (N,)."""
+    """Returns each vector's L2-nearest row of the targets, ties to the smallest row, shape (N,).
+
+    Args:
+        vectors: Shape (N, D).
+        targets: Shape (K, D).
+        block: Number of vectors compared at once.
+    """
     norms = (targets.astype(np.float64) ** 2).sum(1)
     nearest = np.empty(len(vectors), dtype=np.int64)
     for start in range(0, len(vectors), block):
@@ -360,13 +372,16 @@ def _closest_members(
     least = np.full(len(nodes), np.inf)
     np.minimum.at(least, assignment, distance)
     closest = np.flatnonzero(distance == least[assignment])[::-1]
-    found = np.empty(len(nodes), dtype=np.int64)
-    found[assignment[closest]] = closest  # the last one written stays: the smallest row
-    return found
+    member = np.empty(len(nodes), dtype=np.int64)
+    member[assignment[closest]] = closest  # the last row written stays: the smallest
+    return member
 
 
 def _any_twice(items: np.ndarray) -> bool:
-    """Whether an item is listed twice. Different hashes prove different items, and sort faster."""
+    """Returns whether an item is listed twice.
+
+    Hashes are compared first: if all hashes differ, all items differ. Hashes sort faster than text.
+    """
     letters = np.ascontiguousarray(items).view(np.uint32).reshape(len(items), -1)
     hashes = np.zeros(len(items), dtype=np.uint64)
     for column in letters.T:

@@ -2,7 +2,8 @@
 
 The setting ``index_learning`` names a learner of the registry. A learner that trains its nodes by
 gradient, together with the backbone or after it, derives from
-:class:`~recbole_hill.index.gradient.GradientLearner`.
+:class:`~recbole_hill.index.gradient.GradientLearner`. Depth 1 is the nodes just above the items,
+depth L the coarsest nodes.
 """
 
 from abc import ABC, abstractmethod
@@ -32,21 +33,22 @@ class IndexLearner(ABC):
 
     #: Whether the nodes are weights of the model, trained by ``joint_loss``.
     by_gradient: ClassVar[bool] = False
-    #: M-steps: how often the backbone is trained on the nodes and the index is learnt again.
+    #: Number of M-steps; each trains the backbone on the nodes, and then the index is learnt again.
     rounds: int = 0
 
     @classmethod
     @abstractmethod
     def from_settings(cls, settings: Mapping, *, n_items: int, dim: int | None) -> "IndexLearner":
-        """Builds the learner that the settings of a run ask for.
+        """Builds the learner that a run's settings ask for.
 
         Args:
-            settings: The settings by key, those of the learner's own YAML file among them.
+            settings: Settings by key, including the settings of the learner's YAML file.
             n_items: I.
             dim: D; None for a learner that is not ``by_gradient``.
 
         Raises:
-            ValueError: Naming the key, the value and what is accepted.
+            ValueError: If a setting does not fit. The message names the key, the value and what is
+                accepted.
         """
 
     @abstractmethod
@@ -56,17 +58,20 @@ class IndexLearner(ABC):
         """Learns an index.
 
         Args:
-            vectors: Of the trained model.
+            vectors: Vectors of the trained model.
             ids: External item ids, (I,); item r of the index is row r of ``vectors.items``.
-            start: An index over the same ids, whose node vectors are where learning may begin:
-                that of the last EM round, or of an older run.
+            start: Index over the same ids, from the last EM round or from an older run; learning
+                may begin from its node vectors.
+
+        Returns:
+            The index.
         """
 
     def node_codes(self, index: HierarchicalIndex, items: np.ndarray) -> np.ndarray:
-        """Returns the node of every item at depths 1..L, (L, I), as the learner numbers nodes.
+        """Returns the node of every item at depths 1..L, as the learner numbers its nodes, (L, I).
 
         Args:
-            index: What :meth:`learn` returned.
+            index: An index that :meth:`learn` returned.
             items: Item vectors, shape (I, D).
         """
         return np.stack([index.assignments(depth) for depth in range(1, index.depth + 1)])

@@ -1,8 +1,11 @@
 """Learning to index by gradient (LTI): attention layers over items, stacked to L depths.
 
+Depth 1 is the nodes just above the items, depth L the coarsest nodes. A pseudo item is the mixture
+of nodes that attention makes for an item.
+
 References:
-    "Efficient Retrieval Scaling with Hierarchical Indexing for Large Scale Recommendation."
-    arXiv 2604.12965, 2026, sections 3.2 to 3.4; HSNN, arXiv 2408.06653, section 3.2.
+    "Efficient Retrieval Scaling with Hierarchical Indexing for Large Scale Recommendation." arXiv
+    2604.12965, 2026, sections 3.2 to 3.4; HSNN, arXiv 2408.06653, section 3.2.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,22 +24,22 @@ from recbole_hill.index.em import check_sizes, cluster
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.index.schedules import Balance, Schedule
 
-#: k-means iterations that the first nodes are made with.
+#: Number of k-means iterations that make the first nodes.
 _START_ITERATIONS = 5
-#: Of a revived node's offset from its item, relative to the vectors' root mean square.
+#: Size of a revived node's offset from its item, relative to the vectors' root mean square.
 _REVIVAL_NOISE = 0.01
-#: Share of the items' mean square under which a residual is taken for zero.
+#: A residual below this share of the items' mean square is treated as zero.
 _ROUNDING = 1e-6
 
 
 class PseudoItems(NamedTuple):
-    """What a :class:`LearnedIndex` makes of items.
+    """Output of a :class:`LearnedIndex` for a batch of items.
 
     Attributes:
-        at_depth: The pseudo items at depths 1..L, each (B, D).
-        reconstruction: Mean squared distance to the items, relative to their mean square, over
-            the depths.
-        balance: The FLOPs regulariser, over the depths; 1 if every node carries the same.
+        at_depth: Pseudo items at depths 1..L, each (B, D).
+        reconstruction: Mean squared distance between items and pseudo items, relative to the items'
+            mean square, averaged over the depths.
+        balance: FLOPs regulariser, averaged over the depths; 1 if all nodes carry the same share.
     """
 
     at_depth: tuple[Tensor, ...]
@@ -45,24 +48,25 @@ class PseudoItems(NamedTuple):
 
 
 class LearnedIndex(nn.Module):
-    """L attention layers whose keys and values are the index's nodes.
+    """L attention layers whose keys and values are the nodes of the index.
 
-    ``top_down`` passes residuals coarse to fine: layer n sees r_n = v - q_{n-1} and adds its pseudo
-    item to q_n, the pseudo item of that depth (RQ codes; reconstruction of every prefix,
-    as Lee et al., CVPR 2022). ``bottom_up`` is a tree of K_1, K_2, ... nodes as Tables 6 and 7 list
-    them: a layer's pseudo items are the next one's queries. HILL's prose would hand residuals up;
-    but what a node's members leave averages to zero, so that its parent would be drawn by noise.
+    ``top_down`` passes residuals, coarse to fine. Layer n sees the residual r_n = v - q_{n-1} and
+    adds its pseudo item to q_n, the pseudo item of that depth (RQ codes; every prefix is
+    reconstructed, as in Lee et al., CVPR 2022). ``bottom_up`` is a tree of K_1, K_2, ... nodes, as
+    Tables 6 and 7 list them: the pseudo items of a layer are the queries of the next one. HILL's
+    prose would pass residuals upward. But the residuals of a node's members average to zero, so
+    that noise would decide the node's parent.
 
-    Distances are relative to the mean square of what the layer sees, so that ``alpha`` and the
-    losses mean the same whatever the embeddings' scale is.
+    Distances are relative to the mean square of the vectors that a layer sees. So ``alpha`` and the
+    losses mean the same at every scale of the embeddings.
 
     Args:
         nodes_per_depth: K_1, ..., K_L.
         dim: D.
         direction: ``bottom_up`` | ``top_down``.
-        schedule: Of temperature and loss weight; see :meth:`weight`.
-        balance_batches: Batches that the balance pools.
-        precision: ``torch.float32`` | ``torch.bfloat16``, of the large matrix products.
+        schedule: Schedule of the temperature and of the loss weight; see :meth:`weight`.
+        balance_batches: Number of batches whose assignments the balance term pools.
+        precision: ``torch.float32`` | ``torch.bfloat16``, dtype of the large matrix products.
 
     Raises:
         ValueError: If the sizes or the direction do not fit.
@@ -81,13 +85,15 @@ class LearnedIndex(nn.Module):
         super().__init__()
         self.sizes = check_sizes(nodes_per_depth, direction)
         self.direction, self.schedule, self.precision = direction, schedule, precision
-        # Random numbers of their own: a backbone trains the same with and without an index.
+        # A separate generator: the backbone's random numbers are the same with and without an
+        # index.
         generator = torch.Generator().manual_seed(0)
         self.nodes = nn.ParameterList(
             torch.randn(size, dim, generator=generator) * 0.1 for size in self.sizes
         )
         self.balance = nn.ModuleList(Balance(size, balance_batches) for size in self.sizes)
-        #: Training steps taken; with the weights, so that a resumed run knows where it was.
+        #: Number of training steps so far; saved with the weights, so that a resumed run continues
+        #: the schedule.
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
         self.register_buffer("started", torch.zeros((), dtype=torch.bool))
 
@@ -97,17 +103,17 @@ class LearnedIndex(nn.Module):
         return len(self.sizes)
 
     def weight(self) -> float:
-        """Returns the warm-up's share of the index loss at the current step."""
+        """Returns the share of the index loss's weight at the current step of the warm-up."""
         return self.schedule.weight_at(int(self.step))
 
     # -- nodes from data ------------------------------------------------------------------------
 
     def start(self, vectors: Tensor, *, seed: int) -> None:
-        """Sets the nodes by a short k-means over data and the schedules to their beginning.
+        """Sets the nodes by a short k-means over data, and sets the schedules to their beginning.
 
         Args:
             vectors: Item vectors, shape (I, D).
-            seed: Of the k-means.
+            seed: Seed of k-means.
 
         Raises:
             ValueError: If there are fewer items than nodes, or a vector is not finite.
@@ -126,16 +132,17 @@ class LearnedIndex(nn.Module):
 
     @torch.no_grad()
     def revive(self, vectors: Tensor, generator: torch.Generator | None = None) -> int:
-        """Gives each node without an item a new place: at an item far from its own node.
+        """Moves each node without an item to an item that is far from its own node.
 
-        Items are drawn with probability proportional to their squared distance, as k-means++ does.
+        Items are drawn with probability proportional to their squared distance from their node, as
+        in k-means++.
 
         Args:
             vectors: Item vectors, shape (I, D).
-            generator: Of the draws; torch's own if None.
+            generator: Generator of the draws; PyTorch's default generator if None.
 
         Returns:
-            The number of nodes revived.
+            Number of nodes that were moved.
         """
         total = 0
         for layer, seen, code in self._walk(vectors):
@@ -154,7 +161,7 @@ class LearnedIndex(nn.Module):
     # -- learning -------------------------------------------------------------------------------
 
     def forward(self, vectors: Tensor) -> PseudoItems:
-        """Returns the pseudo items of a batch with their losses; a step of training.
+        """Returns the pseudo items of a batch and their losses; in training, counts a step.
 
         Args:
             vectors: Item vectors, shape (B, D); gradients reach them.
@@ -164,7 +171,7 @@ class LearnedIndex(nn.Module):
         at_depth: list[Tensor] = [vectors] * self.depth
         balance, seen, total = vectors.new_zeros(()), vectors, 0
         for layer in self._layers():
-            # What is left of identical items is rounding: not a scale to measure distances by.
+            # Residuals of identical items are rounding errors, too small to measure distances by.
             relative = alpha / float(torch.maximum(_mean_square(seen), _ROUNDING * square))
             pseudo, mean = NodeAttention.apply(seen, self.nodes[layer], relative, self.precision)
             balance = balance + self.balance[layer](mean, len(vectors))
@@ -191,16 +198,19 @@ class LearnedIndex(nn.Module):
     ) -> "LearnedIndex":
         """Learns an index of given item vectors alone, by reconstruction and balance.
 
-        The schedule is set to end with the last step. Nodes start from the data.
+        The nodes start from the data. The schedule ends with the last step.
 
         Args:
-            vectors: Shape (I, D).
-            epochs: Passes over the items.
-            batch_size: Items per step.
-            learning_rate: Of Adam, relative to the vectors' root mean square.
-            balance_weight: Of the FLOPs regulariser.
-            seed: Of the starting nodes and of the order of items.
+            vectors: Item vectors, shape (I, D).
+            epochs: Number of passes over the items.
+            batch_size: Number of items per step.
+            learning_rate: Learning rate of Adam, relative to the vectors' root mean square.
+            balance_weight: Weight of the FLOPs regulariser.
+            seed: Seed of the first nodes and of the order of items.
             progress: Whether to show a bar.
+
+        Returns:
+            The learned index itself, in evaluation mode.
         """
         steps = epochs * -(-len(vectors) // batch_size)
         self.schedule = replace(self.schedule, steps=steps)
@@ -226,7 +236,7 @@ class LearnedIndex(nn.Module):
         seed: int = 0,
         progress: bool = False,
     ) -> "LearnedIndex":
-        """Goes on learning from where the nodes and the schedule stand, on other or more items.
+        """Continues learning from the current nodes and schedule, on other items or more items.
 
         Args: see :meth:`fit`.
         """
@@ -252,25 +262,30 @@ class LearnedIndex(nn.Module):
     def codes(self, vectors: Tensor) -> np.ndarray:
         """Returns the hard assignment of items at depths 1..L, shape (L, N).
 
-        In a ``bottom_up`` index an item's node at depth d + 1 is the parent of its node at d.
+        In a ``bottom_up`` index, an item's node at depth d + 1 is the parent of its node at depth
+        d.
 
         Args:
             vectors: Item vectors, shape (N, D).
         """
-        found = np.empty((self.depth, len(vectors)), dtype=np.int64)
+        assigned = np.empty((self.depth, len(vectors)), dtype=np.int64)
         above = None
         for layer, _, code in self._walk(vectors):
             if self.direction == "bottom_up" and above is not None:
                 code = code[above]
-            found[layer], above = code.cpu().numpy(), code
-        return found
+            assigned[layer], above = code.cpu().numpy(), code
+        return assigned
 
     def usage_of(self, vectors: Tensor) -> list[NodeUsage]:
-        """Returns how evenly the nodes at depths 1..L are used."""
+        """Returns how evenly the nodes at depths 1..L are used.
+
+        Args:
+            vectors: Item vectors, shape (N, D).
+        """
         return [NodeUsage.of(*pair) for pair in zip(self.codes(vectors), self.sizes, strict=True)]
 
     def publish(self, items: Sequence[str], vectors: Tensor) -> HierarchicalIndex:
-        """Returns the index: every item under its nodes, nodes without items left out.
+        """Returns the index, with every item under its nodes; nodes without items are left out.
 
         Args:
             items: External item ids, (I,).
@@ -289,18 +304,18 @@ class LearnedIndex(nn.Module):
     # -- layers ---------------------------------------------------------------------------------
 
     def _layers(self) -> list[int]:
-        """Returns the layers in the order in which they learn; layer n is of depth n + 1."""
+        """Returns the layers in the order in which they learn; layer n belongs to depth n + 1."""
         order = range(self.depth)
         return list(order if self.direction == "bottom_up" else reversed(order))
 
     def _walk(self, vectors: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Yields each layer with what it sees, (N, D), and the nodes it assigns, (N,)."""
+        """Yields each layer, the vectors that it sees, (N, D), and the nodes it assigns, (N,)."""
         seen = vectors.detach().float()
         for layer in self._layers():
             nodes = self.nodes[layer].data
             code = nearest_nodes(seen, nodes)
             yield layer, seen, code
-            nodes = self.nodes[layer].data  # as the caller left them
+            nodes = self.nodes[layer].data  # the caller may have changed them
             seen = seen - nodes[code] if self.direction == "top_down" else nodes
 
 
@@ -311,5 +326,5 @@ def _usable(vectors: Tensor) -> Tensor:
 
 
 def _mean_square(vectors: Tensor) -> Tensor:
-    """Returns the mean of |v|^2, detached, and not 0 for vectors that are."""
+    """Returns the mean of |v|^2, detached; at least 1e-12, so that it can divide."""
     return vectors.detach().square().sum(1).mean().clamp_min(1e-12)

@@ -12,10 +12,11 @@ _FAMILY = ("starts", "children", "parents")
 class NodeVectors(nn.Module):
     """Maps RecBole's item ids to index nodes, and current item vectors to node vectors.
 
-    Row r of the index is RecBole's item ``r + 1``: id 0 is padding and is not indexed.
+    Row r of the index is RecBole's item ``r + 1``; id 0 is padding and is not in the index. Depth 1
+    is the nodes just above the items.
 
     Args:
-        index: The hierarchical index over all of the dataset's items.
+        index: The hierarchical index over all items of the dataset.
     """
 
     def __init__(self, index: HierarchicalIndex):
@@ -24,27 +25,27 @@ class NodeVectors(nn.Module):
         for depth in range(1, self.depth + 1):
             assignment = torch.from_numpy(index.assignments(depth).copy())
             sizes = torch.bincount(assignment, minlength=index.nodes_per_depth[depth - 1])
-            facts = {
+            tensors = {
                 "assignment": assignment,
                 "sizes": sizes,
                 "members": assignment.argsort(stable=True),  # node by node
-                "firsts": sizes.cumsum(0) - sizes,  # where each node's members begin
+                "firsts": sizes.cumsum(0) - sizes,  # place of each node's first member
                 "frozen": torch.from_numpy(index.vectors[depth - 1].copy()),
             }
-            for name, value in facts.items():
+            for name, value in tensors.items():
                 self.register_buffer(f"{name}_{depth}", value, persistent=False)
-            if depth < self.depth:  # children of the next depth's nodes, for siblings
+            if depth < self.depth:  # children of the next depth's nodes give siblings
                 starts, children = (torch.from_numpy(a.copy()) for a in index.children(depth + 1))
                 parents = torch.from_numpy(index.parents[depth].copy())
                 for name, value in zip(_FAMILY, (starts, children, parents), strict=True):
                     self.register_buffer(f"{name}_{depth}", value, persistent=False)
 
     def of_items(self, items: Tensor, depth: int) -> Tensor:
-        """Returns the depth-``depth`` node of each RecBole item id (>= 1), same shape."""
+        """Returns the depth-``depth`` node of each RecBole item id (>= 1), in the same shape."""
         return getattr(self, f"assignment_{depth}")[items - 1]
 
     def count(self, depth: int) -> int:
-        """Returns the number of nodes at a depth, K_depth."""
+        """Returns K_depth, the number of nodes at a depth."""
         return len(getattr(self, f"sizes_{depth}"))
 
     def means(self, items: Tensor, depth: int) -> Tensor:
@@ -62,7 +63,7 @@ class NodeVectors(nn.Module):
         return sums.index_add(0, getattr(self, f"assignment_{depth}"), items[1:]) / sizes
 
     def means_of(self, nodes: Tensor, items: Tensor, depth: int) -> Tensor:
-        """Returns what :meth:`means` has for some nodes, at the cost of their own items alone.
+        """Returns the rows of :meth:`means` for some nodes, by averaging only their items.
 
         Args:
             nodes: Node ids at ``depth``, shape (B,).
@@ -82,25 +83,25 @@ class NodeVectors(nn.Module):
         return sums.index_add(0, row, items[member + 1]) / sizes.unsqueeze(1)
 
     def sibling(self, nodes: Tensor, depth: int) -> Tensor:
-        """Draws a child of each node's parent, other than the node where there is one.
+        """Draws a child of each node's parent: another node than the given one, if there is one.
 
         Args:
-            nodes: Node ids at ``depth``, shape (B,); ``depth`` is below the top.
-            depth: Their depth.
+            nodes: Node ids at ``depth``, shape (B,); ``depth`` is less than L.
+            depth: Depth of the nodes, from 1.
 
         Returns:
-            Shape (B,).
+            Node ids, shape (B,).
         """
         starts, children, parents = (getattr(self, f"{name}_{depth}") for name in _FAMILY)
         parent = parents[nodes]
         first, size = starts[parent], starts[parent + 1] - starts[parent]
         draw = (torch.rand(len(nodes), device=nodes.device) * (size - 1)).long()
-        # Children are in ascending order, so that skipping the node itself keeps the draw uniform.
+        # Children are in ascending order: skipping the node itself keeps the draw uniform.
         drawn = children[first + draw]
         return torch.where(
             drawn >= nodes, children[(first + draw + 1).clamp_max(first + size - 1)], drawn
         )
 
     def frozen(self, depth: int) -> Tensor:
-        """Returns the node vectors as the index learnt them, shape (K_depth, D)."""
+        """Returns the node vectors that are stored in the index, shape (K_depth, D)."""
         return getattr(self, f"frozen_{depth}")

@@ -1,4 +1,4 @@
-"""What keeps index learning stable: temperature, warm-up and balance (HILL, section 3.4)."""
+"""Temperature, warm-up and balance, which keep index learning stable (HILL, section 3.4)."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,14 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Schedule:
-    """How inverse temperature and loss weight grow with the training step.
+    """Growth of the inverse temperature and of the loss weight with the training step.
 
     Attributes:
-        alpha: Inverse temperature at the end, of distances relative to the vectors' mean square.
-        alpha_power: Exponent of its growth (Eq. 7; HSNN, Eq. 8); 0: ``alpha`` from the start.
-        steps: Steps until it is reached.
-        warmup_steps: Steps until the index loss has its full weight; 0: from the start.
+        alpha: Final inverse temperature, for distances relative to the vectors' mean square.
+        alpha_power: Exponent of the growth (Eq. 7; HSNN, Eq. 8); 0 means ``alpha`` from the start.
+        steps: Number of steps until ``alpha`` is reached.
+        warmup_steps: Number of steps until the index loss has its full weight; 0 means from the
+            start.
     """
 
     alpha: float
@@ -23,23 +24,32 @@ class Schedule:
     warmup_steps: int
 
     def alpha_at(self, step: int) -> float:
-        """Returns alpha * (step / steps)^power, counted from 1 and constant once reached."""
+        """Returns alpha * ((step + 1) / steps)^power, and alpha from the last step on.
+
+        Args:
+            step: Number of the step, from 0.
+        """
         return self.alpha * min(1.0, (step + 1) / max(1, self.steps)) ** self.alpha_power
 
     def weight_at(self, step: int) -> float:
-        """Returns the share of the index loss's weight, linear up to 1."""
+        """Returns the share of the index loss's weight, which grows linearly to 1.
+
+        Args:
+            step: Number of the step, from 0.
+        """
         return min(1.0, (step + 1) / max(1, self.warmup_steps))
 
 
 class Balance(nn.Module):
     """The FLOPs regulariser over the last batches: K sum_k (mean assignment to k)^2.
 
-    Paria et al. (ICLR 2020), pooled as HSNN pools it: the current batch and ``n_batches - 1`` older
-    ones, which are detached. 1 if all nodes carry the same, K if one carries all.
+    It is the regulariser of Paria et al. (ICLR 2020), pooled as in HSNN over the current batch and
+    ``n_batches - 1`` older ones, which are detached. It is 1 if all nodes carry the same share, and
+    K if one node carries all.
 
     Args:
         n_nodes: K.
-        n_batches: Batches pooled, at least 1.
+        n_batches: Number of pooled batches, at least 1.
     """
 
     def __init__(self, n_nodes: int, n_batches: int):
@@ -48,11 +58,11 @@ class Balance(nn.Module):
         self.register_buffer("sizes", torch.zeros(n_batches - 1))
 
     def forward(self, mean: Tensor, size: int) -> Tensor:
-        """Returns the regulariser and, in training, remembers the batch.
+        """Returns the regulariser; in training, also stores the batch.
 
         Args:
             mean: Mean assignment of this batch, shape (K,).
-            size: Items of this batch.
+            size: Number of items in this batch.
         """
         pooled = (mean * size + self.sums.sum(0)) / (size + self.sizes.sum())
         if self.training and len(self.sums):

@@ -1,4 +1,4 @@
-"""The linear map to where lengths are scores, and distances what scores differ by."""
+"""A linear map after which lengths are scores, and distances are differences of scores."""
 
 import numpy as np
 
@@ -6,19 +6,20 @@ from recbole_hill.index.hierarchy import BLOCK
 
 
 def score_map(users: np.ndarray, about: np.ndarray | None = None) -> np.ndarray:
-    """Returns R, of which |xR|^2 is the mean over users u of ((u - a)'x)^2, for any vector x.
+    """Returns R such that |xR|^2 is the mean over users u of ((u - a)'x)^2, for any vector x.
 
-    So |xR - yR|^2 is the mean square of what the scores of x and y differ by. It does not depend on
-    how scores are split into users' and items' vectors: u, x and Au, A'^-1 x have the same ones,
-    whatever A. R R' is S = E (u - a)(u - a)', as E ((u - a)'x)^2 = x' S x. Where x is a user's
-    vector, give the items' for ``users``.
+    So |xR - yR|^2 is the mean square difference between the scores of x and y. It does not depend
+    on how scores are split into user and item vectors: u, x and Au, A'^-1 x give the same scores
+    for any invertible A. R R' equals S = E (u - a)(u - a)', because E ((u - a)'x)^2 = x' S x. Where
+    x is a user's vector, pass the item vectors as ``users``.
 
     Args:
         users: Shape (U, D).
-        about: a, shape (D,); 0 if not given. With the mean, |xR| is the scores' deviation.
+        about: a, shape (D,); 0 if not given. If a is the mean, |xR| is the standard deviation of
+            the scores.
 
     Returns:
-        R, shape (D, D), float32; its columns are orthogonal, the longest first. The sum of its
+        R, shape (D, D), float32. Its columns are orthogonal, the longest first. The sum of its
         squares is the mean of |u - a|^2.
     """
     moment = np.zeros((users.shape[1],) * 2)

@@ -1,4 +1,7 @@
-"""An index on newer data: carried over at once, and how far it has moved after more learning."""
+"""An index on newer data: how it is carried over, and how far it moves in further learning.
+
+Depth 1 is the nodes just above the items, depth L the coarsest nodes.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -11,14 +14,14 @@ from recbole_hill.index.hierarchy import HierarchicalIndex, means
 
 @dataclass(frozen=True)
 class OldIndex:
-    """What an index starts from on newer data, and what it is compared with afterwards.
+    """The old index on newer data: the start of learning, and the reference for the drift.
 
     Attributes:
         carried: The old index over the new data's items.
-        survivors: Rows of the items that were there before, in the new list, (S,).
-        codes: Their nodes in the old index, (L, S).
-        by_gradient: Whether these are numbers of a learner's nodes, which keep them; a k-means
-            numbers its nodes anew, and they are matched by the items that they share.
+        survivors: Rows, in the new item list, of the items that were also in the old list, (S,).
+        codes: Nodes of these items in the old index, (L, S).
+        by_gradient: Whether ``codes`` are node numbers of a gradient learner, which stay the same.
+            k-means numbers its nodes anew; its nodes are matched by the items that they share.
     """
 
     carried: HierarchicalIndex
@@ -38,9 +41,9 @@ class OldIndex:
 
         Args:
             index: The old index.
-            items: External ids of the new data, (I,).
-            vectors: Their current vectors, (I, D).
-            codebooks: The nodes that the index was published from, if it was learnt by gradient.
+            items: External ids of the new data's items, (I,).
+            vectors: Current vectors of these items, (I, D).
+            codebooks: Nodes from which the old index was published, if it was learnt by gradient.
         """
         row = places(items, index.items)
         survivors = np.flatnonzero(row >= 0)
@@ -55,7 +58,7 @@ class OldIndex:
         """Returns the share of surviving items whose node has changed, at depths 1..L.
 
         Args:
-            codes: The nodes of all items of the new data now, (L, I).
+            codes: Current nodes of all items of the new data, (L, I).
         """
         now = codes[:, self.survivors]
         if self.by_gradient:
@@ -63,11 +66,11 @@ class OldIndex:
         return drift(self.codes, matched(self.codes, now))
 
     def start(self) -> HierarchicalIndex:
-        """Returns the carried tree with the node vectors that learning goes on from.
+        """Returns the carried tree with the node vectors from which learning continues.
 
-        The vectors are the centres of a ``bottom_up`` k-means that ends with the carried tree:
-        means of the nodes below, where the tree's own are means of items. A ``top_down`` tree does
-        not tell the codewords of its k-means, and is returned as it is.
+        A ``bottom_up`` tree gets the centres of a k-means that ends with this tree. They are means
+        of the nodes below, while the tree's own vectors are means of items. A ``top_down`` tree is
+        returned unchanged, because the codewords of its k-means cannot be read from it.
         """
         if self.carried.direction == "top_down":
             return self.carried
@@ -80,19 +83,20 @@ class OldIndex:
 def carried_over(
     index: HierarchicalIndex, items: np.ndarray, vectors: np.ndarray
 ) -> HierarchicalIndex:
-    """Returns an index over another item list: deleted items gone, new ones in place.
+    """Returns an index over another item list: deleted items are removed, new items are added.
 
-    Node vectors become the means of the surviving items' current vectors (a graph model's change
-    with the graph); a new item goes under the nearest depth-1 node. No surviving item moves.
+    The vectors of the nodes become the means of the surviving items' current vectors, because the
+    item vectors of a graph model change with the graph. A new item goes under the nearest depth-1
+    node. No surviving item moves.
 
     Args:
         index: The old index.
-        items: External ids of the new data, (I,), at least one of them in the index.
-        vectors: Their current vectors, (I, D).
+        items: External ids of the new data's items, (I,); the index has at least one of them.
+        vectors: Current vectors of these items, (I, D).
     """
     row = places(index.items, items)
     surviving = row >= 0
-    # What deleted items' vectors are does not matter: no node keeps one as a member.
+    # The vectors of deleted items do not matter: no node keeps a deleted item as a member.
     index = index.remove(index.items[~surviving], vectors[row.clip(min=0)])
     held = row[surviving]
     index = index.refreshed(vectors[held])

@@ -1,4 +1,4 @@
-"""What a request costs a network that retrieves: operations counted, latency measured."""
+"""Cost of a request to a model that retrieves: counted operations and measured latency."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -11,33 +11,42 @@ from torch.utils.flop_counter import FlopCounterMode
 from recbole_hill.labelled.model import LabelledModel, grid_logits
 from recbole_hill.labelled.towers.block import MoNNBlock
 
-#: Pairs over which a network's operations are counted.
+#: Number of <user, item> pairs over which a network's operations are counted.
 _PAIRS = 64
 
 
 def serving_cost(model: LabelledModel, users: Tensor, k: int, exclude, repeats: int = 200) -> dict:
-    """Counts and times requests for one user at a time, by a model that has served before.
+    """Counts the operations of requests and times them, one user at a time.
 
-    Operations are those of matrix products, two per multiplication and addition, as PyTorch counts
-    them; an inner product of width D is 2 D.
+    Only matrix products are counted, as PyTorch counts them: a multiplication and its addition are
+    two operations. An inner product of width D costs 2 D. The embeddings kept for serving are
+    computed beforehand; their computation is not counted.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         users: User ids, shape (N,).
         k: List length.
-        exclude: Function that gives a user's items to leave out, as ids (E,).
-        repeats: Requests that are timed, at most; never more than one per user.
+        exclude: Function from a user id to the ids of the items to leave out, shape (E,).
+        repeats: Largest number of timed requests; there is at most one per user.
 
     Returns:
-        ``pair_flops`` (M, per layer, coarsest first), ``pairs`` (per request and layer),
-        ``user_flops`` (user towers, and the over-archs' part of users alone), ``flops`` (their
-        sum), ``flops_formula`` (the paper's theoretical cost, M * I_1 + M * V: as if every node
-        were kept),
-        ``flops_measured`` (of one request as run, padding included), ``latency_ms``,
-        ``latency_p99_ms`` (of ``requests``, whose slowest it all but is if they are a hundred or
-        fewer), ``tables_mib`` (what is kept of nodes and items) and ``weights_mib``.
+        Numbers by name. Layers are listed coarsest first.
+        - ``pair_flops``: M, operations per <user, node or item> pair, for each layer.
+        - ``pairs``: pairs scored per request, for each layer.
+        - ``user_flops``: operations per request in the user towers and in the part of the
+          over-archs that sees the user alone.
+        - ``flops``: all operations per request: ``user_flops`` and the operations of all pairs.
+        - ``flops_formula``: the paper's theoretical cost, M * I_1 + M * V, in which every node is
+          kept.
+        - ``flops_measured``: operations counted while a request runs, padding included.
+        - ``requests``: number of timed requests.
+        - ``latency_ms``: median time of a request.
+        - ``latency_p99_ms``: 99th percentile over ``requests`` requests; with 100 requests or fewer
+          this is close to the maximum.
+        - ``tables_mib``: size of the embeddings of nodes and items that serving keeps.
+        - ``weights_mib``: size of the weights.
     """
-    # What serving keeps is made before; and by another searcher, so that nothing of it counts.
+    # Kept embeddings are computed before, and with another searcher, so that none of this counts.
     kept = model.kept()
     model.searcher().search(users[:1], k)
     searcher = model.searcher()
@@ -71,9 +80,10 @@ def serving_cost(model: LabelledModel, users: Tensor, k: int, exclude, repeats: 
 
 @torch.no_grad()
 def pair_flops(block: MoNNBlock) -> tuple[float, float]:
-    """Returns M, the operations of interaction tower and over-arch for one <user, item> pair.
+    """Returns M, the operations per <user, item> pair, and the further operations per user.
 
-    And, second, those that they need once for a user however many his items are.
+    M covers the interaction tower and the over-arch. The second number covers the operations that
+    these modules run once per user, for any number of items.
     """
     size = block.size
     if size.is_dot_product:

@@ -1,4 +1,7 @@
-"""HSNN: networks of falling size on the layers of a hierarchical index learnt with them.
+"""HSNN: networks of falling size on the layers of a hierarchical index, learnt together with it.
+
+The layers are numbered from the coarsest, as in the paper. The depths of the index count from the
+items: depth 0 is the items, depth L the coarsest nodes.
 
 References:
     "Hierarchical Structured Neural Network: Efficient Retrieval Scaling for Large Scale
@@ -44,13 +47,15 @@ _WHOLE = {"index_balance_batches", "em_epochs", "item_epochs"}
 
 @dataclass(frozen=True)
 class Tables:
-    """What serving keeps of a model at rest.
+    """Index and embeddings of a trained model, which serving keeps.
 
     Attributes:
-        index: The tree over the items that are alive, ascending.
-        representatives: Id of the item that represents each node, coarsest layer first, each (K,).
-        node_of_item: Each item's node, coarsest layer first, each (I,), without padding.
-        vectors: Node embeddings per layer, coarsest first, then the items', padding left out.
+        index: Tree over the served items, in ascending order of their ids.
+        representatives: Item id of each node's representative item (the member item closest to the
+            node), coarsest layer first, each (K,).
+        node_of_item: Node of each item, coarsest layer first, each (I,), without padding.
+        vectors: Embeddings of the nodes per layer, coarsest first, then of the items, without
+            padding, each (K, num_embed, dim).
     """
 
     index: HierarchicalIndex
@@ -60,31 +65,33 @@ class Tables:
 
 
 class HSNN(LabelledModel):
-    """N networks, coarse to fine: all but the last on index nodes, the last on items.
+    """N networks, coarse to fine: the last one scores items, all others score index nodes.
 
-    A node layer sees a node as the features of the item that represents it and the node's
-    embedding: while training the pseudo item that the item's attention makes of the nodes (LTI,
-    Algorithm 1), in serving the node's own. Its interaction tower looks at the user's and the
-    node's embeddings beside the features in common, and is drawn to the item layer's (section
-    3.2.3). A layer's linear ensemble weighs its logits and those of the layers above, and its bias
-    calibrates them. There is a supervised loss per layer (Eq. 4): by default of its network's own
-    logits, beside which the ensemble is fitted without moving the networks (``layer_loss`` own).
-    If the networks learn through the ensemble instead (``ensemble``), a layer learns what those
-    above it leave over on rows that they have been fitted to.
+    A node layer sees a node as the features of the node's representative item plus an embedding. In
+    training, this embedding is the pseudo item that attention makes of the nodes for the item (LTI,
+    Algorithm 1). In serving, it is the node's own embedding. The interaction tower of a node layer
+    sees the embeddings of the user and of the node, and the features that both share. An auxiliary
+    loss draws its output to the output of the item layer's tower (section 3.2.3).
 
-    Jointly learnt, the index follows the item layer's embeddings, which the item layer's own loss
-    moves (section 3.2.3, gradient flow), and its nodes learn from the node layers' losses. Back
-    into the items' embeddings, over the attention, no gradient goes by default
-    (``index_gradient``): at its final temperature the attention multiplies a gradient by up to a
-    thousand (twice alpha) where an item lies between two nodes, and that noise drowns what the
-    item layer has to learn.
+    A layer's linear ensemble weighs the logits of the layer and of the layers above; its bias
+    calibrates the sum. Each layer has a supervised loss (Eq. 4). By default (``layer_loss: own``)
+    this is the loss of the network's own logits; the ensemble is fitted beside it, without moving
+    the networks. With ``layer_loss: ensemble`` the networks learn through the ensemble. A layer
+    then learns the errors that the layers above leave on rows to which they are already fitted.
 
-    Settings: ``hsnn_layers`` (sizes and numbers of nodes, coarsest first; the last is the items'),
-    ``index_learning`` (``joint`` | ``em`` | ``separate``), ``index_direction``, ``index_alpha``,
-    ``index_alpha_power``, ``index_epochs``, ``index_warmup_epochs``, ``index_weight``,
-    ``index_balance``, ``index_balance_batches``, ``index_gradient``, ``em_epochs``,
-    ``item_epochs``, ``aux_weight``, ``layer_loss``, ``beam_width``, and those of
-    :class:`~recbole_hill.labelled.model.LabelledModel`.
+    In joint learning the index follows the item layer's embeddings, and the item layer's own loss
+    moves these embeddings (section 3.2.3, gradient flow). The nodes learn from the losses of the
+    node layers. By default (``index_gradient``) no gradient flows back through the attention into
+    the item embeddings. Where an item lies between two nodes, the attention at its final
+    temperature multiplies a gradient by up to a thousand (twice alpha); this noise drowns the item
+    layer's gradient.
+
+    Settings: ``hsnn_layers`` (sizes and numbers of nodes, coarsest first; the last layer is the
+    item layer), ``index_learning`` (``joint`` | ``em`` | ``separate``), ``index_direction``,
+    ``index_alpha``, ``index_alpha_power``, ``index_epochs``, ``index_warmup_epochs``,
+    ``index_weight``, ``index_balance``, ``index_balance_batches``, ``index_gradient``,
+    ``em_epochs``, ``item_epochs``, ``aux_weight``, ``layer_loss``, ``beam_width``, and the settings
+    of :class:`~recbole_hill.labelled.model.LabelledModel`.
     """
 
     def __init__(self, config, dataset):
@@ -94,7 +101,7 @@ class HSNN(LabelledModel):
         learner = registry.LEARNERS.find(config["index_learning"]).load()
         #: Whether the nodes are weights that learn with the networks.
         self.learns_nodes = learner.by_gradient and learner.with_backbone
-        #: Whether the items are clustered anew every ``em_epochs`` epochs, or once.
+        #: Whether the items are clustered again every ``em_epochs`` epochs, instead of once.
         self.clusters_again = not learner.by_gradient
         if not self.learns_nodes and direction != "bottom_up":
             raise ValueError(
@@ -116,7 +123,9 @@ class HSNN(LabelledModel):
         )
         for block in self.blocks:
             block.start_at(self.data.base_rates)
-        self.mixtures = nn.ModuleList(_Mixture(layer + 1, n_tasks) for layer in range(len(sizes)))
+        self.mixtures = nn.ModuleList(
+            _LinearEnsemble(layer + 1, n_tasks) for layer in range(len(sizes))
+        )
         last = sizes[-1]
         self.clusterer = None
         if not self.learns_nodes:
@@ -143,35 +152,41 @@ class HSNN(LabelledModel):
         if not self.learns_nodes:
             for parameter in self.learner.nodes:
                 parameter.requires_grad_(False)
-        #: Each item's node at depths 1..L where the index is not learnt by gradient.
+        #: Node of each item at depths 1..L, for an index that is not learnt by gradient.
         self.register_buffer("codes", torch.zeros(len(nodes), self.n_items - 1, dtype=torch.int64))
-        #: Whether there is an index; before, the item layer is trained alone.
+        #: Whether there is an index. Without one, the item layer is trained alone.
         self.register_buffer("indexed", torch.zeros((), dtype=torch.bool))
         self._representative_of: Tensor | None = None
         self._tables: Tables | None = None
 
     @property
     def n_node_layers(self) -> int:
-        """N - 1, the depth of the index."""
+        """Number of node layers: N - 1, or L, the depth of the index."""
         return len(self.blocks) - 1
 
     # -- training -------------------------------------------------------------------------------
 
     def item_layer_loss(self, interaction) -> Tensor:
-        """The loss while there is no index: the item layer's own."""
+        """Returns the loss of the item layer alone, for training before there is an index."""
         self.indexed.fill_(False)
         return self.calculate_loss(interaction)
 
     def loss_of(
         self, users: Tensor, items: Tensor, context: Encoded, labels: Tensor, weights: Tensor
     ) -> Tensor:
-        """A supervised loss per layer (Eq. 4), the index's losses and the auxiliary one."""
+        """Returns the supervised losses of all layers (Eq. 4), the index loss and auxiliary losses.
+
+        The result is their sum. Before there is an index, it is the supervised loss of the item
+        layer alone.
+
+        Args: see :meth:`LabelledModel.loss_of`.
+        """
         users, items = users.cpu(), items.cpu()
         of_item, item_interaction, vectors = self._item_layer(users, items, context, items)
         if not self.indexed:
             return self.cross_entropy(of_item, labels, weights)
         pseudo, index_loss = self._pseudo_items(items, vectors.flatten(1))
-        loss, said = self.settings["index_weight"] * index_loss, []
+        loss, per_layer = self.settings["index_weight"] * index_loss, []
         for layer, block in enumerate(self.blocks[:-1]):
             depth = self.n_node_layers - layer
             representative = self._representative_of[depth - 1, items]
@@ -181,24 +196,24 @@ class HSNN(LabelledModel):
             logits, interaction = block.judge(
                 users, representative, of_users, of_nodes, context, items
             )
-            said.append(logits)
-            loss = loss + self._layer_loss(layer, said, labels, weights)
+            per_layer.append(logits)
+            loss = loss + self._layer_loss(layer, per_layer, labels, weights)
             if self.matches[layer] is not None:
                 matched = self.matches[layer](interaction.flatten(1))
                 target = item_interaction.detach().flatten(1)
                 loss = loss + self.settings["aux_weight"] * mse_loss(matched, target)
-        said.append(of_item)
-        return loss + self._layer_loss(self.n_node_layers, said, labels, weights)
+        per_layer.append(of_item)
+        return loss + self._layer_loss(self.n_node_layers, per_layer, labels, weights)
 
     def _layer_loss(
-        self, layer: int, said: Sequence[Tensor], labels: Tensor, weights: Tensor
+        self, layer: int, per_layer: Sequence[Tensor], labels: Tensor, weights: Tensor
     ) -> Tensor:
         """Returns a layer's supervised loss, given the logits of layers 0..layer, each (B, T)."""
         if self.settings["layer_loss"] == "ensemble":
-            return self.cross_entropy(self.ensemble(layer, said), labels, weights)
-        at_rest = [logits.detach() for logits in said]
+            return self.cross_entropy(self.ensemble(layer, per_layer), labels, weights)
+        at_rest = [logits.detach() for logits in per_layer]
         fit = self.cross_entropy(self.ensemble(layer, at_rest), labels, weights)
-        return self.cross_entropy(said[-1], labels, weights) + fit
+        return self.cross_entropy(per_layer[-1], labels, weights) + fit
 
     def _item_layer(
         self, users: Tensor, items: Tensor, context: Encoded, left_out: Tensor | None
@@ -209,30 +224,41 @@ class HSNN(LabelledModel):
         return *block.judge(users, items, of_users, of_items, context, left_out), of_items
 
     def _pseudo_items(self, items: Tensor, vectors: Tensor) -> tuple[Sequence[Tensor], Tensor]:
-        """Returns the items' pseudo items (or nodes) at depths 1..L, and the index's loss."""
+        """Returns the items' pseudo items at depths 1..L, and the index loss.
+
+        If the nodes are not learnt by gradient, the vectors of each item's nodes take the place of
+        the pseudo items.
+        """
         if not self.learns_nodes:
             codes = self.codes[:, (items - 1).to(self.codes.device)]
             nodes = zip(self.learner.nodes, codes, strict=True)
             return [book[code] for book, code in nodes], vectors.new_zeros(())
         weight, kept = self.learner.weight(), self.settings["index_gradient"]
-        # The same vectors; of the gradient that comes back, a share goes on.
-        found = self.learner(kept * vectors + (1 - kept) * vectors.detach())
-        balance = self.settings["index_balance"] * found.balance
-        return found.at_depth, weight * (found.reconstruction + balance)
+        # The vectors do not change; only a share of their gradient flows on to the items.
+        learnt = self.learner(kept * vectors + (1 - kept) * vectors.detach())
+        balance = self.settings["index_balance"] * learnt.balance
+        return learnt.at_depth, weight * (learnt.reconstruction + balance)
 
-    def ensemble(self, layer: int, said: Sequence[Tensor]) -> Tensor:
-        """Returns a layer's judgement, given its network's logits and those of the layers above.
+    def ensemble(self, layer: int, per_layer: Sequence[Tensor]) -> Tensor:
+        """Returns the logits of a layer's ensemble.
 
         Args:
-            layer: 0 for the coarsest.
-            said: Logits of layers 0..layer, each (..., T).
+            layer: Number of the layer, 0 for the coarsest.
+            per_layer: Logits of layers 0..layer, each (..., T).
+
+        Returns:
+            Shape (..., T).
         """
-        return self.mixtures[layer](said)
+        return self.mixtures[layer](per_layer)
 
     # -- the index ------------------------------------------------------------------------------
 
     def start_index(self, steps_per_epoch: int) -> None:
-        """Makes the first index of the items as they are, and sets the schedules."""
+        """Makes the first index from the current item embeddings, and sets the schedules.
+
+        Args:
+            steps_per_epoch: Number of training steps in an epoch.
+        """
         config = self.settings
         vectors = self.index_vectors()
         if self.learns_nodes:
@@ -244,13 +270,17 @@ class HSNN(LabelledModel):
             )
             if not bool(self.learner.started):
                 self.learner.start(vectors[self.alive_rows], seed=config["seed"])
-        elif self.clusters_again or not bool(self.indexed):  # a stream begins it anew
+        elif self.clusters_again or not bool(self.indexed):  # a stream clusters at every slice
             self._cluster(vectors)
         self.indexed.fill_(True)
         self.begin_epoch(0)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Moves unused nodes, or clusters anew; then notes each node's representative item."""
+        """Moves unused nodes or clusters again, then looks up each node's representative item.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+        """
         if not self.indexed:
             return
         vectors = self.index_vectors()
@@ -265,7 +295,11 @@ class HSNN(LabelledModel):
         self._representative_of = torch.cat((padding, rows), 1)  # (L, I + 1)
 
     def serve(self, items: Tensor) -> None:
-        """Makes lists of these items alone; k-means' new ones go to their nearest node."""
+        """Restricts the lists to the given items; k-means puts new items under their nearest nodes.
+
+        Args:
+            items: Item ids, shape (N,).
+        """
         before = self.alive.clone()
         super().serve(items)
         if not self.learns_nodes and bool(self.indexed):
@@ -273,8 +307,13 @@ class HSNN(LabelledModel):
 
     @torch.no_grad()
     def _place(self, vectors: Tensor, new: Tensor) -> None:
-        """Puts items, by a mask over their ids, under the nearest nodes of the last clustering."""
-        rows, tree = new[1:].nonzero().squeeze(1), self.codes.clone()  # of all items, alive or not
+        """Puts items under their nearest nodes of the last clustering.
+
+        Args:
+            vectors: Vectors of all items, shape (I, D).
+            new: Mask of the items over item ids, shape (I + 1,).
+        """
+        rows, tree = new[1:].nonzero().squeeze(1), self.codes.clone()  # all items, served or not
         node = nearest_nodes(vectors[rows], self.learner.nodes[0].data)
         self.codes[0, rows] = node
         for depth, (below, above) in enumerate(pairwise(tree), start=1):
@@ -285,9 +324,9 @@ class HSNN(LabelledModel):
 
     @torch.no_grad()
     def index_vectors(self) -> Tensor:
-        """Returns what the index is over: the item layer's item embeddings, (I, D).
+        """Returns the vectors that the index is over: the item layer's item embeddings, (I, D).
 
-        As they serve, without dropout, in training too.
+        They are computed without dropout, in training as in serving.
         """
         tower, items = self.blocks[-1].item, torch.arange(1, self.n_items)
         mode = tower.training
@@ -305,27 +344,31 @@ class HSNN(LabelledModel):
             self.learner.nodes[depth].data.copy_(torch.from_numpy(index.vectors[depth]))
 
     def _representatives(self, index: HierarchicalIndex) -> list[Tensor]:
-        """Returns the id of the item that represents each node, depths 1..L, each (K,)."""
+        """Returns the item id of each node's representative item, depths 1..L, each (K,)."""
         return [self.alive_rows[torch.tensor(part)] + 1 for part in index.representatives]
 
     def _nodes_of(self, index: HierarchicalIndex, vectors: Tensor) -> list[Tensor]:
-        """Returns every item's node of an index of those alive, depths 1..L, each (I,).
+        """Returns the node of every item in an index over the served items, depths 1..L, each (I,).
 
-        One that is not alive, so that no list holds it but a row may ask for it, has the node that
-        is nearest.
+        An item that is not served gets the nearest node. No list contains such an item, but a row
+        to score may.
         """
         node, gone = torch.zeros(len(vectors), dtype=torch.int64), ~self.alive[1:].cpu()
         node[~gone] = torch.tensor(index.assignments(1))
         if gone.any():
             nodes = torch.tensor(index.vectors[0], device=vectors.device)
             node[gone] = nearest_nodes(vectors[gone.to(vectors.device)], nodes).cpu()
-        found = [node]
+        levels = [node]
         for parents in index.parents[1:]:
-            found.append(torch.tensor(parents)[found[-1]])
-        return found
+            levels.append(torch.tensor(parents)[levels[-1]])
+        return levels
 
     def _published(self, vectors: Tensor) -> HierarchicalIndex:
-        """Returns the index over the items that are alive, given the vectors of all, (I, D)."""
+        """Returns the index over the served items.
+
+        Args:
+            vectors: Vectors of all items, shape (I, D).
+        """
         rows = self.alive_rows
         tokens, vectors = self.tokens[rows.numpy()], vectors[rows]
         if self.learns_nodes:
@@ -338,41 +381,41 @@ class HSNN(LabelledModel):
 
     @torch.no_grad()
     def tables(self) -> Tables:
-        """Returns index and embeddings of nodes and items, made once after training stops."""
+        """Returns index and embeddings of nodes and items, computed once after training stops."""
         if self._tables is None or self.training:
             vectors = self.index_vectors()
             index = self._published(vectors)
             depths = range(index.depth, 0, -1)
             representatives = self._representatives(index)[::-1]
-            found = []
+            embeddings = []
             for layer, (depth, representative) in enumerate(
                 zip(depths, representatives, strict=True)
             ):
                 nodes = torch.from_numpy(index.vectors[depth - 1].copy()).to(vectors.device)
                 block = self.blocks[layer]
                 added = self.adapters[layer](nodes).view(len(nodes), *_shape(block.size))
-                found.append(block.item(representative) + added)
-            found.append(vectors.view(len(vectors), *_shape(self.blocks[-1].size)))
+                embeddings.append(block.item(representative) + added)
+            embeddings.append(vectors.view(len(vectors), *_shape(self.blocks[-1].size)))
             of_item = self._nodes_of(index, vectors)[::-1]
-            self._tables = Tables(index, representatives, of_item, found)
+            self._tables = Tables(index, representatives, of_item, embeddings)
         return self._tables
 
     @property
     def index(self) -> HierarchicalIndex | None:
-        """The index as it is; None before there is one."""
+        """The current index; None before there is one."""
         return self.tables().index if bool(self.indexed) else None
 
     def layer_logits(self, layer: int, users: Tensor, vectors: Tensor, nodes: Tensor) -> Tensor:
-        """Returns a layer's network's logits of every user with nodes (or items) of his own.
+        """Returns a layer's logits for each user paired with a list of nodes (or items).
 
         Args:
-            layer: 0 for the coarsest.
+            layer: Number of the layer, 0 for the coarsest.
             users: User ids, shape (b,).
-            vectors: Their embeddings by the layer's user tower, shape (b, num_embed, dim).
-            nodes: Nodes of the layer, or item rows, shape (b, C).
+            vectors: Embeddings of the users by the layer's user tower, shape (b, num_embed, dim).
+            nodes: Nodes of the layer, or item rows, C per user, shape (b, C).
 
         Returns:
-            Shape (b, C, T).
+            Logits of T tasks, shape (b, C, T).
         """
         tables = self.tables()
         of_nodes = tables.vectors[layer][nodes.to(tables.vectors[layer].device)]
@@ -381,8 +424,11 @@ class HSNN(LabelledModel):
         return grid_logits(self.blocks[layer], users, vectors, items, of_nodes)
 
     def all_logits(self, users: Tensor) -> Tensor:
-        """Scores every item: every layer's network on all its nodes, (b, I)."""
-        tables, said = self.tables(), []
+        """Returns the first task's logits of every item, shape (b, I + 1).
+
+        Each layer's network scores all nodes of the layer; no node is left out.
+        """
+        tables, per_layer = self.tables(), []
         for layer, block in enumerate(self.blocks):
             if not self.indexed and layer < self.n_node_layers:
                 continue
@@ -395,15 +441,20 @@ class HSNN(LabelledModel):
             own = torch.cat(parts, 1)
             if layer < self.n_node_layers:
                 own = own[:, tables.node_of_item[layer].to(own.device)]
-            said.append(own)
-        scores = self.ensemble(self.n_node_layers, said) if len(said) > 1 else said[0]
+            per_layer.append(own)
+        scores = (
+            self.ensemble(self.n_node_layers, per_layer) if len(per_layer) > 1 else per_layer[0]
+        )
         padding = scores.new_full((len(users), 1), -torch.inf)
         return torch.cat((padding, scores[..., 0]), 1)
 
     def pair_logits(
         self, users: Tensor, items: Tensor, context: Encoded, left_out: Tensor | None
     ) -> Tensor:
-        """Runs all layers on B pairs as serving does, with the impressions' context, (B, T)."""
+        """Returns the logits of B pairs after the last layer, shape (B, T).
+
+        The layers run as in serving, but with the context of the impressions.
+        """
         return self.layer_judgements(users, items, context, left_out)[-1]
 
     def layer_judgements(
@@ -411,31 +462,31 @@ class HSNN(LabelledModel):
     ) -> list[Tensor]:
         """Returns the ensembles' logits of B pairs after each layer, coarsest first, each (B, T).
 
-        Before there is an index, the item layer's alone.
+        Before there is an index, the list contains the item layer's logits alone.
         """
         users, items = users.cpu(), items.cpu()
         left_out = None if left_out is None else left_out.cpu()
         of_item = self._item_layer(users, items, context, left_out)[0]
         if not self.indexed:
             return [of_item]
-        tables, said = self.tables(), []
+        tables, per_layer = self.tables(), []
         for layer, block in enumerate(self.blocks[:-1]):
             nodes = tables.node_of_item[layer][items - 1]
             of_users = block.user(users, left_out)
             of_nodes = tables.vectors[layer][nodes.to(tables.vectors[layer].device)]
             representative = tables.representatives[layer][nodes]
-            said.append(
+            per_layer.append(
                 block.judge(users, representative, of_users, of_nodes, context, left_out)[0]
             )
-        said.append(of_item)
-        return [self.ensemble(layer, said[: layer + 1]) for layer in range(len(said))]
+        per_layer.append(of_item)
+        return [self.ensemble(layer, per_layer[: layer + 1]) for layer in range(len(per_layer))]
 
     def networks(self) -> list[MoNNBlock]:
         """Returns the layers' networks, coarsest first."""
         return list(self.blocks)
 
     def layer_sizes(self) -> list[int]:
-        """Returns I_1, I_2, ... and V (Table 1)."""
+        """Returns the numbers of nodes I_1, I_2, ... and the number of items V (Table 1)."""
         return [*self.tables().index.nodes_per_depth[::-1], *super().layer_sizes()]
 
     def kept(self) -> list[Tensor]:
@@ -443,18 +494,18 @@ class HSNN(LabelledModel):
         return self.tables().vectors
 
     def searcher(self, full: bool = False) -> LayeredSearch:
-        """Returns the search of Algorithm 2; with every node kept if ``full``."""
+        """Returns the search of Algorithm 2; every node is kept if ``full``."""
         return LayeredSearch(self, "full" if full else self.settings["beam_width"])
 
     def forget(self) -> None:
-        """Forgets the tables."""
+        """Drops the tables."""
         self._tables = None
 
 
-class _Mixture(nn.Module):
-    """The linear ensemble: a weight per layer and task, and a bias per task.
+class _LinearEnsemble(nn.Module):
+    """The linear ensemble: one weight per layer and task, and one bias per task.
 
-    It begins as the last layer's own judgement.
+    At the start, its output is the logits of the last layer.
     """
 
     def __init__(self, n_layers: int, n_tasks: int):
@@ -463,8 +514,8 @@ class _Mixture(nn.Module):
         self.weights = nn.Parameter(of_layers.float().unsqueeze(1).repeat(1, n_tasks))
         self.bias = nn.Parameter(torch.zeros(n_tasks))
 
-    def forward(self, said: Sequence[Tensor]) -> Tensor:
-        parts = zip(said, self.weights, strict=True)
+    def forward(self, per_layer: Sequence[Tensor]) -> Tensor:
+        parts = zip(per_layer, self.weights, strict=True)
         return sum(logits * weight for logits, weight in parts) + self.bias
 
 
@@ -472,16 +523,16 @@ def layers_of(given, scale: float, n_items: int) -> tuple[list[Size], list[int]]
     """Reads ``hsnn_layers``.
 
     Args:
-        given: Such as ``[{size: L, nodes: 1000}, {size: S}]``, coarsest first; the last is the
-            items' and has no ``nodes``.
+        given: List such as ``[{size: L, nodes: 1000}, {size: S}]``, coarsest first; the last layer
+            is the item layer and has no ``nodes``.
         scale: See :func:`~recbole_hill.labelled.towers.sizes.size_of`.
         n_items: I.
 
     Returns:
-        The layers' sizes and the node layers' numbers of nodes.
+        The size of every layer, and the number of nodes of every node layer.
 
     Raises:
-        ValueError: Naming the layer and what is accepted.
+        ValueError: If an entry does not fit. The message names the layer and what is accepted.
     """
     if not isinstance(given, Sequence) or isinstance(given, str) or len(given) < 2:
         raise ValueError(
@@ -512,7 +563,7 @@ def layers_of(given, scale: float, n_items: int) -> tuple[list[Size], list[int]]
 
 
 def _for_clustering(config, nodes: Sequence[int]) -> dict:
-    """Returns the settings of the learner that clusters the items, for these layers of nodes."""
+    """Returns the settings of the learner that clusters the items into the nodes of the layers."""
     clustering = {"nodes_per_depth": nodes[::-1], "index_direction": "bottom_up"}
     clustering |= {"index_metric": "items", "em_rounds": 0, "show_progress": False}
     return {**config.final_config_dict, **clustering}

@@ -1,4 +1,4 @@
-"""HSNN's training: the item layer alone first, then all layers with the index."""
+"""HSNN's training: first the item layer alone, then all layers together with the index."""
 
 import torch
 
@@ -9,13 +9,16 @@ _STAGE, _FILE = "item_layer", "item_layer.safetensors"
 
 
 class HSNNTrainer(LabelledTrainer):
-    """Runs the stage ``item_layer`` before RecBole's loop, so that the index begins from something.
+    """Trains the item layer alone before RecBole's loop, as the stage ``item_layer``.
 
-    Settings: ``item_epochs`` (of that stage; an index that is learnt separately is of its items).
+    The index then starts from trained item embeddings.
+
+    Settings: ``item_epochs`` (number of epochs of this stage). An index that is learnt separately
+    is learnt from the item embeddings of this stage.
     """
 
     def train_epochs(self, train_data, valid_data):
-        """Trains the item layer, begins the index, and trains everything; resumes or skips."""
+        """Trains the item layer, makes the first index, and trains all layers; resumes or skips."""
         if "backbone" not in self.stages:
             self.train_item_layer(train_data)
             self.seed_stage("backbone", train_data)
@@ -25,7 +28,7 @@ class HSNNTrainer(LabelledTrainer):
 
     @torch.no_grad()
     def serving_cost(self, data) -> dict:
-        """Adds how well the ensemble judges after each layer: ``layers``, metrics on the test."""
+        """Adds ``layers``: value metrics on the test rows after each layer, coarsest first."""
         cost, rows = super().serving_cost(data), data.test._dataset.inter_feat
         users, items = rows[self.model.USER_ID], rows[self.model.ITEM_ID]
         context = self.model.data.context_of(rows, len(users))
@@ -38,7 +41,7 @@ class HSNNTrainer(LabelledTrainer):
         return {**cost, "layers": [dict(self.judge(layer, rows)) for layer in layers]}
 
     def train_item_layer(self, train_data) -> None:
-        """Trains the item layer alone, or loads it if that was done."""
+        """Trains the item layer alone, or loads it if the stage is finished."""
         if _STAGE in self.stages:
             self.load_stage(_FILE)
             return

@@ -1,4 +1,7 @@
-"""Models of labelled impressions: probabilities per task, and a ranking of all items by them."""
+"""Base of the models of labelled impressions: probabilities per task, and a ranking of all items.
+
+An impression is an item that was shown to a user. It has one label per task, such as a click.
+"""
 
 from functools import cached_property
 
@@ -18,22 +21,23 @@ from recbole_hill.labelled.towers.block import MoNNBlock
 
 
 class LabelledModel(AbstractRecommender):
-    """A context-aware recommender for several labels, which retrieves as well.
+    """A context-aware recommender that predicts several labels, and that can also retrieve.
 
-    A subclass says how pairs get their logits (``pair_logits``) and users theirs of every item
-    (``all_logits``), and may add to the loss (``loss_of``).
+    A subclass implements ``pair_logits`` (logits of given <user, item> pairs) and ``all_logits``
+    (logits of every item for given users). A subclass may extend the loss (``loss_of``).
 
-    Loss: cross-entropy over tasks, weighted (HSNN, Eq. 1), and on unlabelled pairs that to a
-    teacher's soft labels (Eq. 2). The tasks' weights are those of both.
+    The loss is the cross-entropy over tasks, weighted by task (HSNN, Eq. 1). With a teacher, the
+    cross-entropy to the teacher's soft labels on unlabelled pairs is added (Eq. 2). Both terms use
+    the same task weights.
 
-    Of a pair whose user has engaged with the item in train, that does not count as his history:
-    neither in training, where it is the label, nor where labels are predicted. Only lists of all
-    items go by all of his history.
+    A user's history excludes the item being scored. In training that item is the label; in
+    prediction it would leak. When all items are ranked, the full history is used.
 
-    Settings: ``tasks``, ``interest_fields``, ``trusted_columns`` (not looked at for leaks),
-    ``vocabulary`` (``train`` | ``catalogue``), ``embedding_size`` (of a field),
-    ``monn_scale``, ``overarch``, ``dropout_prob``, ``distill_from`` (folder of a finished run),
-    ``distill_pairs`` (unlabelled pairs per labelled one), ``distill_weight``.
+    Settings: ``tasks``, ``interest_fields``, ``trusted_columns`` (columns that the leak check
+    skips), ``vocabulary`` (``train`` | ``catalogue``), ``embedding_size`` (width of a feature's
+    embedding), ``monn_scale``, ``overarch``, ``dropout_prob``, ``distill_from`` (folder of a
+    finished run, the teacher), ``distill_pairs`` (number of unlabelled pairs per labelled one),
+    ``distill_weight`` (weight of the distillation loss).
     """
 
     type = ModelType.CONTEXT
@@ -70,7 +74,8 @@ class LabelledModel(AbstractRecommender):
             config["vocabulary"],
             config["trusted_columns"] or (),
         )
-        #: Items that lists are made of, by id: all, but in a stream.
+        #: Whether a list may contain an item, by item id. In a stream only the served items are
+        #: True.
         self.register_buffer("alive", torch.arange(self.n_items) > 0)
         weights = torch.tensor([task.weight for task in self.tasks])
         self.register_buffer("task_weights", weights, persistent=False)
@@ -78,88 +83,115 @@ class LabelledModel(AbstractRecommender):
 
     @cached_property
     def teacher(self) -> Teacher | None:
-        """Loaded when training begins: a finished model does without it."""
+        """The teacher, or None.
+
+        It is loaded when training begins, because a finished model does not need it.
+        """
         config, dataset = self._teacher_from
         return Teacher.from_config(config, self.tasks, dataset)
 
-    # -- what a subclass says -------------------------------------------------------------------
+    # -- what a subclass implements -------------------------------------------------------------
 
     def pair_logits(
         self, users: Tensor, items: Tensor, context: Encoded, left_out: Tensor | None
     ) -> Tensor:
-        """Returns one logit per task of pairs.
+        """Returns one logit per task for each <user, item> pair.
 
         Args:
-            users: Shape (B,).
-            items: Shape (B,).
+            users: User ids, shape (B,).
+            items: Item ids, shape (B,).
             context: Features of the B impressions.
-            left_out: Items whose engagement by their user does not count, (B,), or None.
+            left_out: Item to remove from each user's history, shape (B,); None removes nothing.
 
         Returns:
-            Shape (B, T).
+            Logits of T tasks, shape (B, T).
         """
         raise NotImplementedError
 
     def all_logits(self, users: Tensor) -> Tensor:
-        """Returns the first task's logits of every item, without context, (b, I)."""
+        """Returns the first task's logit of every item for each user, without context features.
+
+        Args:
+            users: User ids, shape (b,).
+
+        Returns:
+            Shape (b, I + 1), by item id; item 0 is RecBole's padding.
+        """
         raise NotImplementedError
 
     def loss_of(
         self, users: Tensor, items: Tensor, context: Encoded, labels: Tensor, weights: Tensor
     ) -> Tensor:
-        """Returns the loss of rows with labels, hard or soft.
+        """Returns the loss of impressions with labels, hard or soft.
 
         Args:
-            users: Shape (B,).
-            items: Shape (B,).
+            users: User ids, shape (B,).
+            items: Item ids, shape (B,).
             context: Features of the B impressions.
-            labels: In [0, 1], shape (B, T).
-            weights: Of the rows, shape (B,).
+            labels: Labels in [0, 1], shape (B, T).
+            weights: Weight of each impression, shape (B,).
+
+        Returns:
+            The loss, a scalar.
         """
         return self.cross_entropy(self.pair_logits(users, items, context, items), labels, weights)
 
     def networks(self) -> list[MoNNBlock]:
-        """Returns the networks by layer, coarsest first."""
+        """Returns the networks, one per layer, coarsest layer first."""
         raise NotImplementedError
 
     def layer_sizes(self) -> list[int]:
-        """Returns how many nodes or items each network would judge if all were kept: V here."""
+        """Returns how many nodes or items each network would score if every node were kept.
+
+        Here there is one network, and it scores V, the number of served items.
+        """
         return [len(self.alive_rows)]
 
     def kept(self) -> list[Tensor]:
-        """Returns the embeddings of nodes and items that serving keeps."""
+        """Returns the embeddings of nodes and items that serving keeps in memory."""
         raise NotImplementedError
 
     def searcher(self, full: bool = False) -> NetworkSearch | VectorSearch:
-        """Returns the search that serves the model; one that is exact if ``full``."""
+        """Returns the search that serves the model; an exact search if ``full``."""
         return ExhaustiveSearch(self)
 
     def serve(self, items: Tensor) -> None:
-        """Makes lists of these items alone, by id; in a stream others are gone or not yet born."""
+        """Restricts the lists to the given items. A stream leaves out deleted and future items.
+
+        Args:
+            items: Item ids, shape (N,).
+        """
         self.alive.fill_(False)
         self.alive[items] = True
         self.forget()
 
     @property
     def alive_rows(self) -> Tensor:
-        """The items that lists are made of, as rows of arrays without padding, ascending."""
+        """Rows of the served items (row = item id - 1), ascending, shape (N,)."""
         return self.alive[1:].nonzero().squeeze(1).cpu()
 
     def forget(self) -> None:
-        """Forgets what serving keeps: the weights are about to change, or have."""
+        """Drops the embeddings kept for serving, because the weights change."""
 
-    # -- what all share -------------------------------------------------------------------------
+    # -- what all models share ------------------------------------------------------------------
 
     def cross_entropy(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-        """Returns the cross-entropy, a weighted sum over tasks and rows (Eq. 1)."""
+        """Returns the cross-entropy, summed over tasks and rows with their weights (Eq. 1).
+
+        Args:
+            logits: Shape (B, T).
+            labels: Labels in [0, 1], shape (B, T).
+            weights: Weight of each row, shape (B,).
+        """
         losses = binary_cross_entropy_with_logits(logits, labels, reduction="none")
         return weights @ (losses * self.task_weights).sum(1)
 
     def calculate_loss(self, interaction) -> Tensor:
-        """RecBole's hook: the mean loss of the labelled rows (Eq. 1).
+        """RecBole's hook: the mean loss of the batch's labelled rows (Eq. 1).
 
-        If there is a teacher, plus its weight times that of pairs with its soft labels (Eq. 2, 3);
-        they go through the network together.
+        With a teacher, the mean loss of drawn pairs with the teacher's soft labels is added, times
+        ``distill_weight`` (Eq. 2, 3). Labelled rows and drawn pairs go through the network
+        together.
         """
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
         context = self.data.context_of(interaction, len(users))
@@ -171,43 +203,46 @@ class LabelledModel(AbstractRecommender):
             context = Encoded.cat((context, self.data.context_of({}, n_drawn)))
             share = torch.full((n_drawn,), self.teacher.weight / n_drawn)
             users, items, labels, weights = (
-                torch.cat((ours, more.to(ours.device)))
-                for ours, more in zip((users, items, labels, weights), (*drawn, share), strict=True)
+                torch.cat((labelled, unlabelled.to(labelled.device)))
+                for labelled, unlabelled in zip(
+                    (users, items, labels, weights), (*drawn, share), strict=True
+                )
             )
         return self.loss_of(users, items, context, labels, weights)
 
     @torch.no_grad()
     def probabilities(self, interaction) -> Tensor:
-        """Returns the tasks' probabilities of a batch, shape (B, T), in bounded memory.
+        """Returns the probability of each task for the batch's rows, shape (B, T).
 
-        As in training, an item is not part of the history by which it is judged.
+        Blocks of rows bound the memory. As in training, a user's history excludes the item being
+        scored.
         """
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
         context = self.data.context_of(interaction, len(users))
-        found = [
+        blocks = [
             self.pair_logits(users[rows], items[rows], context[rows], items[rows]).sigmoid()
             for rows in torch.arange(len(users)).split(BLOCK_PAIRS)
         ]
-        return torch.cat(found)
+        return torch.cat(blocks)
 
     def predict(self, interaction) -> Tensor:
-        """Returns the first task's probability of the batch's pairs, shape (B,)."""
+        """Returns the first task's probability for the batch's pairs, shape (B,)."""
         return self.probabilities(interaction)[:, 0]
 
     @torch.no_grad()
     def full_sort_predict(self, interaction) -> Tensor:
-        """Returns the first task's logits of every item for the users, flattened, (B * I,)."""
+        """Returns the first task's logits of all items for the users, flattened, (B * (I + 1),)."""
         users = interaction[self.USER_ID].cpu()
         step = max(1, BLOCK_PAIRS // self.n_items)
         return torch.cat([self.all_logits(part) for part in users.split(step)]).view(-1)
 
     def train(self, mode: bool = True):
-        """Switches mode and forgets what was kept."""
+        """Switches the mode, and drops the embeddings kept for serving."""
         self.forget()
         return super().train(mode)
 
     def load_state_dict(self, *args, **kwargs):
-        """Loads weights and forgets what was kept."""
+        """Loads weights, and drops the embeddings kept for serving."""
         self.forget()
         return super().load_state_dict(*args, **kwargs)
 
@@ -215,17 +250,17 @@ class LabelledModel(AbstractRecommender):
 def grid_logits(
     block: MoNNBlock, users: Tensor, user_vectors: Tensor, items: Tensor, item_vectors: Tensor
 ) -> Tensor:
-    """Returns a block's logits of every user with items of his own, without context.
+    """Returns a network's logits for each user paired with a list of items, without context.
 
     Args:
         block: The network.
         users: User ids, shape (b,), on the CPU.
-        user_vectors: Their embeddings, shape (b, num_embed, dim).
-        items: Item ids, shape (b, C), on the CPU.
-        item_vectors: Their embeddings, shape (b, C, num_embed, dim).
+        user_vectors: Embeddings of the users, shape (b, num_embed, dim).
+        items: Item ids, a list of C items per user, shape (b, C), on the CPU.
+        item_vectors: Embeddings of the items, shape (b, C, num_embed, dim).
 
     Returns:
-        Shape (b, C, T).
+        Logits of T tasks, shape (b, C, T).
     """
     n_users, n_items = items.shape
     shared, context = [], block.data.context_of({}, 0)

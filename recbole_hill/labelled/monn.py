@@ -1,4 +1,4 @@
-"""MoNN, and the two-tower model that it grows out of.
+"""MoNN, and the two-tower model from which it is extended.
 
 References:
     "Hierarchical Structured Neural Network: Efficient Retrieval Scaling for Large Scale
@@ -23,9 +23,9 @@ from recbole_hill.retrieval.exact import ExactRetriever
 
 
 class MoNN(LabelledModel):
-    """User, item and interaction tower under an over-arch, for every <user, item> pair.
+    """User, item and interaction towers under an over-arch, for every <user, item> pair.
 
-    Settings: ``monn_size`` (XS, S, M, L, XL) and those of
+    Settings: ``monn_size`` (XS, S, M, L, XL) and the settings of
     :class:`~recbole_hill.labelled.model.LabelledModel`.
     """
 
@@ -45,14 +45,17 @@ class MoNN(LabelledModel):
     def pair_logits(
         self, users: Tensor, items: Tensor, context: Encoded, left_out: Tensor | None
     ) -> Tensor:
-        """Runs the four modules on B pairs, (B, T)."""
+        """Returns the logits of B pairs from the four modules, shape (B, T)."""
         users, items = users.cpu(), items.cpu()
         left_out = None if left_out is None else left_out.cpu()
         user_vectors, item_vectors = self.block.user(users, left_out), self.block.item(items)
         return self.block.judge(users, items, user_vectors, item_vectors, context, left_out)[0]
 
     def all_logits(self, users: Tensor) -> Tensor:
-        """Computes user embeddings once; item embeddings are kept between calls, (b, I)."""
+        """Returns the first task's logits of every item, shape (b, I + 1).
+
+        User embeddings are computed once per call; item embeddings are kept between calls.
+        """
         user_vectors = self.block.user(users)
         parts = []
         step = max(1, BLOCK_PAIRS // len(users))
@@ -64,7 +67,11 @@ class MoNN(LabelledModel):
 
     @torch.no_grad()
     def item_vectors(self) -> Tensor:
-        """Returns every item's embeddings, computed once after training stops."""
+        """Returns every item's embeddings, computed once after training stops.
+
+        Returns:
+            Shape (I + 1, num_embed, dim), by item id.
+        """
         if self._item_vectors is None or self.training:
             self._item_vectors = self.block.item(torch.arange(self.n_items))
         return self._item_vectors
@@ -78,14 +85,14 @@ class MoNN(LabelledModel):
         return [self.item_vectors()]
 
     def forget(self) -> None:
-        """Forgets the items' embeddings."""
+        """Drops the items' embeddings."""
         self._item_vectors = None
 
 
 class TTSN(MoNN):
     """Two towers that meet in one inner product: MoNN of size XS (Two Tower, HSNN, Table 1).
 
-    Its vectors can be searched, so that ``recommend`` and ``export`` serve it as any embedding
+    Its vectors can be searched, so that ``recommend`` and ``export`` serve it like any embedding
     model.
     """
 
@@ -97,33 +104,34 @@ class TTSN(MoNN):
         super().__init__(config, dataset)
 
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
-        """Returns vectors whose inner product orders items as the first task does.
+        """Returns user and item vectors whose inner products rank the items for the first task.
 
-        Shapes (U, D) and (I, D), padding row first.
+        Returns:
+            Shapes (U + 1, D) and (I + 1, D), padding row first.
         """
         users = self.user_vectors(torch.arange(self.n_users))
         return users, self.block.item(torch.arange(self.n_items)).flatten(1)
 
     def user_vectors(self, users: Tensor) -> Tensor:
-        """Returns the vectors of users (B,), shape (B, D)."""
+        """Returns the vectors of users with ids (B,), shape (B, D)."""
         vectors = self.block.user(users).flatten(1)
         return vectors * self.block.scale[0] / vectors.shape[1] ** 0.5
 
     @torch.no_grad()
     def index_vectors(self) -> Tensor:
-        """Returns what is searched: the items' vectors, (I, D)."""
+        """Returns the item vectors that are searched, without padding, shape (I, D)."""
         return self.item_vectors().flatten(1)[1:].cpu()
 
     def searcher(self, full: bool = False) -> VectorSearch:
-        """Returns a search of all vectors, without a copy of them for every user."""
+        """Returns an exact search over the vectors of the served items."""
         rows = self.alive_rows
         return VectorSearch(self.user_vectors, ExactRetriever(self.index_vectors()[rows], rows + 1))
 
 
 class EBR(TTSN):
-    """TTSN served through an approximate index (EBR, HSNN, Table 1): k-means nodes, a beam of them.
+    """TTSN with an approximate index (EBR, HSNN, Table 1): a beam search over k-means nodes.
 
-    Settings: ``nodes_per_depth``, ``beam_width``, and those of :class:`TTSN`.
+    Settings: ``nodes_per_depth``, ``beam_width``, and the settings of :class:`TTSN`.
     """
 
     def __init__(self, config, dataset):
@@ -136,7 +144,7 @@ class EBR(TTSN):
 
     @property
     def index(self) -> HierarchicalIndex:
-        """The nodes over the items that are alive, which are clustered once after training."""
+        """The nodes over the served items, clustered once after training stops."""
         if self._index is None or self.training:
             rows = self.alive_rows
             vectors, tokens = self.index_vectors()[rows].numpy(), self.tokens[rows.numpy()]
@@ -145,14 +153,14 @@ class EBR(TTSN):
         return self._index
 
     def searcher(self, full: bool = False) -> VectorSearch:
-        """Returns a beam search over the nodes."""
+        """Returns a beam search over the nodes; with every node kept if ``full``."""
         rows, width = self.alive_rows, "full" if full else self.width
         items = self.index_vectors()[rows]
         retriever = BeamRetriever(self.index, items, rows + 1, beam_width=width)
         return VectorSearch(self.user_vectors, retriever)
 
     def layer_sizes(self) -> list[int]:
-        """Returns I_1: the paper counts EBR's nodes alone (Table 1)."""
+        """Returns I_1, the number of the coarsest nodes; the paper counts only these (Table 1)."""
         return [self.index.nodes_per_depth[-1]]
 
     def kept(self) -> list[Tensor]:
@@ -160,6 +168,6 @@ class EBR(TTSN):
         return [self.index_vectors(), *(torch.tensor(part) for part in self.index.vectors)]
 
     def forget(self) -> None:
-        """Forgets the index too."""
+        """Drops the items' embeddings and the index."""
         super().forget()
         self._index = None

@@ -1,4 +1,4 @@
-"""Search by a network's scores: of every item, or down the index layer by layer."""
+"""Search by the scores of a network: over every item, or down the index layer by layer."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,24 +8,29 @@ from torch import Tensor
 from recbole_hill.retrieval.base import Retriever, leave_out, top_k
 from recbole_hill.retrieval.descent import beam_widths, places_of_children
 
-#: Most <user, node> pairs that a network looks at in one go.
+#: Largest number of <user, node> pairs that a network scores at once.
 BLOCK_PAIRS = 1 << 15
 
 
 class NetworkSearch:
-    """Finds the items that a network scores highest for users, given by their ids.
+    """Finds the items that a network scores highest, for users given by their ids.
 
-    A subclass computes (``_search``); what is excluded, order and padding are as in
-    :class:`~recbole_hill.retrieval.base.Retriever`, whose users are vectors.
+    A subclass implements ``_search``. This class excludes items, and orders and pads the lists, as
+    :class:`~recbole_hill.retrieval.base.Retriever` does for users given by vectors.
+
+    Args:
+        n_layers: Number of networks.
+        block: Number of users searched at once.
 
     Attributes:
-        pairs: <user, node or item> pairs that each layer's network has looked at, coarsest first.
-        queries: Users searched for.
+        pairs: Number of <user, node or item> pairs scored so far by each layer's network, coarsest
+            first.
+        queries: Number of users searched for so far.
     """
 
     def __init__(self, n_layers: int, block: int):
         self.pairs, self.queries = [0] * n_layers, 0
-        #: Users searched at once, which bounds the memory.
+        #: Number of users searched at once; it bounds the memory.
         self.block = max(1, block)
 
     @torch.no_grad()
@@ -37,11 +42,12 @@ class NetworkSearch:
         Args:
             users: User ids, shape (B,).
             k: List length, at least 1.
-            exclude: Pair (rows, item ids), each (E,): not to be returned for user ``rows[e]``.
+            exclude: Pair (rows, item ids), each (E,): item ``ids[e]`` is not returned for the user
+                in row ``rows[e]``.
 
         Returns:
-            Logits (B, k), descending, and item ids (B, k), ties by smallest id; lists that come out
-            short end in -inf and -1.
+            Logits (B, k), descending, and item ids (B, k); ties are ordered by smallest id. Shorter
+            lists are padded with -inf and -1.
 
         Raises:
             ValueError: If k is less than 1.
@@ -55,19 +61,19 @@ class NetworkSearch:
         for start in range(0, len(users), self.block):
             part = slice(start, start + self.block)
             own = (rows >= start) & (rows < start + self.block)
-            found, listed = self._search(users[part])
-            found, listed = found.cpu(), listed.cpu()
+            logits, listed = self._search(users[part])
+            logits, listed = logits.cpu(), listed.cpu()
             n_ids = 1 + int(max(listed.max(), items.max())) if len(items) else 0
-            leave_out(found, listed, (rows[own] - start, items[own]), n_ids)
-            found, listed = top_k(found, k, listed)
-            width = found.shape[1]
-            scores[part, :width] = found
-            ids[part, :width] = torch.where(found > -torch.inf, listed, -1)
+            leave_out(logits, listed, (rows[own] - start, items[own]), n_ids)
+            logits, listed = top_k(logits, k, listed)
+            width = logits.shape[1]
+            scores[part, :width] = logits
+            ids[part, :width] = torch.where(logits > -torch.inf, listed, -1)
         self.queries += len(users)
         return scores, ids
 
     def _search(self, users: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns candidates' logits and ids, each (b, N), with -inf where there is none."""
+        """Returns candidates' logits and ids, each (b, N); unfilled places have -inf."""
         raise NotImplementedError
 
 
@@ -84,17 +90,17 @@ class ExhaustiveSearch(NetworkSearch):
 
     def _search(self, users: Tensor) -> tuple[Tensor, Tensor]:
         scores = self.model.all_logits(users)
-        scores[:, ~self.model.alive] = -torch.inf  # padding, and what a stream has not or no more
+        scores[:, ~self.model.alive] = -torch.inf  # padding, and items not served
         self.pairs[0] += len(users) * (self.model.n_items - 1)
         return scores, torch.arange(self.model.n_items).expand(len(users), -1)
 
 
 class VectorSearch:
-    """A search by vectors, asked by user ids.
+    """Search by vectors, for users given by their ids.
 
     Args:
-        vectors_of: Gives the vectors of users (B,), shape (B, D).
-        retriever: Over the items' vectors.
+        vectors_of: Function from user ids (B,) to user vectors (B, D).
+        retriever: Retriever over the item vectors.
     """
 
     def __init__(self, vectors_of: Callable[[Tensor], Tensor], retriever: Retriever):
@@ -102,32 +108,35 @@ class VectorSearch:
 
     @property
     def pairs(self) -> list[int]:
-        """Inner products so far, of nodes and items."""
+        """Number of inner products so far, with nodes and items, as a list of one number."""
         return [self.retriever.scored]
 
     @property
     def queries(self) -> int:
-        """Users searched for."""
+        """Number of users searched for so far."""
         return self.retriever.queries
 
     @torch.no_grad()
     def search(
         self, users: Tensor, k: int, exclude: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Returns what :meth:`Retriever.search` finds for the users' vectors."""
+        """Returns the lists that :meth:`Retriever.search` finds for the users' vectors.
+
+        Args: see :meth:`NetworkSearch.search`.
+        """
         return self.retriever.search(self.vectors_of(users.cpu()).cpu(), k, exclude)
 
 
 class LayeredSearch(NetworkSearch):
     """HSNN's serving (arXiv 2408.06653, Algorithm 2), for many users at a time.
 
-    The coarsest layer's network looks at all its nodes; of each layer the best are kept, and the
-    next one's network looks at their children. What the layers above said of a node's path goes
-    into the ensemble that judges it.
+    The network of the coarsest layer scores all nodes of that layer. In each layer the best nodes
+    are kept, and the next layer's network scores their children. The ensemble that scores a node
+    also gets the logits of all nodes above it.
 
     Args:
         model: An :class:`~recbole_hill.labelled.hsnn.HSNN` in evaluation mode.
-        beam_width: Nodes kept per node layer: one number, one per layer (coarsest first), or
+        beam_width: Nodes kept per node layer: one number, one number per layer (coarsest first), or
             ``"full"``.
     """
 
@@ -156,8 +165,8 @@ class LayeredSearch(NetworkSearch):
         for layer in range(len(self.pairs)):
             own = model.layer_logits(layer, users, vectors[layer], nodes)
             self.pairs[layer] += int(filled.sum())
-            said = [*above, own]
-            scores = model.ensemble(layer, said)[..., 0].cpu().masked_fill(~filled, -torch.inf)
+            per_layer = [*above, own]
+            scores = model.ensemble(layer, per_layer)[..., 0].cpu().masked_fill(~filled, -torch.inf)
             if layer == len(self._lists):
                 break
             kept, places = top_k(scores, self.widths[layer])
@@ -165,7 +174,9 @@ class LayeredSearch(NetworkSearch):
             starts, members = self._lists[layer]
             below, filled, of_beam = places_of_children(starts, beam)
             nodes = members[below]
-            # What was said of a node goes with all its children.
-            said_of = places.gather(1, of_beam).to(own.device).unsqueeze(2)
-            above = [part.gather(1, said_of.expand(-1, -1, part.shape[2])) for part in said]
+            # Each child gets the logits of its parent.
+            place_of_parent = places.gather(1, of_beam).to(own.device).unsqueeze(2)
+            above = [
+                part.gather(1, place_of_parent.expand(-1, -1, part.shape[2])) for part in per_layer
+            ]
         return scores, nodes + 1  # RecBole's item 0 is padding

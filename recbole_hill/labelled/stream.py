@@ -1,7 +1,8 @@
-"""Online training (HSNN, section 2): a stream in slices, a snapshot after each, judged on the next.
+"""Online training (HSNN, section 2): a stream of impressions, cut into slices in time order.
 
-Progressive validation: what a model predicts of a slice before it has seen it. Everything that it
-knows of labels and histories is older than the slice.
+Each slice is evaluated before the model trains on it (progressive validation). At that time the
+model knows labels and histories from older slices only. A snapshot (weights and index) is saved
+after each slice.
 """
 
 import json
@@ -37,23 +38,25 @@ from recbole_hill.train.trainer import trainer_for
 
 SLICES = "slices.jsonl"
 _INDEX = "index.npz"
-#: What a stream may be continued with otherwise.
+#: Settings that may change when a stream is continued.
 _FREE = {"threads", "show_progress", "state"}
 
 
 @dataclass(frozen=True)
 class Slice:
-    """What became of one slice.
+    """Record of one slice.
 
     Attributes:
-        number: From 0; the first is only trained on.
-        rows: Impressions.
-        metrics: Of its rows, predicted before training on them; empty for the first.
-        items: Items that the snapshot after it serves.
-        added: Of them, those that the snapshot before did not.
-        deleted: Items that the snapshot before served, and this one does not.
-        drift: Share of the items in both whose node changed, depths 1..L; empty without an index.
-        seconds: Of training on it; for HSNN's first, the item layer alone is not among them.
+        number: Number of the slice, from 0; slice 0 is not evaluated.
+        rows: Number of impressions.
+        metrics: Metrics of the slice, predicted before training on it; empty for slice 0.
+        items: Number of items that the snapshot after this slice serves.
+        added: Number of served items that the previous snapshot did not serve.
+        deleted: Number of items that the previous snapshot served and this one does not.
+        drift: Share of the items in both snapshots whose node changed, at depths 1..L (depth 1 is
+            the nodes just above the items); empty without an index.
+        seconds: Seconds of training on the slice. For HSNN's slice 0, the epochs that train the
+            item layer alone are not included.
     """
 
     number: int
@@ -75,31 +78,35 @@ def run_stream(
     overrides: dict | None = None,
     config_files: list[str] | None = None,
 ) -> list[Slice]:
-    """Trains on a dataset's impressions in the order of time, slice by slice.
+    """Trains a model on a dataset's impressions in time order, slice by slice.
 
-    A killed stream continues if it is called again with its ``run_dir``: finished slices are not
-    trained on again. The optimiser starts anew with every slice. Before the first, HSNN's item
-    layer is trained alone on it (``item_epochs``), so that its index begins from something. Lists,
-    clusters and representatives are of the items shown so far (and not deleted). Features of users
-    and items are their files', whatever the time; base rates, scales of numbers and what counts as
-    a leak are the first slice's.
+    A killed stream continues when it is called again with the same ``run_dir``. It does not train
+    again on finished slices. Each slice starts with a fresh optimiser. Before slice 0, HSNN's item
+    layer is trained alone on that slice (``item_epochs``), so that the index starts from trained
+    embeddings.
+
+    Lists, clusters and representative items (the item that stands for a node) contain only items
+    that were shown so far and are not deleted. Features of users and items come from their files
+    and do not change with time. The base rates, the scales of numbers and the leak check come from
+    slice 0.
 
     Args:
         model: MoNN, TTSN, EBR or HSNN.
-        dataset: A dataset with times and labels.
-        slices: How many, of equally many rows.
-        keep: Slices after which an item that was not shown again is deleted; None keeps all.
-        overrides: Settings; ``epochs`` are those on each slice (1 if not given).
-        config_files: YAML files below the overrides.
+        dataset: Name of a dataset with times and labels.
+        slices: Number of slices; all have the same number of rows, up to rounding.
+        keep: An item is deleted after this many slices in which it is not shown; None keeps all
+            items.
+        overrides: Settings; ``epochs`` is the number of epochs per slice (default 1).
+        config_files: YAML files; the overrides win over them.
 
     Returns:
-        One record per slice; in ``slices.jsonl`` beside how the slice was made.
+        One record per slice. ``slices.jsonl`` contains the records and their provenance.
 
     Raises:
-        ValueError: If the model is not of labelled impressions, there are no times, or a setting
-            does not fit.
+        ValueError: If the model is not a model of labelled impressions, the dataset has no times,
+            or a setting does not fit.
     """
-    commit()  # of the code that is loaded now
+    commit()  # noted now: the checkout may change during the run
     if not issubclass(registry.find(model).load(), LabelledModel):
         raise ValueError(f"a stream trains MoNN, TTSN, EBR or HSNN, got {model}")
     given = {"epochs": 1, "vocabulary": "catalogue", **(overrides or {})}
@@ -127,7 +134,7 @@ def run_stream(
     common = {"model": config["model"], "dataset": config["dataset"], "data_sha256": sha256}
     trained = build_model(config, OneDataset(parts[0]))
     trainer = trainer_for(config, trained)
-    trainer.show_progress = False  # the stream shows a bar of its own
+    trainer.show_progress = False  # the stream shows its own bar
     bar = tqdm(range(slices), unit="slice", disable=not config["show_progress"])
     last_shown: dict[int, int] = {}
     records, lines, before = [], [], None
@@ -145,15 +152,15 @@ def run_stream(
             alive = [i for i, n in last_shown.items() if keep is None or number - n < keep]
             trained.serve(torch.tensor(alive))
             _train(trainer, stage, loader)
-            # Kept with the stage: another part of the stream may be made elsewhere.
-            made = provenance(config)
-            trainer.finish_stage(stage, save_as=file, metrics=metrics, provenance=made)
+            # Recorded per slice: a continued stream may train its slices with different code.
+            origin = provenance(config)
+            trainer.finish_stage(stage, save_as=file, metrics=metrics, provenance=origin)
         remember_history(trained, parts[: number + 1])
         served = _publish(folder, number, trained)
         record = _record(number, len(rows), metrics, served, before, trainer.stages[stage])
         records.append(record)
-        made = trainer.stages[stage].get("provenance", {})  # not kept by streams of old
-        lines.append(json.dumps({**common, **made, **asdict(record)}) + "\n")
+        origin = trainer.stages[stage].get("provenance", {})  # older streams did not record it
+        lines.append(json.dumps({**common, **origin, **asdict(record)}) + "\n")
         before = served
         logging.getLogger().info(f"slice {number}: {record}")
         bar.set_postfix_str(f"ne {metrics.get('ne', float('nan')):.4f}")
@@ -163,20 +170,20 @@ def run_stream(
 
 
 def _folder(config, cut: dict) -> Path:
-    """Returns the stream's folder; one that holds the same stream, cut alike, is continued.
+    """Returns the stream's folder; a stream with the same settings and slices is continued.
 
-    Cut otherwise, a slice would be judged by a model that has been trained on some of it.
+    With other slices, the model would be evaluated on rows that it has been trained on.
     """
     folder = runs.folder_of(config)
     settings = plain_settings(config)
     if (folder / runs.CONFIG).exists():
-        theirs = {**runs.read_config(folder), **json.loads((folder / runs.STREAM).read_text())}
-        ours = {**settings, **cut}
-        changed = sorted(key for key in ours.keys() - _FREE if ours[key] != theirs.get(key))
+        stored = {**runs.read_config(folder), **json.loads((folder / runs.STREAM).read_text())}
+        current = {**settings, **cut}
+        changed = sorted(key for key in current.keys() - _FREE if current[key] != stored.get(key))
         if changed:
             raise ValueError(
                 f"run_dir {folder} holds a stream of other settings: {changed[0]} is "
-                f"{ours[changed[0]]!r} here and {theirs.get(changed[0])!r} there"
+                f"{current[changed[0]]!r} here and {stored.get(changed[0])!r} there"
             )
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / runs.STREAM) as temporary:
@@ -187,18 +194,26 @@ def _folder(config, cut: dict) -> Path:
 
 @dataclass(frozen=True)
 class OneDataset:
-    """A dataset in the place of the run's data and of a loader, as ``build_model`` reads them."""
+    """A dataset in the place of a run's data and of a loader, as ``build_model`` reads them."""
 
     _dataset: object
 
     @property
     def train(self):
-        """The dataset in the place of the train loader."""
+        """The object itself, in the place of the train loader."""
         return self
 
 
 def slices_of(config, n_slices: int) -> list:
-    """Returns the dataset's impressions in the order of time, cut into equal parts."""
+    """Returns the dataset's impressions in time order, cut into parts of equal size.
+
+    Args:
+        config: The stream's configuration.
+        n_slices: Number of parts.
+
+    Returns:
+        RecBole datasets, one per slice.
+    """
     require_files(config)
     require_features(config)
     config["benchmark_filename"] = None
@@ -234,7 +249,12 @@ def _train(trainer, stage: str, loader) -> None:
 
 
 def remember_history(model: LabelledModel, parts: list) -> None:
-    """Tells the model who engaged with what in the slices so far."""
+    """Sets the user histories of the model to the engagements in the given slices.
+
+    Args:
+        model: The stream's model.
+        parts: RecBole datasets of the slices so far.
+    """
     task = model.tasks[0].name
     rows = [part.inter_feat for part in parts]
     engaged = [part[task] > 0 for part in rows]
@@ -247,7 +267,7 @@ def remember_history(model: LabelledModel, parts: list) -> None:
 
 
 def _publish(folder: Path, number: int, model: LabelledModel) -> tuple[Tensor, object]:
-    """Writes the index over the items that are alive; returns their ids and it."""
+    """Saves the index over the served items; returns their ids and the index."""
     index = getattr(model, "index", None)
     if index is not None:
         snapshot = folder / "snapshots" / str(number)
@@ -256,7 +276,7 @@ def _publish(folder: Path, number: int, model: LabelledModel) -> tuple[Tensor, o
     return model.alive_rows + 1, index
 
 
-def _record(number, n_rows, metrics, served, before, facts) -> Slice:
+def _record(number, n_rows, metrics, served, before, stage) -> Slice:
     items, index = served
     earlier = torch.empty(0, dtype=torch.int64) if before is None else before[0]
     added = int((~torch.isin(items, earlier)).sum())
@@ -264,7 +284,7 @@ def _record(number, n_rows, metrics, served, before, facts) -> Slice:
     moved = []
     if index is not None and before is not None:
         moved = _drift(before[1], index)
-    return Slice(number, n_rows, metrics, len(items), added, deleted, moved, facts["seconds"])
+    return Slice(number, n_rows, metrics, len(items), added, deleted, moved, stage["seconds"])
 
 
 def _drift(before: HierarchicalIndex, after: HierarchicalIndex) -> list[float]:

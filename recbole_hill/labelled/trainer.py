@@ -1,4 +1,7 @@
-"""Evaluation of models of labelled impressions: by every task's labels, and by rank."""
+"""Evaluation of models of labelled impressions: by the labels of every task, and by ranking.
+
+Value metrics compare predicted probabilities with labels; ranking metrics judge lists of items.
+"""
 
 from collections import OrderedDict
 
@@ -22,10 +25,11 @@ from recbole_hill.train.trainer import RunTrainer
 class LabelledTrainer(RunTrainer):
     """The trainer of a :class:`~recbole_hill.labelled.model.LabelledModel`.
 
-    Metrics of the first task carry their plain names, those of another end in ``_<task>``.
+    Metrics of the first task have their plain names. Metrics of any other task end in ``_<task>``.
 
-    Settings: ``ranking_metrics`` (of RecBole's ranking metrics, at ``topk``), ``ranking_users``
-    (how many test users are ranked, drawn by ``split_seed``; None for all).
+    Settings: ``ranking_metrics`` (names of RecBole's ranking metrics, computed at ``topk``),
+    ``ranking_users`` (number of test users for whom items are ranked, drawn by ``split_seed``; None
+    for all).
     """
 
     def __init__(self, config, model):
@@ -42,15 +46,18 @@ class LabelledTrainer(RunTrainer):
         return self.ranking
 
     def test(self, data) -> dict[str, float]:
-        """Returns the value metrics of the test rows, and the ranking metrics of all items."""
+        """Returns the value metrics of the test rows and the ranking metrics over all items."""
         return {**super().test(data), **self.rank(data, show_progress=self.show_progress)}
 
     def costs(self, data) -> dict[str, dict]:
-        """Returns what a request costs, as ``serving``."""
+        """Returns the cost of a request, under the name ``serving``."""
         return {"serving": self.serving_cost(data)}
 
     def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
-        """Returns the value metrics of every task over the loader's labelled rows."""
+        """Returns the value metrics of every task over the loader's labelled rows.
+
+        Args: as RecBole's ``evaluate``.
+        """
         if load_best_model:
             self._load_best(model_file)
         self.model.eval()
@@ -61,8 +68,11 @@ class LabelledTrainer(RunTrainer):
         """Returns the value metrics of every task.
 
         Args:
-            probabilities: Shape (N, T).
-            rows: RecBole Interaction of N labelled impressions.
+            probabilities: Predicted probabilities, shape (N, T).
+            rows: RecBole Interaction of the N labelled impressions.
+
+        Returns:
+            Metrics by name.
         """
         labels = label_matrix(rows, self.model.tasks)
         rates = self.model.data.base_rates.tolist()
@@ -78,14 +88,17 @@ class LabelledTrainer(RunTrainer):
         return result
 
     def rank(self, data, show_progress: bool = False) -> dict[str, float]:
-        """Ranks every item for the test users who liked one, and returns the ranking metrics.
+        """Ranks all items for each test user with a relevant item, and returns the ranking metrics.
 
-        What a user was shown in train, or under ``holdout`` in validation, is left out. Relevant
-        are the test rows whose first label is 1.
+        A relevant item has a test row whose first label is 1. Lists leave out the items that the
+        user was shown in train, and under ``holdout`` also in validation.
 
         Args:
             data: The run's data.
             show_progress: Whether to show a bar.
+
+        Returns:
+            Metrics by name, such as ``recall@20``.
         """
         self.model.eval()
         truth, seen = self.relevant(data), self.shown(data)
@@ -99,9 +112,10 @@ class LabelledTrainer(RunTrainer):
         return dict(self.ranking.evaluate(struct))
 
     def serving_cost(self, data) -> dict:
-        """Returns what a request costs, and what the search finds of what scoring all would.
+        """Returns the cost of a request, and how many of the exact best items the search finds.
 
-        See :func:`~recbole_hill.labelled.cost.serving_cost`; ``index_recall@k`` beside it.
+        The cost is that of :func:`~recbole_hill.labelled.cost.serving_cost`. ``index_recall@k`` is
+        added for each k of ``topk``: the share of the exact top k that the search finds.
         """
         self.model.eval()
         truth, (seen_by, seen) = self.relevant(data), self.shown(data)
@@ -111,22 +125,25 @@ class LabelledTrainer(RunTrainer):
         if isinstance(served, ExhaustiveSearch):
             return {**cost, **{f"index_recall@{k}": 1.0 for k in topk}}
         some = users[:512]
-        found = [
+        lists = [
             searcher.search(some, max(topk), _of((seen_by, seen), some))[1].cpu()
             for searcher in (exact, served)
         ]
-        recalls = {f"index_recall@{k}": index_recall(*(ids[:, :k] for ids in found)) for k in topk}
+        recalls = {f"index_recall@{k}": index_recall(*(ids[:, :k] for ids in lists)) for k in topk}
         return {**cost, **recalls}
 
     def ranked_users(self, data) -> Tensor:
-        """Returns the test users who liked an item, in the order of :meth:`rank`, shape (U,)."""
+        """Returns the test users with a relevant item, in the order of :meth:`rank`, shape (U,)."""
         return self.relevant(data)[0].unique()
 
     def relevant(self, data) -> tuple[Tensor, Tensor]:
-        """Returns users and items of the test rows whose first label is 1.
+        """Returns users and items of the test rows whose first label is 1, each (E,).
 
-        Left out are pairs that were shown before the test: no list holds them; and all users but
-        ``ranking_users``, if that is set.
+        Pairs that were shown before the test are left out, because no list contains them. If
+        ``ranking_users`` is set, only that many users are returned.
+
+        Raises:
+            ValueError: If no pair is left.
         """
         rows, n_items = data.test._dataset.inter_feat, self.model.n_items
         users, items = rows[self.model.USER_ID], rows[self.model.ITEM_ID]
@@ -142,7 +159,7 @@ class LabelledTrainer(RunTrainer):
         return self._sampled(users[wanted], items[wanted])
 
     def _sampled(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the pairs of ``ranking_users`` users, or all pairs if there are no more."""
+        """Returns the pairs of ``ranking_users`` drawn users; all pairs if there are no more."""
         unique, wanted = users.unique().numpy(), self.config["ranking_users"]
         if wanted is None or wanted >= len(unique):
             return users, items
@@ -151,7 +168,7 @@ class LabelledTrainer(RunTrainer):
         return users[kept], items[kept]
 
     def shown(self, data) -> tuple[Tensor, Tensor]:
-        """Returns users and items of the rows before the test."""
+        """Returns users and items of the rows before the test, each (E,)."""
         loaders = [data.train] + ([data.valid] if self.config["protocol"] == "holdout" else [])
         rows = [loader._dataset.inter_feat for loader in loaders]
         fields = self.model.USER_ID, self.model.ITEM_ID
@@ -159,7 +176,7 @@ class LabelledTrainer(RunTrainer):
 
 
 def _require_list_metrics(names) -> None:
-    """Refuses ``ranking_metrics`` that need more than which places of a list are relevant."""
+    """Refuses a ``ranking_metrics`` that needs more than the relevant places of a list."""
     accepted = [name for name, needs in metric_information.items() if needs == ["rec.topk"]]
     wrong = [n for n in names if str(n).lower() not in accepted] if isinstance(names, list) else []
     if wrong or not isinstance(names, list) or not names:
@@ -170,16 +187,21 @@ def _require_list_metrics(names) -> None:
 
 
 def _of(pairs: tuple[Tensor, Tensor], users: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the pairs of some users, ascending, with rows of ``users`` in place of their ids."""
+    """Returns the pairs of some users, with row numbers of ``users`` in place of user ids.
+
+    Args:
+        pairs: User ids and item ids, each (E,).
+        users: User ids, ascending, shape (U,).
+    """
     places = torch.searchsorted(users, pairs[0]).clamp_max(len(users) - 1)
-    theirs = users[places] == pairs[0]
-    return places[theirs], pairs[1][theirs]
+    belongs = users[places] == pairs[0]
+    return places[belongs], pairs[1][belongs]
 
 
 def _hits(lists: Tensor, truth: tuple[Tensor, Tensor], n_items: int) -> Tensor:
-    """Returns, per user, which places of the list are relevant, and how many items are.
+    """Returns which places of a user's list are relevant, and the user's number of relevant items.
 
-    As RecBole's ``rec.topk``: shape (B, k + 1), int.
+    The format is RecBole's ``rec.topk``: shape (B, k + 1), int.
     """
     keys = np.unique((truth[0] * n_items + truth[1]).numpy())
     own = np.arange(len(lists))[:, None] * n_items + lists.numpy()

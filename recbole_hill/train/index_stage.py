@@ -11,6 +11,7 @@ from recbole_hill.data.ids import Ids
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.index.learners import IndexLearner, Vectors
 from recbole_hill.index.warm_start import OldIndex
+from recbole_hill.run.stages import OWN_SECONDS
 from recbole_hill.train.trainer import RunTrainer
 from recbole_hill.train.warm_start import OldRun
 
@@ -141,7 +142,7 @@ def learn_index(trainer: IndexTrainer, train_data) -> HierarchicalIndex:
         "nodes_per_depth": list(index.nodes_per_depth),
         "loads": [asdict(used) for used in usage],
         "steps_per_epoch": len(train_data),
-        "own_seconds": True,  # runs of before counted those of M-steps and index_learning here too
+        OWN_SECONDS: True,  # runs of before counted those of M-steps and index_learning here too
     }
     if old is not None:
         about["drift"] = old.drift(learner.node_codes(index, items))

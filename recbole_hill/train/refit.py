@@ -7,6 +7,7 @@ from pathlib import Path
 from recbole_hill.config.config import HillConfig, plain_settings
 from recbole_hill.run.folder import CHOICE, HOLDOUT, STAGES
 from recbole_hill.run.parent_runs import STARTS, for_each
+from recbole_hill.run.stages import seconds_of_stages
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Choice:
                 if stage.startswith(adapt)
             },
             keeps_adapted=stages.get(CHOICE, {}).get("kept") == "adapted",
-            seconds=sum(entry["seconds"] for entry in stages.values()),
+            seconds=seconds_of_stages(stages),
         )
 
 

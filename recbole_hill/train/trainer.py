@@ -33,6 +33,7 @@ from recbole_hill.run import folder as runs
 from recbole_hill.run.files import atomic_path
 from recbole_hill.run.folder import HOLDOUT, SERVES, STAGES
 from recbole_hill.run.parent_runs import facts_of
+from recbole_hill.run.stages import seconds_of_stages
 from recbole_hill.train.arms import Arm
 from recbole_hill.train.learning_rate import LearningRateRule, set_rate
 from recbole_hill.train.refit import Choice
@@ -277,7 +278,7 @@ class RunTrainer(Trainer):
 
     def seconds(self) -> float:
         """Returns what every stage took so far, the one in progress among them."""
-        return sum(facts["seconds"] for facts in self.stages.values()) + self._seconds()
+        return seconds_of_stages(self.stages) + self._seconds()
 
     # -- RecBole's hooks ------------------------------------------------------------------------
 
