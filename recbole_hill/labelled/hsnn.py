@@ -24,6 +24,7 @@ from recbole_hill.index.attention import nearest_nodes
 from recbole_hill.index.codes import tree_of_nodes
 from recbole_hill.index.em import EMLearner
 from recbole_hill.index.gradient import AT_LEAST as INDEX_AT_LEAST
+from recbole_hill.index.gradient import JointLearner, SeparateLearner
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.index.learners import Vectors
 from recbole_hill.index.lti import LearnedIndex
@@ -99,6 +100,11 @@ class HSNN(LabelledModel):
         sizes, nodes = layers_of(config["hsnn_layers"], config["monn_scale"], self.n_items - 1)
         direction = config["index_direction"]
         learner = registry.LEARNERS.find(config["index_learning"]).load()
+        if learner.by_gradient and not issubclass(learner, JointLearner | SeparateLearner):
+            raise ValueError(
+                f"index_learning of {config['model']} must be joint, separate, or a learner that "
+                f"is not by gradient, such as em; got {config['index_learning']}"
+            )
         #: Whether the nodes are weights that learn with the networks.
         self.learns_nodes = learner.by_gradient and learner.with_backbone
         #: Whether the items are clustered again every ``em_epochs`` epochs, instead of once.

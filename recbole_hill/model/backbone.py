@@ -13,14 +13,20 @@ _ADAPTED = _TABLES_ARE_VECTORS | _FORWARD_GIVES_VECTORS | {"NCL", "SGL"}
 _SUMS = frozenset({"SGL"})
 
 
+def _adapter(model: nn.Module) -> str | None:
+    """Returns the name of RecBole's model that a model is, or derives from; None for any other."""
+    names = (kind.__name__ for kind in type(model).__mro__)
+    return next((name for name in names if name in _ADAPTED), None)
+
+
 def has_embeddings(model: nn.Module) -> bool:
     """Returns whether a model's score is one inner product of a user's and an item's vector."""
-    return hasattr(model, "user_item_embeddings") or type(model).__name__ in _ADAPTED
+    return hasattr(model, "user_item_embeddings") or _adapter(model) is not None
 
 
 def sums_over_batch(model: nn.Module) -> bool:
     """Returns whether a backbone's loss is the sum over a batch's rows and not their mean."""
-    return getattr(model, "sums_over_batch", type(model).__name__ in _SUMS)
+    return getattr(model, "sums_over_batch", _adapter(model) in _SUMS)
 
 
 def loss_and_embeddings(model: nn.Module, interaction) -> tuple[Tensor, Tensor, Tensor]:
@@ -31,7 +37,7 @@ def loss_and_embeddings(model: nn.Module, interaction) -> tuple[Tensor, Tensor, 
     if hasattr(model, "embedding_loss"):
         users, items = model.user_item_embeddings()
         return model.embedding_loss(users, items, interaction), users, items
-    if type(model).__name__ not in _FORWARD_GIVES_VECTORS:
+    if _adapter(model) not in _FORWARD_GIVES_VECTORS:
         vectors, loss = user_item_embeddings(model), model.calculate_loss(interaction)
     else:
         with forward_results(model) as results:
@@ -46,7 +52,7 @@ def user_item_embeddings(model: nn.Module) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: If the model's score is not one inner product of such vectors.
     """
-    name = type(model).__name__
+    name = _adapter(model)
     if hasattr(model, "user_item_embeddings"):
         return model.user_item_embeddings()
     if name in _TABLES_ARE_VECTORS:
@@ -59,6 +65,6 @@ def user_item_embeddings(model: nn.Module) -> tuple[Tensor, Tensor]:
     if name in _FORWARD_GIVES_VECTORS:
         return model.forward()
     raise ValueError(
-        f"backbone {name} has no adapter to user and item embeddings; accepted are BPR, LINE, "
-        f"NCL, SGL, LightGCN, NGCF and any subclass of EmbeddingModel"
+        f"backbone {type(model).__name__} has no adapter to user and item embeddings; accepted are "
+        "BPR, LINE, NCL, SGL, LightGCN, NGCF, their subclasses and any subclass of EmbeddingModel"
     )

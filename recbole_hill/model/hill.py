@@ -60,7 +60,8 @@ class HILL(EmbeddingModel):
         if learner.by_gradient and learner.with_backbone and hasattr(self.backbone, "fit_once"):
             raise ValueError(
                 f"index_learning {config['index_learning']} needs a backbone that trains by "
-                f"epochs, and {config['backbone']} is fitted at once; accepted are em and separate"
+                f"epochs, and {config['backbone']} is fitted at once; accepted are em, separate "
+                "and every other learner that does not train with the backbone"
             )
         dim = self._dim() if learner.by_gradient else None
         return learner.from_settings(config, n_items=self.n_items - 1, dim=dim)

@@ -34,7 +34,8 @@ def ablation_table(rows: list[dict], metrics: tuple[str, ...] = ("recall@20", "n
     settings = [
         key
         for key in identities[0]
-        if key not in (*_SHARED, "commit") and len({str(one.get(key)) for one in identities}) > 1
+        if key not in (*_SHARED, "commit", "plugins")
+        and len({str(one.get(key)) for one in identities}) > 1
     ]
     if not settings:
         raise ValueError("the runs differ in their seed alone; report without --ablation")

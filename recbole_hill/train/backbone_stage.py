@@ -45,7 +45,7 @@ def _take_over(trainer: IndexTrainer, folder: Path, train_data, valid_data) -> N
         raise ValueError(
             f"backbone_from gives a trained backbone, index_learning "
             f"{trainer.config['index_learning']} trains one with its index; with backbone_from "
-            "accepted are em and separate"
+            "accepted are em, separate and every learner that does not train with the backbone"
         )
     if parent["model"] != trainer.config["backbone"]:
         raise ValueError(

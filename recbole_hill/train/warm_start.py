@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from recbole_hill.config.config import HillConfig, plain_settings
-from recbole_hill.config.properties import internal_defaults, read_properties
+from recbole_hill.config.properties import chosen_parts, internal_defaults, read_properties
 from recbole_hill.data.ids import IDS, Ids
 from recbole_hill.data.splits import Data, load_data, require_same_data
 from recbole_hill.index.hierarchy import HierarchicalIndex
@@ -83,8 +83,8 @@ class OldRun:
 
     def changed_settings(self, config) -> dict[str, list]:
         """Returns the model's settings that are others here: by key, the old value and ours."""
-        backbone = self.settings.get("backbone")
-        keys = internal_defaults(self.settings["model"], config["dataset"], backbone)
+        parts = chosen_parts(self.settings)
+        keys = internal_defaults(self.settings["model"], config["dataset"], **parts)
         keys = keys.keys() - read_properties("overall.yaml").keys()
         ours = plain_settings(config)
         pairs = {key: [self.settings.get(key), ours.get(key)] for key in sorted(keys)}
