@@ -1,1 +1,1 @@
-"""Test-time training: interest rates, <user, node> pairs, fine-tuning on them, and controls."""
+"""Test-time training: interest rates, <user, node> pairs, fine-tuning on pairs, and controls."""

@@ -1,4 +1,8 @@
-"""Controls of test-time training: arms that keep everything but the idea under test."""
+"""Controls of test-time training.
+
+A control is an arm (a compared variant of a run) that keeps everything except the idea under test.
+A pair is a <user, node> pair: a user and an index node that the user is interested in.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,14 +23,18 @@ def random_nodes(
 ) -> Pairs:
     """Control: the same users at the same depths, with nodes drawn uniformly.
 
-    It shows what the extra steps bring without the index's knowledge of the user. Rates stay, so
-    that a loss weighted by them spends the same weight.
+    It shows the gain of the extra training steps without the index's knowledge of the user. The
+    interest rates are kept, so that a loss weighted by rates has the same total weight.
 
     Args:
         pairs: The real pairs.
         parents: Parent arrays of the index, from the items up.
-        rng: Where the draws come from.
-        min_children: As in :func:`extract_pairs`: smaller nodes are not drawn either.
+        rng: Generator of the draws.
+        min_children: Smallest number of children of a drawn node, as in
+            :func:`~recbole_hill.adapt.pairs.extract_pairs`.
+
+    Returns:
+        The pairs of the control.
 
     Raises:
         ValueError: If there is a pair at a depth that the index does not have.
@@ -44,11 +52,15 @@ def random_nodes(
 def random_users(pairs: Pairs, rng: np.random.Generator) -> Pairs:
     """Control: the same nodes, with the users permuted within each depth.
 
-    Every user and every node keeps its number of pairs; only who goes with what is lost.
+    Every user and every node keeps its number of pairs; only the assignment of users to nodes is
+    lost.
 
     Args:
         pairs: The real pairs.
-        rng: Where the permutation comes from.
+        rng: Generator of the permutation.
+
+    Returns:
+        The pairs of the control.
     """
     users = pairs.users.copy()
     for depth in np.unique(pairs.depths):
@@ -59,20 +71,21 @@ def random_users(pairs: Pairs, rng: np.random.Generator) -> Pairs:
 
 @torch.no_grad()
 def move_toward_nodes(users: Tensor, items: Tensor, pairs: Pairs, nodes, weight: float) -> Tensor:
-    """The ``average`` control: moves each user toward the mean of its nodes, without training.
+    """Control ``average``: moves each user toward the mean of the user's nodes, without training.
 
-    The mean of any nodes points to what all users like, and that alone may gain: ``average_random``
-    is the same toward random nodes.
+    The mean of any nodes points to items that all users like, and that alone may improve the
+    metrics. The control ``average_random`` therefore moves users toward random nodes in the same
+    way.
 
     Args:
-        users: User vectors, shape (U, D).
+        users: User vectors with the padding row, shape (U + 1, D).
         items: Item vectors with the padding row, shape (I + 1, D).
         pairs: The <user, node> pairs.
-        nodes: The index's node vectors.
-        weight: How far, 0 (not at all) to 1 (all the way).
+        nodes: The index's :class:`~recbole_hill.index.node_vectors.NodeVectors`.
+        weight: Length of the move: 0 leaves the user, 1 puts the user at the mean.
 
     Returns:
-        New user vectors, shape (U, D); users without pairs stay.
+        New user vectors, shape (U + 1, D); users without pairs do not move.
     """
     total, count = torch.zeros_like(users), users.new_zeros(len(users), 1)
     for depth in sorted(set(pairs.depths.tolist())):

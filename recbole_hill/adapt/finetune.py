@@ -1,4 +1,7 @@
-"""Test-time training: the backbone's loss plus the same pairwise loss on <user, node> pairs."""
+"""Test-time training: the backbone's loss plus the same pairwise loss on <user, node> pairs.
+
+A pair is a user and an index node that the user is interested in.
+"""
 
 import math
 
@@ -8,26 +11,28 @@ from torch import Tensor
 
 from recbole_hill.adapt.pairs import Pairs
 
-#: Candidates that the ``hard`` negative is the best scored of.
+#: Number of candidates; the ``hard`` negative is the candidate with the best score.
 _HARD_CANDIDATES = 32
 
 
 class PairLoss:
-    """Draws a share of the pairs for every step and scores each against another node.
+    """Draws a share of the pairs at every step, and compares each pair's node with negative nodes.
 
-    An epoch visits each pair once on average. The negative node of <u, n> is another node of the
-    same depth: any (``random``), another child of n's parent (``sibling``; at the top, or without
-    siblings, any), the best scored of several random ones (``hard``), or all of them (``all``: the
-    loss is then the softmax cross-entropy over the depth; weighted by rate, a user's interest rates
-    are its soft target).
+    An epoch visits each pair once on average. The negative of a pair <u, n> is another node of the
+    same depth. ``random`` draws any node. ``sibling`` draws another child of n's parent (any node
+    at the coarsest depth, or if n has no siblings). ``hard`` takes the best scored of several
+    random nodes. ``all`` compares n with all nodes: the loss is the softmax cross-entropy over the
+    depth. If the pairs are also weighted by interest rate, the user's interest rates are the soft
+    target. The interest rate is the share of a node that the user is interested in.
 
     Args:
-        pairs: The <user, node> pairs (RecBole user ids, node ids per depth).
+        pairs: The <user, node> pairs (RecBole's user ids, and node ids per depth).
         nodes: The index's :class:`~recbole_hill.index.node_vectors.NodeVectors`.
-        steps: Training steps of an epoch.
+        steps: Number of training steps in an epoch.
         negatives: ``random`` | ``sibling`` | ``hard`` | ``all``.
-        frozen: Whether node vectors stay as indexed instead of following the items.
-        by_rate: Whether pairs weigh in proportion to their interest rate, at a mean of 1 per depth.
+        frozen: Whether node vectors stay as in the index; if not, they follow the item vectors.
+        by_rate: Whether the weight of a pair is proportional to its interest rate, with mean 1 at
+            each depth.
     """
 
     def __init__(
@@ -54,7 +59,7 @@ class PairLoss:
         """Returns the mean loss of this step's pairs.
 
         Args:
-            users: User vectors, shape (U, D).
+            users: User vectors with the padding row, shape (U + 1, D).
             items: Item vectors with the padding row, shape (I + 1, D).
         """
         losses = []
@@ -63,13 +68,13 @@ class PairLoss:
             user = users[all_users[drawn].to(users.device)]
             node, weights = (x[drawn].to(users.device) for x in (all_nodes, all_weights))
             if self.negatives == "all":
-                found = F.cross_entropy(user @ self._all(depth, items).T, node, reduction="none")
+                loss = F.cross_entropy(user @ self._all(depth, items).T, node, reduction="none")
             else:
                 negative = self._negatives(depth, user, node, items)
                 vectors = self._some(torch.cat((node, negative)), depth, items)
                 positive, other = (user * vectors.view(2, *user.shape)).sum(2)
-                found = F.softplus(other - positive)
-            losses.append(weights * found)
+                loss = F.softplus(other - positive)
+            losses.append(weights * loss)
         return torch.cat(losses).mean() if losses else users.new_zeros(())
 
     def _all(self, depth: int, items: Tensor) -> Tensor:
@@ -84,7 +89,7 @@ class PairLoss:
     def _negatives(self, depth: int, user: Tensor, node: Tensor, items: Tensor) -> Tensor:
         n_nodes = self.nodes.count(depth)
         if n_nodes == 1:
-            return node  # nothing to tell apart: the loss is a constant
+            return node  # there is no other node: the loss is a constant
         if self.negatives == "hard":
             candidates = _other_than(node.unsqueeze(1).expand(-1, _HARD_CANDIDATES), n_nodes)
             rivals = self._all(depth, items)[candidates]
@@ -98,16 +103,17 @@ class PairLoss:
 
 
 def _other_than(node: Tensor, n_nodes: int) -> Tensor:
-    """Draws uniformly among the nodes other than the given ones, same shape."""
+    """Draws uniformly among the nodes other than the given ones, in the same shape."""
     return (node + torch.randint(1, n_nodes, node.shape, device=node.device)) % n_nodes
 
 
 class TestTimeTraining:
-    """Fine-tunes a HILL model's backbone on pairs, reversibly.
+    """Fine-tunes the backbone of a HILL model on pairs; the old weights can be restored.
 
     Args:
-        model: The :class:`~recbole_hill.model.hill.HILL` model with its index set.
-        pair_loss: What to add to the backbone's loss; None for the ``continue`` control.
+        model: The :class:`~recbole_hill.model.hill.HILL` model, with its index.
+        pair_loss: Loss to add to the backbone's loss; None for the control ``continue``, which
+            trains for the same number of steps without pairs.
         weight: Weight of the pair loss.
     """
 
@@ -118,7 +124,7 @@ class TestTimeTraining:
         self._before = {name: value.clone() for name, value in model.state_dict().items()}
 
     def loss(self, interaction) -> Tensor:
-        """The loss of one step on a RecBole batch."""
+        """Returns the loss of one step on a RecBole batch."""
         if self.pair_loss is None:
             return self.model.backbone_loss(interaction)
         loss, users, items = self.model.loss_and_vectors(interaction)
@@ -126,5 +132,5 @@ class TestTimeTraining:
         return loss + weight * self.pair_loss(users, items)
 
     def reset(self) -> None:
-        """Gives the model the weights it had when this object was made, bit for bit."""
+        """Restores the weights that the model had when this object was created, bit for bit."""
         self.model.load_state_dict(self._before)

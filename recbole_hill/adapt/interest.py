@@ -4,16 +4,20 @@ Reference:
     "Efficient Retrieval Scaling with Hierarchical Indexing for Large Scale Recommendation" (HILL),
     section 3.6 and Eq. 8.
 
-The formula of Eq. 8 was lost in the text we have; its ingredients are I(u, d), the items or nodes
-that user u is interested in at depth d, and children(n), the direct children of node n. Two
-readings fit, with the same numerator |I(u, d-1) ∩ children(n)|:
+Depth 0 is the items, depth 1 the nodes just above the items. I(u, d) is the set of items or nodes
+in which user u is interested at depth d; children(n) is the set of direct children of node n.
 
-- ``coverage`` divides by |children(n)|: u owns most of the node. Our default.
-- ``concentration`` divides by |I(u, d-1)|: most of u is in the node. Closer to the paper's prose,
-  but with thousands of nodes almost nobody has .8 of a history in one of them.
+The text of the paper that we have lacks the formula of Eq. 8; it only names I(u, d) and
+children(n). Two readings fit. Both have the numerator |I(u, d-1) ∩ children(n)|:
 
-And I(u, d) above the items is either every node that u touches (``touched``) or only those whose
-rate reached the threshold (``qualified``): the setting ``carry``.
+- ``coverage`` divides by |children(n)|: the user has most of the node. This is our default.
+- ``concentration`` divides by |I(u, d-1)|: most of the user's interest is in the node. This is
+  closer to the paper's prose. But if there are thousands of nodes, almost no user has .8 of a
+  history in one node.
+
+Above the items, I(u, d) is either the set of all nodes that the user touches (``touched``), or the
+set of nodes whose rate reaches the threshold (``qualified``): the argument ``propagate``. A node is
+touched if I(u, d-1) contains one of its children.
 """
 
 from collections.abc import Sequence
@@ -28,20 +32,23 @@ from recbole_hill.checks import one_of
 RATES = ("coverage", "concentration")
 PROPAGATED = ("qualified", "touched")
 
-#: Slack of "rate >= threshold". Thresholds written as decimals need none, since both sides are
-#: correctly rounded; those of a computed grid do (0.1 * 3 > 3 / 10). It lets nothing else in: a
-#: threshold of three decimals and a rate of counts up to 100,000 are equal or 1e-8 apart.
+#: Tolerance of "rate >= threshold". A threshold written as a decimal number needs none, because
+#: both sides are correctly rounded. A computed threshold does (0.1 * 3 > 3 / 10). The tolerance
+#: admits nothing else: a threshold with three decimals and a rate of counts up to 100,000 are
+#: either equal or 1e-8 apart.
 TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
 class DepthInterest:
-    """What the climb found at one depth.
+    """Interest of all users in the nodes of one depth.
 
     Attributes:
         depth: d, from 1.
-        rates: Qualified rates of <user, node>, shape (U, K_d), float64 CSR; nothing else is stored.
-        touched: |I(u, d-1) ∩ children(n)| of every touched <user, node>, shape (U, K_d), int64 CSR.
+        rates: Interest rates of the qualified <user, node> pairs, shape (U, K_d), float64 CSR; no
+            other entries are stored.
+        touched: |I(u, d-1) ∩ children(n)| of every touched <user, node> pair, shape (U, K_d), int64
+            CSR.
     """
 
     depth: int
@@ -59,16 +66,17 @@ def interest_rates(
     """Computes the interest rates of one depth (HILL Eq. 8).
 
     Args:
-        interested: I(u, d-1) as a matrix, shape (U, N): whatever is not zero counts as one.
-        parent: Node of every item (d = 1) or node of the depth below, shape (N,).
-        rate: ``coverage`` or ``concentration``.
+        interested: I(u, d-1) as a matrix, shape (U, N); every entry other than zero counts as one.
+        parent: Parent of every item (d = 1) or of every depth-(d-1) node, shape (N,).
+        rate: ``coverage`` or ``concentration``, see the module.
         n_nodes: K_d; by default the largest parent + 1.
 
     Returns:
-        Rates in (0, 1], shape (U, K_d), float64 CSR with sorted indices; untouched nodes have none.
+        Rates in (0, 1], shape (U, K_d), float64 CSR with sorted indices; untouched nodes have no
+        entry.
 
     Raises:
-        ValueError: For an unknown reading, or if ``parent`` does not fit.
+        ValueError: If ``rate`` is unknown or ``parent`` does not fit.
     """
     return _rates(_touched(interested, parent, n_nodes), parent, rate)
 
@@ -82,43 +90,50 @@ def propagate_interest(
     rate: str = "coverage",
     propagate: str = "touched",
 ) -> tuple[DepthInterest, ...]:
-    """Carries interest from the items up through the first depths of an index.
+    """Propagates interest from the items up through the first depths of an index.
 
     Args:
         interested: I(u, 0), shape (U, I): train history, retrieved items, or their union.
-        parents: ``parents[0]`` is the depth-1 node of every item, shape (I,); ``parents[d]`` the
+        parents: ``parents[0]`` is the depth-1 node of every item, shape (I,); ``parents[d]`` is the
             depth-(d+1) node of every depth-d node, shape (K_d,).
         thresholds: theta_d of depths 1, 2, ..., each in [0, 1]. A rate equal to its threshold
-            qualifies; 0 keeps every touched node.
-        phi_dep: How many depths to climb, from 1 to ``len(parents)``.
-        reading: See `interest_rates`.
-        carry: Whether I(u, d) is the ``qualified`` nodes or all the ``touched`` ones.
+            qualifies; threshold 0 keeps every touched node.
+        phi_dep: Number of depths to climb, from 1 to ``len(parents)``.
+        rate: ``coverage`` or ``concentration``, see the module.
+        propagate: Whether I(u, d) is the ``qualified`` nodes or all ``touched`` nodes.
 
     Returns:
         One `DepthInterest` per depth, 1 to ``phi_dep``.
 
     Raises:
-        ValueError: Names the setting that does not fit, its value and what is accepted.
+        ValueError: If a setting does not fit. The message names the setting, its value and what is
+            accepted.
     """
     limits = check_thresholds(thresholds, phi_dep, len(parents))
     one_of("propagate", propagate, PROPAGATED)
     current = interested
-    found = []
+    levels = []
     for depth in range(1, phi_dep + 1):
-        # The depth above this one says how many nodes there are here; the top one has no such list.
+        # The number of nodes here is the length of the next parent array; the coarsest depth has
+        # none.
         n_nodes = len(parents[depth]) if depth < len(parents) else None
         parent = parents[depth - 1]
         touched = _touched(current, parent, n_nodes)
         rates = _rates(touched, parent, rate)
         rates.data[rates.data < limits[depth - 1] - TOLERANCE] = 0
         rates.eliminate_zeros()
-        found.append(DepthInterest(depth, rates, touched))
+        levels.append(DepthInterest(depth, rates, touched))
         current = rates if propagate == "qualified" else touched
-    return tuple(found)
+    return tuple(levels)
 
 
 def check_thresholds(thresholds: Sequence[float], phi_dep: int, n_depths: int) -> np.ndarray:
     """Returns ``interest_thresholds`` of depths 1 to ``phi_dep``, shape (phi_dep,).
+
+    Args:
+        thresholds: theta_d of depths 1, 2, ..., each in [0, 1].
+        phi_dep: Number of depths to climb.
+        n_depths: L, the number of depths of the index.
 
     Raises:
         ValueError: If ``phi_dep`` is not a depth of the index, or a threshold is missing or outside
@@ -145,17 +160,17 @@ def check_thresholds(thresholds: Sequence[float], phi_dep: int, n_depths: int) -
 
 
 def interest_from_lists(ids: np.ndarray, n_items: int) -> sp.csr_matrix:
-    """Turns retrieved lists into I(u, 0): the label-free source of interest.
+    """Turns retrieved lists into I(u, 0): a source of interest that needs no labels.
 
     Args:
-        ids: Item rows found for every user, shape (U, k), int64, short lists padded with -1.
+        ids: Item rows found for every user, shape (U, k), int64; short lists are padded with -1.
         n_items: I.
 
     Returns:
-        Binary matrix, shape (U, I), int64 CSR; an item found twice counts once.
+        Binary matrix, shape (U, I), int64 CSR; an item that is found twice counts once.
 
     Raises:
-        ValueError: If an id is neither -1 nor an item.
+        ValueError: If an id is neither -1 nor an item row.
     """
     ids = np.asarray(ids)
     if ids.ndim != 2:
@@ -171,7 +186,7 @@ def interest_from_lists(ids: np.ndarray, n_items: int) -> sp.csr_matrix:
 
 
 def union(a: sp.spmatrix, b: sp.spmatrix) -> sp.csr_matrix:
-    """Returns the interest in ``a`` or ``b``, binary, shape (U, I).
+    """Returns the union of the interests in ``a`` and ``b``, a binary matrix, shape (U, I).
 
     Raises:
         ValueError: If the shapes differ.
@@ -182,7 +197,7 @@ def union(a: sp.spmatrix, b: sp.spmatrix) -> sp.csr_matrix:
 
 
 def _binary(matrix: sp.spmatrix) -> sp.csr_matrix:
-    """Returns a copy with 1 wherever there is a value; int64, so that sums are exact."""
+    """Returns a copy with 1 at every entry other than zero, as int64, so that sums are exact."""
     matrix = sp.csr_matrix(matrix, copy=True)
     matrix.sum_duplicates()
     matrix.eliminate_zeros()
@@ -205,7 +220,8 @@ def _touched(interested: sp.spmatrix, parent: np.ndarray, n_nodes: int | None) -
         raise ValueError(
             f"parents must be from 0 to {n_nodes - 1}, got {parent.min()} to {parent.max()}"
         )
-    # The product with the one-hot (N, K_d) matrix of parents: rename the columns and add up.
+    # This is the product with the one-hot (N, K_d) matrix of parents: columns are renamed and
+    # summed.
     touched = sp.csr_matrix(
         (interested.data, parent[interested.indices], interested.indptr),
         shape=(interested.shape[0], n_nodes),
@@ -218,7 +234,7 @@ def _rates(touched: sp.csr_matrix, parent: np.ndarray, rate: str) -> sp.csr_matr
     if one_of("interest_reading", rate, RATES) == "coverage":
         whole = np.bincount(parent)[touched.indices]
     else:
-        # Every child has one parent, so a row of counts adds up to |I(u, d-1)|.
+        # Every child has one parent, so that the counts of a row sum to |I(u, d-1)|.
         size = np.asarray(touched.sum(axis=1)).ravel()
         whole = np.repeat(size, np.diff(touched.indptr))
     return sp.csr_matrix(

@@ -1,4 +1,8 @@
-"""The <user, node> pairs of test-time training, and the random pairs they are held against."""
+"""The <user, node> pairs of test-time training.
+
+A pair is a user and an index node that the user is interested in. Depth 1 is the nodes just above
+the items.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +19,11 @@ class Pairs:
 
     Attributes:
         users: User row of every pair, shape (E,), int64.
-        nodes: Node within its depth, shape (E,), int64.
+        nodes: Number of the node within its depth, shape (E,), int64.
         depths: Depth of the node, from 1, shape (E,), int64.
-        rates: Interest rate, shape (E,), float64.
-        phi_dep: How many depths were searched for pairs.
+        rates: Interest rate (the share of the node that the user is interested in), shape (E,),
+            float64.
+        phi_dep: Number of depths that were searched for pairs.
     """
 
     users: np.ndarray
@@ -36,19 +41,19 @@ class Pairs:
         return len(self.users)
 
     def per_depth(self) -> dict[int, int]:
-        """Returns the number of pairs at every depth that was searched, 0 where none was found."""
+        """Returns the number of pairs at every searched depth, 0 where there is no pair."""
         counts = np.bincount(self.depths, minlength=self.phi_dep + 1)
         return {depth: int(counts[depth]) for depth in range(1, len(counts))}
 
     def at_depth(self, depth: int) -> "Pairs":
-        """Returns the pairs of one depth."""
+        """Returns the pairs at one depth."""
         return self._where(self.depths == depth)
 
     def of_users(self, wanted: np.ndarray) -> "Pairs":
         """Returns the pairs of some users.
 
         Args:
-            wanted: Whether each user is one of them, shape (U,), bool.
+            wanted: Whether the pairs of each user are returned, shape (U,), bool.
         """
         return self._where(wanted[self.users])
 
@@ -70,21 +75,23 @@ def extract_pairs(
     """Extracts the pairs that HILL fine-tunes on (section 3.6): rate >= theta_d, depths 1..phi_dep.
 
     Args:
-        interested: I(u, 0), shape (U, I); see `recbole_hill.adapt.interest.propagate_interest`.
+        interested: I(u, 0), the items in which each user is interested, shape (U, I); see
+            `recbole_hill.adapt.interest.propagate_interest`.
         parents: Parent arrays of the index, from the items up.
         thresholds: theta_d per depth, in [0, 1].
-        phi_dep: How many depths to climb.
-        min_children: Emit only nodes with at least so many direct children. With thousands of nodes
-            most pairs at .8 are nodes of a single item, which say nothing that the item does not.
-            Interest is carried upward all the same.
-        rate: ``coverage`` or ``concentration``.
-        propagate: ``touched`` or ``qualified``.
+        phi_dep: Number of depths to climb.
+        min_children: Smallest number of direct children of a node in a pair. With thousands of
+            nodes, most pairs at threshold .8 have a node with a single item, which says no more
+            than the item. Interest is propagated upward through all nodes.
+        rate: ``coverage`` or ``concentration``, the reading of the interest rate.
+        propagate: ``touched`` or ``qualified``, the nodes through which interest is propagated.
 
     Returns:
         The pairs.
 
     Raises:
-        ValueError: Names the setting that does not fit, its value and what is accepted.
+        ValueError: If a setting does not fit. The message names the setting, its value and what is
+            accepted.
     """
     if min_children < 1:
         raise ValueError(f"min_children must be at least 1, got {min_children!r}")
@@ -93,12 +100,12 @@ def extract_pairs(
     )
     users, nodes, depths, rates = [], [], [], []
     for level in levels:
-        found = level.rates
+        qualified = level.rates
         size = np.bincount(parents[level.depth - 1])
-        kept = size[found.indices] >= min_children
-        rows = np.repeat(np.arange(found.shape[0]), np.diff(found.indptr))
+        kept = size[qualified.indices] >= min_children
+        rows = np.repeat(np.arange(qualified.shape[0]), np.diff(qualified.indptr))
         users.append(rows[kept])
-        nodes.append(found.indices[kept].astype(np.int64))
+        nodes.append(qualified.indices[kept].astype(np.int64))
         depths.append(np.full(int(kept.sum()), level.depth, dtype=np.int64))
-        rates.append(found.data[kept])
+        rates.append(qualified.data[kept])
     return Pairs(*map(np.concatenate, (users, nodes, depths, rates)), phi_dep=phi_dep)

@@ -1,4 +1,4 @@
-"""What the index's search costs and finds, measured on the test users of a finished run."""
+"""Cost and index recall of a finished run's search, measured on the test users."""
 
 import torch
 
@@ -8,13 +8,17 @@ from recbole_hill.train.index_stage import IndexTrainer
 
 
 def retrieval_cost(trainer: IndexTrainer, test) -> dict:
-    """Returns index recall against exact search and the share of items scored, on test users.
+    """Returns the index recall of a search and the share of items that it scores, on test users.
 
-    The search is that of ``retrieval``; the beam where ``retrieval`` is exact.
+    Index recall is the share of the items of exact search that the search finds. The search is the
+    one that ``retrieval`` names; where ``retrieval`` is exact, beam search is measured.
 
     Args:
-        trainer: Whose model has the weights that are served.
-        test: RecBole's full-sort test loader, for its users and the items they have seen.
+        trainer: Trainer whose model has the weights that are served.
+        test: RecBole's full-sort test loader, for its users and the items that they have seen.
+
+    Returns:
+        Numbers by name, and the name of the search.
     """
     users, items = trainer.model.vectors()
     histories = [test.uid2history_item[user] for user in test.uid_list.tolist()]

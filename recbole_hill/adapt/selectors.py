@@ -1,14 +1,15 @@
-"""Pair selectors: which <user, node> pairs test-time training learns from.
+"""Pair selectors: functions that choose the <user, node> pairs for test-time training.
 
 The setting ``pair_selector`` names a function of the registry::
 
     (history, search, index, settings) -> Pairs
 
-``history`` is who has which item in train, (U, I) as a sparse matrix of ones whose row 0 is
-RecBole's padding user. ``search(k)`` gives each user's k best unseen items by the trained model
-through the index, as rows of the index, (U, k), -1 for none; nothing is searched before it is
-called. ``index`` is the :class:`~recbole_hill.index.hierarchy.HierarchicalIndex`, ``settings`` the
-run's settings by key, a selector's own among them. A selector sees train alone.
+``history`` tells which user has which item in train: a sparse matrix of ones, shape (U + 1, I),
+whose row 0 is RecBole's padding user. ``search(k)`` returns each user's k best unseen items, which
+the trained model finds through the index: rows of the index, (U + 1, k), with -1 where there is no
+item. Nothing is searched before ``search`` is called. ``index`` is the
+:class:`~recbole_hill.index.hierarchy.HierarchicalIndex`. ``settings`` maps keys to the run's
+settings, including the settings of the selector. A selector sees train data only.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +24,7 @@ from recbole_hill.index.hierarchy import HierarchicalIndex
 Search = Callable[[int], np.ndarray]
 PairSelector = Callable[[sp.csr_matrix, Search, HierarchicalIndex, Mapping], Pairs]
 
-#: Items per user where interest comes from a search.
+#: Number of items per user where interest comes from a search.
 RETRIEVED_ITEMS = 20
 
 
@@ -31,6 +32,8 @@ def interest_pairs(
     history: sp.csr_matrix, search: Search, index: HierarchicalIndex, settings: Mapping
 ) -> Pairs:
     """Selects pairs by interest rate (HILL, section 3.6): the paper's selector.
+
+    The interest rate is the share of a node that the user is interested in.
 
     Settings: ``interest_source``, ``interest_reading``, ``interest_thresholds``, ``phi_dep``,
     ``min_children``, ``pair_history``.

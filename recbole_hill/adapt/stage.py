@@ -1,7 +1,10 @@
-"""Test-time training as stages of a run: select pairs, fine-tune every arm, keep what is better.
+"""Test-time training as stages of a run: select pairs, fine-tune every arm, choose the weights.
 
-Pairs come from train alone. The validation loader decides which epoch and whether the adapted
-weights are kept, and nothing else.
+An arm is one compared variant of a run. A control is an arm that keeps everything except the idea
+under test. A pair is a user and an index node that the user is interested in.
+
+Pairs come from train alone. The validation loader is used only to choose the epoch and to decide
+whether the adapted weights are kept.
 """
 
 import time
@@ -26,9 +29,10 @@ from recbole_hill.train.index_stage import START, IndexTrainer
 from recbole_hill.train.trainer import BACKBONE
 
 ADAPTED = "adapted.safetensors"
-#: How far the controls ``average`` and ``average_random`` move a user toward the nodes' mean.
+#: Share of the way to the nodes' mean that the controls ``average`` and ``average_random`` move a
+#: user.
 AVERAGE_WEIGHT = 0.1
-#: Users whose lists are searched at a time.
+#: Number of users whose lists are searched at once.
 _USERS_AT_ONCE = 1024
 
 
@@ -36,9 +40,12 @@ def select_pairs(trainer: IndexTrainer, index: HierarchicalIndex, train_data) ->
     """Selects the <user, node> pairs by the selector that ``pair_selector`` names.
 
     Args:
-        trainer: Whose model has the index.
+        trainer: Trainer whose model has the index.
         index: The index.
         train_data: RecBole's train loader.
+
+    Returns:
+        The pairs.
     """
     started = time.perf_counter()
     history = train_history(train_data._dataset)
@@ -56,12 +63,15 @@ def select_pairs(trainer: IndexTrainer, index: HierarchicalIndex, train_data) ->
 
 
 def settings_by_key(trainer: IndexTrainer) -> Mapping:
-    """Returns the run's settings by key; HILL's own as they were validated."""
+    """Returns the run's settings by key; HILL's settings as they were validated."""
     return {**trainer.config.final_config_dict, **asdict(trainer.settings)}
 
 
 def train_history(dataset) -> sp.csr_matrix:
-    """Returns who has which item in train: users with, items without the padding id, (U, I)."""
+    """Returns which user has which item in train, as a matrix of ones, shape (U + 1, I).
+
+    Rows include the padding user; columns do not include the padding item.
+    """
     matrix = dataset.inter_matrix(form="csr")[:, 1:].tocsr()
     matrix.sum_duplicates()
     matrix.data[:] = 1
@@ -69,7 +79,7 @@ def train_history(dataset) -> sp.csr_matrix:
 
 
 def _retrieved(trainer: IndexTrainer, history: sp.csr_matrix, k: int) -> np.ndarray:
-    """Searches the index for every user's k best unseen items; rows of the index, (U, k)."""
+    """Returns every user's k best unseen items by the index, as rows of the index, (U + 1, k)."""
     trainer.model.eval()
     users, items = trainer.model.vectors()
     retriever = retriever_of(trainer, "beam", items)
@@ -80,12 +90,18 @@ def _retrieved(trainer: IndexTrainer, history: sp.csr_matrix, k: int) -> np.ndar
         _, ids = retriever.search(users[start : start + _USERS_AT_ONCE], k, exclude)
         blocks.append(ids.cpu().numpy())
     lists = np.concatenate(blocks)
-    lists[0] = -1  # the padding user is nobody
+    lists[0] = -1  # the padding user has no list
     return np.where(lists > 0, lists - 1, -1)
 
 
 def retriever_of(trainer: IndexTrainer, name: str, items) -> Retriever:
-    """Returns the search of that name, by the model's index and settings."""
+    """Returns the search with the given name over the model's index, by the model's settings.
+
+    Args:
+        trainer: Trainer whose model has the index.
+        name: ``exact`` | ``beam`` | ``faiss``.
+        items: Item vectors with the padding row, shape (I + 1, D).
+    """
     settings = trainer.settings
     return choose_retriever(
         name,
@@ -99,13 +115,13 @@ def retriever_of(trainer: IndexTrainer, name: str, items) -> Retriever:
 def adapt(
     trainer: IndexTrainer, index: HierarchicalIndex, pairs: Pairs, train_data, valid_data
 ) -> list[Arm]:
-    """Fine-tunes the model on the pairs and on those of every control, each from the same weights.
+    """Fine-tunes the model on the pairs of every arm, each time from the same weights.
 
-    The last arm is what the run serves: the adapted weights if validation prefers them, the
-    unadapted ones otherwise.
+    The arms are the controls and the selected pairs. The last arm is the arm that the run serves:
+    the adapted weights if validation prefers them, otherwise the unadapted weights.
 
     Args:
-        trainer: Whose model has the index.
+        trainer: Trainer whose model has the index.
         index: The index.
         pairs: The selected pairs.
         train_data: RecBole's train loader.
@@ -128,7 +144,7 @@ def adapt(
 
 
 def pairs_of_arm(trainer, arm: str, index: HierarchicalIndex, pairs: Pairs) -> Pairs:
-    """Returns the pairs that an arm is about: the selected ones, or those of its control."""
+    """Returns the pairs of an arm: the selected pairs, or the random pairs of its control."""
     rng = np.random.default_rng(trainer.config["seed"])
     if arm in ("random_nodes", "average_random"):
         least = trainer.settings.min_children
@@ -137,7 +153,7 @@ def pairs_of_arm(trainer, arm: str, index: HierarchicalIndex, pairs: Pairs) -> P
 
 
 def _moved(trainer, name: str, pairs: Pairs) -> Arm:
-    """Returns a control that moves users toward their nodes, and trains nothing."""
+    """Returns a control that moves users toward their nodes, without training."""
     trainer.load_stage(START)
     trainer.model.eval()
     users, items = trainer.model.vectors()
@@ -146,7 +162,7 @@ def _moved(trainer, name: str, pairs: Pairs) -> Arm:
 
 
 def _fine_tune(trainer, arm: str, pairs: Pairs, train_data, valid_data) -> None:
-    """Trains one arm from the indexed weights, at as many steps as every other; or loads it."""
+    """Trains one arm from the indexed weights, for as many steps as all other arms, or loads it."""
     stage, best = f"adapt_{arm}", f"adapt_{arm}.safetensors"
     if stage in trainer.stages:
         return
@@ -181,12 +197,12 @@ def _fine_tune(trainer, arm: str, pairs: Pairs, train_data, valid_data) -> None:
 
 
 def pair_loss(trainer: IndexTrainer, pairs: Pairs, steps: int) -> PairLoss:
-    """Returns the loss on pairs as the settings ask for it.
+    """Returns the loss on pairs that the settings ask for.
 
     Args:
-        trainer: Whose model has the index.
+        trainer: Trainer whose model has the index.
         pairs: The pairs.
-        steps: Training steps of an epoch.
+        steps: Number of training steps in an epoch.
     """
     return PairLoss(
         pairs,
@@ -199,9 +215,9 @@ def pair_loss(trainer: IndexTrainer, pairs: Pairs, steps: int) -> PairLoss:
 
 
 def _choose(trainer, valid_data) -> Arm:
-    """Keeps the adapted weights only if validation prefers them, and says which it kept.
+    """Keeps the adapted weights if validation prefers them, otherwise the unadapted weights.
 
-    Without validation (``refit``) the choice was made under ``holdout``.
+    Without validation (``refit``), the choice was made under ``holdout``. The stage records it.
     """
     stages = trainer.stages
     if CHOICE not in stages:

@@ -1,1 +1,1 @@
-"""Retrievers: exact and beam search under one contract."""
+"""Retrievers: exact search, beam search and FAISS under one contract."""

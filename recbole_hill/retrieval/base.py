@@ -1,27 +1,28 @@
-"""The contract of every retriever: (scores, ids) of the best unseen items, in one order."""
+"""The contract of every retriever: (scores, ids) of the best unseen items, in a fixed order."""
 
 import torch
 from torch import Tensor
 
 from recbole_hill.checks import require_finite
 
-#: Bound on the float32 entries of a block of users' largest array, 64 MiB.
+#: Largest number of float32 entries in an array that is computed for a block of users (64 MiB).
 BLOCK_ENTRIES = 1 << 24
 
 
 class Retriever:
     """Finds the items with the largest inner products.
 
-    A subclass computes (``_search``); this class checks, maps ids, masks, orders and pads, so that
-    exact and approximate search differ in nothing else.
+    A subclass implements ``_search``. This class checks the input, maps ids, masks seen items, and
+    orders and pads the lists. So exact and approximate search differ only in the items that they
+    score.
 
     Args:
         item_vectors: Shape (I, D).
-        item_ids: The id of each row, ascending, shape (I,); the row itself if None.
+        item_ids: Id of each row, ascending, shape (I,); the row number if None.
 
     Raises:
-        ValueError: If the vectors are not a matrix or not finite, or the ids not ascending or not
-            one per row.
+        ValueError: If the vectors are not a matrix or not finite, or if there is not one id per
+            row, in ascending order.
     """
 
     def __init__(self, item_vectors: Tensor, item_ids: Tensor | None = None):
@@ -37,9 +38,9 @@ class Retriever:
         self.item_ids = item_ids.to(device)
         if self.item_ids.shape != (n_items,) or bool((torch.diff(self.item_ids) <= 0).any()):
             raise ValueError(f"item_ids must be {n_items} ascending ids, one per item vector")
-        #: Users searched at once, which bounds the memory.
+        #: Number of users searched at once; it bounds the memory.
         self.block = max(1, BLOCK_ENTRIES // n_items)
-        #: Inner products (nodes and items) computed since construction, and queries answered.
+        #: Number of inner products (with nodes and items) computed so far, and of queries answered.
         self.scored, self.queries = 0, 0
 
     @torch.no_grad()
@@ -51,16 +52,16 @@ class Retriever:
         Args:
             users: User vectors, shape (B, D).
             k: List length, at least 1.
-            exclude: Pair (rows, ids), each (E,): item ``ids[e]`` is not returned for user
-                ``rows[e]``. Ids that are not indexed are ignored.
+            exclude: Pair (rows, ids), each (E,): item ``ids[e]`` is not returned for the user in
+                row ``rows[e]``. Ids that are not in the index are ignored.
 
         Returns:
-            Scores (B, k), float32, descending, and ids (B, k), int64, ties by smallest id; lists
-            that come out short end in score -inf and id -1.
+            Scores (B, k), float32, descending, and ids (B, k), int64; ties are ordered by smallest
+            id. Shorter lists are padded with score -inf and id -1.
 
         Raises:
             ValueError: If ``users`` does not fit the item vectors or is not finite, if k is less
-                than 1, or if ``exclude`` names a row that is not there.
+                than 1, or if ``exclude`` names a row that does not exist.
         """
         if users.ndim != 2 or users.shape[1] != self.item_vectors.shape[1]:
             raise ValueError(
@@ -79,26 +80,26 @@ class Retriever:
         for start, first, last in zip(starts, cuts, cuts[1:], strict=False):
             rows = slice(start, start + self.block)
             seen = (seen_users[first:last] - start, seen_items[first:last])
-            found, positions = self._search(users[rows], k, seen)
-            width = found.shape[1]
-            scores[rows, :width] = found
+            best, positions = self._search(users[rows], k, seen)
+            width = best.shape[1]
+            scores[rows, :width] = best
             listed = self.item_ids[positions.clamp_min(0)]
-            ids[rows, :width] = torch.where(found > -torch.inf, listed, -1)
+            ids[rows, :width] = torch.where(best > -torch.inf, listed, -1)
         self.queries += len(users)
         return scores, ids
 
     def scored_fraction(self) -> float:
-        """Returns inner products per query over the number of items, for all searches so far."""
+        """Returns the number of inner products per query divided by I, over all searches so far."""
         return self.scored / max(1, self.queries) / len(self.item_vectors)
 
     def _search(self, users: Tensor, k: int, seen: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Returns scores and item rows, each (B, at most k), ordered; unfilled places at -inf."""
+        """Returns scores and item rows, each (B, at most k), ordered; unfilled places have -inf."""
         raise NotImplementedError
 
     def _search_all(
         self, users: Tensor, k: int, seen: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Does what ``_search`` promises by scoring every item."""
+        """Returns the result of ``_search`` by scoring every item."""
         scores = users @ self.item_vectors.T  # (B, I)
         scores[seen] = -torch.inf
         self.scored += scores.numel()
@@ -109,8 +110,8 @@ class Retriever:
 
         Args:
             scores: Shape (B, N), -inf at unfilled places.
-            items: Their item rows, shape (B, N), -1 at unfilled places.
-            seen: Pairs (user row, item row).
+            items: Item row of each score, shape (B, N), -1 at unfilled places.
+            seen: Pairs (user row, item row), each (E,).
         """
         return leave_out(scores, items, seen, len(self.item_vectors))
 
@@ -140,53 +141,57 @@ def leave_out(scores: Tensor, ids: Tensor, pairs: tuple[Tensor, Tensor], n_ids: 
 
     Args:
         scores: Shape (B, N), -inf at unfilled places.
-        ids: Of each score, below ``n_ids``; anything from -1 on at unfilled places, shape (B, N).
-        pairs: Rows of users and ids, each (E,).
-        n_ids: How many ids there are.
+        ids: Id of each score, less than ``n_ids``, shape (B, N); any number from -1 on at unfilled
+            places.
+        pairs: User rows and ids, each (E,).
+        n_ids: Number of ids.
+
+    Returns:
+        ``scores``.
     """
     users, gone = pairs
     if not len(users):
         return scores
     own = torch.arange(len(scores), device=scores.device).unsqueeze(1) * n_ids
-    # An unfilled place (-1) may look like the last id of the user before; it is -inf anyway.
+    # An unfilled place (-1) may look like the last id of the user before; its score is -inf anyway.
     return scores.masked_fill_(torch.isin(own + ids, users * n_ids + gone), -torch.inf)
 
 
 def top_k(scores: Tensor, k: int, ids: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The k largest entries of each row, descending, ties by smallest column or id.
 
-    ``torch.topk`` leaves the order of ties open. Its answer is only re-sorted, and a row in which
-    the k-th and the next score are equal is sorted whole.
+    ``torch.topk`` does not define the order of ties. Its result is sorted again. A row in which the
+    k-th and the next score are equal is sorted as a whole.
 
     Args:
         scores: Shape (B, N), no NaN.
-        k: List length; lists of rows shorter than k are N long.
-        ids: The id of each entry, shape (B, N); its column if None.
+        k: List length; if k exceeds N, lists have length N.
+        ids: Id of each entry, shape (B, N); the column if None.
 
     Returns:
-        Values and ids (or columns), each (B, min(k, N)). Which ids go with entries of -inf, which
-        are unfilled places, is left open.
+        Values and ids (or columns), each (B, min(k, N)). Entries of -inf are unfilled places; their
+        ids are not defined.
     """
     n = scores.shape[1]
     k = min(k, n)
-    values, found = scores.topk(min(k + 1, n))
+    values, places = scores.topk(min(k + 1, n))
     undecided = values[:, k - 1] == values[:, k] if k < n else values.new_zeros(len(values)).bool()
     undecided &= values[:, k - 1] > -torch.inf
     if ids is not None:
-        found = ids.gather(1, found)
-    values, found = _in_order(values[:, :k], found[:, :k])
+        places = ids.gather(1, places)
+    values, places = _in_order(values[:, :k], places[:, :k])
     if undecided.any():
         scores = scores[undecided]
         if ids is None:
             whole = scores.sort(dim=1, descending=True, stable=True)
         else:
             whole = _in_order(scores, ids[undecided])
-        values[undecided], found[undecided] = whole[0][:, :k], whole[1][:, :k]
-    return values, found
+        values[undecided], places[undecided] = whole[0][:, :k], whole[1][:, :k]
+    return values, places
 
 
 def _in_order(values: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Sorts each row by value, descending, then id, ascending."""
+    """Sorts each row by descending value, then by ascending id."""
     ids, order = ids.sort(dim=1)
     values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
     return values, ids.gather(1, order)

@@ -1,4 +1,4 @@
-"""Beam search down the hierarchical index, batched over users."""
+"""Beam search down the hierarchical index, for many users at once."""
 
 from collections.abc import Sequence
 
@@ -12,21 +12,21 @@ from recbole_hill.retrieval.descent import Children, Descent
 class BeamRetriever(Retriever):
     """Scores the coarsest nodes, keeps the best, scores their children, and so on to the items.
 
-    Every parent -> child list is the index's own: an item is a candidate only if all nodes on its
-    path were kept. Depths at which every node is kept are not scored: there is no choice;
-    so a search that keeps every node everywhere is exact search, and costs the same.
+    An item is a candidate only if all nodes on its path were kept; the lists of children are those
+    of the index. A depth at which every node is kept is not scored, because there is no choice. A
+    search that keeps every node at every depth is therefore exact search, at the same cost.
 
     Args:
         index: The index; row r of ``item_vectors`` is its item r.
         item_vectors: Shape (I, D).
-        item_ids: The id of each row, ascending; the row itself if None.
-        beam_width: Nodes kept per user: one number for all depths, one per depth (finest first),
-            or ``"full"`` to keep all.
+        item_ids: Id of each row, ascending, shape (I,); the row number if None.
+        beam_width: Nodes kept per user: one number for all depths, one per depth (finest first), or
+            ``"full"`` to keep all.
         node_score: ``mean`` | ``best``, see :class:`~recbole_hill.retrieval.descent.Descent`.
 
     Raises:
         ValueError: If the index and the vectors do not fit, a width is less than 1, or
-            ``node_score`` is neither.
+            ``node_score`` is unknown.
     """
 
     def __init__(
@@ -41,13 +41,13 @@ class BeamRetriever(Retriever):
         super().__init__(item_vectors, item_ids)
         self._descent = Descent(index, self.item_vectors, beam_width, node_score)
         self._items = Children(*index.children(1), self.item_vectors, self._descent.n_kept)
-        # A user's longest list of candidates is the children of the largest nodes of a depth.
+        # A user's longest list of candidates contains the children of the largest nodes of a depth.
         fitting = self._descent.fitting(self._items, level=index.depth - 1)
         self.block = min(self.block, self._descent.block, fitting)
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Nodes kept at each depth, coarsest first."""
+        """Number of nodes kept at each depth, coarsest first."""
         return self._descent.widths
 
     def _search(self, users: Tensor, k: int, seen: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

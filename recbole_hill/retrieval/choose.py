@@ -1,4 +1,4 @@
-"""The retriever that a name in the settings or on the command line asks for."""
+"""Builds the retriever that a name in the settings or on the command line asks for."""
 
 from collections.abc import Sequence
 
@@ -29,20 +29,20 @@ def choose_retriever(
 
     Args:
         name: ``exact`` | ``beam`` | ``faiss``.
-        items: Item vectors with RecBole's padding row first, shape (I + 1, D); the ids found are
-            RecBole's, 1..I.
-        index: The tree over items 1..I, for ``beam`` and ``faiss``. Only who belongs to which node
-            is taken from it: the nodes' vectors are the means of the current item vectors.
-        beam_width: Nodes kept per depth, finest first. The first is how many of FAISS's lists are
-            scanned, whoever picks them.
-        node_score: ``mean`` | ``best``, see :class:`~recbole_hill.retrieval.descent.Descent`; FAISS
-            itself (``faiss_probe: nodes``) knows the mean alone.
-        faiss_probe: Who does: ``beam`` | ``nodes``, see
+        items: Item vectors with RecBole's padding row first, shape (I + 1, D). The retriever
+            returns RecBole's ids, 1..I.
+        index: Tree over items 1..I, for ``beam`` and ``faiss``. Only the tree is used: the vectors
+            of the nodes become the means of the current item vectors.
+        beam_width: Nodes kept per depth, finest first. The first number is also the number of
+            FAISS's lists that are scanned, for both values of ``faiss_probe``.
+        node_score: ``mean`` | ``best``, see :class:`~recbole_hill.retrieval.descent.Descent`. With
+            ``faiss_probe: nodes``, only the mean is possible.
+        faiss_probe: ``beam`` | ``nodes``, how FAISS's lists are chosen; see
             :class:`~recbole_hill.retrieval.faiss_ivf.FaissRetriever`.
 
     Raises:
-        ValueError: If the name is none of these, there is no index or no fitting one, or see
-            :func:`require_node_score`.
+        ValueError: If the name is unknown, the index is missing or does not fit, or
+            :func:`require_node_score` refuses.
     """
     require_retrieval(name)
     vectors, ids = items[1:], torch.arange(1, len(items), device=items.device)
@@ -52,20 +52,20 @@ def choose_retriever(
         raise ValueError(f"retrieval {name} needs an index, and there is none; accepted is exact")
     require_node_score(node_score, faiss_probe)
     index = index.refreshed(vectors.detach().cpu().numpy())
-    ours = {"beam_width": beam_width, "node_score": node_score}
+    options = {"beam_width": beam_width, "node_score": node_score}
     if name == "beam":
-        return BeamRetriever(index, vectors, ids, **ours)
+        return BeamRetriever(index, vectors, ids, **options)
     if faiss_probe == "beam":
-        return FaissRetriever(index, vectors, ids, **ours)
+        return FaissRetriever(index, vectors, ids, **options)
     n_probe = beam_widths(beam_width, index.nodes_per_depth)[0]
     return FaissRetriever(index, vectors, ids, probe=faiss_probe, n_probe=n_probe)
 
 
 def require_node_score(node_score: str, faiss_probe: str) -> None:
-    """Refuses to have FAISS itself pick nodes by what it does not know.
+    """Refuses ``node_score: best`` where FAISS itself chooses the nodes: FAISS cannot use it.
 
     Raises:
-        ValueError: Naming both settings.
+        ValueError: If the two do not fit. The message names both settings.
     """
     if one_of("node_score", node_score, NODE_SCORES) == "best" and faiss_probe == "nodes":
         raise ValueError(
@@ -75,9 +75,9 @@ def require_node_score(node_score: str, faiss_probe: str) -> None:
 
 
 def require_retrieval(name: str) -> None:
-    """Refuses a name that is no retriever's.
+    """Refuses an unknown name of a retriever.
 
     Raises:
-        ValueError: Naming it and what is accepted.
+        ValueError: If the name is unknown. The message names it and what is accepted.
     """
     one_of("retrieval", name, RETRIEVALS)

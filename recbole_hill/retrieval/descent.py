@@ -1,4 +1,7 @@
-"""The way down the hierarchical index that the retrievers share: users to depth-1 nodes."""
+"""The descent through the hierarchical index that retrievers share: from users to depth-1 nodes.
+
+Depth 1 is the nodes just above the items, depth L the coarsest nodes.
+"""
 
 from collections.abc import Sequence
 from numbers import Integral
@@ -13,9 +16,10 @@ from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.index.node_scores import lead_of_best
 from recbole_hill.retrieval.base import BLOCK_ENTRIES, top_k
 
-#: Where a user's candidates may be more than this share of a depth, all of it is scored by one
-#: matrix product. That takes a tenth of the time of gathering them user by user, so there is no
-#: doubt beyond a half; below, gathering computes far fewer inner products.
+#: If a user's candidates may be more than this share of a depth, the whole depth is scored by one
+#: matrix product. That takes a tenth of the time of gathering the candidates user by user, so that
+#: it is faster for every share above a half. Below a half, gathering computes far fewer inner
+#: products.
 GATHERED_SHARE = 0.5
 NODE_SCORES = ("mean", "best")
 
@@ -24,21 +28,21 @@ class Children:
     """The children of the nodes of one depth, with their vectors.
 
     Args:
-        starts: Node n's children are ``members[starts[n]:starts[n + 1]]``, shape (K + 1,).
-        members: Ids of the depth below, shape (N,).
-        vectors: Vectors of the depth below by id, shape (N, D).
-        n_kept: How many nodes of a user will be asked for, at most.
+        starts: The children of node n are ``members[starts[n]:starts[n + 1]]``, shape (K + 1,).
+        members: Ids at the depth below, shape (N,).
+        vectors: Vectors at the depth below, by id, shape (N, D).
+        n_kept: Largest number of nodes per user whose children will be scored.
 
     Attributes:
-        most: The most children that as many nodes have.
-        entries: Entries of the largest array that scoring makes for one user.
+        most: Largest number of children that ``n_kept`` nodes have.
+        entries: Number of entries of the largest array that scoring makes for one user.
     """
 
     def __init__(self, starts: np.ndarray, members: np.ndarray, vectors: Tensor, n_kept: int):
         self.starts, self.members = (
             torch.from_numpy(array.copy()).to(vectors.device) for array in (starts, members)
         )
-        # In the order of the lists: a node's children are read from one stretch of memory.
+        # Vectors in the order of the lists: a node's children are read from one stretch of memory.
         self.vectors = vectors[self.members]
         sizes = torch.diff(self.starts)
         #: The node of each child, in the order of the lists.
@@ -51,12 +55,12 @@ class Children:
         """Scores all children of each user's nodes.
 
         Args:
-            users: Shape (B, D).
-            beam: Node ids, shape (B, W), -1 where there is none.
+            users: User vectors, shape (B, D).
+            beam: Node ids, shape (B, W), -1 where there is no node.
 
         Returns:
-            Scores and ids of the children, each (B, N) for some N, with -inf where a place is
-            unfilled, and the number of inner products that were computed.
+            Scores and ids of the children, each (B, N) for some N, with -inf at unfilled places;
+            and the number of computed inner products.
         """
         return self._score_all(users, beam) if self._all else self._gather(users, beam)
 
@@ -71,30 +75,32 @@ class Children:
     def _gather(self, users: Tensor, beam: Tensor) -> tuple[Tensor, Tensor, int]:
         places, filled, _ = places_of_children(self.starts, beam)
         vectors = self.vectors.index_select(0, places.flatten()).view(*places.shape, -1)
-        # The user on the left: PyTorch's batched product of a matrix and a column is many times
-        # slower on a CPU.
+        # The user is on the left, because PyTorch's batched product of a matrix and a column is
+        # many times slower on a CPU.
         scores = torch.bmm(users.unsqueeze(1), vectors.transpose(1, 2)).squeeze(1)
         ids = self.members[places].masked_fill_(~filled, -1)
         return scores.masked_fill_(~filled, -torch.inf), ids, int(filled.sum())
 
 
 def places_of_children(starts: Tensor, beam: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns where the children of each user's nodes stand in the lists.
+    """Returns the places of the children of each user's nodes in the lists of children.
 
     Args:
-        starts: Node n's children stand at ``starts[n]`` to ``starts[n + 1]``, shape (K + 1,).
-        beam: Node ids, shape (B, W), -1 where there is none.
+        starts: The children of node n are at the places ``starts[n]`` to ``starts[n + 1]``, shape
+            (K + 1,).
+        beam: Node ids, shape (B, W), -1 where there is no node.
 
     Returns:
-        Places (B, N), N the most children that a user's nodes have; which of them are filled; and
-        the place in the beam of each child's node. The last is 0 where nothing is filled.
+        Three arrays of shape (B, N), where N is the largest number of children of a user's nodes:
+        the places; whether each place is filled; and the position in the beam of each child's node.
+        The last is 0 where a place is not filled.
     """
     nodes = beam.clamp_min(0)
     first = starts[nodes]
     sizes = (starts[nodes + 1] - first) * (beam >= 0)  # (B, W)
     lengths = sizes.sum(1)
     flat = sizes.flatten()
-    places = ranges(first.flatten(), flat)  # all children one after the other
+    places = ranges(first.flatten(), flat)  # all children, one after the other
     of_beam = torch.arange(beam.shape[1], device=beam.device).repeat(len(beam))
     filled = torch.arange(int(lengths.max()), device=beam.device) < lengths.unsqueeze(1)
     padded = torch.zeros(2, *filled.shape, dtype=torch.int64, device=beam.device)
@@ -106,22 +112,23 @@ def places_of_children(starts: Tensor, beam: Tensor) -> tuple[Tensor, Tensor, Te
 class Descent:
     """Keeps the best nodes of the coarsest depth, then of their children, down to depth 1.
 
-    Every parent -> child list is the index's own: a node is a candidate only if all nodes above it
-    were kept. Depths at which every node is kept are not scored, since there is nothing to choose;
-    where most children of a depth may be wanted, all are scored by one matrix product.
+    A node is a candidate only if all nodes above it were kept; the lists of children are those of
+    the index. A depth at which every node is kept is not scored, because there is no choice. Where
+    most children of a depth may be candidates, all are scored by one matrix product.
 
     Args:
         index: The index.
-        item_vectors: Shape (I, D); row r is the index's item r. The nodes go to their device.
-        beam_width: Nodes kept per user: one number for all depths, one per depth (finest first),
-            or ``"full"`` to keep all. More than there are means all.
-        node_score: ``mean``: a node scores what its items score on average. ``best``: what the best
-            of them is expected to (``lead_of_best``). It is still an
-            inner product, with one dimension more: the user's length times the node's lead.
+        item_vectors: Shape (I, D); row r is item r of the index. The nodes are moved to the device
+            of these vectors.
+        beam_width: Nodes kept per user: one number for all depths, one per depth (finest first), or
+            ``"full"`` to keep all. A number above the number of nodes means all.
+        node_score: ``mean``: the score of a node is the mean score of its items. ``best``: the
+            expected score of its best item (``lead_of_best``). The score is then still an inner
+            product, with one more dimension: the user's length times the node's lead.
 
     Raises:
         ValueError: If the index and the vectors do not fit, a width is less than 1, or
-            ``node_score`` is neither.
+            ``node_score`` is unknown.
     """
 
     def __init__(
@@ -141,29 +148,31 @@ class Descent:
             vectors = [np.column_stack(pair) for pair in zip(vectors, leads, strict=True)]
         nodes = [torch.from_numpy(v.copy()).to(item_vectors.device) for v in vectors]
         self._coarsest_first = nodes[::-1]
-        #: The nodes of depths L, ..., 2 as lists of children.
+        #: The children of the nodes at depths L, ..., 2.
         self._children = []
-        #: The most depth-1 nodes that a user can come down to.
+        #: Largest number of depth-1 nodes that a user's descent can reach.
         self.n_kept = self.widths[0]
         for depth in range(index.depth, 1, -1):
             below = Children(*index.children(depth), nodes[depth - 2], self.n_kept)
             self._children.append(below)
             self.n_kept = min(self.widths[index.depth - depth + 1], below.most)
-        #: Users that can go down at once, which bounds the memory.
+        #: Number of users whose descent is computed at once; it bounds the memory.
         self.block = min(
             (self.fitting(children, level) for level, children in enumerate(self._children)),
             default=BLOCK_ENTRIES,
         )
 
     def fitting(self, children: Children, level: int) -> int:
-        """Returns how many users' children of the nodes kept can be scored at once.
+        """Returns for how many users at once the children of the kept nodes can be scored.
 
         Args:
-            children: Those of the level's nodes.
-            level: Place in ``widths``: 0 for depth L, L - 1 for depth 1.
+            children: Children of the nodes of the level.
+            level: Position in ``widths``: 0 for depth L, L - 1 for depth 1.
         """
         counts = [len(nodes) for nodes in self._coarsest_first[: level + 1]]
-        if self.widths[: level + 1] == tuple(counts):  # all are kept: their children are not scored
+        if self.widths[: level + 1] == tuple(
+            counts
+        ):  # all nodes are kept: their children are not scored
             return BLOCK_ENTRIES
         return max(1, BLOCK_ENTRIES // children.entries)
 
@@ -171,11 +180,11 @@ class Descent:
         """Returns each user's depth-1 nodes.
 
         Args:
-            users: Shape (B, D).
+            users: User vectors, shape (B, D).
 
         Returns:
-            Node ids (B, at most the width), -1 where there is none, best first, or None if every
-            node of every depth is kept; and the number of inner products.
+            Node ids (B, at most the width), best first, -1 where there is no node; None if every
+            node of every depth is kept. And the number of computed inner products.
         """
         if self._by_best:
             users = torch.cat((users, users.norm(dim=1, keepdim=True)), 1)
@@ -194,10 +203,10 @@ class Descent:
 
 
 def require_fit(index: HierarchicalIndex, item_vectors: Tensor) -> None:
-    """Refuses an index over other items, or over vectors of another model.
+    """Refuses an index over other items, or over the vectors of another model.
 
     Raises:
-        ValueError: Naming both sizes.
+        ValueError: If the sizes differ. The message names both.
     """
     if index.n_items != len(item_vectors):
         raise ValueError(f"the index holds {index.n_items} items, the vectors {len(item_vectors)}")
@@ -210,14 +219,15 @@ def require_fit(index: HierarchicalIndex, item_vectors: Tensor) -> None:
 
 
 def beam_widths(beam_width: int | Sequence[int] | str, nodes: tuple[int, ...]) -> tuple[int, ...]:
-    """Returns the nodes kept per depth, at most those that there are.
+    """Returns the number of nodes kept per depth, at most the number of nodes of the depth.
 
     Args:
-        beam_width: As for :class:`Descent`.
-        nodes: Nodes per depth, coarsest first, K_L, ..., K_1.
+        beam_width: As in :class:`Descent`.
+        nodes: Number of nodes per depth, in the order of ``beam_width``.
 
     Raises:
-        ValueError: If it is neither ``"full"`` nor a positive integer, nor one per depth.
+        ValueError: If ``beam_width`` is not ``"full"``, a positive integer, or one positive integer
+            per depth.
     """
     if beam_width == "full":
         return nodes

@@ -1,4 +1,7 @@
-"""Search of the depth-1 nodes' items by FAISS: an inverted file over the learned hierarchy."""
+"""Search among the items of depth-1 nodes by FAISS: an inverted file over the learned hierarchy.
+
+Depth 1 is the nodes just above the items.
+"""
 
 from collections.abc import Iterator, Sequence
 from numbers import Integral
@@ -14,36 +17,38 @@ from recbole_hill.retrieval.base import BLOCK_ENTRIES, Retriever, top_k
 from recbole_hill.retrieval.descent import Descent, require_fit
 
 PROBES = ("beam", "nodes")
-#: What FAISS calls an id that it has not found.
+#: FAISS's id for a place where it found no item.
 _NONE = -1
 
 
 class FaissRetriever(Retriever):
-    """A FAISS index with one inverted list per depth-1 node, filled with the index's own items.
+    """A FAISS index with one inverted list per depth-1 node, which contains the node's items.
 
-    FAISS only scans lists here: neither the nodes nor who belongs to them are learned again. It
-    scans on the CPU, whatever device the vectors are on.
+    FAISS only scans lists here. It learns neither the nodes nor the assignment of items to nodes.
+    It scans on the CPU, also if the vectors are on another device.
 
-    Ties at the end of a list are broken like everywhere (smallest id), for which a list whose end
-    FAISS may have cut among equal scores is fetched again, longer. That counts as scored again.
+    Ties at the end of a list are broken as everywhere (smallest id). If FAISS may have cut a list
+    among equal scores, the list is fetched again with a greater length. The second fetch counts as
+    scored again.
 
     Args:
         index: The index; row r of ``item_vectors`` is its item r.
         item_vectors: Shape (I, D).
-        item_ids: The id of each row, ascending; the row itself if None.
-        probe: Who picks the lists. ``beam``: our search down the depths, so that the candidates are
-            those of :class:`~recbole_hill.retrieval.beam.BeamRetriever`. ``nodes``: FAISS itself,
-            which scores every depth-1 node and knows no other depth, as plain ``search`` does.
-        beam_width, node_score: For ``beam``: as for ``BeamRetriever``.
-        n_probe: For ``nodes``: lists per user; more than there are means all.
+        item_ids: Id of each row, ascending, shape (I,); the row number if None.
+        probe: How the lists are chosen. ``beam``: by our descent through the depths; the candidates
+            are those of :class:`~recbole_hill.retrieval.beam.BeamRetriever`. ``nodes``: by FAISS,
+            which scores every depth-1 node and uses no other depth, as in plain ``search``.
+        beam_width, node_score: For ``beam``, as in ``BeamRetriever``.
+        n_probe: For ``nodes``, the number of lists per user; a number above the number of nodes
+            means all.
 
     Attributes:
-        faiss_index: The ``IndexIVFFlat`` (inner product), whose ids are item rows. Written by
-            ``faiss.write_index``, it can be read and searched without this package; its ``nprobe``
+        faiss_index: The ``IndexIVFFlat`` (inner product), whose ids are item rows. After
+            ``faiss.write_index`` it can be read and searched without this package. Its ``nprobe``
             is the number of lists that this retriever scans per user.
 
     Raises:
-        ValueError: If the index and the vectors do not fit, or the probe or its width is not one.
+        ValueError: If the index and the vectors do not fit, or the probe or its width is not valid.
         ImportError: If FAISS is not installed.
     """
 
@@ -79,25 +84,26 @@ class FaissRetriever(Retriever):
         users, seen = users.cpu(), tuple(part.cpu() for part in seen)
         counts = torch.bincount(seen[0], minlength=len(users))
         k = min(k, n_items)
-        found = torch.empty(len(users), k), torch.empty(len(users), k, dtype=torch.int64)
+        results = torch.empty(len(users), k), torch.empty(len(users), k, dtype=torch.int64)
         to_do = list(_fetches(counts, k, n_items))
         while to_do:
             rows, length = to_do.pop()
             scores, items = self._scan(users[rows], None if lists is None else lists[rows], length)
             last = scores[:, -1].clone()
             best = top_k(self._mask(scores, items, _of_rows(seen, rows, len(users))), k, items)
-            for whole, part in zip(found, best, strict=True):
+            for whole, part in zip(results, best, strict=True):
                 whole[rows] = part
-            # Items as good as the last that was kept may be among those not fetched.
+            # Items with the same score as the last kept item may be among the items that were not
+            # fetched.
             cut = rows[(best[0][:, -1] == last) & (last > -torch.inf)]
             if len(cut) and length < n_items:
                 to_do.append((cut, min(4 * length, n_items)))
-        return found[0].to(device), found[1].to(device)
+        return results[0].to(device), results[1].to(device)
 
     def _lists(self, users: Tensor) -> Tensor | None:
-        """Returns the depth-1 nodes whose items are to be scored, (B, nprobe), -1 for none.
+        """Returns the depth-1 nodes whose items are to be scored, (B, nprobe), -1 for no node.
 
-        None where FAISS is to pick them itself, which it does for several users at a time.
+        Returns None if FAISS is to choose the nodes; it does so for several users at once.
         """
         width, n_nodes = self.faiss_index.nprobe, len(self._sizes)
         beam = None
@@ -106,35 +112,35 @@ class FaissRetriever(Retriever):
             self.scored += scored
         elif width < n_nodes:
             return None
-        if beam is None:  # all of them: there is nothing to choose
+        if beam is None:  # all nodes are kept: there is no choice
             return torch.arange(n_nodes).expand(len(users), -1)
-        # A path of small nodes may hold fewer than the width.
+        # A path through nodes with few children may reach fewer nodes than the width.
         return torch.nn.functional.pad(beam.cpu(), (0, width - beam.shape[1]), value=_NONE)
 
     def _scan(self, users: Tensor, lists: Tensor | None, length: int) -> tuple[Tensor, Tensor]:
         """Lets FAISS search the users' lists.
 
         Args:
-            users: Shape (B, D).
-            lists: Shape (B, nprobe), -1 for none; FAISS's own choice if None.
-            length: How many items to fetch per user.
+            users: User vectors, shape (B, D).
+            lists: Depth-1 nodes, shape (B, nprobe), -1 for no node; None lets FAISS choose.
+            length: Number of items to fetch per user.
 
         Returns:
-            Scores, descending, and item rows, each (B, length), filled up with -inf and -1.
+            Scores, descending, and item rows, each (B, length), padded with -inf and -1.
         """
         users = np.ascontiguousarray(users.numpy())
         if lists is None:
             statistics = require_faiss("retrieval: faiss").cvar.indexIVF_stats
             before = statistics.ndis
-            found = self.faiss_index.search(users, length)
+            fetched = self.faiss_index.search(users, length)
             self.scored += len(users) * len(self._sizes) + statistics.ndis - before
         else:
             from faiss.contrib.ivf_tools import search_preassigned
 
             lists_ = np.ascontiguousarray(lists.numpy())
-            found = search_preassigned(self.faiss_index, users, length, lists_)
+            fetched = search_preassigned(self.faiss_index, users, length, lists_)
             self.scored += int((self._sizes[lists.clamp_min(0)] * (lists != _NONE)).sum())
-        scores, items = (torch.from_numpy(part) for part in found)
+        scores, items = (torch.from_numpy(part) for part in fetched)
         return scores.masked_fill_(items == _NONE, -torch.inf), items
 
 
@@ -142,8 +148,8 @@ def inverted_file(index: HierarchicalIndex, item_vectors: np.ndarray):
     """Returns a FAISS ``IndexIVFFlat`` by inner product over the index's depth-1 nodes.
 
     Args:
-        index: Its nodes are the centroids, its assignments of the items the lists.
-        item_vectors: Shape (I, D), float32; the ids in FAISS are their rows.
+        index: The index. Its nodes are the centroids; the items of a node are the node's list.
+        item_vectors: Shape (I, D), float32; the ids in FAISS are row numbers.
 
     Raises:
         ValueError: If the index and the vectors do not fit.
@@ -156,9 +162,11 @@ def inverted_file(index: HierarchicalIndex, item_vectors: np.ndarray):
     n_items, dim = item_vectors.shape
     quantizer = faiss.IndexFlatIP(dim)
     quantizer.add(np.ascontiguousarray(index.vectors[0]))
-    # A quantizer that holds its nodes already makes a trained index; `train` would move them.
+    # With a quantizer that already has its nodes, the index counts as trained; `train` would move
+    # them.
     built = faiss.IndexIVFFlat(quantizer, dim, len(index.vectors[0]), faiss.METRIC_INNER_PRODUCT)
-    # FAISS takes raw pointers of these: the names keep the arrays alive until the call is over.
+    # FAISS takes raw pointers to these arrays: the names keep the arrays alive until the call
+    # returns.
     vectors = np.ascontiguousarray(item_vectors)
     nodes = np.ascontiguousarray(index.parents[0], dtype=np.int64)
     ids = np.arange(n_items, dtype=np.int64)
@@ -167,20 +175,20 @@ def inverted_file(index: HierarchicalIndex, item_vectors: np.ndarray):
 
 
 def _fetches(counts: Tensor, k: int, n_items: int) -> Iterator[tuple[Tensor, int]]:
-    """Groups users by how many items they have seen, and says how many to fetch for each group.
+    """Groups users by their number of seen items, and yields how many items to fetch per group.
 
-    One call of FAISS fetches equally many for all its users. Within a group the numbers of seen
-    items differ at most by a factor of two, so that one long history does not make everybody fetch
-    as many; and a group is cut where the fetched would not fit the memory.
+    One call of FAISS fetches the same number of items for all its users. Within a group, the
+    numbers of seen items differ by at most a factor of two, so that one long history does not
+    lengthen all fetches. A group whose fetched items would not fit the memory is split.
 
     Args:
-        counts: Seen items per user, shape (B,).
+        counts: Number of seen items per user, shape (B,).
         k: List length.
         n_items: I.
 
     Yields:
-        Rows of users and how many items to fetch for each: k unseen ones are among them, and one
-        more shows whether the k-th is a tie.
+        User rows, and the number of items to fetch for each user. The fetched items contain k
+        unseen items, and one more that shows whether the k-th is a tie.
     """
     groups = torch.frexp(counts.float()).exponent  # 0 for none, n for 2^(n-1) .. 2^n - 1
     for group in groups.unique():
@@ -191,7 +199,7 @@ def _fetches(counts: Tensor, k: int, n_items: int) -> Iterator[tuple[Tensor, int
 
 
 def _of_rows(seen: tuple[Tensor, Tensor], rows: Tensor, n_users: int) -> tuple[Tensor, Tensor]:
-    """Returns the seen pairs of some users, counted as the users are in ``rows``."""
+    """Returns the seen pairs of some users, with the users numbered as in ``rows``."""
     place = torch.full((n_users,), -1)
     place[rows] = torch.arange(len(rows))
     users = place[seen[0]]
