@@ -18,7 +18,7 @@ from plots import write_convergence
 
 from recbole_hill.report.markdown import pipe_table
 from recbole_hill.run.folder import read_config
-from recbole_hill.run.parent_runs import seconds_before
+from recbole_hill.run.parent_runs import parent_seconds
 
 _TRAINED = re.compile(r"epoch (\d+) training \[time: ([\d.]+)s")
 _VALIDATED = re.compile(r"epoch (\d+) evaluating")
@@ -50,7 +50,7 @@ def curve(folder: Path) -> list[Reached]:
     Raises:
         ValueError: If the log has no validation.
     """
-    seconds, epochs, awaited, validations = seconds_before(read_config(folder)), 0, False, []
+    seconds, epochs, awaited, validations = parent_seconds(read_config(folder)), 0, False, []
     for line in (folder / "run.log").read_text().splitlines():
         if trained := _TRAINED.search(line):
             epochs, seconds = int(trained[1]) + 1, seconds + float(trained[2])

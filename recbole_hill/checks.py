@@ -1,4 +1,4 @@
-"""Checks of settings and vectors: one wording per check, which names the key, value and bounds."""
+"""Checks of settings and vectors; the message of each names the key, the value and the bounds."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: Rows that a message about bad vectors names.
+#: Number of rows that a message about bad vectors names.
 _NAMED = 3
 
 
@@ -14,12 +14,13 @@ def integer(key: str, value, least: int = 1) -> int:
     """Returns a whole number that is at least ``least``.
 
     Args:
-        key: What the value is of, as the message names it.
-        value: Anything, as settings come from YAML.
-        least: The lowest that is accepted.
+        key: Name of the setting, for the message.
+        value: Value of any type, as settings come from YAML.
+        least: The smallest accepted number.
 
     Raises:
-        ValueError: Naming the key, the value and what is accepted.
+        ValueError: If the value does not fit. The message names the key, the value and what is
+            accepted.
     """
     if not is_integer(value) or value < least:
         raise ValueError(f"{key} must be an integer >= {least}, got {value!r}")
@@ -27,14 +28,14 @@ def integer(key: str, value, least: int = 1) -> int:
 
 
 def rate(key: str, value) -> float:
-    """Returns a share that leaves something over, in [0, 1); raises as :func:`integer` does."""
+    """Returns a share less than 1, in [0, 1); raises as :func:`integer` does."""
     if not is_number(value) or not 0 <= value < 1:
         raise ValueError(f"{key} must be in [0, 1), got {value!r}")
     return value
 
 
 def share(key: str, value) -> float:
-    """Returns a share, in [0, 1]; raises as :func:`integer` does."""
+    """Returns a share in [0, 1]; raises as :func:`integer` does."""
     if not is_number(value) or not 0 <= value <= 1:
         raise ValueError(f"{key} must be in [0, 1], got {value!r}")
     return value
@@ -48,47 +49,49 @@ def positive(key: str, value) -> float:
 
 
 def is_number(value) -> bool:
-    """Returns whether a value is a number and no truth value, which Python counts as one."""
+    """Returns whether a value is a number; True and False are no numbers here."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def is_integer(value) -> bool:
-    """Returns whether a value is a whole number and no truth value, which Python counts as one."""
+    """Returns whether a value is a whole number; True and False are no numbers here."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def require_at_least(values, least: Mapping[str, float], whole: Collection[str]) -> None:
-    """Refuses settings that are no number, or too small a one.
+    """Refuses settings that are not numbers or are too small.
 
     Args:
         values: RecBole's Config or any mapping.
-        least: The keys to look at, and the least value of each.
+        least: Keys to check, with the smallest accepted value of each.
         whole: Keys whose values must be integers.
 
     Raises:
-        ValueError: Naming the key, the value and what is accepted.
+        ValueError: If a value does not fit. The message names the key, the value and what is
+            accepted.
     """
     for key, bound in least.items():
         kind, fits = ("whole number", is_integer) if key in whole else ("number", is_number)
-        if not fits(values[key]) or not values[key] >= bound:  # NaN is not
+        if not fits(values[key]) or not values[key] >= bound:  # NaN fails this comparison
             raise ValueError(f"{key} must be a {kind} >= {bound}, got {values[key]!r}")
 
 
 def one_of(key: str, value, accepted: Collection[str]) -> str:
-    """Returns a value that is among those accepted.
+    """Returns a value that is one of the accepted values.
 
     Args:
-        key: What the value is of, as the message names it.
-        value: Anything, as settings come from YAML.
-        accepted: In the order in which the message names them.
+        key: Name of the setting, for the message.
+        value: Value of any type, as settings come from YAML.
+        accepted: Accepted values, in the order of the message.
 
     Returns:
         The value.
 
     Raises:
-        ValueError: Naming the key, the value and what is accepted.
+        ValueError: If the value does not fit. The message names the key, the value and what is
+            accepted.
     """
-    if value not in tuple(accepted):  # a dict or set would raise a TypeError at a list
+    if value not in tuple(accepted):  # `in` a dict or set raises a TypeError if the value is a list
         raise ValueError(f"{key} must be one of {', '.join(accepted)}, got {value!r}")
     return value
 
@@ -99,12 +102,13 @@ def require_finite(
     """Refuses vectors with NaN or infinity.
 
     Args:
-        name: What they are, for the message.
+        name: Name of the vectors, for the message.
         vectors: Shape (N, D).
-        tokens: The external id of each row, to be named in the row's place.
+        tokens: External id of each row, which the message names instead of the row number.
 
     Raises:
-        ValueError: Naming how many rows, and the first of them.
+        ValueError: If a vector is not finite. The message names the number of such rows and the
+            first of them.
     """
     bad = (~torch.as_tensor(vectors).isfinite()).any(1).nonzero().flatten().tolist()
     if bad:

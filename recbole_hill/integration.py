@@ -1,10 +1,11 @@
-"""What ``recbole_hill.register()`` does to RecBole, on request and once.
+"""The changes that ``recbole_hill.register()`` makes to RecBole, on request and once.
 
-RecBole finds models, trainers and datasets by name inside its own packages. Ours are put where it
-looks, but never over a class of RecBole's that works: from its own entry points its names mean its
-models. A plugin's model that is registered later is put there too. RecBole's Config learns our YAML
-files and today's numpy; its ``load_data_and_model``, which unpickles, is replaced by one that reads
-our run folders.
+RecBole finds models, trainers and datasets by name inside its own packages. Our classes are put
+where RecBole looks for them, but they never replace a class of RecBole's that works: from RecBole's
+own entry points, RecBole's names mean RecBole's models. A plugin's model that is registered later
+is also put there. RecBole's Config learns to read our YAML files and to work with current versions
+of numpy. RecBole's ``load_data_and_model``, which unpickles files, is replaced by a function that
+reads our run folders.
 """
 
 import importlib.util
@@ -52,7 +53,7 @@ def register_with_recbole() -> None:
 
 
 def load_data_and_model(model_file: str):
-    """RecBole's function of this name, for the folders that our runs leave.
+    """RecBole's function of this name, for the folders of our runs.
 
     Args:
         model_file: A run's folder, or a file in it.
@@ -61,7 +62,7 @@ def load_data_and_model(model_file: str):
         Config, model, dataset, train, validation and test loaders, as RecBole returns them.
 
     Raises:
-        FileNotFoundError: If it is not one of our runs: RecBole's pickled checkpoints are not
+        FileNotFoundError: If it is not one of our runs. RecBole's pickled checkpoints are not
             loaded, because unpickling runs code.
     """
     from pathlib import Path
@@ -75,7 +76,7 @@ def load_data_and_model(model_file: str):
 
 
 def _is_shown(entry: registry.ModelEntry) -> bool:
-    """Returns whether RecBole is shown a model: ours, a plugin's, or RecBole's own if mended."""
+    """Returns whether RecBole is shown a model: ours, a plugin's, or RecBole's own that we mend."""
     if entry.origin == "recbole, mended":
         return True
     return entry.origin != "recbole" and entry.name not in registry.recbole_models()
@@ -100,22 +101,25 @@ def _lazily(name: str, entry: registry.ModelEntry):
 
 
 def _expose_trainers(visible: dict[str, registry.ModelEntry], module) -> None:
-    """Has RecBole's ``get_trainer`` find a resumable trainer for each model, the registry's first.
+    """Lets RecBole's ``get_trainer`` find a resumable trainer for each model, the registry's first.
 
-    The registry imports a class to find its trainer, so that this waits until RecBole looks.
+    The registry imports a class to find its trainer. So this is done only when RecBole asks for
+    one.
     """
     from recbole.utils import get_trainer
 
     from recbole_hill.train.trainer import with_run_hooks
 
-    theirs = {f"{name}Trainer": vars(module).pop(f"{name}Trainer", None) for name in visible}
+    recbole_trainers = {
+        f"{name}Trainer": vars(module).pop(f"{name}Trainer", None) for name in visible
+    }
 
     def trainer_of(attribute: str) -> type:
         name = attribute.removesuffix("Trainer")
         if name == attribute or name not in visible:
             raise AttributeError(attribute)
         model = visible[name].load()
-        own = registry.trainer_of(model) or theirs.get(attribute)
+        own = registry.trainer_of(model) or recbole_trainers.get(attribute)
         return with_run_hooks(own or get_trainer(model.type, "of the type's "))
 
     module.__getattr__ = trainer_of
@@ -132,9 +136,9 @@ def _teach(config_class, visible: dict[str, registry.ModelEntry]) -> None:
         load(self, model, model_class, dataset)
         if model in visible:
             parts = chosen_parts(self.external_config_dict)
-            ours = internal_defaults(visible[model].name, dataset, **parts)
-            self.internal_config_dict.update(ours)
-            # RecBole's own entry points compute with this number, so that "auto" will not do.
+            defaults = internal_defaults(visible[model].name, dataset, **parts)
+            self.internal_config_dict.update(defaults)
+            # RecBole's own entry points compute with this number, so that "auto" is not possible.
             self.internal_config_dict["eval_batch_size"] = 2**25
 
     config_class._load_internal_config_dict = with_ours

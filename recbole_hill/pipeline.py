@@ -1,7 +1,7 @@
 """The main job: load, train the backbone, learn the index, select pairs, adapt, evaluate.
 
 :func:`run` opens a run's folder and calls the first and the last of the six steps; :func:`fit`
-calls the four between them. A model without an index is trained and evaluated, and nothing else.
+calls the four between them. A model without an index is only trained and evaluated.
 """
 
 import logging
@@ -37,8 +37,8 @@ class Result:
 
     Attributes:
         folder: The run's folder.
-        rows: One row per arm, as written to ``rows.jsonl``.
-        stages: Facts and seconds of each stage, as written to ``stages.json``.
+        rows: One row per arm (compared variant of the run), as written to ``rows.jsonl``.
+        stages: Record of each stage with its seconds, as written to ``stages.json``.
     """
 
     folder: Path
@@ -57,17 +57,17 @@ def run(
     """Trains, indexes, adapts and evaluates a model; continues a killed run with ``resume``.
 
     Args:
-        model: A registered model, ours or RecBole's.
-        dataset: A dataset that RecBole ships or ``prepare`` wrote.
-        config_files: YAML files over the defaults.
-        overrides: Settings over the files.
-        resume: Folder of a run to continue; its own settings are used.
+        model: Name of a registered model, ours or RecBole's.
+        dataset: Name of a dataset that RecBole ships or that ``prepare`` wrote.
+        config_files: YAML files, which win over the defaults.
+        overrides: Settings, which win over the files.
+        resume: Folder of a run to continue, with the settings that it has.
 
     Returns:
-        The rows and where everything was written.
+        The rows, and the folder with all output.
 
     Raises:
-        ValueError: For settings or files that do not fit, naming them.
+        ValueError: If a setting or a file does not fit. The message names it.
     """
     config, folder = _open_run(model, dataset, config_files, overrides, resume)
     choice = _choose_by_holdout(config, folder) if config["protocol"] == "refit" else None
@@ -80,16 +80,16 @@ def run(
 
 
 def fit(trainer: RunTrainer, train_data, valid_data) -> list[Arm]:
-    """Runs every training stage; a stage that the run's folder holds already is loaded.
+    """Runs every training stage; a stage that is finished in the run's folder is loaded.
 
     Args:
-        trainer: From :func:`build`.
+        trainer: Trainer from :func:`build`.
         train_data: RecBole's train loader.
-        valid_data: RecBole's validation loader, by which epochs and weights are chosen; None where
-            they were chosen before.
+        valid_data: RecBole's validation loader, which chooses epochs and weights; None where they
+            were chosen before.
 
     Returns:
-        The compared variants of the run; the last is served.
+        The arms, the compared variants of the run. The last arm is served.
     """
     train_backbone(trainer, train_data, valid_data)
     if not isinstance(trainer, IndexTrainer):
@@ -100,7 +100,7 @@ def fit(trainer: RunTrainer, train_data, valid_data) -> list[Arm]:
 
 
 def load(config) -> Data:
-    """Loads the data of a run, and notes their hash in its folder."""
+    """Loads the data of a run, and records their hash in its folder."""
     if config["threads"]:
         torch.set_num_threads(config["threads"])
     keep_freed_memory()
@@ -119,9 +119,9 @@ def build(
     """Builds the model with its seeded weights, and the trainer that runs its stages.
 
     Args:
-        config: Of the run; its folder is there.
+        config: Configuration of the run; the run's folder exists.
         data: The run's data.
-        choice: What was chosen before, for a run without validation.
+        choice: Choices of an earlier run, for a run without validation.
         on_validation: Called after every validation of the backbone.
     """
     trainer = trainer_for(config, build_model(config, data))
@@ -135,7 +135,16 @@ def build(
 
 
 def evaluate(trainer: RunTrainer, arms: list[Arm], data: Data) -> list[dict]:
-    """Reads the test set once per arm, makes the rows, and keeps the ranking metrics per user."""
+    """Reads the test set once per arm, makes the rows, and keeps the ranking metrics per user.
+
+    Args:
+        trainer: Trainer of the finished stages.
+        arms: The arms from :func:`fit`.
+        data: The run's data.
+
+    Returns:
+        One row per arm.
+    """
     config = trainer.config
     common = {
         "model": config["model"],
@@ -168,25 +177,25 @@ def evaluate(trainer: RunTrainer, arms: list[Arm], data: Data) -> list[dict]:
 
 
 class HILLTrainer(IndexTrainer):
-    """HILL's trainer, so that RecBole's own entry points run the main job as well."""
+    """HILL's trainer; with it RecBole's own entry points run the main job too."""
 
-    #: The arms of the finished run; the last is served.
+    #: The arms of the finished run; the last arm is served.
     arms: tuple[Arm, ...] = ()
 
     def fit(self, train_data, valid_data=None, **kwargs):
-        """RecBole's hook: runs all stages, and returns the served score and the backbone's best."""
+        """RecBole's hook: runs all stages; returns the served score and the backbone's best."""
         self.arms = tuple(fit(self, train_data, valid_data))
         self.take(self.arms[-1])
         return self.stages[self.arms[-1].name]["valid_score"], self.best_valid_result
 
     def costs(self, data: Data) -> dict[str, dict]:
-        """Returns what the index's search costs and finds, for the arm that is served."""
+        """Returns the cost and the index recall of the search, for the arm that is served."""
         return {"retrieval": retrieval_cost(self, data.test)} if self.arm.served else {}
 
 
 def _open_run(model, dataset, config_files, overrides, resume) -> tuple[HillConfig, Path]:
     """Reads the settings, claims the run's folder, and starts its log."""
-    commit()  # of the code that is loaded now, whatever becomes of the checkout meanwhile
+    commit()  # noted now: the checkout may change during the run
     if resume:
         overrides = {**runs.read_config(Path(resume)), **(overrides or {}), "run_dir": resume}
     config = HillConfig(model, dataset, config_files, overrides)
@@ -195,13 +204,13 @@ def _open_run(model, dataset, config_files, overrides, resume) -> tuple[HillConf
         runs.claim(folder)
     runs.start_log(folder, config["state"])
     runs.write_config(folder, plain_settings(config))
-    if theirs := registry.replaced(registry.find(config["model"])):
-        logging.getLogger().info(f"{config['model']} is recbole_hill's; RecBole's runs as {theirs}")
+    if other := registry.replaced(registry.find(config["model"])):
+        logging.getLogger().info(f"{config['model']} is recbole_hill's; RecBole's runs as {other}")
     return config, folder
 
 
 def _choose_by_holdout(config, folder: Path) -> Choice:
-    """Runs ``holdout`` in a sub-folder and returns what it chose."""
+    """Runs ``holdout`` in a sub-folder and returns its choices."""
     inner = holdout_config(config, folder)
     Path(inner["run_dir"]).mkdir(exist_ok=True)
     runs.write_config(Path(inner["run_dir"]), plain_settings(inner))

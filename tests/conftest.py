@@ -1,4 +1,4 @@
-"""Shared fixtures: a small planted dataset, run in a folder of its own."""
+"""Shared fixtures: a small planted dataset, and runs on it in temporary folders."""
 
 import gzip
 import importlib
@@ -6,9 +6,10 @@ import os
 import sys
 from pathlib import Path
 
-# Before torch: threads that spin at barriers stall the suite when another process wants a core.
+# Set before torch is imported: threads that spin at barriers stall the suite when another process
+# needs a core.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# Before Ray: the tests' clusters are on loopback.
+# Set before Ray is imported: the clusters of the tests are on the loopback interface.
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import numpy as np
@@ -45,7 +46,7 @@ FAST = {
 
 @pytest.fixture(scope="module")
 def import_benchmark():
-    """Imports a script of benchmarks/ by its name, as the scripts import one another."""
+    """Imports a script of benchmarks/ by its name, as the scripts import each other."""
     sys.path.insert(0, str(BENCHMARKS))
     yield importlib.import_module
     sys.path.remove(str(BENCHMARKS))
@@ -53,7 +54,7 @@ def import_benchmark():
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The verified LightGCN splits beside the checkout, where there are any."""
+    """The verified LightGCN splits beside the checkout; skips the test if they are not there."""
     if not SHARED_DATA.is_dir():
         pytest.skip(f"{SHARED_DATA} is not on this machine")
     return SHARED_DATA
@@ -89,14 +90,14 @@ def run_folder(tiny_path, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def in_tmp(tmp_path, monkeypatch) -> Path:
-    """Runs the test in an empty folder, so that relative outputs land there."""
+    """Runs the test in an empty folder, so that relative paths of outputs lead there."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def tiny_config(tiny_path, in_tmp):
-    """Builds a configuration on the tiny dataset: ``tiny_config("HILL", ttt_epochs=1)``."""
+    """Returns a function that builds a configuration: ``tiny_config("HILL", ttt_epochs=1)``."""
 
     def build(model: str, **overrides) -> HillConfig:
         return HillConfig(model, "tiny", None, tiny_settings(tiny_path, model, **overrides))
@@ -106,7 +107,10 @@ def tiny_config(tiny_path, in_tmp):
 
 @pytest.fixture
 def build(tiny_path, tmp_path):
-    """Builds a model on the tiny dataset, in training mode with the seed's weights, and a batch."""
+    """Returns a function that builds a model on the tiny dataset; it returns the model and a batch.
+
+    The model is in training mode and has the weights of the seed.
+    """
 
     def build(name: str, **changes):
         settings = tiny_settings(tiny_path, name, run_dir=str(tmp_path), **changes)
@@ -118,7 +122,7 @@ def build(tiny_path, tmp_path):
 
 
 def tiny_settings(tiny_path: Path, model: str, **overrides) -> dict:
-    """Returns the fast settings that the model knows, with overrides."""
+    """Returns the fast settings that the model knows, with the overrides."""
     known = internal_defaults(model, "tiny") | recbole_defaults("overall.yaml")
     fast = {key: value for key, value in FAST.items() if key in known}
     return {**fast, "data_path": str(tiny_path), **overrides}

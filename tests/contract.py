@@ -1,4 +1,4 @@
-"""What every registered model must do, shared by the tests of all families."""
+"""Checks that every registered model must pass, shared by the tests of all model families."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def built(name: str, path, folder, **changes):
 
 
 def check_training(name: str, path, folder, **changes) -> None:
-    """Finite losses that fall, and finite weights after them."""
+    """Checks that losses are finite and fall, and that the trained weights are finite."""
     model, trainer, data = built(name, path, folder, **{**changes, "epochs": 5})
     trainer.fit(data.train, data.valid)
     if model.type == ModelType.TRADITIONAL:  # fitted when it is built
@@ -40,7 +40,7 @@ def check_training(name: str, path, folder, **changes) -> None:
 
 
 def check_scores(name: str, path, folder, **changes) -> None:
-    """Shapes; ``predict`` agrees with ``full_sort_predict``; padding is never recommended."""
+    """Checks shapes, that ``predict`` equals ``full_sort_predict``, and lists without padding."""
     model, trainer, data = built(name, path, folder, **changes)
     trainer.fit(data.train, data.valid)
     model.eval()
@@ -65,7 +65,7 @@ def check_scores(name: str, path, folder, **changes) -> None:
 
 
 def check_reload(name: str, path, folder, **changes) -> None:
-    """The same seed gives the same rows; a saved run gives the same lists again."""
+    """Checks that the same seed gives the same rows, and a saved run the same lists again."""
     settings = tiny_settings(path, name, checkpoint_dir=str(folder), **changes)
     first, second = (run(name, "tiny", overrides=settings) for _ in range(2))
     assert first.rows[0]["metrics"] == second.rows[0]["metrics"]
@@ -74,14 +74,14 @@ def check_reload(name: str, path, folder, **changes) -> None:
 
 
 def check_learns(name: str, path, folder, least: float, **changes) -> None:
-    """The planted groups are found: random lists have a recall@10 of about .21."""
+    """Checks that the model finds the planted groups: random lists have recall@10 of about .21."""
     settings = tiny_settings(path, name, checkpoint_dir=str(folder), **changes)
     metrics = run(name, "tiny", overrides=settings).rows[0]["metrics"]
     assert metrics["recall@10"] > least, metrics
 
 
 def check_sparse_data(name: str, path, folder, **changes) -> None:
-    """Trains and scores where a user has one item and an item was seen once."""
+    """Checks training and scoring on data with a user with one item and an item seen once."""
     settings = {"data_path": str(path), "run_dir": str(folder), "epochs": 1, "topk": [3]}
     settings |= {"valid_metric": "NDCG@3", "state": "ERROR", "show_progress": False, **changes}
     config = HillConfig(name, "sparse", None, settings)
@@ -94,10 +94,10 @@ def check_sparse_data(name: str, path, folder, **changes) -> None:
 
 
 def total(loss) -> float:
-    """Returns a loss that may come in parts, as RecBole's do."""
+    """Returns a loss as one number; RecBole's losses may come in parts."""
     return float(sum(loss)) if isinstance(loss, tuple) else float(loss)
 
 
 def skip_without(package: str) -> None:
-    """Skips where an optional library of ``[baselines]`` is not installed."""
+    """Skips the test if an optional library of ``[baselines]`` is not installed."""
     pytest.importorskip(package, reason=f"{package} comes with the extra [baselines]")

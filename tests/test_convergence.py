@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from recbole_hill.run.folder import write_config
-from recbole_hill.run.parent_runs import facts_of
+from recbole_hill.run.parent_runs import parent_record
 
 LOG = """\
 05:55:23 epoch 0 training [time: 53.50s, train loss: 1399.0587]
@@ -30,7 +30,7 @@ def made_run(folder: Path, seconds: float = 0.0, **settings) -> Path:
     folder.mkdir()
     write_config(folder, {"model": "BPR", **settings})
     (folder / "run.log").write_text(LOG)
-    stage = {"seconds": seconds, **facts_of(settings)}
+    stage = {"seconds": seconds, **parent_record(settings)}
     (folder / "stages.json").write_text(json.dumps({"backbone": stage}))
     return folder
 

@@ -8,7 +8,7 @@ from conftest import tiny_settings
 
 from recbole_hill.model.fusion import deviations
 from recbole_hill.pipeline import run
-from recbole_hill.run.parent_runs import seconds_of
+from recbole_hill.run.parent_runs import training_seconds
 from recbole_hill.serve.loaded_run import LoadedRun
 
 WIDTHS = {"BPR": 16, "SpectralMF": 4}
@@ -140,7 +140,7 @@ def test_a_refit_is_chosen_by_the_runs_that_chose_for_its_parts(fuse, refitted):
         expected = sum(own / own.std(axis=1, keepdims=True) for own in map(scores, parts))
         np.testing.assert_allclose(scores(folder), expected, rtol=1e-4, atol=1e-4)
     assert result.stages["backbone"]["trained_seconds"] == pytest.approx(
-        sum(map(seconds_of, refitted)), abs=0.1
+        sum(map(training_seconds, refitted)), abs=0.1
     )
 
 

@@ -1,4 +1,4 @@
-"""The results of ``forward()`` of a RecBole model whose loss does not return them."""
+"""The results of ``forward()``, for RecBole's models whose loss does not return them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,16 +9,17 @@ from torch import nn
 
 @contextmanager
 def forward_results(model: nn.Module) -> Iterator[list[Any]]:
-    """Notes what ``model.forward()`` returns while the block runs.
+    """Records the results of ``model.forward()`` while the block runs.
 
-    RecBole's LightGCN and NGCF compute all vectors within their loss and keep none: without this,
-    a step on the vectors would propagate over the whole graph twice.
+    RecBole's LightGCN and NGCF compute all vectors within their loss and do not return them.
+    Without this function, a training step that needs the vectors would propagate over the whole
+    graph twice.
 
     Args:
         model: A RecBole model whose ``forward`` takes no arguments.
 
     Yields:
-        The results, a further one for each call.
+        List of the results, one for each call.
     """
     results: list[Any] = []
 

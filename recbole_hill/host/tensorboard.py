@@ -1,4 +1,4 @@
-"""RecBole's TensorBoard log, kept out of the working folder."""
+"""Keeps RecBole's TensorBoard log out of the working folder."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,10 +8,11 @@ from recbole.trainer import trainer
 
 @contextmanager
 def no_tensorboard_in_working_folder() -> Iterator[None]:
-    """Keeps RecBole's Trainer from opening a TensorBoard log while the block makes one.
+    """Prevents RecBole's Trainer from opening a TensorBoard log while the block creates a trainer.
 
-    Without it RecBole writes ``log_tensorboard/`` into the working folder. The names there go by
-    the second, so that two runs that start together share a folder, and one removes it.
+    Without it, RecBole writes ``log_tensorboard/`` into the working folder. The folder names there
+    contain the time in seconds. Two runs that start in the same second share a folder, and one of
+    them removes it.
     """
     opened, trainer.get_tensorboard = trainer.get_tensorboard, lambda logger: None
     try:

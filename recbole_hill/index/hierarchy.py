@@ -339,13 +339,11 @@ def squared_distances(
         targets: Shape (K, D).
         target_of: Row of each vector's target, shape (N,).
     """
-    distances = np.empty(len(vectors))
+    squares = np.empty(len(vectors))
     for start in range(0, len(vectors), BLOCK):
         rows = slice(start, start + BLOCK)
-        distances[rows] = ((vectors[rows] - targets[target_of[rows]]).astype(np.float64) ** 2).sum(
-            1
-        )
-    return distances
+        squares[rows] = ((vectors[rows] - targets[target_of[rows]]).astype(np.float64) ** 2).sum(1)
+    return squares
 
 
 def nearest_rows(vectors: np.ndarray, targets: np.ndarray, block: int = 1024) -> np.ndarray:

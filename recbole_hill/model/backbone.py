@@ -1,38 +1,42 @@
-"""What HILL needs of a backbone: its user and item vectors, whoever wrote it."""
+"""The interface between HILL and any backbone: the backbone's user and item vectors."""
 
 from torch import Tensor, nn
 
 from recbole_hill.host.forward import forward_results
 
-#: RecBole's own models whose vectors are their two tables.
+#: RecBole's models whose vectors are their two embedding tables.
 _TABLES_ARE_VECTORS = frozenset({"BPR", "LINE"})
-#: RecBole's own models whose ``forward()`` returns all user and all item vectors.
+#: RecBole's models whose ``forward()`` returns all user and all item vectors.
 _FORWARD_GIVES_VECTORS = frozenset({"LightGCN", "NGCF"})
 _ADAPTED = _TABLES_ARE_VECTORS | _FORWARD_GIVES_VECTORS | {"NCL", "SGL"}
-#: RecBole's own models whose loss is the sum over a batch's rows.
+#: RecBole's models whose loss is the sum over a batch's rows.
 _SUMS = frozenset({"SGL"})
 
 
 def _adapter(model: nn.Module) -> str | None:
-    """Returns the name of RecBole's model that a model is, or derives from; None for any other."""
+    """Returns the supported RecBole model that the model is or derives from, by name; or None."""
     names = (kind.__name__ for kind in type(model).__mro__)
     return next((name for name in names if name in _ADAPTED), None)
 
 
 def has_embeddings(model: nn.Module) -> bool:
-    """Returns whether a model's score is one inner product of a user's and an item's vector."""
+    """Returns whether a model's score is one inner product of user vector and item vector."""
     return hasattr(model, "user_item_embeddings") or _adapter(model) is not None
 
 
 def sums_over_batch(model: nn.Module) -> bool:
-    """Returns whether a backbone's loss is the sum over a batch's rows and not their mean."""
+    """Returns whether a backbone's loss is the sum over a batch's rows, and not their mean."""
     return getattr(model, "sums_over_batch", _adapter(model) in _SUMS)
 
 
 def loss_and_embeddings(model: nn.Module, interaction) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns a backbone's loss on a batch with the vectors that it is of, (U, D) and (I, D).
+    """Returns a backbone's loss on a batch with the vectors from which it was computed.
 
-    One forward pass; of RecBole's models whose vectors ``forward()`` does not return, two.
+    This takes one forward pass. For RecBole's models whose ``forward()`` does not return the
+    vectors, it takes two.
+
+    Returns:
+        The loss, user vectors (U + 1, D) and item vectors (I + 1, D), padding row first.
     """
     if hasattr(model, "embedding_loss"):
         users, items = model.user_item_embeddings()
@@ -47,7 +51,7 @@ def loss_and_embeddings(model: nn.Module, interaction) -> tuple[Tensor, Tensor, 
 
 
 def user_item_embeddings(model: nn.Module) -> tuple[Tensor, Tensor]:
-    """Returns a backbone's differentiable vectors, (U, D) and (I, D), padding row first.
+    """Returns a backbone's differentiable vectors, (U + 1, D) and (I + 1, D), padding row first.
 
     Raises:
         ValueError: If the model's score is not one inner product of such vectors.

@@ -4,6 +4,11 @@ from recbole.utils import init_seed
 
 
 def build_model(config, data):
-    """Returns the model with its seeded initial weights on its device."""
+    """Returns the model on its device, with its seeded initial weights.
+
+    Args:
+        config: Configuration of the run.
+        data: The run's data.
+    """
     init_seed(config["seed"], config["reproducibility"])
     return config.model_class(config, data.train._dataset).to(config["device"])

@@ -1,4 +1,4 @@
-"""A finished run's model, with the weights that serve and the data that it was trained on."""
+"""A finished run's model, with the weights that the run serves and the data of its training."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,10 +39,10 @@ class FinishedRun:
         """Loads a run's folder.
 
         Raises:
-            FileNotFoundError: If it is not a run's folder or the run has not finished.
-            ValueError: If the data, the weights or the index are not the run's own.
+            FileNotFoundError: If the folder is not a run's folder, or the run has not finished.
+            ValueError: If the data, the weights or the index are not those of the run.
         """
-        keep_freed_memory()  # a third of a request's time where a network scores every item
+        keep_freed_memory()  # saves a third of a request's time if a network scores every item
         folder = Path(folder)
         weights, settings = served_weights(folder), without_retired(read_config(folder))
         config = HillConfig(None, None, None, {**settings, "run_dir": str(folder)})
@@ -58,12 +58,12 @@ class FinishedRun:
 
     @cached_property
     def vectors(self) -> tuple[Tensor, Tensor] | None:
-        """User and item vectors whose inner products are the scores, if the model has such.
+        """User and item vectors whose inner products are the scores; None if the model has none.
 
-        RecBole's padding rows first, shapes (U + 1, D) and (I + 1, D).
+        RecBole's padding rows come first: shapes (U + 1, D) and (I + 1, D).
 
         Raises:
-            ValueError: If one is not finite, naming it.
+            ValueError: If a vector is not finite. The message names its id.
         """
         if not has_embeddings(self.model):
             return None
@@ -75,10 +75,10 @@ class FinishedRun:
 
     @cached_property
     def user_tokens(self) -> np.ndarray:
-        """External user ids in RecBole's order, padding left out, shape (U,)."""
+        """External user ids in RecBole's order, without padding, shape (U,)."""
         return Ids.of(self.data.dataset).users
 
     @cached_property
     def item_tokens(self) -> np.ndarray:
-        """External item ids in RecBole's order, padding left out, shape (I,)."""
+        """External item ids in RecBole's order, without padding, shape (I,)."""
         return Ids.of(self.data.dataset).items

@@ -1,8 +1,11 @@
 """HILL: a backbone, the hierarchical index over its items, and training on index nodes.
 
+Depth 1 of the index is the nodes just above the items, depth L the coarsest nodes.
+
 Reference:
-    "Efficient Retrieval Scaling with Hierarchical Indexing for Large Scale Recommendation."
-    arXiv 2604.12965, 2026. By gradient: sections 3.2 to 3.4; by EM: 3.5; pairs: 3.6.
+    "Efficient Retrieval Scaling with Hierarchical Indexing for Large Scale Recommendation." arXiv
+    2604.12965, 2026. Index learning by gradient: sections 3.2 to 3.4; by EM: section 3.5; <user,
+    node> pairs: section 3.6.
 """
 
 from collections.abc import Callable
@@ -23,16 +26,16 @@ from recbole_hill.model.bases.embedding import EmbeddingModel
 from recbole_hill.model.losses import bpr
 from recbole_hill.model.settings import HillSettings
 
-#: Weight of the node targets beside the backbone's loss in an M-step.
+#: Weight of the loss on nodes, beside the backbone's loss, in an M-step.
 EM_WEIGHT = 0.1
 
 
 class HILL(EmbeddingModel):
-    """A backbone that is searched through, and fine-tuned on, a hierarchical index.
+    """A backbone with a hierarchical index, for retrieval and for training on index nodes.
 
-    The model holds the backbone's weights, the index learner and, where the learner is by gradient,
-    its nodes. The published index is a value that the stages of
-    :mod:`recbole_hill.pipeline` give to it.
+    The model contains the backbone's weights, the index learner and, if the learner is by gradient,
+    the nodes. The published index is a value that the stages of :mod:`recbole_hill.pipeline` set in
+    the model.
     """
 
     def __init__(self, config, dataset):
@@ -45,7 +48,7 @@ class HILL(EmbeddingModel):
                 f"HILL needs {self.input_type.name} ones"
             )
         self.backbone = backbone(config, dataset)
-        #: Learns the index, as ``index_learning`` names it.
+        #: The index learner that ``index_learning`` names.
         self.learner = self._learner(config)
         self.index: HierarchicalIndex | None = None
         self.nodes: NodeVectors | None = None
@@ -54,7 +57,8 @@ class HILL(EmbeddingModel):
         """Builds the learner that ``index_learning`` names.
 
         Raises:
-            ValueError: If its nodes would learn with a backbone that is fitted at once.
+            ValueError: If the learner's nodes learn with the backbone, and the backbone is fitted
+                at once (without epochs).
         """
         learner = registry.LEARNERS.find(config["index_learning"]).load()
         if learner.by_gradient and learner.with_backbone and hasattr(self.backbone, "fit_once"):
@@ -68,12 +72,12 @@ class HILL(EmbeddingModel):
 
     @torch.no_grad()
     def _dim(self) -> int:
-        """Returns D, which some backbones make of several settings."""
+        """Returns D, which depends on several settings in some backbones."""
         return self.user_item_embeddings()[1].shape[1]
 
     @property
     def fit_once(self) -> Callable[[], None]:
-        """The backbone's own fit; HILL has the attribute only where the backbone has it."""
+        """The backbone's ``fit_once``; HILL has the attribute only if the backbone has it."""
         return self.backbone.fit_once
 
     @property
@@ -82,15 +86,15 @@ class HILL(EmbeddingModel):
         return self.learner.by_gradient and self.learner.with_backbone
 
     def set_index(self, index: HierarchicalIndex) -> None:
-        """Takes over an index; its nodes become targets of :meth:`em_loss` and of pairs."""
+        """Sets the index; its nodes become targets of :meth:`em_loss` and of the pairs."""
         self.index = index
         self.nodes = NodeVectors(index).to(self.device)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Tells the backbone which of its own epochs starts, and the nodes if they learn with it.
+        """Tells the backbone, and nodes that learn with the backbone, which epoch starts.
 
         Args:
-            epoch: From 0, counted over all runs that trained the backbone.
+            epoch: Number of the epoch, from 0, counted over all runs that trained the backbone.
         """
         self.begin_backbone_epoch(epoch)
         if self.learns_index_with_backbone and (
@@ -102,17 +106,18 @@ class HILL(EmbeddingModel):
     def begin_backbone_epoch(self, epoch: int) -> None:
         """Tells the backbone which of its epochs starts.
 
-        A later stage goes on counting: a backbone that warms up (NESCL) does not warm up again.
+        A later stage continues the count, so that a backbone with a warm-up (NESCL) does not warm
+        up again.
         """
         if hasattr(self.backbone, "begin_epoch"):
             self.backbone.begin_epoch(epoch)
 
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
-        """Returns the backbone's vectors, (U, D) and (I, D)."""
+        """Returns the backbone's vectors with the padding rows, (U + 1, D) and (I + 1, D)."""
         return user_item_embeddings(self.backbone)
 
     def calculate_loss(self, interaction) -> Tensor | tuple[Tensor, ...]:
-        """The backbone's own loss and, where the nodes learn with the backbone, the index's."""
+        """Returns the backbone's loss, plus the index loss if the nodes learn with the backbone."""
         if not (self.learns_index_with_backbone and self.learner.started):
             return self.backbone.calculate_loss(interaction)
         loss, users, items = self.loss_and_vectors(interaction)
@@ -120,23 +125,23 @@ class HILL(EmbeddingModel):
         return loss + self.batch_weight(interaction) * index_loss
 
     def backbone_loss(self, interaction) -> Tensor:
-        """The backbone's own loss as one scalar, whatever learns the index."""
+        """Returns the backbone's own loss as one scalar, with every index learner."""
         loss = self.backbone.calculate_loss(interaction)
         return sum(loss) if isinstance(loss, tuple) else loss
 
     def batch_weight(self, interaction) -> int:
-        """Returns what HILL's means weigh beside the backbone's loss, which may sum over rows."""
+        """Returns the weight of HILL's mean losses: B if the backbone's loss is a sum, else 1."""
         return len(interaction) if sums_over_batch(self.backbone) else 1
 
     def index_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
         """Returns the learner's ``joint_loss`` on a batch, with the backbone's ranking loss.
 
-        The ranking loss is BPR where a backbone has no loss of pairs' scores (ENMF, NESCL's
+        The ranking loss is BPR for a backbone without a loss on the scores of pairs (ENMF, NESCL's
         contrast, RecBole's own models).
 
         Args:
-            users: User vectors, shape (U, D).
-            items: Item vectors, shape (I, D).
+            users: User vectors with the padding row, shape (U + 1, D).
+            items: Item vectors with the padding row, shape (I + 1, D).
             interaction: RecBole batch.
         """
         batch = interaction[self.USER_ID], interaction[self.ITEM_ID]
@@ -148,10 +153,10 @@ class HILL(EmbeddingModel):
         return loss_and_embeddings(self.backbone, interaction)
 
     def em_loss(self, interaction) -> Tensor:
-        """The M-step: the backbone's loss plus BPR with nodes in the items' place, at every depth.
+        """Returns the loss of the M-step: the backbone's loss plus BPR on nodes at every depth.
 
-        A batch's item stands for the node above it. Pairs whose item and negative share a node
-        teach nothing there and are left out.
+        The node above an item takes the item's place. Rows whose positive and negative item are in
+        the same node teach nothing at that depth and are left out.
         """
         loss, users, items = self.loss_and_vectors(interaction)
         user, item = users[interaction[self.USER_ID]], interaction[self.ITEM_ID]

@@ -1,4 +1,4 @@
-"""HILL's settings, validated once into a frozen value."""
+"""HILL's settings, validated once and kept in a frozen value."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -8,7 +8,8 @@ from recbole_hill.checks import is_integer, is_number, one_of, require_at_least
 from recbole_hill.retrieval.choose import RETRIEVALS
 from recbole_hill.retrieval.descent import NODE_SCORES
 
-#: Controls that move users and train nothing.
+#: Controls that move users without training. A control is an arm (a compared variant of a run) that
+#: keeps everything except the idea under test.
 AVERAGES = ("average", "average_random")
 CONTROLS = ("continue", "random_nodes", "random_users", *AVERAGES)
 
@@ -65,10 +66,11 @@ class HillSettings:
 
         Args:
             config: RecBole's Config or any mapping.
-            n_items: Number of real items, which bounds ``nodes_per_depth``.
+            n_items: I, the number of items without padding; ``nodes_per_depth`` cannot exceed it.
 
         Raises:
-            ValueError: Naming the key, the value given and what is accepted.
+            ValueError: If a value does not fit. The message names the key, the value and what is
+                accepted.
         """
         values = {field.name: config[field.name] for field in fields(cls)}
         for key, value in values.items():

@@ -170,9 +170,7 @@ class Descent:
             level: Position in ``widths``: 0 for depth L, L - 1 for depth 1.
         """
         counts = [len(nodes) for nodes in self._coarsest_first[: level + 1]]
-        if self.widths[: level + 1] == tuple(
-            counts
-        ):  # all nodes are kept: their children are not scored
+        if self.widths[: level + 1] == tuple(counts):  # all are kept: no children are scored
             return BLOCK_ENTRIES
         return max(1, BLOCK_ENTRIES // children.entries)
 

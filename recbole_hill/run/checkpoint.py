@@ -1,6 +1,6 @@
-"""What a run keeps on disk: weights, and the state that a killed run continues from.
+"""The files of a run: its weights, and the state from which a killed run continues.
 
-Weights are safetensors; the training state is tensors and plain data, loaded with
+Weights are safetensors. The training state is tensors and plain data, loaded with
 ``weights_only=True``. Nothing here unpickles objects.
 """
 
@@ -29,14 +29,14 @@ _NOT_A_STATE = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
 )
-#: Where RecBole's ``other_parameter`` tensors stand among a model's weights.
+#: Prefix of RecBole's ``other_parameter`` tensors among a model's weights.
 _OTHER = "other_parameter."
 
 
 def model_weights(model: nn.Module) -> dict[str, Tensor]:
     """Returns a model's state dict with the tensors that RecBole keeps as ``other_parameter``.
 
-    Some of RecBole's models learn such tensors (Pop's counts), others cache vectors in them.
+    Some of RecBole's models learn such tensors (Pop's counts); others cache vectors in them.
     """
     state = dict(model.state_dict())
     for name, value in _other_parameters(model).items():
@@ -46,10 +46,10 @@ def model_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def set_model_weights(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Loads what :func:`model_weights` returned.
+    """Loads weights that :func:`model_weights` returned.
 
-    A cache that the state does not hold is emptied: kept, RecBole's LightGCN would go on scoring
-    with the vectors of its last weights.
+    A cache that the state does not contain is emptied. Otherwise RecBole's LightGCN would continue
+    to score with the vectors of its former weights.
     """
     others = {name: value for name, value in state.items() if name.startswith(_OTHER)}
     model.load_state_dict({name: state[name] for name in state if name not in others})
@@ -65,7 +65,7 @@ def _other_parameters(model: nn.Module) -> dict:
 
 
 def save_weights(path: Path, state: dict[str, Tensor]) -> None:
-    """Writes a state dict as safetensors with its hash; the old file survives any failure."""
+    """Writes a state dict as safetensors with its hash; if writing fails, the old file is kept."""
     tensors, stored = {}, set()
     for name, value in state.items():
         value = value.detach().cpu().contiguous()
@@ -80,7 +80,8 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     """Reads a state dict.
 
     Raises:
-        ValueError: If the file is missing, truncated or not safetensors, or was changed since.
+        ValueError: If the file is missing, truncated, not safetensors, or was changed after it was
+            saved.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -103,19 +104,19 @@ def _sha256(tensors: dict[str, Tensor]) -> str:
 
 
 def save_state(path: Path, state: dict) -> None:
-    """Writes tensors and plain data for :func:`load_state`."""
+    """Writes tensors and plain data, for :func:`load_state`."""
     with atomic_path(path) as temporary:
         torch.save(state, temporary)
 
 
 def load_state(path: Path) -> dict:
-    """Reads what :func:`save_state` wrote.
+    """Reads a state that :func:`save_state` wrote.
 
     Raises:
-        ValueError: If the file is truncated, tampered with, or holds anything but plain data.
+        ValueError: If the file is truncated or changed, or contains anything but plain data.
     """
     try:
-        with zipfile.ZipFile(path) as archive:  # torch.save's format; torch.load checks no sums
+        with zipfile.ZipFile(path) as archive:  # torch.load verifies no checksums
             if (broken := archive.testzip()) is not None:
                 raise ValueError(f"{broken} was changed after it was saved")
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -125,10 +126,10 @@ def load_state(path: Path) -> dict:
 
 
 def random_state(loader=None) -> dict:
-    """Collects the states of every random generator a training step draws from.
+    """Returns the states of all random generators from which a training step draws.
 
     Args:
-        loader: RecBole's train loader, whose own generator shuffles.
+        loader: RecBole's train loader, which shuffles with its own generator.
     """
     version, internal, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state()
@@ -150,7 +151,7 @@ def random_state(loader=None) -> dict:
 
 
 def restore_random_state(state: dict, loader=None) -> None:
-    """Sets every generator back to what :func:`random_state` saw."""
+    """Sets every generator back to the state that :func:`random_state` returned."""
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     name, keys, position, has_gauss, cached = state["numpy"]
@@ -164,7 +165,7 @@ def restore_random_state(state: dict, loader=None) -> None:
 
 @contextmanager
 def random_numbers_kept():
-    """Undoes what the block draws and seeds."""
+    """Restores all random generators after the block: its draws and seeds have no effect."""
     state = random_state()
     try:
         yield

@@ -1,4 +1,4 @@
-"""A run's folder: its name, its log, and what stands on every row that it prints."""
+"""A run's folder: its name, its log, and the files that a run writes to it."""
 
 import contextlib
 import json
@@ -15,20 +15,22 @@ CONFIG = "config.yaml"
 ROWS = "rows.jsonl"
 METRICS = "metrics.json"
 STAGES = "stages.json"
-#: In ``config.yaml``, the format of the settings.
+#: Key and present number of the settings' format in ``config.yaml``.
 _FORMAT_KEY, _FORMAT = "settings_format", 2
-#: In ``stages.json``, within the stage that ends a run: the file of the weights that serve.
+#: Key in ``stages.json``, in the stage that ends a run: the file of the weights that the run
+#: serves.
 SERVES = "serves"
 #: The stage in which HILL keeps its adapted or unadapted weights, and the arm that has them.
 CHOICE = "HILL"
-#: Within a ``refit`` run's folder that of the run which chose for it, and its stage there.
+#: Folder of the holdout run within a ``refit`` run's folder, and stage of the refit run that
+#: records its seconds.
 HOLDOUT = "holdout"
-#: How a stream is cut; a folder that has it is a stream's.
+#: File with the slices of a stream; only a stream's folder has it.
 STREAM = "stream.json"
 
 
 def new_folder(root: str | Path, model: str, dataset: str) -> Path:
-    """Creates ``root/<model>-<dataset>-<time>-<random>``; two runs never share one."""
+    """Creates ``root/<model>-<dataset>-<time>-<random>``; two runs never share a folder."""
     while True:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         folder = Path(root) / f"{model}-{dataset}-{stamp}-{secrets.token_hex(3)}"
@@ -38,7 +40,7 @@ def new_folder(root: str | Path, model: str, dataset: str) -> Path:
 
 
 def folder_of(config) -> Path:
-    """Returns ``run_dir``, which is set to a new folder if it is not."""
+    """Returns ``run_dir``; if it is not set, sets it to a new folder."""
     if not config["run_dir"]:
         root = config["checkpoint_dir"]
         config["run_dir"] = str(new_folder(root, config["model"], config["dataset"]))
@@ -46,10 +48,11 @@ def folder_of(config) -> Path:
 
 
 def claim(folder: Path) -> None:
-    """Creates the folder that ``run_dir`` names, or takes it if no run is in it.
+    """Creates the folder that ``run_dir`` names, or uses it if it contains no run.
 
     Raises:
-        ValueError: If there is one: another must not go on from its stages under other settings.
+        ValueError: If the folder contains a run. Another run must not continue its stages with
+            other settings.
     """
     if (folder / CONFIG).exists():
         raise ValueError(
@@ -61,16 +64,17 @@ def claim(folder: Path) -> None:
 def write_config(folder: Path, settings: dict) -> None:
     """Writes the effective settings as YAML."""
     with atomic_path(folder / CONFIG) as temporary:
-        # Sorted, but not inside a setting: the order of `tasks` says which is the first.
+        # Keys are sorted, but not inside a setting: the order of `tasks` says which task is the
+        # first.
         ordered = {**dict(sorted(settings.items())), _FORMAT_KEY: _FORMAT}
         temporary.write_text(yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True))
 
 
 def read_config(folder: Path) -> dict:
-    """Reads the settings that a run left.
+    """Reads the settings that a run wrote.
 
     Raises:
-        FileNotFoundError: If the folder is not a run.
+        FileNotFoundError: If the folder is not a run's folder.
         ValueError: If the file is not YAML.
     """
     file = Path(folder) / CONFIG
@@ -86,7 +90,7 @@ def read_config(folder: Path) -> dict:
 
 
 def _in_present_format(settings: dict) -> dict:
-    """Returns settings as they are written today; format 1 listed beam widths coarsest first."""
+    """Returns settings in the present format; format 1 listed beam widths coarsest first."""
     written, width = settings.pop(_FORMAT_KEY, 1), settings.get("beam_width")
     if written == 1 and isinstance(width, list) and "nodes_per_depth" in settings:
         settings["beam_width"] = width[::-1]
@@ -96,11 +100,11 @@ def _in_present_format(settings: dict) -> dict:
 def served_weights(folder: Path) -> Path:
     """Returns the file of the weights that a finished run serves, as ``stages.json`` says.
 
-    Runs of before 2026-12 do not say it: there a run that has a backbone serves the weights of its
-    last stage, any other run the weights of its only one.
+    Runs from before 2026-12 do not record this file. There, a run with a backbone serves the
+    weights of its last stage, and any other run serves the weights of its only stage.
 
     Raises:
-        FileNotFoundError: If the folder is not a run's, or the run has not finished.
+        FileNotFoundError: If the folder is not a run's folder, or the run has not finished.
     """
     folder = Path(folder)
     settings, file = read_config(folder), folder / STAGES
@@ -117,7 +121,10 @@ def served_weights(folder: Path) -> Path:
 
 
 def write_rows(folder: Path, rows: list[dict]) -> None:
-    """Writes the rows, one JSON object a line, and ``metrics.json`` by arm."""
+    """Writes the rows, one JSON object per line, and their metrics by arm to ``metrics.json``.
+
+    An arm is one compared variant of a run.
+    """
     with atomic_path(folder / ROWS) as temporary:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with atomic_path(folder / METRICS) as temporary:
@@ -132,7 +139,7 @@ def start_log(folder: Path, level: str) -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         handler.addFilter(_without_colour)
     logging.basicConfig(level=str(level).upper(), handlers=handlers, force=True)
-    # FAISS tries one build a processor feature, and tells of each that is not there as an error.
+    # FAISS tries one build per processor feature, and logs each missing build as an error.
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)
 
 

@@ -1,1 +1,1 @@
-"""A finished run, loaded to recommend, to explain and to export."""
+"""A finished run, loaded to recommend, to explain recommendations and to export."""

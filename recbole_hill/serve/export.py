@@ -1,4 +1,4 @@
-"""A finished run as plain files: lists, vectors and the index, for systems without this package."""
+"""Export of a finished run to plain files (lists, vectors, index), readable by other systems."""
 
 import csv
 import json
@@ -41,29 +41,31 @@ def export(
     force: bool = False,
     progress: bool = False,
 ) -> dict:
-    """Writes a run's lists and, where its scores are inner products, its vectors and index.
+    """Writes the lists of a run, and, if its scores are inner products, its vectors and its index.
 
-    The manifest is written last (and an old one removed first), so that a folder with one is whole.
+    The manifest is written last, and the manifest of an earlier export is removed first. A folder
+    with a manifest is therefore complete.
 
     Args:
-        folder: A finished run's folder.
-        output: Where to write.
+        folder: Folder of a finished run.
+        output: Folder to write to.
         k: Items per user, at least 1.
-        file_format: Of the lists, ``csv`` | ``parquet``.
-        users: External ids of the users to export; all if None.
-        retrieval: How the lists are made, see ``LoadedRun.retriever``.
-        beam_width: See there; also the ``nprobe`` that ``index.faiss`` is written with.
-        node_score: See there.
+        file_format: Format of the lists, ``csv`` | ``parquet``.
+        users: External ids of the users to export; None exports all users.
+        retrieval: Search that makes the lists, see ``LoadedRun.retriever``.
+        beam_width: See ``LoadedRun.retriever``; also the ``nprobe`` that is written to
+            ``index.faiss``.
+        node_score: See ``LoadedRun.retriever``.
         force: Whether to write into a folder that is not empty. Files of an earlier export that
-            this one does not have are removed.
+            this export does not write are removed.
         progress: Whether to show a bar.
 
     Returns:
         The manifest.
 
     Raises:
-        ValueError: If an argument is not one, the folder is not empty, or the run does not fit.
-        FileNotFoundError: If ``folder`` is not a finished run's.
+        ValueError: If an argument is not valid, the folder is not empty, or the run does not fit.
+        FileNotFoundError: If ``folder`` is not the folder of a finished run.
         ImportError: If the format needs a library that is not installed.
     """
     one_of("format", file_format, FORMATS)
@@ -104,7 +106,7 @@ def export(
         files |= _write_vectors(served, ids, output)
         manifest["metric"] = "inner product"
         manifest["search"] = f"score = {_USERS}[row in {_USER_IDS}] @ {_ITEMS}[row in {_ITEM_IDS}]"
-    if served.index is not None and served.settings is None:  # not HILL's: a search of its own
+    if served.index is not None and served.settings is None:  # not HILL: a model's own search
         files[_TREE] = _write_tree(served.index, output)
     elif served.index is not None:
         files |= _write_index(served, beam_width, output)
@@ -112,8 +114,8 @@ def export(
             f"faiss.read_index('{_FAISS}').search(user_embeddings, k) gives scores and rows of "
             f"{_ITEMS} (-1: none); a user's own items are not left out"
         )
-    for file, facts in files.items():
-        facts["sha256"] = sha256_of(output / file)
+    for file, entry in files.items():
+        entry["sha256"] = sha256_of(output / file)
     manifest["files"] = files
     for stale in {*_LISTS.values(), _USERS, _ITEMS, _USER_IDS, _ITEM_IDS, _TREE, _FAISS} - {*files}:
         (output / stale).unlink(missing_ok=True)
@@ -132,22 +134,22 @@ def _require_free(output: Path, force: bool) -> None:
 
 
 def _about(served: LoadedRun, folder: str | Path) -> dict:
-    """Returns what the manifest says of the run."""
-    made = provenance(served.config)
-    facts = {key: made[key] for key in ("protocol", "test_selected", "seed", "split_seed")}
+    """Returns the manifest's entries about the run."""
+    origin = provenance(served.config)
+    settings = {key: origin[key] for key in ("protocol", "test_selected", "seed", "split_seed")}
     return {
         "run": Path(folder).resolve().name,
         "model": served.config["model"],
         "dataset": served.config["dataset"],
         "data_sha256": served.data.sha256,
-        **facts,
-        "exported_by": {key: made[key] for key in ("command", "commit", "versions")},
+        **settings,
+        "exported_by": {key: origin[key] for key in ("command", "commit", "versions")},
     }
 
 
 def _columns(served: LoadedRun, users, scores, items) -> dict[str, np.ndarray]:
-    """Returns a block's lists in external ids, a row per <user, item>."""
-    rows, places = (items >= 0).nonzero().numpy().T  # padding stands at the end of a list
+    """Returns a block's lists with external ids, one row per <user, item>."""
+    rows, places = (items >= 0).nonzero().numpy().T  # padding is at the end of a list
     return {
         "user": served.user_tokens[users.numpy()[rows] - 1],
         "rank": places + 1,
@@ -178,7 +180,7 @@ def _csv_writer(path: Path) -> Iterator[Callable[[dict], None]]:
 
         def write(columns: dict[str, np.ndarray]) -> None:
             lists = {name: columns[name].tolist() for name in COLUMNS}
-            # Nine digits give back the same float32.
+            # Nine digits are enough to restore the same float32.
             lists["score"] = [f"{score:.9g}" for score in lists["score"]]
             writer.writerows(zip(*lists.values(), strict=True))
 
@@ -234,7 +236,7 @@ def _write_tree(index: HierarchicalIndex, output: Path) -> dict:
 
 
 def _write_index(served: LoadedRun, beam_width, output: Path) -> dict[str, dict]:
-    """Writes the tree with the nodes' vectors of the current items, and FAISS's lists over it."""
+    """Writes the tree, with node vectors for the current items, and FAISS's lists over it."""
     index = served.index.refreshed(served.vectors[1][1:].cpu().numpy())
     tree = _write_tree(index, output)
     lists = served.retriever("faiss", beam_width).faiss_index

@@ -1,4 +1,4 @@
-"""A finished run, loaded to recommend and to explain, in external ids."""
+"""A finished run, loaded to recommend and to explain recommendations, with external ids."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,31 +20,31 @@ from recbole_hill.retrieval.choose import choose_retriever, require_retrieval
 from recbole_hill.run.folder import STREAM
 from recbole_hill.serve.snapshot import read_snapshot
 
-#: By vectors, or by user ids.
+#: A search for users given by vectors (``Retriever``) or by user ids.
 Search = Retriever | NetworkSearch | VectorSearch
-#: Users whose lists are made at a time.
+#: Number of users whose lists are made at once.
 _USERS_AT_ONCE = 1024
 
 
 class LoadedRun(FinishedRun):
-    """A finished run, ready to recommend and to explain.
+    """A finished run, ready to recommend and to explain recommendations.
 
-    The run's train and validation items count as seen.
+    The items of a user in the run's train and validation sets count as seen.
     """
 
     @classmethod
     def load(cls, folder: str | Path, snapshot: int | None = None) -> "LoadedRun":
-        """Loads a run's folder; of a stream's folder, what it serves after a slice.
+        """Loads a run's folder; for a stream's folder, loads the snapshot after a slice.
 
         Args:
-            folder: The run's or the stream's.
-            snapshot: The stream's slice, from 0; the last finished one if None.
+            folder: Folder of the run or of the stream.
+            snapshot: Number of the stream's slice, from 0; None loads the last finished slice.
 
         Raises:
-            FileNotFoundError: If it is not a run's folder, or the run or the slice has not
+            FileNotFoundError: If the folder is not a run's folder, or the run or the slice has not
                 finished.
-            ValueError: If the data, the weights or the index are not the run's own, or a snapshot
-                is asked of a run that is no stream.
+            ValueError: If the data, the weights or the index are not those of the run, or a
+                snapshot is requested of a run that is not a stream.
         """
         if (Path(folder) / STREAM).is_file():
             keep_freed_memory()
@@ -66,12 +66,15 @@ class LoadedRun(FinishedRun):
 
         Args:
             users: External user ids, at least one.
-            k: Items per user, at least 1. A user with fewer unseen items gets those.
+            k: Items per user, at least 1. A user with fewer unseen items gets fewer items.
             retrieval, beam_width, node_score: See :meth:`retriever`.
 
+        Returns:
+            One list per user of pairs (external item id, score).
+
         Raises:
-            ValueError: If there is no user or an unknown one, k is less than 1, or see
-                :meth:`retriever`.
+            ValueError: If there is no user or an unknown user, k is less than 1, or
+                :meth:`retriever` raises.
         """
         lists = []
         retriever = self.retriever(retrieval, beam_width, node_score)
@@ -89,11 +92,12 @@ class LoadedRun(FinishedRun):
         Args:
             users: RecBole's user ids, shape (N,).
             k: Items per user, at least 1.
-            retriever: What :meth:`retriever` returned; None scores every item by the model.
+            retriever: Search that :meth:`retriever` returned; None scores every item by the model.
 
         Returns:
-            An iterator over user ids (B,), scores (B, at most k) and RecBole's item ids, the two as
-            :meth:`recbole_hill.retrieval.base.Retriever.search` orders and pads them.
+            An iterator over user ids (B,), scores (B, at most k) and RecBole's item ids (B, at most
+            k). Scores and item ids are ordered and padded as by
+            :meth:`recbole_hill.retrieval.base.Retriever.search`.
 
         Raises:
             ValueError: If k is less than 1.
@@ -109,19 +113,22 @@ class LoadedRun(FinishedRun):
         beam_width: int | Sequence[int] | None = None,
         node_score: str | None = None,
     ) -> Search | None:
-        """Returns the search over the model's vectors, or None if its scores are not of vectors.
+        """Returns the search that makes the lists; None if the model's scores are not of vectors.
 
-        A model of labelled impressions brings its own: HSNN's goes down its layers, EBR's through
-        its nodes; ``exact`` keeps every node.
+        A model of labelled impressions has its own search: HSNN descends its layers, EBR its nodes.
+        With ``exact``, this search keeps every node.
 
         Args:
-            retrieval: ``exact`` | ``beam`` | ``faiss``; the run's own setting if None.
-            beam_width: Nodes kept per depth by ``beam`` and ``faiss``; the run's own if None.
-            node_score: What they keep them by, ``mean`` | ``best``; the run's own if None.
+            retrieval: ``exact`` | ``beam`` | ``faiss``; the run's setting if None.
+            beam_width: Number of nodes that ``beam`` and ``faiss`` keep per depth (depth 1 is the
+                nodes just above the items); the run's setting if None.
+            node_score: Score by which nodes are kept, ``mean`` | ``best``; the run's setting if
+                None.
 
         Raises:
-            ValueError: If there is no such search, the run has no index to search by, the width or
-                the score is not one or is not asked for, or the model's vectors are not finite.
+            ValueError: If the search is unknown or needs an index that the run does not have, if
+                the width or the node score is not valid or does not apply, or if the model's
+                vectors are not finite.
         """
         name = retrieval or self.retrieval
         given = {"beam_width": beam_width, "node_score": node_score}
@@ -152,26 +159,26 @@ class LoadedRun(FinishedRun):
 
     @property
     def settings(self) -> HillSettings | None:
-        """HILL's settings; None for any other model."""
+        """HILL's settings; None for every other model."""
         return self.model.settings if isinstance(self.model, HILL) else None
 
     @property
     def retrieval(self) -> str:
-        """How the run makes its lists: ``exact`` | ``beam`` | ``faiss`` | the model's ``own``."""
+        """The search of the run: ``exact`` | ``beam`` | ``faiss`` | ``own`` (the model's own)."""
         if isinstance(self.model, LabelledModel):
             return "own"
         return "exact" if self.settings is None else self.settings.retrieval
 
     @property
     def index(self) -> HierarchicalIndex | None:
-        """The run's index over its items, as it was saved; None for a run without."""
+        """The run's index over its items, as it was saved; None for a run without an index."""
         return getattr(self.model, "index", None)
 
     def user_ids(self, users: Sequence[str]) -> Tensor:
         """Returns RecBole's ids of external user ids, shape (N,).
 
         Raises:
-            ValueError: If there is no user, or an unknown one.
+            ValueError: If there is no user or an unknown user.
         """
         if not len(users):
             raise ValueError("users must name at least one user, as in 42,17; got none")
@@ -186,11 +193,15 @@ class LoadedRun(FinishedRun):
         return torch.tensor([known[user] for user in users])
 
     def explain(self, user: str, k: int) -> str:
-        """Returns the user's path through the index as text, coarsest level first.
+        """Returns the user's path through the index as text, coarsest depth first.
 
-        At every level: the nodes whose items score best for the user on average, how many items
-        they hold, and the item that represents each; at the end the recommended items with their
-        nodes.
+        Each depth lists the nodes whose items have the best mean score for the user. For each node
+        the text gives the number of its items and its representative item (the member item closest
+        to the node). The recommended items and their nodes follow.
+
+        Args:
+            user: External user id.
+            k: Number of nodes per depth, and of recommended items.
 
         Raises:
             ValueError: If the run has no index or the user is unknown.
@@ -227,12 +238,12 @@ class LoadedRun(FinishedRun):
             return users, *self._score_all(users, k, seen)
         if isinstance(retriever, NetworkSearch | VectorSearch):
             return users, *(part.cpu() for part in retriever.search(users, k, seen))
-        found = retriever.search(self.vectors[0][users], k, seen)
-        return users, *(part.cpu() for part in found)
+        lists = retriever.search(self.vectors[0][users], k, seen)
+        return users, *(part.cpu() for part in lists)
 
     @torch.no_grad()
     def _score_all(self, users: Tensor, k: int, seen: tuple[Tensor, Tensor]):
-        """For models without vectors: every item's score from ``full_sort_predict``."""
+        """Returns the best items by ``full_sort_predict``, for models without vectors."""
         batch = Interaction({self.data.dataset.uid_field: users}).to(self.config["device"])
         scores = self.model.full_sort_predict(batch).view(len(users), -1).cpu()
         if bool(scores.isnan().any()):
@@ -243,7 +254,7 @@ class LoadedRun(FinishedRun):
         return values, torch.where(values > -torch.inf, ids, -1)
 
     def seen(self, users: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns (rows, item ids) of what the users have in train and validation."""
+        """Returns (rows, item ids) of the users' items in train and validation."""
         loaders = [self.data.train]
         if self.config["protocol"] == "holdout":
             loaders.append(self.data.valid)

@@ -1,4 +1,4 @@
-"""A stream's snapshot: its model after a slice, with the data that count as seen."""
+"""A stream's snapshot: the stream's model after a slice, with the data that count as seen."""
 
 import json
 from pathlib import Path
@@ -21,18 +21,18 @@ from recbole_hill.run.folder import STREAM, read_config
 
 
 def read_snapshot(folder: Path, number: int | None) -> tuple[HillConfig, Data, LabelledModel]:
-    """Reads what a stream serves after a slice; its rows and those before count as seen.
+    """Reads the model that a stream serves after a slice; rows up to this slice count as seen.
 
     Args:
-        folder: The stream's.
-        number: The slice, from 0; the last that is finished if None.
+        folder: Folder of the stream.
+        number: Number of the slice, from 0; None reads the last finished slice.
 
     Returns:
         Configuration, data and model.
 
     Raises:
         FileNotFoundError: If the slice is not finished.
-        ValueError: If the data or the weights are not the stream's own.
+        ValueError: If the data or the weights are not those of the stream.
     """
     config = HillConfig(None, None, None, {**read_config(folder), "run_dir": str(folder)})
     n_slices = json.loads((folder / STREAM).read_text())["slices"]

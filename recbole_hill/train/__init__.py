@@ -1,1 +1,1 @@
-"""Training: epochs, stages, resuming, and what one run takes over from another."""
+"""Training: epochs, stages, resuming, and the results that one run takes over from another."""

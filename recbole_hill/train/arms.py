@@ -9,14 +9,14 @@ from recbole_hill.retrieval.base import Retriever
 
 @dataclass(frozen=True)
 class Arm:
-    """One compared variant of a run: the weights that are tested, and how they make lists.
+    """One compared variant of a run: the tested weights and the search that makes the lists.
 
     Attributes:
-        name: As the rows and the table show it.
+        name: Name of the arm in the rows and in the table.
         weights: File of the weights in the run's folder.
-        vectors: User and item vectors that replace those of the weights, (U + 1, D) and
-            (I + 1, D); None where the weights speak for themselves.
-        retriever: The search that makes the lists; None scores every item.
+        vectors: User and item vectors that replace the model's vectors, (U + 1, D) and (I + 1, D);
+            None uses the model's vectors.
+        retriever: Search that makes the lists; None scores every item.
         served: Whether the run serves this arm.
     """
 

@@ -6,18 +6,18 @@ from pathlib import Path
 from recbole_hill.data.splits import known_data, require_same_data
 from recbole_hill.run.checkpoint import load_weights, set_model_weights
 from recbole_hill.run.folder import STAGES, read_config
-from recbole_hill.run.parent_runs import seconds_of
+from recbole_hill.run.parent_runs import training_seconds
 from recbole_hill.train.index_stage import IndexTrainer
 from recbole_hill.train.trainer import BACKBONE, RunTrainer
 
 
 def train_backbone(trainer: RunTrainer, train_data, valid_data) -> None:
-    """Trains the model by RecBole's loop; for HILL, its backbone, or takes it over.
+    """Trains the model by RecBole's loop; for HILL, trains its backbone or takes it over.
 
     Args:
-        trainer: Whose model is trained.
+        trainer: Trainer whose model is trained.
         train_data: RecBole's train loader.
-        valid_data: RecBole's validation loader; None where epochs were chosen before.
+        valid_data: RecBole's validation loader; None where the number of epochs was chosen before.
     """
     if isinstance(trainer, IndexTrainer):
         model = trainer.model
@@ -33,7 +33,8 @@ def _take_over(trainer: IndexTrainer, folder: Path, train_data, valid_data) -> N
     """Starts from the weights of a finished run of the backbone on the same data.
 
     Raises:
-        ValueError: If that run is of another model or other data, or its weights do not fit.
+        ValueError: If the finished run is of another model or other data, or its weights do not
+            fit.
     """
     if trainer.config["warm_start"]:
         raise ValueError(
@@ -66,7 +67,7 @@ def _take_over(trainer: IndexTrainer, folder: Path, train_data, valid_data) -> N
         "backbone",
         save_as=BACKBONE,
         epochs=trained["epochs"],
-        trained_seconds=seconds_of(folder),
+        trained_seconds=training_seconds(folder),
         valid_score=score,
         valid=trained["valid"],
         taken_from=folder.name,

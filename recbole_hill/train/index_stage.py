@@ -1,6 +1,7 @@
-"""The stage in which a run learns its index: by the learner that ``index_learning`` names.
+"""The stage in which a run learns its index, with the learner that ``index_learning`` names.
 
-The index is learnt from the train set alone. Index and weights stay in the run's folder.
+The index is learnt from the train set alone. The index and the weights are kept in the run's
+folder. Depth 1 of the index is the nodes just above the items, depth L the coarsest nodes.
 """
 
 import math
@@ -16,17 +17,17 @@ from recbole_hill.train.trainer import RunTrainer
 from recbole_hill.train.warm_start import OldRun
 
 INDEX = "index.npz"
-#: The weights that every arm of test-time training starts from.
+#: File of the weights from which every arm (compared variant) of test-time training starts.
 START = "indexed.safetensors"
-#: Epochs of one M-step.
+#: Number of epochs of one M-step.
 M_STEP_EPOCHS = 1
 
 
 class IndexTrainer(RunTrainer):
-    """RecBole's hooks for a model with an index learner, and what it takes over of an old index."""
+    """RecBole's hooks for a model with an index learner; can continue the index of an old run."""
 
     ends_with_backbone = False
-    #: The index that this run continues; None unless ``warm_start`` is set.
+    #: Index that this run continues; None unless ``warm_start`` is set.
     old_index: OldIndex | None = None
 
     @property
@@ -40,29 +41,29 @@ class IndexTrainer(RunTrainer):
         return self.model.settings
 
     def begin_backbone_epoch(self, epoch: int) -> None:
-        """Tells the backbone which of its epochs starts in a stage after its own."""
+        """Tells the backbone the number of its epoch, in a stage after the backbone's own stage."""
         trained = self.epochs_before + self.stages["backbone"]["epochs"]
         self.model.begin_backbone_epoch(trained + epoch)
 
     def _build_optimizer(self, **kwargs):
-        """RecBole's optimiser, with a learning rate of their own for nodes that are weights.
+        """RecBole's optimiser, with a separate learning rate for nodes that are weights.
 
-        The rate is relative to the vectors' scale: at a step of the embeddings' size, nodes that
-        few items of a batch attend to drift away from all items.
+        The nodes' rate is relative to the scale of the vectors. With the rate of the embeddings,
+        nodes that attract few items of a batch drift away from all items.
         """
         optimizer = super()._build_optimizer(**kwargs)
         if not self.index_learner.by_gradient:
             return optimizer
         nodes = list(self.index_learner.nodes)
-        ours = {id(node) for node in nodes}
+        node_ids = {id(node) for node in nodes}
         (group,) = optimizer.param_groups
-        group["params"] = [x for x in group["params"] if id(x) not in ours]
+        group["params"] = [x for x in group["params"] if id(x) not in node_ids]
         options = {key: value for key, value in group.items() if key != "params"}
         optimizer.add_param_group({**options, "params": nodes, "lr": self._node_rate()})
         return optimizer
 
     def _node_rate(self) -> float:
-        """Returns the nodes' learning rate for item vectors as they are."""
+        """Returns the nodes' learning rate for the current item vectors."""
         was_training = self.model.training
         self.model.eval()
         items = self.model.vectors()[1][1:].detach()
@@ -70,21 +71,21 @@ class IndexTrainer(RunTrainer):
         return self.index_learner.settings.index_learning_rate * float(items.square().mean().sqrt())
 
     def _set_rate(self, epoch: int) -> None:
-        """Lets the nodes' learning rate follow the vectors, which grow from small beginnings."""
+        """Sets the learning rates; the nodes' rate follows the scale of the vectors, which grow."""
         super()._set_rate(epoch)
         if len(self.optimizer.param_groups) > 1:
             others, nodes = self.optimizer.param_groups
             nodes["lr"] = self._node_rate() * others["lr"] / self.learning_rate
 
     def needs_old_run(self) -> bool:
-        """Whether the index is still to be learnt from where the old one stood."""
+        """Whether the old index is still needed, because this run's index is not learnt yet."""
         return "index" not in self.stages
 
     def continue_index(self, old: OldRun, train_data) -> None:
-        """Takes over the old index: the model can be searched before it is trained.
+        """Takes over the old index, so that the model can be searched before it is trained.
 
-        Nodes that are weights came with the weights. Their schedules stay where they were in
-        epochs, however many steps an epoch has now.
+        Nodes that are weights were loaded with the weights. Their schedules continue at the same
+        epoch, also if an epoch has another number of steps now.
         """
         nodes = None
         if self.index_learner.by_gradient:
@@ -105,19 +106,19 @@ def current_vectors(trainer: IndexTrainer) -> Vectors:
 
 
 def learn_index(trainer: IndexTrainer, train_data) -> HierarchicalIndex:
-    """Learns the index over the trained backbone's items, or loads it if that is done.
+    """Learns the index over the trained backbone's items, or loads it if the stage is finished.
 
-    EM alternates: the learner clusters (E-step), the backbone is trained on the nodes (M-step). A
-    learner by gradient publishes what its nodes have learnt with the backbone, or trains them now,
-    on the vectors of the finished backbone. A run that continues another says how far the index
-    has moved.
+    EM alternates: the learner clusters (E-step), then the backbone is trained on the nodes
+    (M-step). A learner by gradient publishes nodes that learnt together with the backbone, or
+    trains the nodes now, on the vectors of the finished backbone. A run that continues another run
+    records the drift of the index.
 
     Args:
-        trainer: Whose backbone is trained.
+        trainer: Trainer whose backbone is trained.
         train_data: RecBole's train loader.
 
     Returns:
-        The index; the model has it too, and ``index.npz`` in the run's folder.
+        The index. It is also set in the model and saved as ``index.npz`` in the run's folder.
     """
     ids = Ids.of(train_data._dataset).items
     if "index" in trainer.stages:
@@ -142,7 +143,7 @@ def learn_index(trainer: IndexTrainer, train_data) -> HierarchicalIndex:
         "nodes_per_depth": list(index.nodes_per_depth),
         "loads": [asdict(used) for used in usage],
         "steps_per_epoch": len(train_data),
-        OWN_SECONDS: True,  # runs of before counted those of M-steps and index_learning here too
+        OWN_SECONDS: True,  # older runs also counted M-steps and index_learning here
     }
     if old is not None:
         about["drift"] = old.drift(learner.node_codes(index, items))
@@ -154,7 +155,7 @@ def learn_index(trainer: IndexTrainer, train_data) -> HierarchicalIndex:
 
 
 def _learn(trainer: IndexTrainer, ids, start) -> tuple[HierarchicalIndex, float]:
-    """Asks the learner for an index, gives it to the model, and returns it with its seconds."""
+    """Lets the learner make an index, sets it in the model, and returns it with its seconds."""
     started = time.perf_counter()
     index = trainer.index_learner.learn(current_vectors(trainer), ids, start)
     trainer.model.set_index(index)
@@ -162,7 +163,7 @@ def _learn(trainer: IndexTrainer, ids, start) -> tuple[HierarchicalIndex, float]
 
 
 def _train_on_nodes(trainer: IndexTrainer, round_: int, train_data) -> None:
-    """Runs one M-step, or loads it if it is done."""
+    """Runs one M-step, or loads it if the stage is finished."""
     stage, file = f"em_{round_}", f"em_{round_}.safetensors"
     if stage in trainer.stages:
         trainer.load_stage(file)
@@ -179,7 +180,7 @@ def _train_on_nodes(trainer: IndexTrainer, round_: int, train_data) -> None:
 
 
 def _train_nodes(trainer: IndexTrainer, train_data) -> None:
-    """Trains the nodes alone on the backbone's vectors as they are, or loads what that gave."""
+    """Trains the nodes alone on the backbone's current vectors, or loads the trained nodes."""
     stage, file = "index_learning", "index_learning.safetensors"
     if stage in trainer.stages:
         trainer.load_stage(file)

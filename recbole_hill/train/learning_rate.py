@@ -33,7 +33,8 @@ class LearningRateRule:
         """Reads ``lr_rule``, ``lr_factor``, ``lr_least``, and for ``linear`` the number of epochs.
 
         Raises:
-            ValueError: Names the key, the value and what is accepted.
+            ValueError: If a value does not fit. The message names the key, the value and what is
+                accepted.
         """
         rule = one_of("lr_rule", config["lr_rule"] or "constant", RULES)
         factor = 0.1 if config["lr_factor"] is None else config["lr_factor"]

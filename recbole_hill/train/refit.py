@@ -6,7 +6,7 @@ from pathlib import Path
 
 from recbole_hill.config.config import HillConfig, plain_settings
 from recbole_hill.run.folder import CHOICE, HOLDOUT, STAGES
-from recbole_hill.run.parent_runs import STARTS, for_each
+from recbole_hill.run.parent_runs import PARENT_SETTINGS, for_each
 from recbole_hill.run.stages import seconds_of_stages
 
 
@@ -63,7 +63,7 @@ def holdout_config(config, folder: Path) -> HillConfig:
         ValueError: If the run starts from a run that has no holdout run. The message names both.
     """
     settings = plain_settings(config)
-    for key in STARTS:
+    for key in PARENT_SETTINGS:
         if settings.get(key):
             settings[key] = for_each(settings[key], lambda start, key=key: _chooser(key, start))
     settings |= {"protocol": "holdout", "run_dir": str(folder / HOLDOUT)}

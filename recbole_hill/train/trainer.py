@@ -1,7 +1,7 @@
 """RecBole's trainers with resumable epochs, safe checkpoints and stages.
 
-``trainer_for`` puts :class:`RunTrainer` before whatever trainer RecBole would use for a model, so
-that RecBole's ``fit`` and ``evaluate`` stay RecBole's; only their hooks are taken.
+``trainer_for`` puts :class:`RunTrainer` before the trainer that RecBole would use for a model.
+RecBole's ``fit`` and ``evaluate`` remain RecBole's; only their hooks are overridden.
 """
 
 import json
@@ -32,14 +32,14 @@ from recbole_hill.run import checkpoint
 from recbole_hill.run import folder as runs
 from recbole_hill.run.files import atomic_path
 from recbole_hill.run.folder import HOLDOUT, SERVES, STAGES
-from recbole_hill.run.parent_runs import facts_of
+from recbole_hill.run.parent_runs import parent_record
 from recbole_hill.run.stages import seconds_of_stages
 from recbole_hill.train.arms import Arm
 from recbole_hill.train.learning_rate import LearningRateRule, set_rate
 from recbole_hill.train.refit import Choice
 from recbole_hill.train.warm_start import OldRun, take_over
 
-#: PyTorch has fused Adam for the CPU since 2.4.
+#: Whether PyTorch has fused Adam for the CPU (since 2.4).
 _FUSED_ADAM = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 4)
 
 BEST = "best.safetensors"
@@ -49,14 +49,14 @@ STATE = "state.pt"
 
 @dataclass(frozen=True)
 class Validation:
-    """What one validation of the ``backbone`` stage gave.
+    """Result of one validation in the ``backbone`` stage.
 
     Attributes:
-        epochs: Epochs trained so far, those before a resume among them.
-        score: ``valid_metric``.
-        best: The best score of the stage so far, this one among them.
-        metrics: Every metric of the validation set.
-        seconds: Of all stages so far, those before a resume among them.
+        epochs: Number of epochs trained so far, including epochs before a resume.
+        score: Value of ``valid_metric``.
+        best: Best score of the stage so far, including this one.
+        metrics: Every metric on the validation set.
+        seconds: Seconds of all stages so far, including seconds before a resume.
     """
 
     epochs: int
@@ -67,9 +67,9 @@ class Validation:
 
 
 def trainer_for(config, model) -> "RunTrainer":
-    """Returns the trainer that the registry names for the model's class, or else RecBole's choice.
+    """Returns the trainer that the registry names for the model's class, or RecBole's choice.
 
-    RecBole's trainer gains our hooks.
+    RecBole's trainer gets our hooks.
     """
     own = registry.trainer_of(type(model))
     base = own or get_trainer(config["MODEL_TYPE"], config["model"])
@@ -84,14 +84,15 @@ def with_run_hooks(base: type) -> type["RunTrainer"]:
 
 
 class RunTrainer(Trainer):
-    """Hooks into RecBole's Trainer: where files go, what an epoch leaves behind, how to resume.
+    """Hooks into RecBole's Trainer: where files go, what an epoch saves, how a run resumes.
 
     A run is a sequence of *stages* (``backbone``, and for HILL the M-steps and adaptations). A
-    finished stage is recorded in ``stages.json``; within a stage every epoch begins by writing
-    ``state.pt`` (weights, optimiser, all random states): a kill loses the epoch in progress.
+    finished stage is recorded in ``stages.json``. Within a stage, every epoch begins by writing
+    ``state.pt`` (weights, optimiser, all random states), so that a killed run loses only the epoch
+    in progress.
     """
 
-    #: Whether the weights of the ``backbone`` stage are those that the finished run serves.
+    #: Whether the finished run serves the weights of the ``backbone`` stage.
     ends_with_backbone: ClassVar[bool] = True
 
     def __init__(self, config, model):
@@ -109,26 +110,28 @@ class RunTrainer(Trainer):
         self.best_epoch = -1
         self.learning_rate_rule = LearningRateRule.from_config(config)
         self.stages: dict[str, dict] = _read_json(self.run_dir / STAGES)
-        #: What ``warm_start`` records beside its own facts: a trainer never sees the test set.
+        #: Further entries for the ``warm_start`` record; the pipeline sets them, because a trainer
+        #: never sees the test set.
         self.warm_start_facts: dict = {}
-        #: Epochs that the backbone was trained for in the runs that this one continues.
+        #: Number of epochs of the backbone in the runs that this run continues.
         self.epochs_before = 0
         #: Called after every validation of the ``backbone`` stage.
         self.on_validation: Callable[[Validation], None] = lambda validation: None
         self._epochs_done = 0
-        #: What is not chosen here, but was before.
+        #: Choices of an earlier run, which this run follows.
         self.choice: Choice | None = None
         #: Whether to show a bar per epoch.
         self.show_progress = bool(config["show_progress"])
-        #: The arm that is evaluated; None while training, when the weights speak for themselves.
+        #: The arm (compared variant) that is evaluated; None in training, when the model's weights
+        #: are used.
         self.arm: Arm | None = None
         self._begin_epoch: Callable[[int], None] | None = None
-        #: The learning rate of each epoch on the way to the weights as they are, and to the best.
+        #: Learning rate of each epoch up to the current weights, and up to the best weights.
         self._rates: list[float] = []
         self._best_rates: list[float] = []
 
     def follow(self, choice: Choice) -> None:
-        """Takes over what another run chose; what that took is the stage ``holdout``."""
+        """Takes over another run's choices; records the seconds of that run as ``holdout``."""
         self.choice, self.epochs = choice, choice.epochs
         if HOLDOUT not in self.stages:
             self.clock(choice.seconds)
@@ -141,7 +144,7 @@ class RunTrainer(Trainer):
         return self.train_epochs(train_data, valid_data)
 
     def train_epochs(self, train_data, valid_data):
-        """Runs the ``backbone`` stage by RecBole's loop; resumes it, or loads it if it is done."""
+        """Runs the ``backbone`` stage by RecBole's loop; resumes it, or loads it if finished."""
         Ids.of(train_data._dataset).save(self.run_dir)
         if self.config["warm_start"]:
             self.warm_start(train_data)
@@ -154,7 +157,7 @@ class RunTrainer(Trainer):
         self._begin_stage("backbone", train_data)
         if hasattr(self.model, "begin_epoch"):
             self._begin_epoch = lambda epoch: self.model.begin_epoch(self.epochs_before + epoch)
-        if 0 < self.epochs <= self.start_epoch:  # resumed with fewer epochs than are done
+        if 0 < self.epochs <= self.start_epoch:  # resumed with fewer epochs than are finished
             self.eval_collector.data_collect(train_data)
             score, result = self.best_valid_score, self.best_valid_result
         else:
@@ -162,9 +165,9 @@ class RunTrainer(Trainer):
         self.load_stage(BEST)
         if self.best_epoch < 0 and valid_data is not None:  # no epochs were asked for
             score, result = self._valid_epoch(valid_data)
-        facts = facts_of(plain_settings(self.config))
+        record = parent_record(plain_settings(self.config))
         if len(set(self._best_rates)) > 1:
-            facts["learning_rates"] = self._best_rates
+            record["learning_rates"] = self._best_rates
         self.finish_stage(
             "backbone",
             save_as=BACKBONE,
@@ -172,34 +175,35 @@ class RunTrainer(Trainer):
             epochs=self.best_epoch + 1,
             valid_score=None if valid_data is None else float(score),
             valid=_floats(result),
-            **facts,
+            **record,
         )
         return score, result
 
     def warm_start(self, train_data) -> None:
-        """Continues from the run of ``warm_start``: its weights, by the ids of users and items.
+        """Continues the run that ``warm_start`` names: takes over weights by user and item ids.
 
-        A killed run does it again, and then goes on where it was: nothing is drawn here.
+        A killed run does this again when it resumes, and then continues. The result is the same,
+        because nothing is drawn here.
         """
         if self.needs_old_run():
             started = time.perf_counter()
             old = OldRun.load(self.config["warm_start"], self.config)
-            facts = take_over(self.model, old, train_data._dataset)
+            record = take_over(self.model, old, train_data._dataset)
             self.continue_index(old, train_data)
             if "warm_start" not in self.stages:
                 self.clock(time.perf_counter() - started)
-                facts |= {"from": str(old.folder), "epochs_before": old.epochs}
-                facts |= {"settings_changed": old.changed_settings(self.config)}
-                self.finish_stage("warm_start", **facts, **self.warm_start_facts)
-                self.logger.info(f"warm start: {facts}")
+                record |= {"from": str(old.folder), "epochs_before": old.epochs}
+                record |= {"settings_changed": old.changed_settings(self.config)}
+                self.finish_stage("warm_start", **record, **self.warm_start_facts)
+                self.logger.info(f"warm start: {record}")
         self.epochs_before = self.stages["warm_start"]["epochs_before"]
 
     def needs_old_run(self) -> bool:
-        """Whether there still is something to learn from where the old run ended."""
+        """Whether a stage still has to start from the end of the old run."""
         return "backbone" not in self.stages
 
     def continue_index(self, old: OldRun, train_data) -> None:
-        """Takes over the old run's index, in a model that has one."""
+        """Takes over the old run's index, in a model that has an index."""
 
     def run_stage(
         self,
@@ -213,18 +217,19 @@ class RunTrainer(Trainer):
         begin_epoch: Callable[[int], None] | None = None,
         after_epoch: Callable[[int], None] = lambda epoch: None,
     ) -> None:
-        """Trains further epochs on another loss with a fresh optimiser; resumes a killed stage.
+        """Trains for further epochs on another loss with a fresh optimiser; resumes a killed stage.
 
         Args:
-            stage: Name under which state is kept. The stage's random numbers depend on it and on
-                ``seed`` alone, not on the stages before.
+            stage: Name under which the state is kept. The stage's random numbers depend only on
+                this name and on ``seed``, not on earlier stages.
             epochs: Number of epochs.
             train_data: RecBole's train loader.
-            loss: Takes a RecBole batch, returns a scalar.
-            learning_rate: Of the fresh optimiser; constant, ``lr_rule`` is the backbone's.
-            learner: RecBole's name of it; the setting ``learner`` if None.
-            begin_epoch: Called with the epoch's number before it; the model's own if None.
-            after_epoch: Called with the epoch's number when it is over.
+            loss: Function from a RecBole batch to a scalar.
+            learning_rate: Learning rate of the fresh optimiser. It is constant: ``lr_rule`` applies
+                to the backbone only.
+            learner: RecBole's name of the optimiser; the setting ``learner`` if None.
+            begin_epoch: Called before each epoch with its number; the model's own function if None.
+            after_epoch: Called after each epoch with its number.
         """
         self.seed_stage(stage, train_data)
         named = {} if learner is None else {"learner": learner}
@@ -237,7 +242,7 @@ class RunTrainer(Trainer):
             after_epoch(epoch)
 
     def seed_stage(self, stage: str, train_data) -> None:
-        """Seeds every generator from ``seed`` and the stage's name."""
+        """Seeds every random generator from ``seed`` and the stage's name."""
         seed = zlib.crc32(f"{self.config['seed']}:{stage}".encode())
         init_seed(seed, self.config["reproducibility"])
         train_data.generator.manual_seed(seed)
@@ -245,12 +250,12 @@ class RunTrainer(Trainer):
     def finish_stage(
         self, stage: str, save_as: str | None = None, *, serves: bool = False, **about
     ) -> None:
-        """Records a stage as done, after its weights are safely written.
+        """Records a stage as finished, after its weights are safely written.
 
         Args:
-            stage: Its name.
-            save_as: File for the model's weights in the run's folder, if any.
-            serves: Whether these are the weights that the finished run serves.
+            stage: Name of the stage.
+            save_as: File for the model's weights in the run's folder; None writes no weights.
+            serves: Whether the finished run serves these weights.
             about: Plain data to keep in ``stages.json`` beside the stage's seconds.
         """
         if save_as:
@@ -263,11 +268,11 @@ class RunTrainer(Trainer):
         (self.run_dir / STATE).unlink(missing_ok=True)
 
     def save_model(self, file: str) -> None:
-        """Writes the model's weights to the run's folder."""
+        """Writes the model's weights to a file in the run's folder."""
         checkpoint.save_weights(self.run_dir / file, checkpoint.model_weights(self.model))
 
     def load_stage(self, file: str) -> None:
-        """Loads the weights that a finished stage left in the run's folder."""
+        """Loads the weights that a finished stage saved in the run's folder."""
         weights = checkpoint.load_weights(self.run_dir / file)
         checkpoint.set_model_weights(self.model, weights)
 
@@ -277,7 +282,7 @@ class RunTrainer(Trainer):
         return float(calculate_valid_score(result, self.valid_metric))
 
     def seconds(self) -> float:
-        """Returns what every stage took so far, the one in progress among them."""
+        """Returns the seconds of all stages so far, including the stage in progress."""
         return seconds_of_stages(self.stages) + self._seconds()
 
     # -- RecBole's hooks ------------------------------------------------------------------------
@@ -288,13 +293,13 @@ class RunTrainer(Trainer):
         if isinstance(optimizer, Adam) and _FUSED_ADAM:
             for group in optimizer.param_groups:
                 group["fused"] = True
-        if start := self.config["adagrad_start"]:  # RecBole has no setting for it
+        if start := self.config["adagrad_start"]:  # RecBole has no setting for this
             for state in optimizer.state.values():
                 state["sum"].fill_(start)
         return optimizer
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
-        self._save_state(epoch_idx, train_data)  # first: what begins an epoch may draw
+        self._save_state(epoch_idx, train_data)  # first: beginning an epoch may draw numbers
         self._epochs_done = epoch_idx + 1
         if self._begin_epoch is not None:
             self._begin_epoch(epoch_idx)
@@ -309,7 +314,7 @@ class RunTrainer(Trainer):
         return loss
 
     def _set_rate(self, epoch: int) -> None:
-        """Sets the learning rate that was chosen for an epoch, if any was, and notes what it is."""
+        """Sets the epoch's learning rate if one was chosen before, and records the current rate."""
         if self.choice is not None and self.choice.learning_rates:
             set_rate(self.optimizer, self.choice.learning_rates[epoch])
         self._rates.append(self.optimizer.param_groups[0]["lr"])
@@ -325,7 +330,8 @@ class RunTrainer(Trainer):
             if self.learning_rate_rule.after_no_gain(self.optimizer):
                 self.load_stage(BEST)
                 self._rates = list(self._best_rates)
-            # RecBole takes an equal score for a gain: a run at rest would never stop.
+            # RecBole counts an equal score as a gain: a run that no longer changes would never
+            # stop.
             score = float(np.nextafter(score, -np.inf if self.valid_metric_bigger else np.inf))
         return score, result
 
@@ -334,18 +340,18 @@ class RunTrainer(Trainer):
         self.save_model(BEST)
 
     def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
-        """RecBole's evaluation, with weights loaded by us instead of unpickled."""
+        """RecBole's evaluation; the weights are loaded from safetensors, not unpickled."""
         if load_best_model:
             self._load_best(model_file)
         return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
 
     def _load_best(self, model_file) -> None:
-        """Loads the weights that RecBole's entry points ask for: the best epoch's."""
+        """Loads the weights that RecBole's entry points ask for: the weights of the best epoch."""
         weights = checkpoint.load_weights(Path(model_file or self.saved_model_file))
         checkpoint.set_model_weights(self.model, weights)
 
     def _full_sort_batch_eval(self, batched_data):
-        """RecBole's scoring of a batch of users, by what the arm makes its lists of."""
+        """RecBole's scoring of a batch of users, with the vectors and the search of the arm."""
         if self.arm is None or (self.arm.vectors is None and self.arm.retriever is None):
             return super()._full_sort_batch_eval(batched_data)
         interaction, seen, positive_u, positive_i = batched_data
@@ -358,7 +364,7 @@ class RunTrainer(Trainer):
                 scores[seen] = -torch.inf
             return interaction, scores, positive_u, positive_i
         values, ids = self.arm.retriever.search(users[user], max(self.config["topk"]), seen)
-        # Padding (-1) lands in column 0, RecBole's padding item, at minus infinity.
+        # Padding (-1) goes to column 0, RecBole's padding item, with score minus infinity.
         scores = values.new_full((len(user), self.tot_item_num), -torch.inf)
         scores.scatter_(1, ids.clamp_min(0), values)
         return interaction, scores, positive_u, positive_i
@@ -371,23 +377,23 @@ class RunTrainer(Trainer):
         return self.evaluator
 
     def take(self, arm: Arm) -> None:
-        """Gives the model an arm's weights; evaluation is by the arm's vectors and search."""
+        """Loads an arm's weights; evaluation then uses the arm's vectors and search."""
         self.load_stage(arm.weights)
         self.model.eval()
         self.arm = arm
 
     def test(self, data) -> dict[str, float]:
-        """Returns the metrics of the arm that was taken on the test set."""
+        """Returns the test metrics of the arm that :meth:`take` loaded."""
         return dict(
             self.evaluate(data.test, load_best_model=False, show_progress=self.show_progress)
         )
 
     def ranked_users(self, data):
-        """Returns internal ids of the users that :meth:`test` ranks items for, (U,)."""
+        """Returns internal ids of the users for whom :meth:`test` ranks items, (U,)."""
         return ranked_users(data.test)
 
     def costs(self, data) -> dict[str, dict]:
-        """Returns what else a row says of the arm that was taken, by name; nothing here."""
+        """Returns further measurements of the current arm for its row, by name; none here."""
         return {}
 
     def resume_checkpoint(self, resume_file):
@@ -401,7 +407,7 @@ class RunTrainer(Trainer):
     # -- state ----------------------------------------------------------------------------------
 
     def _begin_stage(self, stage: str, train_data) -> None:
-        """Starts the stage's clock; a stage killed midway goes back to its last epoch's start."""
+        """Starts the stage's clock; a killed stage goes back to the start of its last epoch."""
         self._stage, self._started, self._spent = stage, time.perf_counter(), 0.0
         self.start_epoch, self.cur_step, self.best_epoch = 0, 0, -1
         self._epochs_done = 0
@@ -423,7 +429,7 @@ class RunTrainer(Trainer):
         self.logger.info(f"resuming {stage} at epoch {self.start_epoch}")
 
     def _save_state(self, epoch: int, train_data) -> None:
-        """Writes what is needed to start this epoch again, bit for bit on a CPU."""
+        """Writes the state that is needed to start this epoch again, bit for bit on a CPU."""
         state = {
             "stage": self._stage,
             "epoch": epoch,
@@ -441,7 +447,7 @@ class RunTrainer(Trainer):
         checkpoint.save_state(self.run_dir / STATE, state)
 
     def clock(self, seconds: float) -> None:
-        """Sets what ``finish_stage`` records for a stage that was timed by hand."""
+        """Sets the seconds that ``finish_stage`` records, for a stage that was timed elsewhere."""
         self._started, self._spent = time.perf_counter(), seconds
 
     def _seconds(self) -> float:

@@ -1,7 +1,8 @@
-"""Continuous training: a run that goes on from a finished run, on newer data.
+"""Continuous training: a run that continues a finished run, on newer data.
 
-Users and items are known by their external ids; what the old run learnt of those that are still
-there is taken over. Its index is :class:`recbole_hill.index.warm_start.OldIndex`'s matter.
+Users and items are known by their external ids. For users and items that are in the old and the new
+data, the learnt weights are taken over. :class:`recbole_hill.index.warm_start.OldIndex` takes over
+the index.
 """
 
 import json
@@ -21,7 +22,7 @@ from recbole_hill.model.transfer import RowMap, transfer
 from recbole_hill.run.checkpoint import load_weights, random_numbers_kept
 from recbole_hill.run.folder import read_config, served_weights
 
-#: What an old run and its continuation must agree on, as far as the model has it.
+#: Settings that must be equal in the old run and in its continuation, as far as the model has them.
 _SAME = (
     "model",
     "backbone",
@@ -34,15 +35,15 @@ _SAME = (
 
 @dataclass(frozen=True)
 class OldRun:
-    """A finished run to continue from.
+    """A finished run to continue.
 
     Attributes:
-        folder: Where it is.
-        settings: Its configuration.
-        stages: Its ``stages.json``.
+        folder: Folder of the run.
+        settings: Configuration of the run.
+        stages: Content of its ``stages.json``.
         ids: Its users and items.
-        weights: The weights that it kept.
-        index: Its index; None if it has none.
+        weights: The weights that it serves.
+        index: Its index; None if it has no index.
     """
 
     folder: Path
@@ -56,9 +57,15 @@ class OldRun:
     def load(cls, folder: str | Path, config) -> "OldRun":
         """Reads a finished run that ``config`` can continue.
 
+        Args:
+            folder: Folder of the run.
+            config: Configuration of the new run.
+
         Raises:
-            FileNotFoundError: If it is no run's folder, has not finished, or its ids are lost.
-            ValueError: If it is of another model, backbone or size; names the key and both values.
+            FileNotFoundError: If the folder is not a run's folder, the run has not finished, or its
+                ids are lost.
+            ValueError: If the model, the backbone or a size differs. The message names the key and
+                both values.
         """
         folder = Path(folder)
         settings = read_config(folder)
@@ -82,34 +89,35 @@ class OldRun:
         )
 
     def changed_settings(self, config) -> dict[str, list]:
-        """Returns the model's settings that are others here: by key, the old value and ours."""
+        """Returns the model's settings that differ: by key, the old value and the new value."""
         parts = chosen_parts(self.settings)
         keys = internal_defaults(self.settings["model"], config["dataset"], **parts)
         keys = keys.keys() - read_properties("overall.yaml").keys()
-        ours = plain_settings(config)
-        pairs = {key: [self.settings.get(key), ours.get(key)] for key in sorted(keys)}
+        new = plain_settings(config)
+        pairs = {key: [self.settings.get(key), new.get(key)] for key in sorted(keys)}
         return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
     @property
     def epochs(self) -> int:
-        """The epochs its backbone was trained for, with those of the runs that it continued."""
+        """Number of epochs of the backbone, including those of the runs that this run continued."""
         before = self.stages.get("warm_start", {}).get("epochs_before", 0)
         return before + self.stages["backbone"]["epochs"]
 
 
 def seen_before(folder: str | Path, data: Data) -> dict[str, float | None]:
-    """Says how much of what a run chooses by and is tested on, the runs before it trained on.
+    """Returns how much of a run's validation and test data the earlier runs have trained on.
 
-    New test data that are later than all old ones give 0. Validation does not: ``holdout`` draws it
-    from the whole train set, of which the old run may have seen nine tenths.
+    The share is 0 for test data that are later than all old data. For validation it is not:
+    ``holdout`` draws the validation set from the whole train set, and the old run may have seen
+    nine tenths of it.
 
     Args:
-        folder: The run to continue.
+        folder: Folder of the run to continue.
         data: The new data.
 
     Returns:
-        Shares of the interactions in ``valid`` and ``test``; None if the data of that run, or of
-        one that it continued, are no longer there.
+        Shares of the interactions in ``valid`` and ``test``; None if the data of the old run, or of
+        a run that it continued, are no longer there.
     """
     trained = []
     while folder:
@@ -125,7 +133,7 @@ def seen_before(folder: str | Path, data: Data) -> dict[str, float | None]:
 
 
 def _pairs(loader) -> np.ndarray:
-    """Returns a loader's interactions as text in external ids, shape (E,)."""
+    """Returns a loader's interactions as text with external ids, shape (E,)."""
     dataset = loader._dataset
     users, items = (
         dataset.field2id_token[field][dataset.inter_feat[field].numpy()].astype(str)
@@ -135,7 +143,7 @@ def _pairs(loader) -> np.ndarray:
 
 
 def _ids_of(folder: Path, settings: dict) -> Ids:
-    """Returns a run's ids; of a run before ids were kept, from its data if they still are there."""
+    """Returns a run's ids; if the run did not save them, reads them from its data if possible."""
     if (folder / IDS).is_file():
         return Ids.load(folder)
     try:
@@ -147,7 +155,7 @@ def _ids_of(folder: Path, settings: dict) -> Ids:
 
 
 def _data_of(folder: Path, settings: dict) -> Data:
-    """Reads a run's own data again; they must be the same."""
+    """Reads a run's own data again; refuses data that have changed."""
     with random_numbers_kept():  # a split by RecBole seeds every generator
         data = load_data(HillConfig(None, None, None, {**settings, "run_dir": str(folder)}))
     require_same_data(folder, data.sha256)
@@ -155,20 +163,20 @@ def _data_of(folder: Path, settings: dict) -> Data:
 
 
 def take_over(model: nn.Module, old: OldRun, dataset) -> dict:
-    """Gives a model, built on newer data, what the old run knew of it.
+    """Gives a model, built on newer data, the weights of the old run.
 
     Args:
-        model: With its seeded weights; they are replaced. See
+        model: Model with its seeded weights, which are replaced. See
             :func:`~recbole_hill.model.transfer.transfer`.
         old: The run to continue.
         dataset: RecBole's train dataset of the new data.
 
     Returns:
-        How many users and items were kept, added and removed.
+        Numbers of users and items that were kept, added and removed.
 
     Raises:
-        ValueError: If the model is fitted at once, the two share no item, or the weights do not
-            fit; names the run.
+        ValueError: If the model is fitted at once (without epochs), the two runs share no item, or
+            the weights do not fit. The message names the run.
     """
     name = old.settings["model"]
     if hasattr(model, "fit_once"):
@@ -189,11 +197,13 @@ def take_over(model: nn.Module, old: OldRun, dataset) -> dict:
             f"warm_start: {old.settings['dataset']} (of {old.folder}) and {dataset.dataset_name} "
             f"share no item; theirs are such as {old.ids.items[0]!r}, these {new.items[0]!r}"
         )
-    # Not what RecBole caches beside the weights: it is of the old data.
-    theirs = {name: x for name, x in old.weights.items() if not name.startswith("other_parameter.")}
+    # Caches that RecBole saves beside the weights are left out: they belong to the old data.
+    old_weights = {
+        name: x for name, x in old.weights.items() if not name.startswith("other_parameter.")
+    }
     seeded = {name: value.cpu() for name, value in model.state_dict().items()}
     try:
-        weights = transfer(theirs, seeded, rows, train_matrix(dataset))
+        weights = transfer(old_weights, seeded, rows, train_matrix(dataset))
     except ValueError as error:
         raise ValueError(f"warm_start: {old.folder}: {error}") from error
     model.load_state_dict(weights)

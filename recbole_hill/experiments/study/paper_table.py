@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from recbole_hill import registry
 from recbole_hill.checks import one_of
 from recbole_hill.config.properties import properties, read_properties
-from recbole_hill.run.parent_runs import STARTS, as_list
+from recbole_hill.run.parent_runs import PARENT_SETTINGS, as_list
 
 KINDS = ("comparison", "variants", "serving", "datasets")
 
@@ -148,9 +148,9 @@ def _row(file: str, name: str, given: dict | None, model: str | None, shared: di
         raise ValueError(f"{file}, row {name!r}: {error}") from error
     layers = (shared, _layer(file, repr(name), given))
     starts_from = given.get("starts_from") or {}
-    if unknown := set(starts_from) - set(STARTS):
+    if unknown := set(starts_from) - set(PARENT_SETTINGS):
         raise ValueError(
-            f"{file}, row {name!r}: starts_from is for {', '.join(STARTS)}; "
+            f"{file}, row {name!r}: starts_from is for {', '.join(PARENT_SETTINGS)}; "
             f"got {', '.join(sorted(unknown))}"
         )
     return Row(name, model, layers, bool(given.get("own_backbone")), starts_from)
