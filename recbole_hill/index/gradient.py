@@ -208,7 +208,8 @@ class GradientLearner(LearnedIndex, IndexLearner):
         ``start`` is not used, because the nodes are where training left them.
         """
         items = torch.from_numpy(vectors.items).to(self.step.device)
-        if not self.started:
+        if not self.started:  # a joint run that ended before `first_epoch`
+            logging.getLogger().info("index: the nodes were never trained; they are fitted now")
             self.fit(items, epochs=max(1, round(self.settings.index_epochs)), seed=self.seed)
         return self.publish(ids, items)
 
