@@ -132,7 +132,7 @@ def _overrides(extra: Sequence[str]) -> dict:
     """Parses ``--key=value`` the way RecBole's command line does, strictly."""
     overrides: dict = {}
     if extra:  # `doctor` has none, and must not need what the configuration imports
-        from recbole_hill.config.config import parse_value
+        from recbole_hill.config.dialect import parse_setting
     for argument in extra:
         key, equals, value = argument.removeprefix("--").partition("=")
         if not argument.startswith("--") or not equals or not key:
@@ -141,5 +141,5 @@ def _overrides(extra: Sequence[str]) -> dict:
             )
         if key in overrides:
             raise ValueError(f"--{key} is given twice")
-        overrides[key] = parse_value(value)
+        overrides[key] = parse_setting(key, value)
     return overrides

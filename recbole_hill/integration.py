@@ -26,8 +26,9 @@ def register_with_recbole() -> None:
     import recbole.trainer
     from recbole.config import Config
 
-    from recbole_hill.data.splits import SplitDataset, loader_of_class
+    from recbole_hill.data.splits import SplitDataset, create_dataset, loader_of_class
     from recbole_hill.host.metrics import register_metrics
+    from recbole_hill.host.pickles import never_load_split_dataloaders
 
     if getattr(Config, "_knows_recbole_hill", False):
         return
@@ -42,7 +43,10 @@ def register_with_recbole() -> None:
 
     registry.MODELS.follow(show)
     _expose_trainers(visible, recbole.trainer)
+    for module in (recbole.data, recbole.data.utils):
+        module.create_dataset = create_dataset
     recbole.data.utils.get_dataloader = loader_of_class(recbole.data.utils.get_dataloader)
+    recbole.data.utils.load_split_dataloaders = never_load_split_dataloaders
     register_metrics()
     _teach(Config, visible)
     if importlib.util.find_spec("ray") is not None:
@@ -50,6 +54,7 @@ def register_with_recbole() -> None:
 
         for module in (recbole.quick_start, recbole.quick_start.quick_start):
             module.load_data_and_model = load_data_and_model
+            module.create_dataset = create_dataset
 
 
 def load_data_and_model(model_file: str):

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from recbole_hill import registry
-from recbole_hill.config.config import HillConfig, parse_value, plain_settings
+from recbole_hill.config.config import HillConfig, plain_settings
+from recbole_hill.config.dialect import parse_value
 from recbole_hill.model.settings import HillSettings
 
 

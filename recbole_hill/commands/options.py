@@ -63,7 +63,7 @@ def add_search(command: argparse.ArgumentParser) -> None:
 
 def search_of(arguments: argparse.Namespace) -> dict:
     """Returns how lists are made, as ``LoadedRun.retriever`` takes it."""
-    from recbole_hill.config.config import parse_value
+    from recbole_hill.config.dialect import parse_value
 
     width = arguments.beam_width
     return {

@@ -7,26 +7,25 @@ must not change an experiment.
 """
 
 import difflib
-import json
 import os
 import warnings
 from pathlib import Path
 
 import torch
-import yaml
 from recbole.config import Config
 from recbole.utils import argument_list
 
 from recbole_hill import plugins, registry
 from recbole_hill.checks import one_of
+from recbole_hill.config.dialect import SettingsLoader
 from recbole_hill.config.properties import (
     chosen_parts,
     internal_defaults,
     recbole_defaults,
-    yaml_loader,
 )
 from recbole_hill.host.compatibility import numpy_aliases
 from recbole_hill.host.metrics import register_metrics
+from recbole_hill.host.pickles import require_no_pickles
 
 PROTOCOLS = ("holdout", "refit", "published")
 
@@ -125,6 +124,7 @@ class HillConfig(Config):
         register_metrics()
         super().__init__(None, dataset, config_file_list, config_dict)
         self._note_changed_plugins()
+        require_no_pickles(self.final_config_dict)
         one_of("protocol", self["protocol"], PROTOCOLS)
 
         metric, at, k = self["valid_metric"].partition("@")
@@ -146,6 +146,13 @@ class HillConfig(Config):
 
     def _load_cmd_line(self):
         return {}
+
+    def _build_yaml_loader(self):
+        return SettingsLoader
+
+    def _convert_config_dict(self, config_dict):
+        """Leaves settings as they are typed; RecBole's own passes every string to ``eval``."""
+        return dict(config_dict)
 
     def _load_config_files(self, file_list):
         for file in file_list or ():
@@ -272,16 +279,3 @@ def _is_plain(value) -> bool:
     if isinstance(value, dict):
         return all(_is_plain(v) for v in value.values())
     return value is None or isinstance(value, (str, bool, int, float))
-
-
-def written_value(value) -> str:
-    """Returns a setting's value as :func:`parse_value` reads it back."""
-    return "~" if value is None else value if isinstance(value, str) else json.dumps(value)
-
-
-def parse_value(text: str):
-    """Reads a command-line value: YAML in RecBole's dialect, a plain word staying a string."""
-    try:
-        return yaml.load(text, Loader=yaml_loader())
-    except yaml.YAMLError:
-        return text

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
-from recbole.config import Config
 
+from recbole_hill.config.dialect import load_settings
 from recbole_hill.registry import (
     BY_SETTING,
     LEARNERS,
@@ -177,9 +177,4 @@ def read_yaml(file) -> dict:
     """Reads a YAML file in RecBole's dialect; an absent one is empty."""
     if not file.is_file():
         return {}
-    return yaml.load(file.read_text(encoding="utf-8"), Loader=yaml_loader()) or {}
-
-
-def yaml_loader():
-    """RecBole's YAML dialect (1e-3 is a number), as its Config builds it."""
-    return Config._build_yaml_loader(None)
+    return load_settings(file.read_text(encoding="utf-8")) or {}

@@ -28,7 +28,6 @@ import torch
 from recbole.data import data_preparation
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction, cat_interactions
-from recbole.data.utils import create_dataset as recbole_create_dataset
 from recbole.utils import FeatureSource, FeatureType, ModelType, init_seed
 
 from recbole_hill.checks import one_of
@@ -43,6 +42,7 @@ from recbole_hill.data.tasks import (
 )
 from recbole_hill.data.validation import choose_later_validation, choose_validation, file_numbers
 from recbole_hill.host.parsing import c_parser
+from recbole_hill.host.pickles import dataset_class, no_pickled_loaders
 from recbole_hill.run.files import atomic_path
 
 _DATA = "data.json"
@@ -195,7 +195,7 @@ def load_data(config) -> Data:
         config["eval_batch_size"] = evaluation_batch(
             dataset.item_num, config["eval_memory_mb"], cached=config["device"].type == "cpu"
         )
-    with _named_by_class(config):
+    with _named_by_class(config), no_pickled_loaders():
         train, valid, test = data_preparation(config, dataset)
     if tasks := tasks_of(config):
         require_two_classes(label_matrix(train._dataset.inter_feat, tasks), tasks)
@@ -239,9 +239,7 @@ def _named_by_class(config):
 def create_dataset(config) -> Dataset:
     """Builds a SplitDataset for general and context-aware models, RecBole's dataset for others."""
     kinds = (ModelType.GENERAL, ModelType.TRADITIONAL, ModelType.CONTEXT)
-    if config["MODEL_TYPE"] in kinds and not config["dataset_save_path"]:
-        return SplitDataset(config)
-    return recbole_create_dataset(config)
+    return SplitDataset(config) if config["MODEL_TYPE"] in kinds else dataset_class(config)(config)
 
 
 def _rows(table: Interaction, index) -> Interaction:

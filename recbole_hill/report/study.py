@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from recbole_hill.config.config import written_value
+from recbole_hill.config.dialect import written_setting
 from recbole_hill.report.cells import Study
 from recbole_hill.report.document import Line, Table, ranked
 from recbole_hill.report.lines import (
@@ -184,7 +184,9 @@ def _given(study: Study) -> list[str]:
     """Returns the settings that commands gave over the table's own, and the rows that got them."""
     rows: dict[str, list[str]] = {}
     for cell in study.done:
-        given = ", ".join(f"`{k}={written_value(v)}`" for k, v in cell.get("given", {}).items())
+        given = ", ".join(
+            f"`{k}={written_setting(k, v)}`" for k, v in cell.get("given", {}).items()
+        )
         named = rows.setdefault(given, [])
         named += [cell["row"]] if cell["row"] not in named else []
     return [

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from recbole_hill.config.dialect import dump_settings, load_settings
 from recbole_hill.run.files import atomic_path
 
 CONFIG = "config.yaml"
@@ -67,7 +68,7 @@ def write_config(folder: Path, settings: dict) -> None:
         # Keys are sorted, but not inside a setting: the order of `tasks` says which task is the
         # first.
         ordered = {**dict(sorted(settings.items())), _FORMAT_KEY: _FORMAT}
-        temporary.write_text(yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True))
+        temporary.write_text(dump_settings(ordered))
 
 
 def read_config(folder: Path) -> dict:
@@ -81,7 +82,7 @@ def read_config(folder: Path) -> dict:
     if not file.is_file():
         raise FileNotFoundError(f"{folder} is not a run's folder: it has no {CONFIG}")
     try:
-        settings = yaml.safe_load(file.read_text())
+        settings = load_settings(file.read_text())
     except yaml.YAMLError as error:
         raise ValueError(f"{file} is not YAML: {error}") from error
     if not isinstance(settings, dict):

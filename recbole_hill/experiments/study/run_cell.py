@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from recbole_hill.config.config import written_value
+from recbole_hill.config.dialect import written_setting
 from recbole_hill.experiments.ray_session import checkout_path
 from recbole_hill.experiments.study.folder import claim, ledger_of, run_dir
 from recbole_hill.experiments.study.plan import Cell
@@ -108,7 +108,7 @@ def _command(study: Path, cell: Cell, folder: Path, threads: int) -> list[str]:
         *python,
         f"--model={cell.model}",
         f"--dataset={cell.dataset}",
-        *(f"--{key}={written_value(value)}" for key, value in settings.items()),
+        *(f"--{key}={written_setting(key, value)}" for key, value in settings.items()),
     ]
 
 

@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from recbole_hill import pipeline, plugins, registry
 from recbole_hill.checks import one_of
-from recbole_hill.config.config import plain_settings, written_value
+from recbole_hill.config.config import plain_settings
+from recbole_hill.config.dialect import written_setting
 from recbole_hill.config.units import parse_duration
 from recbole_hill.experiments.sweep.space import Space
 from recbole_hill.experiments.sweep.trial import Trials, best_trial, remove_weights, trial_id
@@ -363,7 +364,7 @@ def _command(trials: Trials, folder: Path, fixed: dict) -> str:
     files = " ".join([*trials.config_files, str(folder / BEST)])
     parts = [f"--model={trials.model}", f"--dataset={trials.dataset}", f"--config_files={files}"]
     parts += [f"--plugin={source}" for source in trials.plugins]
-    parts += [f"--{key}={written_value(value)}" for key, value in fixed.items()]
+    parts += [f"--{key}={written_setting(key, value)}" for key, value in fixed.items()]
     return "run_recbole_hill.py " + shlex.join(parts)
 
 
