@@ -30,6 +30,13 @@ from recbole_hill.train.refit import Choice, holdout_config
 from recbole_hill.train.trainer import BACKBONE, RunTrainer, Validation, trainer_for
 from recbole_hill.train.warm_start import seen_before
 
+#: Settings that a resumed run may have otherwise: they change neither the data nor the weights of a
+#: finished stage.
+RESUMED_WITH = frozenset(
+    {"beam_width", "device", "eval_memory_mb", "node_score", "retrieval", "show_progress"}
+    | {"state", "threads"}
+)
+
 
 @dataclass(frozen=True)
 class Result:
@@ -197,8 +204,11 @@ def _open_run(model, dataset, config_files, overrides, resume) -> tuple[HillConf
     """Reads the settings, claims the run's folder, and starts its log."""
     commit()  # noted now: the checkout may change during the run
     if resume:
-        overrides = {**runs.read_config(Path(resume)), **(overrides or {}), "run_dir": resume}
+        own = runs.read_config(Path(resume))
+        overrides = {**own, **(overrides or {}), "run_dir": resume}
     config = HillConfig(model, dataset, config_files, overrides)
+    if resume:
+        _require_same_settings(config, HillConfig(None, None, None, {**own, "run_dir": resume}))
     folder = runs.folder_of(config)
     if not resume:
         runs.claim(folder)
@@ -207,6 +217,22 @@ def _open_run(model, dataset, config_files, overrides, resume) -> tuple[HillConf
     if other := registry.replaced(registry.find(config["model"])):
         logging.getLogger().info(f"{config['model']} is recbole_hill's; RecBole's runs as {other}")
     return config, folder
+
+
+def _require_same_settings(config: HillConfig, own: HillConfig) -> None:
+    """Refuses to resume a run under other settings: its finished stages would bear a false label.
+
+    Raises:
+        ValueError: Naming the setting, both values and what is accepted.
+    """
+    asked, of_run = plain_settings(config), plain_settings(own)
+    for key in sorted((asked.keys() | of_run.keys()) - RESUMED_WITH):
+        if asked.get(key) != of_run.get(key):
+            raise ValueError(
+                f"--resume continues a run with its own settings: {key} is {asked.get(key)!r} "
+                f"here and {of_run.get(key)!r} there; accepted are other values of "
+                f"{', '.join(sorted(RESUMED_WITH))}"
+            )
 
 
 def _choose_by_holdout(config, folder: Path) -> Choice:

@@ -161,28 +161,6 @@ def test_a_killed_run_resumes_to_the_same_bits(
         assert same_weights(folder, name, finished.folder, name), name
 
 
-def test_a_run_resumed_with_fewer_epochs_ends_with_its_best(tiny_path, tmp_path, monkeypatch):
-    original = RunTrainer._save_state
-
-    def save_then_die(self, at, loader):
-        original(self, at, loader)
-        if at == 6:
-            raise Killed
-
-    settings = tiny_settings(tiny_path, "NESCL", checkpoint_dir=str(tmp_path), epochs=15)
-    monkeypatch.setattr(RunTrainer, "_save_state", save_then_die)
-    with pytest.raises(Killed):
-        run("NESCL", "tiny", overrides=settings)
-    monkeypatch.undo()
-    folder = next(tmp_path.glob("NESCL-*"))
-    best = load_weights(folder / "best.safetensors")
-    monkeypatch.setattr(RunTrainer, "_train_epoch", None)
-    ended = run(resume=str(folder), overrides={"epochs": 5})
-    kept = load_weights(folder / "backbone.safetensors")
-    assert all(torch.equal(kept[name], best[name]) for name in best)
-    assert 1 <= ended.stages["backbone"]["epochs"] <= 6
-
-
 def test_a_finished_run_is_not_trained_again(finished, tmp_path, monkeypatch):
     copy = tmp_path / "copy"
     shutil.copytree(finished.folder, copy)
@@ -195,11 +173,33 @@ def test_a_finished_run_is_not_trained_again(finished, tmp_path, monkeypatch):
     assert [r["metrics"] for r in again.rows] == [r["metrics"] for r in finished.rows]
 
 
-def test_resuming_on_other_data_is_refused(finished, tmp_path, tiny_path):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 99}, "seed is 99 here and 2020 there"),
+        ({"embedding_size": 8}, "embedding_size is 8 here and 16 there"),
+        ({"split_seed": 99}, "split_seed is 99 here and 2020 there"),
+        ({"epochs": 99}, "epochs is 99 here and 15 there"),
+    ],
+)
+def test_resuming_with_other_settings_is_refused_before_anything_is_written(
+    finished, tmp_path, changes, message
+):
+    """A finished run once got rows with another seed, and was not trained by it."""
     copy = tmp_path / "copy"
     shutil.copytree(finished.folder, copy)
+    before = {file.name: file.read_bytes() for file in copy.iterdir() if file.is_file()}
+    with pytest.raises(ValueError, match=f"own settings: {message}; accepted are other values of"):
+        run(resume=str(copy), overrides=changes)
+    assert before == {file.name: file.read_bytes() for file in copy.iterdir() if file.is_file()}
+
+
+def test_resuming_on_other_data_is_refused(finished, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.folder, copy)
+    (copy / "data.json").write_text(json.dumps({"sha256": "0" * 64}))
     with pytest.raises(ValueError, match="was made on other data"):
-        run(resume=str(copy), overrides={"split_seed": 99})
+        run(resume=str(copy))
 
 
 def test_refit_takes_epochs_and_choice_from_holdout(tiny_path, tmp_path, monkeypatch):

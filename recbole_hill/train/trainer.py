@@ -157,11 +157,7 @@ class RunTrainer(Trainer):
         self._begin_stage("backbone", train_data)
         if hasattr(self.model, "begin_epoch"):
             self._begin_epoch = lambda epoch: self.model.begin_epoch(self.epochs_before + epoch)
-        if 0 < self.epochs <= self.start_epoch:  # resumed with fewer epochs than are finished
-            self.eval_collector.data_collect(train_data)
-            score, result = self.best_valid_score, self.best_valid_result
-        else:
-            score, result = super().fit(train_data, valid_data, show_progress=self.show_progress)
+        score, result = super().fit(train_data, valid_data, show_progress=self.show_progress)
         self.load_stage(BEST)
         if self.best_epoch < 0 and valid_data is not None:  # no epochs were asked for
             score, result = self._valid_epoch(valid_data)
