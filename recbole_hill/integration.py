@@ -26,9 +26,9 @@ def register_with_recbole() -> None:
     import recbole.trainer
     from recbole.config import Config
 
-    from recbole_hill.data.splits import SplitDataset, create_dataset, loader_of_class
+    from recbole_hill.data.splits import SplitDataset, loader_of_class
     from recbole_hill.host.metrics import register_metrics
-    from recbole_hill.host.pickles import never_load_split_dataloaders
+    from recbole_hill.host.pickles import create_dataset, never_load_split_dataloaders
 
     if getattr(Config, "_knows_recbole_hill", False):
         return
@@ -115,15 +115,17 @@ def _expose_trainers(visible: dict[str, registry.ModelEntry], module) -> None:
 
     from recbole_hill.train.trainer import with_run_hooks
 
+    everything = {**registry.recbole_models(), **visible}
     recbole_trainers = {
-        f"{name}Trainer": vars(module).pop(f"{name}Trainer", None) for name in visible
+        f"{name}Trainer": vars(module).pop(f"{name}Trainer", None) for name in everything
     }
 
     def trainer_of(attribute: str) -> type:
         name = attribute.removesuffix("Trainer")
-        if name == attribute or name not in visible:
+        entry = visible.get(name) or everything.get(name)
+        if name == attribute or entry is None:
             raise AttributeError(attribute)
-        model = visible[name].load()
+        model = entry.load()
         own = registry.trainer_of(model) or recbole_trainers.get(attribute)
         return with_run_hooks(own or get_trainer(model.type, "of the type's "))
 
@@ -132,7 +134,7 @@ def _expose_trainers(visible: dict[str, registry.ModelEntry], module) -> None:
 
 def _teach(config_class, visible: dict[str, registry.ModelEntry]) -> None:
     """Gives RecBole's Config our numpy aliases, and our defaults for the models it is shown."""
-    from recbole_hill.config.properties import chosen_parts, internal_defaults
+    from recbole_hill.config.properties import chosen_parts, internal_defaults, read_properties
     from recbole_hill.host.compatibility import numpy_aliases
 
     load = config_class._load_internal_config_dict
@@ -145,6 +147,9 @@ def _teach(config_class, visible: dict[str, registry.ModelEntry]) -> None:
             self.internal_config_dict.update(defaults)
             # RecBole's own entry points compute with this number, so that "auto" is not possible.
             self.internal_config_dict["eval_batch_size"] = 2**25
+        else:  # RecBole's own: the settings of our trainer, which keeps no pickled checkpoint
+            ours = read_properties("overall.yaml")
+            self.internal_config_dict = {**ours, **self.internal_config_dict}
 
     config_class._load_internal_config_dict = with_ours
     config_class.compatibility_settings = lambda self: numpy_aliases()

@@ -99,6 +99,17 @@ def test_run_recbole_and_load_data_and_model(tmp_path):
 
 
 @needs_ray
+def test_run_recbole_trains_a_model_of_recbole(tmp_path):
+    """RecBole's own trainer pickles its checkpoint, which torch 2.6 refuses to load."""
+    code = REGISTERED + (
+        "from recbole.quick_start import run_recbole; import glob;"
+        "given = {'epochs': 1, 'show_progress': False, 'state': 'ERROR'};"
+        "result = run_recbole(model='BPR', dataset='ml-100k', config_dict=given);"
+        "print(result['test_result']['recall@10'] > 0, glob.glob('saved/**/*.pth', recursive=True))"
+    )
+    assert python(code, tmp_path).strip().splitlines()[-1] == "True []"
+
+
 def test_run_recbole_trains_the_index_of_hsnn(tmp_path):
     settings = {
         "epochs": 1,
