@@ -2,7 +2,7 @@
 
 A model has one line of facts: name (as the paper spells it), class, origin, citation, other
 spellings; the registry adds the name without its hyphens. Origin ``recbole`` is RecBole's own
-class; ``recbole, mended`` the same class, made to run on today's libraries, or to resume; ``own``
+class; ``recbole, patched`` the same class, made to run on today's libraries, or to resume; ``own``
 is ours; ``own, for RecBole's`` is ours under the name of a class of RecBole's, which then runs as
 ``recbole.NAME``. The docstring of our class says how the two differ.
 """
@@ -66,33 +66,33 @@ CATALOGUE = (
     (
         "LightGCN",
         f"{_MENDED}:LightGCN",
-        "recbole, mended",
+        "recbole, patched",
         'Xiangnan He et al. "LightGCN: Simplifying and Powering Graph Convolution Network for '
         'Recommendation." in SIGIR 2020.',
     ),
     (
         "NGCF",
         f"{_MENDED}:NGCF",
-        "recbole, mended",
+        "recbole, patched",
         'Xiang Wang et al. "Neural Graph Collaborative Filtering." in SIGIR 2019.',
     ),
     (
         "recbole.GCMC",
         f"{_MENDED}:GCMC",
-        "recbole, mended",
+        "recbole, patched",
         'Rianne van den Berg et al. "Graph Convolutional Matrix Completion." in SIGKDD 2018.',
     ),
     (
         "NCL",
         f"{_MENDED}:NCL",
-        "recbole, mended",
+        "recbole, patched",
         'Zihan Lin et al. "Improving Graph Collaborative Filtering with Neighborhood-enriched '
         'Contrastive Learning." in WWW 2022.',
     ),
     (
         "SpectralCF",
         f"{_MENDED}:SpectralCF",
-        "recbole, mended",
+        "recbole, patched",
         'Lei Zheng et al. "Spectral Collaborative Filtering." in RecSys 2018.',
     ),
     # -- matrix factorisation
@@ -228,7 +228,7 @@ CATALOGUE = (
     (
         "LINE",
         f"{_MENDED}:LINE",
-        "recbole, mended",
+        "recbole, patched",
         'Jian Tang et al. "LINE: Large-scale Information Network Embedding." in WWW 2015.',
     ),
     (

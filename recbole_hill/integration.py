@@ -82,7 +82,7 @@ def load_data_and_model(model_file: str):
 
 def _is_shown(entry: registry.ModelEntry) -> bool:
     """Returns whether RecBole is shown a model: ours, a plugin's, or RecBole's own that we mend."""
-    if entry.origin == "recbole, mended":
+    if entry.origin == "recbole, patched":
         return True
     return entry.origin != "recbole" and entry.name not in registry.recbole_models()
 

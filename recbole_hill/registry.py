@@ -83,7 +83,7 @@ class ModelEntry(Entry):
     """One registered model.
 
     Its origin is ``own``; ``own, for RecBole's`` (ours, under a name of RecBole's); ``recbole``;
-    ``recbole, mended`` (RecBole's, made to run on today's libraries, or to resume); or ``plugin``.
+    ``recbole, patched`` (RecBole's, made to run on today's libraries, or to resume); or ``plugin``.
 
     Attributes:
         citation: Authors, title, venue.

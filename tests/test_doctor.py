@@ -155,7 +155,7 @@ def test_run_writes_the_report_and_returns_the_status(changes, status, verdict, 
 
 def test_here_the_main_job_can_run_without_importing_ray():
     code = (
-        "import sys; from recbole_hill import doctor; status = doctor.run(sys.stdout);"
+        "import sys; from recbole_hill.host import doctor; status = doctor.run(sys.stdout);"
         "sys.exit('ray was imported' if 'ray' in sys.modules else status)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -167,7 +167,7 @@ def test_here_the_main_job_can_run_without_importing_ray():
 
 def test_the_command_speaks_where_no_library_is_installed():
     code = (
-        f"import sys; sys.path.insert(0, {str(Path(doctor.__file__).parents[1])!r});"
+        f"import sys; sys.path.insert(0, {str(Path(doctor.__file__).parents[2])!r});"
         "from recbole_hill.cli import main; sys.exit(main(['doctor']))"
     )
     # -S: without site-packages; -I: without PYTHONPATH and the current folder.

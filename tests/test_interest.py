@@ -63,10 +63,10 @@ def reference(lists, parents, thresholds, phi_dep, rate, propagate):
                 seen.add(node)
                 touched[user, node] = common
                 whole = len(members) if rate == "coverage" else len(owned)
-                rate = Fraction(common, whole)
-                if rate >= Fraction(str(thresholds[depth - 1])):
+                share = Fraction(common, whole)
+                if share >= Fraction(str(thresholds[depth - 1])):
                     qualified.add(node)
-                    rates[user, node] = float(rate)
+                    rates[user, node] = float(share)
             above.append(qualified if propagate == "qualified" else seen)
         result.append((rates, touched))
         current = above

@@ -480,6 +480,7 @@ def test_a_cell_is_named_by_the_plugins_code_too(my_model, tiny_path, tmp_path):
     assert cells()["MyModel"].id != first["MyModel"].id
 
 
+@pytest.mark.slow
 @needs_ray
 def test_in_a_sweep(my_model, write, tiny, in_tmp, capsys):
     write("MyModel.tuning.yaml", "item_scale: {choice: [1.0, 2.0]}\n")

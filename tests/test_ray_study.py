@@ -31,6 +31,7 @@ def test_other_processes_find_this_code(monkeypatch):
     assert (Path(ours) / "recbole_hill" / "__main__.py").is_file() and others == ["/a", "/b"]
 
 
+@pytest.mark.slow
 def test_ray_runs_a_cell_and_its_record_comes_back(tiny_path, in_tmp):
     """The cell fails at once, since it starts from a failed one: no model is trained."""
     study = plan(

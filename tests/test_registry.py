@@ -34,7 +34,7 @@ def test_recbole_models_are_found_without_importing_them():
 def test_mended_models_replace_recboles_in_the_list():
     names = [entry.name for entry in registry.entries()]
     assert len(names) == len(set(names))
-    assert registry.find("LightGCN").origin == "recbole, mended"
+    assert registry.find("LightGCN").origin == "recbole, patched"
 
 
 @pytest.mark.parametrize("name", ["HILL", "hill", "SUPCCL", "BPR"])
