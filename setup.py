@@ -21,6 +21,8 @@ setup(
     description="Hierarchical-index retrieval (HILL) with test-time training, for RecBole",
     long_description=README.read_text(encoding="utf-8") if README.is_file() else "",
     long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=[
         *find_packages(include=["recbole_hill", "recbole_hill.*"]),

@@ -5,37 +5,27 @@ calls the four between them. A model without an index is only trained and evalua
 """
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from recbole_hill import registry
 from recbole_hill.adapt.retrieval_cost import retrieval_cost
 from recbole_hill.adapt.stage import adapt, select_pairs
-from recbole_hill.config.config import HillConfig, plain_settings
+from recbole_hill.config.config import plain_settings
 from recbole_hill.data.splits import Data, load_data, note_data
-from recbole_hill.evaluation.per_user import user_table, write_per_user
 from recbole_hill.host.memory import keep_freed_memory
-from recbole_hill.host.per_user import keep_per_user
 from recbole_hill.model.build import build_model
 from recbole_hill.run import folder as runs
-from recbole_hill.run.provenance import commit, provenance
 from recbole_hill.train.arms import Arm
 from recbole_hill.train.backbone_stage import train_backbone
+from recbole_hill.train.evaluate import evaluate
 from recbole_hill.train.index_stage import IndexTrainer, learn_index
+from recbole_hill.train.open_run import open_run
 from recbole_hill.train.refit import Choice, holdout_config
 from recbole_hill.train.trainer import BACKBONE, RunTrainer, Validation, trainer_for
 from recbole_hill.train.warm_start import seen_before
-
-#: Settings that a resumed run may have otherwise: they change neither the data nor the weights of a
-#: finished stage.
-RESUMED_WITH = frozenset(
-    {"beam_width", "device", "eval_memory_mb", "node_score", "retrieval", "show_progress"}
-    | {"state", "threads"}
-)
 
 
 @dataclass(frozen=True)
@@ -76,7 +66,7 @@ def run(
     Raises:
         ValueError: If a setting or a file does not fit. The message names it.
     """
-    config, folder = _open_run(model, dataset, config_files, overrides, resume)
+    config, folder = open_run(model, dataset, config_files, overrides, resume)
     choice = _choose_by_holdout(config, folder) if config["protocol"] == "refit" else None
     data = load(config)
     trainer = build(config, data, choice=choice)
@@ -141,48 +131,6 @@ def build(
     return trainer
 
 
-def evaluate(trainer: RunTrainer, arms: list[Arm], data: Data) -> list[dict]:
-    """Reads the test set once per arm, makes the rows, and keeps the ranking metrics per user.
-
-    Args:
-        trainer: Trainer of the finished stages.
-        arms: The arms from :func:`fit`.
-        data: The run's data.
-
-    Returns:
-        One row per arm.
-    """
-    config = trainer.config
-    common = {
-        "model": config["model"],
-        "dataset": config["dataset"],
-        "data_sha256": data.sha256,
-        **provenance(config),
-        "settings": plain_settings(config),
-    }
-    rows, tables = [], []
-    for arm in arms:
-        trainer.take(arm)
-        started = time.perf_counter()
-        with keep_per_user(trainer.ranking_evaluator) as values:
-            metrics = trainer.test(data)
-        rows.append(
-            {
-                **common,
-                "arm": arm.name,
-                "metrics": {name: float(value) for name, value in metrics.items()},
-                "test_seconds": round(time.perf_counter() - started, 2),
-                "stages": trainer.stages,
-                **trainer.costs(data),
-            }
-        )
-        if values:
-            tables.append(user_table(arm.name, data.dataset, trainer.ranked_users(data), values))
-    if tables:
-        write_per_user(config["run_dir"], tables)
-    return rows
-
-
 class HILLTrainer(IndexTrainer):
     """HILL's trainer; with it RecBole's own entry points run the main job too."""
 
@@ -198,41 +146,6 @@ class HILLTrainer(IndexTrainer):
     def costs(self, data: Data) -> dict[str, dict]:
         """Returns the cost and the index recall of the search, for the arm that is served."""
         return {"retrieval": retrieval_cost(self, data.test)} if self.arm.served else {}
-
-
-def _open_run(model, dataset, config_files, overrides, resume) -> tuple[HillConfig, Path]:
-    """Reads the settings, claims the run's folder, and starts its log."""
-    commit()  # noted now: the checkout may change during the run
-    if resume:
-        own = runs.read_config(Path(resume))
-        overrides = {**own, **(overrides or {}), "run_dir": resume}
-    config = HillConfig(model, dataset, config_files, overrides)
-    if resume:
-        _require_same_settings(config, HillConfig(None, None, None, {**own, "run_dir": resume}))
-    folder = runs.folder_of(config)
-    if not resume:
-        runs.claim(folder)
-    runs.start_log(folder, config["state"])
-    runs.write_config(folder, plain_settings(config))
-    if other := registry.replaced(registry.find(config["model"])):
-        logging.getLogger().info(f"{config['model']} is recbole_hill's; RecBole's runs as {other}")
-    return config, folder
-
-
-def _require_same_settings(config: HillConfig, own: HillConfig) -> None:
-    """Refuses to resume a run under other settings: its finished stages would bear a false label.
-
-    Raises:
-        ValueError: Naming the setting, both values and what is accepted.
-    """
-    asked, of_run = plain_settings(config), plain_settings(own)
-    for key in sorted((asked.keys() | of_run.keys()) - RESUMED_WITH):
-        if asked.get(key) != of_run.get(key):
-            raise ValueError(
-                f"--resume continues a run with its own settings: {key} is {asked.get(key)!r} "
-                f"here and {of_run.get(key)!r} there; accepted are other values of "
-                f"{', '.join(sorted(RESUMED_WITH))}"
-            )
 
 
 def _choose_by_holdout(config, folder: Path) -> Choice:

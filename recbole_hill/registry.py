@@ -267,8 +267,8 @@ def _load(target: Any) -> Any:
 
 def _is_again(known: Entry, entry: Entry) -> bool:
     """Returns whether an entry is a plugin's known one, made anew."""
-    facts = [(one.origin, one.name, one.path) for one in (known, entry)]
-    return facts[0] == facts[1] and entry.origin == PLUGIN
+    was, now = ((one.origin, one.name, one.path) for one in (known, entry))
+    return was == now and entry.origin == PLUGIN
 
 
 #: Groups of entry points that no look-up has imported yet.

@@ -29,7 +29,7 @@ from recbole_hill.report.tables import arms_table
 from recbole_hill.run.checkpoint import load_weights
 from recbole_hill.serve.loaded_run import LoadedRun
 from recbole_hill.train.trainer import RunTrainer, trainer_for
-from recbole_hill.train.warm_start import OldRun, take_over
+from recbole_hill.train.warm_start import OldRun, inherit_weights
 
 #: Nothing but what the transfer and the index do.
 AT_REST = {
@@ -465,7 +465,7 @@ def test_another_model_an_unfinished_run_and_a_model_without_rows(
         data = load_data(config)
         model = build_model(config, data)
         with pytest.raises((ValueError, FileNotFoundError), match=message):
-            take_over(model, OldRun.load(folder, config), data.train._dataset)
+            inherit_weights(model, OldRun.load(folder, config), data.train._dataset)
 
     refused("NESCL", old_em.folder, "a run with model 'HILL', not 'NESCL'")
     refused("EASE", finish("EASE", tiny_path, tmp_path).folder, "EASE is fitted at once")
@@ -483,4 +483,4 @@ def test_data_that_share_no_item_are_named(old_em, later_path, tmp_path):
     other = Ids(old.ids.users, np.char.add("x", old.ids.items))
     object.__setattr__(old, "ids", other)
     with pytest.raises(ValueError, match=r"tiny \(of .*\) and later share no item"):
-        take_over(build_model(config, data), old, data.train._dataset)
+        inherit_weights(build_model(config, data), old, data.train._dataset)

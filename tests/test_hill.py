@@ -23,12 +23,13 @@ from recbole_hill.data.splits import load_data
 from recbole_hill.index.em import kmeans_index
 from recbole_hill.model.bases.embedding import EmbeddingModel
 from recbole_hill.model.build import build_model
-from recbole_hill.model.hill import EM_WEIGHT
+from recbole_hill.model.hill import EM_WEIGHT, HILL
 from recbole_hill.model.losses import bpr
 from recbole_hill.model.nescl import NESCL
 from recbole_hill.pipeline import HILLTrainer, evaluate, run
 from recbole_hill.run.checkpoint import load_weights
-from recbole_hill.run.folder import read_config
+from recbole_hill.run.folder import read_config, served_weights
+from recbole_hill.serve.loaded_run import LoadedRun
 from recbole_hill.train.arms import Arm
 from recbole_hill.train.index_stage import learn_index
 from recbole_hill.train.trainer import RunTrainer, trainer_for
@@ -496,3 +497,36 @@ def test_later_stages_do_not_warm_up_again(tiny_path, tmp_path, monkeypatch):
     trainer.fit(data.train, data.valid)
     # 4 epochs, the first without contrast; an M-step and 4 arms of 2 epochs are all with it.
     assert len(contrasted) == (3 + 1 + 4 * 2) * len(data.train)
+
+
+class Renamed(HILL):
+    """HILL under another name."""
+
+
+def test_a_subclass_under_another_name_is_served_from_the_weights_that_it_kept(
+    tiny_path, tmp_path, monkeypatch
+):
+    """The name "HILL" once decided which weights serve: others got the unadapted backbone's."""
+    monkeypatch.setattr(registry.MODELS, "_added", dict(registry.MODELS._added))
+    registry.add(registry.ModelEntry("Renamed", Renamed, settings={"extends": "HILL"}))
+    changes = {"checkpoint_dir": str(tmp_path), "ttt_learning_rate": 0.05, "adapt_control": []}
+    result = run("Renamed", "tiny", overrides=tiny_settings(tiny_path, "HILL", **changes))
+    assert result.rows[-1]["arm"] == "HILL" and result.stages["HILL"]["serves"]
+    served = LoadedRun.load(result.folder).model.state_dict()
+    kept = load_weights(result.folder / "adapted.safetensors")
+    assert all(torch.equal(served[name], kept[name]) for name in kept)
+    assert served_weights(result.folder).name == "adapted.safetensors"
+
+
+def test_a_run_of_before_is_served_by_what_its_stages_say(finished, tmp_path):
+    """Stages of runs before 2026-12 do not name the weights that serve."""
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.folder, copy)
+    stages = json.loads((copy / "stages.json").read_text())
+    del stages["HILL"]["serves"]
+    (copy / "stages.json").write_text(json.dumps(stages))
+    assert served_weights(copy) == copy / "adapted.safetensors"
+    del stages["HILL"]  # killed before its end: its backbone is no HILL
+    (copy / "stages.json").write_text(json.dumps(stages))
+    with pytest.raises(FileNotFoundError, match="has not finished; continue it with --resume"):
+        served_weights(copy)

@@ -47,8 +47,8 @@ def run(arguments: argparse.Namespace) -> None:
         force=arguments.force,
         progress=True,
     )
-    for file, facts in manifest["files"].items():
-        print(f"{file:23}  {facts['what']}")
+    for file, entry in manifest["files"].items():
+        print(f"{file:23}  {entry['what']}")
     if "vectors" in manifest:
         print(f"vectors: {manifest['vectors']}")
     print(f"\nkept in {arguments.output}")

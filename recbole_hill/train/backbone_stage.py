@@ -25,11 +25,11 @@ def train_backbone(trainer: RunTrainer, train_data, valid_data) -> None:
             model.learner.set_schedule(len(train_data))
         parent = trainer.config["backbone_from"]
         if parent and "backbone" not in trainer.stages:
-            _take_over(trainer, Path(parent), train_data, valid_data)
+            _inherit_backbone(trainer, Path(parent), train_data, valid_data)
     trainer.train_epochs(train_data, valid_data)
 
 
-def _take_over(trainer: IndexTrainer, folder: Path, train_data, valid_data) -> None:
+def _inherit_backbone(trainer: IndexTrainer, folder: Path, train_data, valid_data) -> None:
     """Starts from the weights of a finished run of the backbone on the same data.
 
     Raises:

@@ -37,7 +37,7 @@ from recbole_hill.run.stages import seconds_of_stages
 from recbole_hill.train.arms import Arm
 from recbole_hill.train.learning_rate import LearningRateRule, set_rate
 from recbole_hill.train.refit import Choice
-from recbole_hill.train.warm_start import OldRun, take_over
+from recbole_hill.train.warm_start import OldRun, inherit_weights
 
 #: Whether PyTorch has fused Adam for the CPU (since 2.4).
 _FUSED_ADAM = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 4)
@@ -184,7 +184,7 @@ class RunTrainer(Trainer):
         if self.needs_old_run():
             started = time.perf_counter()
             old = OldRun.load(self.config["warm_start"], self.config)
-            record = take_over(self.model, old, train_data._dataset)
+            record = inherit_weights(self.model, old, train_data._dataset)
             self.continue_index(old, train_data)
             if "warm_start" not in self.stages:
                 self.clock(time.perf_counter() - started)

@@ -162,7 +162,7 @@ def _data_of(folder: Path, settings: dict) -> Data:
     return data
 
 
-def take_over(model: nn.Module, old: OldRun, dataset) -> dict:
+def inherit_weights(model: nn.Module, old: OldRun, dataset) -> dict:
     """Gives a model, built on newer data, the weights of the old run.
 
     Args:

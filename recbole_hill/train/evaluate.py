@@ -1,0 +1,53 @@
+"""The last step of a run: every arm on the test set, once."""
+
+import time
+
+from recbole_hill.config.config import plain_settings
+from recbole_hill.data.splits import Data
+from recbole_hill.evaluation.per_user import user_table, write_per_user
+from recbole_hill.host.per_user import keep_per_user
+from recbole_hill.run.provenance import provenance
+from recbole_hill.train.arms import Arm
+from recbole_hill.train.trainer import RunTrainer
+
+
+def evaluate(trainer: RunTrainer, arms: list[Arm], data: Data) -> list[dict]:
+    """Reads the test set once per arm, makes the rows, and keeps the ranking metrics per user.
+
+    Args:
+        trainer: Trainer of the finished stages.
+        arms: The arms from :func:`fit`.
+        data: The run's data.
+
+    Returns:
+        One row per arm.
+    """
+    config = trainer.config
+    common = {
+        "model": config["model"],
+        "dataset": config["dataset"],
+        "data_sha256": data.sha256,
+        **provenance(config),
+        "settings": plain_settings(config),
+    }
+    rows, tables = [], []
+    for arm in arms:
+        trainer.take(arm)
+        started = time.perf_counter()
+        with keep_per_user(trainer.ranking_evaluator) as values:
+            metrics = trainer.test(data)
+        rows.append(
+            {
+                **common,
+                "arm": arm.name,
+                "metrics": {name: float(value) for name, value in metrics.items()},
+                "test_seconds": round(time.perf_counter() - started, 2),
+                "stages": trainer.stages,
+                **trainer.costs(data),
+            }
+        )
+        if values:
+            tables.append(user_table(arm.name, data.dataset, trainer.ranked_users(data), values))
+    if tables:
+        write_per_user(config["run_dir"], tables)
+    return rows

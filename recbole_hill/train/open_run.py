@@ -1,0 +1,51 @@
+"""The start of a run: its settings, its folder and its log, before anything is loaded."""
+
+import logging
+from pathlib import Path
+
+from recbole_hill import registry
+from recbole_hill.config.config import HillConfig, plain_settings
+from recbole_hill.run import folder as runs
+from recbole_hill.run.provenance import commit
+
+#: Settings that a resumed run may have otherwise: they change neither the data nor the weights of a
+#: finished stage.
+RESUMED_WITH = frozenset(
+    {"beam_width", "device", "eval_memory_mb", "node_score", "retrieval", "show_progress"}
+    | {"state", "threads"}
+)
+
+
+def open_run(model, dataset, config_files, overrides, resume) -> tuple[HillConfig, Path]:
+    """Reads the settings, claims the run's folder, and starts its log."""
+    commit()  # noted now: the checkout may change during the run
+    if resume:
+        own = runs.read_config(Path(resume))
+        overrides = {**own, **(overrides or {}), "run_dir": resume}
+    config = HillConfig(model, dataset, config_files, overrides)
+    if resume:
+        _require_same_settings(config, HillConfig(None, None, None, {**own, "run_dir": resume}))
+    folder = runs.folder_of(config)
+    if not resume:
+        runs.claim(folder)
+    runs.start_log(folder, config["state"])
+    runs.write_config(folder, plain_settings(config))
+    if other := registry.replaced(registry.find(config["model"])):
+        logging.getLogger().info(f"{config['model']} is recbole_hill's; RecBole's runs as {other}")
+    return config, folder
+
+
+def _require_same_settings(config: HillConfig, own: HillConfig) -> None:
+    """Refuses to resume a run under other settings: its finished stages would bear a false label.
+
+    Raises:
+        ValueError: Naming the setting, both values and what is accepted.
+    """
+    asked, of_run = plain_settings(config), plain_settings(own)
+    for key in sorted((asked.keys() | of_run.keys()) - RESUMED_WITH):
+        if asked.get(key) != of_run.get(key):
+            raise ValueError(
+                f"--resume continues a run with its own settings: {key} is {asked.get(key)!r} "
+                f"here and {of_run.get(key)!r} there; accepted are other values of "
+                f"{', '.join(sorted(RESUMED_WITH))}"
+            )
