@@ -38,14 +38,11 @@ def name(request):
 class TestContract:
     """Every check for every model."""
 
-    def test_training(self, name, tiny_path, tmp_path):
-        contract.check_training(name, tiny_path, tmp_path, **MODELS[name][1])
-
-    def test_scores(self, name, tiny_path, tmp_path):
-        contract.check_scores(name, tiny_path, tmp_path, **{**MODELS[name][1], "epochs": 2})
+    def test_training_and_scores(self, name, tiny_path, tmp_path):
+        contract.check_training_and_scores(name, tiny_path, tmp_path, **MODELS[name][1])
 
     def test_reload(self, name, tiny_path, tmp_path):
-        contract.check_reload(name, tiny_path, tmp_path, **{**MODELS[name][1], "epochs": 2})
+        contract.check_reload(name, tiny_path, tmp_path, **{**MODELS[name][1], "epochs": 1})
 
     def test_learns(self, name, tiny_path, tmp_path):
         least, changes = MODELS[name]

@@ -53,7 +53,7 @@ def test_models_lists_names_origins_and_citations(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert any(line.split()[:2] == ["HILL", "own"] for line in lines)
     assert any(line.startswith("BPR") and "Rendle" in line for line in lines)
-    assert any(line.split()[:3] == ["LINE", "recbole,", "mended"] for line in lines)
+    assert any(line.split()[:3] == ["LINE", "recbole,", "patched"] for line in lines)
     assert any(line.startswith("NESCL (SUPCCL) ") for line in lines)
     names = [line.split()[0] for line in lines]
     assert len(names) == len(set(names))

@@ -318,6 +318,7 @@ def test_a_bad_share_of_the_gradient_is_named(path, share):
         build_model(config, data)
 
 
+@pytest.mark.slow
 def test_top_down_codes_make_a_tree(path, tmp_path):
     made = settings(path, hsnn_layers=THREE, index_direction="top_down", run_dir=str(tmp_path))
     result = run("HSNN", "log", overrides=made)

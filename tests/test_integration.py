@@ -110,6 +110,7 @@ def test_run_recbole_trains_a_model_of_recbole(tmp_path):
     assert python(code, tmp_path).strip().splitlines()[-1] == "True []"
 
 
+@pytest.mark.slow
 def test_run_recbole_trains_the_index_of_hsnn(tmp_path):
     settings = {
         "epochs": 1,

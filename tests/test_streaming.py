@@ -82,8 +82,8 @@ def young(tmp_path_factory):
     ("model", "changes"),
     [
         ("HSNN", {}),
-        ("HSNN", {"index_learning": "em"}),
-        ("HSNN", {"index_learning": "separate"}),
+        pytest.param("HSNN", {"index_learning": "em"}, marks=pytest.mark.slow),
+        pytest.param("HSNN", {"index_learning": "separate"}, marks=pytest.mark.slow),
         ("EBR", {"nodes_per_depth": [6]}),
         ("MoNN", {}),
     ],
@@ -129,6 +129,7 @@ def test_contexts_that_come_later_have_a_vector(path, tmp_path):
     assert context.vocabulary == 1 + len({row[3] for row in rows})
 
 
+@pytest.mark.slow
 def test_ebr_and_k_means_nodes_follow_the_stream(path, tmp_path):
     """The items of each slice are clustered as they are after it."""
     moved = {}

@@ -42,7 +42,7 @@ def walks(n_walks=400, length=7, seed=0, **bias) -> np.ndarray:
 def test_steps_have_node2vecs_probabilities(bias):
     p, q = bias.get("p", 1.0), bias.get("q", 1.0)
     adjacency = sp.bmat([[None, MATRIX], [MATRIX.T, None]]).toarray() > 0
-    found = walks(n_walks=20_000, length=5, **bias)
+    found = walks(n_walks=5_000, length=5, **bias)
     triples = np.concatenate([found[:, start : start + 3] for start in range(3)])
     for before, node in np.argwhere(adjacency):
         nexts = triples[(triples[:, 0] == before) & (triples[:, 1] == node)][:, 2]
