@@ -355,12 +355,20 @@ def test_corrupt_gzip(source, out, damage):
         prepare("toy", source, out)
 
 
-def test_test_user_without_train_items(source, out):
+def test_test_users_without_train_items_are_left_out_and_said(source, out):
     (source / "train.txt").write_text(TRAIN + "8\n")
     (source / "test.txt").write_text("0 13\n\n8 10 11\n9 10\n")
-    with pytest.raises(ValueError, match=r"test\.txt, line 3: user 8 has no item.*\(2 such users"):
-        prepare("toy", source, out)
-    assert not out.exists()
+    manifest = prepare("toy", source, out)
+    assert (manifest.cold_test_users, manifest.cold_test_pairs) == ([8, 9], 3)
+    assert (manifest.users, manifest.test, manifest.test_seen_in_train) == (3, 1, 0)
+    assert read(out / "toy" / "toy.test.inter") == [(0, 13)]
+    said = "2 test users have no train item and are left out with their 3 test pairs"
+    assert said in manifest.notes()
+    assert verify("toy", out) == manifest
+    (source / "test.txt").write_text("9 10\n")
+    with pytest.raises(ValueError, match=r"test\.txt: every pair is in .*nothing is left to test"):
+        prepare("toy", source, out / "other")
+    assert not (out / "other").exists()
 
 
 @pytest.mark.parametrize("name", ["", "../toy", "a/b", ".hidden", "two words"])

@@ -71,13 +71,13 @@ def test_repeated_entries_count_once():
     assert {*zip(users.tolist(), items.tolist(), strict=True)} == {(1, 2), (2, 1)}
 
 
-def test_a_user_with_every_item_is_refused_where_positives_are_rejected():
-    sampler = InteractionSampler(sp.csr_matrix([[0, 0, 0], [0, 1, 1]]))
-    users = torch.ones(40, dtype=torch.long)
-    assert set(sampler.negatives(users, 3, reject=False).flatten().tolist()) == {1, 2}
-    assert sampler.positives(40)[0].eq(1).all()
-    with pytest.raises(ValueError, match="user 1 has every item: there is no negative to draw"):
-        sampler.negatives(users, 3, reject=True)
+@pytest.mark.parametrize("reject", [True, False])
+def test_a_user_with_every_item_gets_any_item(reject):
+    sampler = InteractionSampler(sp.csr_matrix([[0, 0, 0], [0, 1, 1], [0, 1, 0]]))
+    users = torch.arange(1, 3).repeat(40)
+    of_full, of_other = sampler.negatives(users, 3, reject=reject).view(40, 2, 3).unbind(1)
+    assert set(of_full.flatten().tolist()) == {1, 2}
+    assert set(of_other.flatten().tolist()) == ({2} if reject else {1, 2})
 
 
 @pytest.mark.parametrize("shapes", [((9, 1), (9, 50)), ((9, 1), (50,)), ((40,), (40,)), ((), (7,))])

@@ -226,6 +226,10 @@ class HillConfig(Config):
     def _set_default_parameters(self):
         super()._set_default_parameters()
         final = self.final_config_dict
+        given = self.external_config_dict.get("data_path")
+        if given and given != self.internal_config_dict["data_path"]:
+            # RecBole reads its own copy of ml-100k, whatever was given.
+            final["data_path"] = os.path.join(given, final["dataset"])
         if not final.get("benchmark_filename"):
             manifest = Path(final["data_path"], f"{final['dataset']}.manifest.json")
             whole = Path(final["data_path"], f"{final['dataset']}.inter")

@@ -51,8 +51,6 @@ class SettingsLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-
-
 def load_settings(text: str):
     """Returns the plain data of a YAML text.
 

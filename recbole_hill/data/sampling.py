@@ -33,8 +33,6 @@ class InteractionSampler(nn.Module):
         rows = np.repeat(np.arange(len(counts)), counts)
         # Sorted, so that a binary search answers whether user u has item i.
         keys = rows * self.n_items + matrix.indices
-        #: Users who have every item, so that there is no negative for them.
-        self.full = np.flatnonzero(counts >= self.n_items - 1).tolist()
         self.remainders = min(_LARGEST_FILTER, 1 << (_FILTER_BITS * max(1, len(keys))).bit_length())
         for name, array in {
             "possible": _filter(keys, self.remainders, self.n_items),
@@ -42,6 +40,8 @@ class InteractionSampler(nn.Module):
             "starts": matrix.indptr[:-1].astype(np.int64),
             "counts": counts,
             "active": np.flatnonzero(counts),
+            # Users who have every item, so that there is no negative for them.
+            "full": np.flatnonzero(counts >= self.n_items - 1),
         }.items():
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
 
@@ -73,21 +73,19 @@ class InteractionSampler(nn.Module):
         Args:
             users: User ids, shape (B,).
             n: Items per user.
-            reject: Whether to draw again until no drawn item is a train item of its user.
+            reject: Whether to draw again until no drawn item is a train item of its user. A user
+                who has every item in train gets any item.
 
         Returns:
             Item ids, shape (B, n), with repetition.
-
-        Raises:
-            ValueError: If ``reject`` is set and a user, in the batch or not, has every item in
-                train.
         """
-        if reject and self.full:
-            raise ValueError(f"user {self.full[0]} has every item: there is no negative to draw")
         drawn = self._uniform((len(users), n))
         if not reject:
             return drawn
         taken = self._taken(users.unsqueeze(1), drawn)
+        if len(self.full):
+            some = ~torch.isin(users[taken[0]], self.full)
+            taken = tuple(index[some] for index in taken)
         while len(taken[0]):
             drawn[taken] = self._uniform(taken[0].shape)
             (again,) = self._taken(users[taken[0]], drawn[taken])

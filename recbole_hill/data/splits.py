@@ -33,6 +33,9 @@ from recbole.utils import FeatureSource, FeatureType, ModelType, init_seed
 from recbole_hill.checks import one_of
 from recbole_hill.data.features import require_features
 from recbole_hill.data.ids import Ids
+from recbole_hill.data.loaders import our_loaders, say_full_users
+from recbole_hill.data.prepare.prepared import require_as_prepared
+from recbole_hill.data.rows import CleanRows
 from recbole_hill.data.tasks import (
     label_matrix,
     require_complete,
@@ -41,8 +44,7 @@ from recbole_hill.data.tasks import (
     tasks_of,
 )
 from recbole_hill.data.validation import choose_later_validation, choose_validation, file_numbers
-from recbole_hill.host.parsing import c_parser
-from recbole_hill.host.pickles import dataset_class, no_pickled_loaders
+from recbole_hill.host import pickles
 from recbole_hill.run.files import atomic_path
 
 _DATA = "data.json"
@@ -53,7 +55,7 @@ _EVALUATION_COPIES = 5
 _CACHED_SCORES = 2**22
 
 
-class SplitDataset(Dataset):
+class SplitDataset(CleanRows, Dataset):
     """RecBole's Dataset, split into train, validation and test by the protocol."""
 
     def __init__(self, config):
@@ -97,11 +99,6 @@ class SplitDataset(Dataset):
             if features is not None and field in df:
                 df.update(_rows(features, df[field]))
         return df
-
-    def _load_feat(self, filepath, source):
-        """Reads a file, as RecBole does; see :func:`~recbole_hill.host.parsing.c_parser`."""
-        with c_parser():
-            return super()._load_feat(filepath, source)
 
     def _fill_nan(self):
         """Refuses labels that are missing or not numbers, before RecBole fills missing ones."""
@@ -186,6 +183,7 @@ def load_data(config) -> Data:
     require_files(config)
     require_features(config)
     dataset = create_dataset(config)
+    n_rows = len(dataset.inter_feat)
     if max(config["topk"]) >= dataset.item_num:
         raise ValueError(
             f"topk {config['topk']} asks for longer lists than there are items "
@@ -195,8 +193,12 @@ def load_data(config) -> Data:
         config["eval_batch_size"] = evaluation_batch(
             dataset.item_num, config["eval_memory_mb"], cached=config["device"].type == "cpu"
         )
-    with _named_by_class(config), no_pickled_loaders():
+    with _named_by_class(config), pickles.no_pickled_loaders(), our_loaders():
         train, valid, test = data_preparation(config, dataset)
+    for part, loader in {"train": train, "validation": valid, "test": test}.items():
+        if not len(loader._dataset):
+            raise ValueError(_says_empty(part, config, n_rows))
+    say_full_users(train, test)
     if tasks := tasks_of(config):
         require_two_classes(label_matrix(train._dataset.inter_feat, tasks), tasks)
         if config["protocol"] != "refit":  # refit makes no choice
@@ -204,6 +206,19 @@ def load_data(config) -> Data:
             labels = label_matrix(valid._dataset.inter_feat, tasks[:1])
             require_two_classes(labels, tasks[:1], "validation")
     return Data(dataset, train, valid, test, interactions_sha256(train, valid, test))
+
+
+def _says_empty(part: str, config, n_rows: int) -> str:
+    """Returns the message about a part without interactions."""
+    files, split = config["benchmark_filename"], config["eval_args"]
+    if files:
+        by = f"benchmark_filename {files} (of a pair that is repeated the first row counts)"
+    else:
+        by = f"eval_args split {split['split']}, group_by {split['group_by']}"
+    return (
+        f"the {part} set of {config['dataset']} is empty: none of {n_rows:,} interactions is in it "
+        f"by {by}; accepted is a split that leaves it at least one"
+    )
 
 
 def loader_of_class(get_dataloader: Callable) -> Callable:
@@ -239,7 +254,10 @@ def _named_by_class(config):
 def create_dataset(config) -> Dataset:
     """Builds a SplitDataset for general and context-aware models, RecBole's dataset for others."""
     kinds = (ModelType.GENERAL, ModelType.TRADITIONAL, ModelType.CONTEXT)
-    return SplitDataset(config) if config["MODEL_TYPE"] in kinds else dataset_class(config)(config)
+    if config["MODEL_TYPE"] in kinds:
+        return SplitDataset(config)
+    theirs = pickles.dataset_class(config)
+    return type(theirs.__name__, (CleanRows, theirs), {})(config)
 
 
 def _rows(table: Interaction, index) -> Interaction:
@@ -335,10 +353,11 @@ def require_same_data(folder: Path, sha256: str) -> None:
 
 
 def require_files(config) -> None:
-    """Refuses a dataset whose files are missing.
+    """Refuses a dataset whose files are missing, or are no longer those that ``prepare`` wrote.
 
     Raises:
         FileNotFoundError: Names the first missing file, and how to get it.
+        ValueError: Names the first file that has changed since it was prepared.
     """
     folder = Path(config["data_path"])
     parts = config["benchmark_filename"]
@@ -349,3 +368,4 @@ def require_files(config) -> None:
             f"dataset {config['dataset']!r}: {folder / missing[0]} does not exist; write it with "
             f"`prepare {config['dataset']} --source=DIR`, or set data_path to where it is"
         )
+    require_as_prepared(folder, config["dataset"])

@@ -1,11 +1,18 @@
 """Reads RecBole's files with pandas' C parser, in a tenth of the time of RecBole's parser."""
 
+import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pandas as pd
 from recbole.data.dataset import dataset as recbole_dataset
+
+#: What counts as missing in a column of numbers, as in pandas; in a column of text it is a value.
+_NO_NUMBER = (
+    *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
+    *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+)
 
 
 @contextmanager
@@ -19,26 +26,44 @@ def c_parser() -> Iterator[None]:
         recbole_dataset.pd = kept
 
 
-def read_csv(path, *, delimiter: str, engine: str, **settings) -> pd.DataFrame:
-    """Reads a file with pandas' C parser if it can; the values are the same, decimals to the bit.
+def read_csv(path, *, delimiter: str, engine: str, dtype: dict, **settings) -> pd.DataFrame:
+    """Reads a file as plain fields, with pandas' C parser if it can; decimals to the bit.
+
+    A quote is a character. In a column of text only an empty field is missing: ``NA`` and ``null``
+    are values. Blank lines are left out.
 
     A file that the C parser refuses is read by the parser named in ``engine``, whose errors name
-    the column. In one case the C parser reads what the other parser refuses: text after a closing
-    quote.
+    the column.
 
     Args:
         path: The file.
         delimiter: The text between fields. A delimiter of several characters is a regular
             expression, which the C parser does not support.
         engine: The parser to fall back on.
-        **settings: pandas' settings, with a ``dtype`` for every column.
+        dtype: ``str`` or ``np.float64`` for every column.
+        **settings: Further settings of pandas.
+
+    Returns:
+        The table. A row's label is its line's number less 2, so that 0 is the line after the
+        header.
     """
-    if len(delimiter) == 1:
+    settings |= {
+        "delimiter": delimiter,
+        "dtype": dtype,
+        "quoting": csv.QUOTE_NONE,
+        "keep_default_na": False,
+        "na_values": {name: [""] if kind is str else _NO_NUMBER for name, kind in dtype.items()},
+        # Else lines would not be counted, and spaces before the first field would be lost.
+        "skip_blank_lines": False,
+    }
+    return _read(path, engine, settings).dropna(how="all")
+
+
+def _read(path, engine: str, settings: dict) -> pd.DataFrame:
+    if len(settings["delimiter"]) == 1:
         try:
             # "high" is how the Python parser reads decimals.
-            return pd.read_csv(
-                path, delimiter=delimiter, engine="c", float_precision="high", **settings
-            )
+            return pd.read_csv(path, engine="c", float_precision="high", **settings)
         except ValueError:
             pass
-    return pd.read_csv(path, delimiter=delimiter, engine=engine, **settings)
+    return pd.read_csv(path, engine=engine, **settings)

@@ -48,8 +48,13 @@ def no_pickled_loaders() -> Iterator[None]:
         recbole.data.utils.load_split_dataloaders = kept
 
 
-def create_dataset(config):
-    """Builds the dataset that RecBole's function of this name would build, and unpickles none."""
+def dataset_class(config) -> type:
+    """Returns the class of the dataset that RecBole's ``create_dataset`` would build."""
     module = importlib.import_module("recbole.data.dataset")
     own = getattr(module, f"{config['model']}Dataset", None)
-    return (own or getattr(module, _CLASSES.get(config["MODEL_TYPE"], "Dataset")))(config)
+    return own or getattr(module, _CLASSES.get(config["MODEL_TYPE"], "Dataset"))
+
+
+def create_dataset(config):
+    """Builds the dataset that RecBole's function of this name would build, and unpickles none."""
+    return dataset_class(config)(config)

@@ -21,6 +21,7 @@ from recbole_hill import registry
 from recbole_hill.checks import is_integer
 from recbole_hill.config.config import HillConfig, plain_settings
 from recbole_hill.data.features import require_features
+from recbole_hill.data.rows import sort_by_time
 from recbole_hill.data.splits import (
     create_dataset,
     interactions_sha256,
@@ -225,9 +226,9 @@ def slices_of(config, n_slices: int) -> list:
         )
     if len(whole.inter_feat) < n_slices:
         raise ValueError(f"slices {n_slices} are more than {len(whole.inter_feat)} impressions")
+    sort_by_time(whole)
     whole._change_feat_format()
-    order = torch.argsort(whole.inter_feat[whole.time_field], stable=True)
-    rows = whole.inter_feat[order]
+    rows = whole.inter_feat
     bounds = np.linspace(0, len(rows), n_slices + 1).round().astype(int)
     return [whole.copy(rows[a:b]) for a, b in pairwise(bounds)]
 

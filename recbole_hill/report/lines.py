@@ -66,6 +66,7 @@ def made(rows: list[dict]) -> dict:
         **{key: first[key] for key in ("model", "dataset", "data_sha256", "protocol")},
         "own": bool(first["settings"].get("backbone")),  # HILL, or a model derived from it
         "test_selected": first["test_selected"],
+        "candidates": candidates(first),
         "split_seed": first["split_seed"],
         "seeds": [row["seed"] for row in rows],
         "commit": first["commit"],
@@ -75,6 +76,15 @@ def made(rows: list[dict]) -> dict:
         "peak_memory_mib": round(sum(row["peak_memory_mib"] for row in rows) / len(rows)),
         "command": first.get("command", ""),
     }
+
+
+def candidates(row: dict) -> str:
+    """Returns what a row's test items are ranked among: ``full`` (every item), ``uni100``, ...
+
+    A model of labels ranks nothing: ``labeled``.
+    """
+    mode = (row["settings"].get("eval_args") or {}).get("mode", "full")
+    return mode["test"] if isinstance(mode, Mapping) else mode
 
 
 def training_seconds(row: dict) -> float:
@@ -148,9 +158,15 @@ def provenance_notes(rows: list[dict]) -> list[str]:
         f"`{protocol}`{' (**test-selected**)' if test_selected else ''}"
         for protocol, test_selected in protocols
     )
+    sampled = sorted({candidates(row) for row in rows} - {"full", "labeled"})
     return [
         f"{first['dataset']} (data {first['data_sha256'][:12]}), protocol {named}, "
         f"seeds {', '.join(map(str, seeds))}, split seed {first['split_seed']}",
+        *(
+            f"**Sampled evaluation**: `{mode}` ranks test items among drawn items, not among all; "
+            "its numbers never compare with those of full ranking"
+            for mode in sampled
+        ),
         *(f"{'; '.join(devices)}; {each}" for each in sorted({versions(row) for row in rows})),
     ]
 
@@ -158,7 +174,8 @@ def provenance_notes(rows: list[dict]) -> list[str]:
 def difference_notes(lines: Sequence[Line]) -> list[str]:
     """Returns notes on the differences in how the lines of one table were made."""
     measured = [line for line in lines if line.made]
-    kinds = {key: [line.made[key] for line in measured] for key in ("protocol", "commit", "device")}
+    keys = ("protocol", "candidates", "commit", "device")
+    kinds = {key: [line.made[key] for line in measured] for key in keys}
     for package in dict.fromkeys(name for line in measured for name in line.made["versions"]):
         kinds[package] = [line.made["versions"].get(package, "unknown") for line in measured]
     notes = []

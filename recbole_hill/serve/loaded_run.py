@@ -55,7 +55,7 @@ class LoadedRun(FinishedRun):
 
     def recommend(
         self,
-        users: Sequence[str],
+        users: str | Sequence[str],
         k: int,
         *,
         retrieval: str | None = None,
@@ -65,7 +65,7 @@ class LoadedRun(FinishedRun):
         """Returns each user's k best unseen items with their scores, best first.
 
         Args:
-            users: External user ids, at least one.
+            users: External user ids, at least one. A string is one user.
             k: Items per user, at least 1. A user with fewer unseen items gets fewer items.
             retrieval, beam_width, node_score: See :meth:`retriever`.
 
@@ -78,6 +78,7 @@ class LoadedRun(FinishedRun):
         """
         lists = []
         retriever = self.retriever(retrieval, beam_width, node_score)
+        users = [users] if isinstance(users, str) else users
         for _, scores, items in self.search(self.user_ids(users), k, retriever):
             for pair in zip(scores.tolist(), items.tolist(), strict=True):
                 listed = [(item, score) for score, item in zip(*pair, strict=True) if item >= 0]
@@ -181,14 +182,14 @@ class LoadedRun(FinishedRun):
             ValueError: If there is no user or an unknown user.
         """
         if not len(users):
-            raise ValueError("users must name at least one user, as in 42,17; got none")
+            raise ValueError("users must name at least one user, got none")
         dataset = self.data.dataset
         known = dataset.field2token_id[dataset.uid_field]
         for user in users:
             if user not in known or user == "[PAD]":
                 raise ValueError(
-                    f"user {user!r} is not in {dataset.dataset_name}, which has "
-                    f"{dataset.user_num - 1:,} users, such as {list(known)[1]!r}"
+                    f"user {str(user)!r} is not in {dataset.dataset_name}, which has "
+                    f"{dataset.user_num - 1:,} users, such as {str(list(known)[1])!r}"
                 )
         return torch.tensor([known[user] for user in users])
 

@@ -58,6 +58,9 @@ class Manifest:
         test_seen_in_train: Test pairs that were dropped because they are train pairs, too.
             Evaluation masks the items that a user has seen, so these pairs could never be found.
         items_only_in_test: Items that no train pair mentions; they stay.
+        cold_test_users: Test users without a train item. Nothing is known of them to rank by, so
+            that they are left out of the test set.
+        cold_test_pairs: Test pairs that were dropped with these users.
         format: Version of this record.
         unchanged: True if `prepare` found everything in place and wrote nothing. Not stored.
     """
@@ -76,6 +79,8 @@ class Manifest:
     users_without_train: list[int]
     test_seen_in_train: int
     items_only_in_test: int
+    cold_test_users: list[int] = field(default_factory=list)
+    cold_test_pairs: int = 0
     format: int = FORMAT
     unchanged: bool = field(default=False, compare=False)
 
@@ -107,6 +112,11 @@ class Manifest:
                 )
         if n := self.test_seen_in_train:
             notes.append(f"{n:,} test pairs dropped because they are in train too")
+        if self.cold_test_users:
+            notes.append(
+                f"{len(self.cold_test_users):,} test users have no train item and are left out "
+                f"with their {self.cold_test_pairs:,} test pairs"
+            )
         if self.users_without_train:
             notes.append(f"{len(self.users_without_train):,} users have no train item")
         if n := self.items_only_in_test:
@@ -136,8 +146,8 @@ def prepare(
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If a file is damaged, empty or malformed, a test user has no train items, the
-            counts are not the published counts, or other data of this name are in place.
+        ValueError: If a file is damaged, empty or malformed, no test pair is left, the counts are
+            not the published counts, or other data of this name are in place.
     """
     published = _published(name)
     raw = {split: _read(Path(source), split) for split in SPLITS}
@@ -199,7 +209,6 @@ class _Split:
         path: The file.
         users: User of every pair, shape (E,), int64.
         items: Item of every pair, shape (E,), int64.
-        lines: Line number of every pair, counted from 1, shape (E,).
         duplicates: Number of repeated pairs that were dropped.
         idle_users: User of every line without items.
     """
@@ -214,7 +223,7 @@ class _Split:
         is_item = np.ones(len(ids), dtype=bool)
         is_item[heads] = False
         self.users = np.repeat(ids[heads], lengths)
-        self.items, self.lines = ids[is_item], lines[is_item]
+        self.items = ids[is_item]
         self.idle_users = ids[heads[lengths == 0]]
         if not len(self.items):
             raise ValueError(f"{path} holds users but not one item; {_ACCEPTED} on every line")
@@ -229,7 +238,7 @@ class _Split:
 
     def keep(self, which: np.ndarray) -> None:
         """Keeps the pairs that an index array or a mask selects."""
-        self.users, self.items, self.lines = self.users[which], self.items[which], self.lines[which]
+        self.users, self.items = self.users[which], self.items[which]
 
 
 def _parse(data: bytes, path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -294,18 +303,17 @@ def _describe(path: Path, data: bytes, md5_published: str | None) -> dict[str, s
 
 
 def _join(name: str, sources: dict, train: _Split, test: _Split) -> Manifest:
-    """Drops the test pairs that train has, too, and describes the two splits."""
-    if (cold := ~np.isin(test.users, train.users)).any():
-        first = int(np.argmax(cold))
-        raise ValueError(
-            f"{test.path}, line {test.lines[first]}: user {test.users[first]} has no item in "
-            f"{train.path}; every test user needs at least one train item to be ranked for "
-            f"({len(np.unique(test.users[cold])):,} such users)"
-        )
+    """Drops test users that train lacks and test pairs that it has, and describes the splits."""
+    cold = ~np.isin(test.users, train.users)
+    cold_users = np.unique(test.users[cold]).tolist()
+    test.keep(~cold)
     seen = np.isin(test.keys, train.keys)
     test.keep(~seen)
     if not len(test.items):
-        raise ValueError(f"{test.path}: every pair is in {train.path} too; nothing is left to test")
+        raise ValueError(
+            f"{test.path}: every pair is in {train.path} too, or of a user without an item there; "
+            "nothing is left to test"
+        )
     train_items, test_items = np.unique(train.items), np.unique(test.items)
     digest = hashlib.sha256()
     for split in (train, test):
@@ -326,6 +334,8 @@ def _join(name: str, sources: dict, train: _Split, test: _Split) -> Manifest:
         users_without_train=np.setdiff1d(train.idle_users, train.users).tolist(),
         test_seen_in_train=int(seen.sum()),
         items_only_in_test=len(np.setdiff1d(test_items, train_items)),
+        cold_test_users=cold_users,
+        cold_test_pairs=int(cold.sum()),
     )
 
 

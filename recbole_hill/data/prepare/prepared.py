@@ -1,6 +1,7 @@
 """What all prepared folders share: a valid name, published counts, files and their hashes."""
 
 import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -64,3 +65,23 @@ def require_unchanged(folder: Path, files: dict[str, dict]) -> None:
                 f"{target} has changed since it was prepared: "
                 f"SHA-256 {digest}, expected {expected['sha256']}"
             )
+
+
+def require_as_prepared(folder: Path, name: str) -> None:
+    """Compares a dataset's files with its manifest, byte for byte, if it has a manifest.
+
+    Raises:
+        ValueError: If the manifest lists no files, or a file of its is missing or has changed; the
+            message names the file.
+    """
+    path = folder / f"{name}.manifest.json"
+    if not path.is_file():
+        return
+    try:
+        files = json.loads(path.read_text(encoding="utf-8"))["files"]
+        files = {str(Path(file).name): {**entry} for file, entry in files.items()}
+        require_unchanged(folder, files)
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is not a manifest that prepare wrote: {error!r}; prepare the dataset again"
+        ) from error

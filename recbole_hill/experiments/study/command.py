@@ -66,7 +66,7 @@ def run_table(
     """
     table = PaperTable.read(number)
     if table.kind == "datasets":
-        _print(datasets_table(number, datasets or None))
+        _print(datasets_table(number, datasets or None, settings))
         return 0
     for name, value in (("jobs", jobs), ("threads", threads)):
         if value < 1:

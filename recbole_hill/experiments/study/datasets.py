@@ -10,13 +10,16 @@ from recbole_hill.report.markdown import pipe_table
 _COLUMNS = ("users", "items", "interactions", "density")
 
 
-def datasets_table(number: str, names: Sequence[str] | None = None) -> str:
+def datasets_table(
+    number: str, names: Sequence[str] | None = None, settings: dict | None = None
+) -> str:
     """Returns users, items, interactions and density of each dataset, ours above the paper's.
 
     Args:
         number: The table's number, a file of ``properties/table``.
         names: Datasets; None: the paper's. Where a dataset's files are missing, a note says how to
             get them.
+        settings: Settings such as ``data_path``.
     """
     table = read_properties("table", f"{number}.yaml")
     printed, texts = table["rows"], table.get("notes", {})
@@ -25,7 +28,7 @@ def datasets_table(number: str, names: Sequence[str] | None = None) -> str:
     for name in names or printed:
         paper = printed.get(name, {})
         try:
-            lines.append([name, "here", *_shown(measure(name))])
+            lines.append([name, "here", *_shown(measure(name, settings))])
         except FileNotFoundError as error:
             lines.append([name, "here", *("–" for _ in _COLUMNS)])
             notes.append(str(error))
@@ -39,13 +42,13 @@ def datasets_table(number: str, names: Sequence[str] | None = None) -> str:
     return "\n".join([table, "", *(f"- [{i}] {note}" for i, note in enumerate(notes, start=1))])
 
 
-def measure(name: str) -> tuple[int, int, int, float]:
+def measure(name: str, settings: dict | None = None) -> tuple[int, int, int, float]:
     """Returns users, items, interactions and their share of all pairs, all parts together.
 
     Raises:
         FileNotFoundError: If the dataset's files are missing; the error says how to get them.
     """
-    config = HillConfig("Pop", name)
+    config = HillConfig("Pop", name, None, settings)
     require_files(config)
     dataset = create_dataset(config)
     users, items, pairs = dataset.user_num - 1, dataset.item_num - 1, dataset.inter_num
