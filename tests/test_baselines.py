@@ -5,7 +5,7 @@ import re
 import contract
 import pytest
 import yaml
-from tiny_models import MODELS, NEEDS
+from tiny_models import MODELS, NEEDS, SLOW_TO_LEARN
 
 from recbole_hill import registry
 from recbole_hill.config.properties import properties
@@ -34,6 +34,19 @@ def name(request):
     return request.param
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in SLOW_TO_LEARN else [])
+        for name in MODELS
+    ],
+    indirect=True,
+)
+def test_learns(name, tiny_path, tmp_path):
+    least, changes = MODELS[name]
+    contract.check_learns(name, tiny_path, tmp_path, least, **changes)
+
+
 @pytest.mark.parametrize("name", MODELS, indirect=True)
 class TestContract:
     """Every check for every model."""
@@ -43,10 +56,6 @@ class TestContract:
 
     def test_reload(self, name, tiny_path, tmp_path):
         contract.check_reload(name, tiny_path, tmp_path, **{**MODELS[name][1], "epochs": 1})
-
-    def test_learns(self, name, tiny_path, tmp_path):
-        least, changes = MODELS[name]
-        contract.check_learns(name, tiny_path, tmp_path, least, **changes)
 
     def test_sparse_data(self, name, sparse_path, tmp_path):
         small = {"train_batch_size": 8}

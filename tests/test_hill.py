@@ -138,7 +138,14 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("stage, epoch", [("backbone", 3), ("em_0", 0), ("adapt_pairs", 1)])
+@pytest.mark.parametrize(
+    "stage, epoch",
+    [
+        ("backbone", 3),
+        pytest.param("em_0", 0, marks=pytest.mark.slow),
+        ("adapt_pairs", 1),
+    ],
+)
 def test_a_killed_run_resumes_to_the_same_bits(
     finished, tiny_path, tmp_path, monkeypatch, stage, epoch
 ):
@@ -251,7 +258,10 @@ def test_published_is_stamped(tiny_path, tmp_path):
     assert row["test_selected"] and row["protocol"] == "published"
 
 
-@pytest.mark.parametrize("source", ["history", "retrieved", "both"])
+@pytest.mark.parametrize(
+    "source",
+    ["both", *(pytest.param(s, marks=pytest.mark.slow) for s in ("history", "retrieved"))],
+)
 def test_nothing_learnt_depends_on_test_interactions(tiny_path, tmp_path, source):
     """Another test set, the same train set: the same graph, neighbours, index, pairs, weights."""
     other = tmp_path / "data"
