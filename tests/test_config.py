@@ -159,6 +159,10 @@ BAD_LEARNERS = [
     ),
     ({"index_learning": "joint", "index_alpha": 0}, "index_alpha must be above 0, got 0"),
     ({"index_learning": "separate", "index_gradient": 2}, "index_gradient must be in"),
+    (
+        {"index_learning": "joint", "index_revive": "perhaps"},
+        "index_revive must be true or false, got 'perhaps'",
+    ),
 ]
 
 
@@ -191,3 +195,24 @@ def test_hill_settings_are_frozen_and_filled():
     assert settings.beam_width == (3, 3) and settings.nodes_per_depth == (200, 20)
     with pytest.raises(AttributeError):
         settings.phi_dep = 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "is not YAML"),
+        ("a: &x [*x]", "is not YAML: aliases"),
+        ("a: !!python/name:os.system", "is not YAML"),
+        ("- epochs", "must hold settings, key: value, got \\['epochs'\\]"),
+    ],
+)
+def test_a_bad_config_file_is_named(tmp_path, text, message):
+    file = tmp_path / "my.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=rf"config file .*my\.yaml {message}"):
+        HillConfig("BPR", "ml-100k", [str(file)])
+
+
+def test_an_empty_config_file_holds_no_settings(tmp_path):
+    (tmp_path / "empty.yaml").write_text("")
+    assert HillConfig("BPR", "ml-100k", [str(tmp_path / "empty.yaml")])["model"] == "BPR"

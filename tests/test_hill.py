@@ -21,6 +21,7 @@ from recbole_hill.config.properties import properties
 from recbole_hill.data.ids import Ids
 from recbole_hill.data.splits import load_data
 from recbole_hill.index.em import kmeans_index
+from recbole_hill.index.learners import IndexLearner
 from recbole_hill.model.bases.embedding import EmbeddingModel
 from recbole_hill.model.build import build_model
 from recbole_hill.model.hill import EM_WEIGHT, HILL
@@ -540,3 +541,36 @@ def test_a_run_of_before_is_served_by_what_its_stages_say(finished, tmp_path):
     (copy / "stages.json").write_text(json.dumps(stages))
     with pytest.raises(FileNotFoundError, match="has not finished; continue it with --resume"):
         served_weights(copy)
+
+
+def test_a_backbone_with_a_backbone_is_refused(tiny_path, tmp_path):
+    settings = tiny_settings(tiny_path, "HILL", backbone="HILL", run_dir=str(tmp_path))
+    settings.pop("ssl_warmup_epochs")  # NESCL's
+    with pytest.raises(ValueError, match=r"backbone must be a model without .* own, got HILL"):
+        run("HILL", "tiny", overrides=settings)
+
+
+@pytest.mark.parametrize(
+    ("registry_of", "key", "target", "message"),
+    [
+        ("SELECTORS", "pair_selector", lambda *_: None, "nothing must return Pairs, got None"),
+        ("LEARNERS", "index_learning", None, "nothing must return a HierarchicalIndex, got 5"),
+    ],
+)
+def test_what_a_foreign_learner_or_selector_returns_is_checked(
+    tiny_path, tmp_path, monkeypatch, registry_of, key, target, message
+):
+    class Five(IndexLearner):
+        @classmethod
+        def from_settings(cls, settings, *, n_items, dim):
+            return cls()
+
+        def learn(self, vectors, ids, start=None):
+            return 5
+
+    names = getattr(registry, registry_of)
+    monkeypatch.setattr(names, "_added", dict(names._added))
+    names.add(registry.Entry("nothing", target or Five))
+    changes = {key: "nothing", "run_dir": str(tmp_path), "epochs": 1, "em_rounds": 0}
+    with pytest.raises(ValueError, match=message):
+        run("HILL", "tiny", overrides=tiny_settings(tiny_path, "HILL", **changes))

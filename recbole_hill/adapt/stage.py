@@ -55,6 +55,10 @@ def select_pairs(trainer: IndexTrainer, index: HierarchicalIndex, train_data) ->
         return _retrieved(trainer, history, k)
 
     pairs = select(history, search, index, settings_by_key(trainer))
+    if not isinstance(pairs, Pairs):
+        raise ValueError(
+            f"pair_selector {trainer.settings.pair_selector} must return Pairs, got {pairs!r}"
+        )
     if "pairs" not in trainer.stages:
         trainer.clock(time.perf_counter() - started)
         trainer.finish_stage("pairs", per_depth=pairs.per_depth())

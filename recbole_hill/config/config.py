@@ -12,12 +12,13 @@ import warnings
 from pathlib import Path
 
 import torch
+import yaml
 from recbole.config import Config
 from recbole.utils import argument_list
 
 from recbole_hill import plugins, registry
 from recbole_hill.checks import one_of
-from recbole_hill.config.dialect import SettingsLoader
+from recbole_hill.config.dialect import SettingsLoader, load_settings
 from recbole_hill.config.properties import (
     chosen_parts,
     internal_defaults,
@@ -155,10 +156,19 @@ class HillConfig(Config):
         return dict(config_dict)
 
     def _load_config_files(self, file_list):
+        """Reads YAML files; a later one wins."""
+        settings = {}
         for file in file_list or ():
             if not os.path.isfile(file):
                 raise FileNotFoundError(f"config file {file} does not exist")
-        return super()._load_config_files(file_list)
+            try:
+                own = load_settings(Path(file).read_text(encoding="utf-8")) or {}
+            except (yaml.YAMLError, UnicodeDecodeError) as error:
+                raise ValueError(f"config file {file} is not YAML: {error}") from error
+            if not isinstance(own, dict):
+                raise ValueError(f"config file {file} must hold settings, key: value, got {own!r}")
+            settings.update(own)
+        return settings
 
     def _get_model_and_dataset(self, model, dataset):
         name = self._wanted_model or self.external_config_dict.get("model")

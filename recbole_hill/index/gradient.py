@@ -68,6 +68,10 @@ class GradientSettings:
         least = {**AT_LEAST, "index_batch": 1, "index_learning_rate": 0}
         require_at_least(settings, least, {"index_batch"})
         share("index_gradient", settings["index_gradient"])
+        if not isinstance(settings["index_revive"], bool):
+            raise ValueError(
+                f"index_revive must be true or false, got {settings['index_revive']!r}"
+            )
         return cls(**{key: settings[key] for key in cls.__dataclass_fields__})
 
 

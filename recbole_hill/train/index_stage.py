@@ -158,6 +158,11 @@ def _learn(trainer: IndexTrainer, ids, start) -> tuple[HierarchicalIndex, float]
     """Lets the learner make an index, sets it in the model, and returns it with its seconds."""
     started = time.perf_counter()
     index = trainer.index_learner.learn(current_vectors(trainer), ids, start)
+    if not isinstance(index, HierarchicalIndex):
+        raise ValueError(
+            f"learn() of index_learning {trainer.config['index_learning']} must return a "
+            f"HierarchicalIndex, got {index!r}"
+        )
     trainer.model.set_index(index)
     return index, time.perf_counter() - started
 
