@@ -21,9 +21,10 @@ def load_features(name: str, dataset: str, **settings):
     Returns:
         RecBole's dataset, not yet split.
     """
-    columns = {key: value for key, value in read_features(name).items() if key != "tasks"}
+    columns = {**read_features(name), "tasks": None}
     settings = {"normalize_all": False, "state": "ERROR", **columns, **settings}
-    return create_dataset(HillConfig("BPR", dataset, config_dict=settings))
+    # A model of impressions: a model of pairs has each pair once.
+    return create_dataset(HillConfig("DeepFM", dataset, config_dict=settings))
 
 
 def columns_of(dataset) -> dict[str, set[str]]:

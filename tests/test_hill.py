@@ -19,6 +19,7 @@ from recbole_hill.adapt.stage import select_pairs, train_history
 from recbole_hill.config.config import HillConfig
 from recbole_hill.config.properties import properties
 from recbole_hill.data.ids import Ids
+from recbole_hill.data.prepare.prepared import described
 from recbole_hill.data.splits import load_data
 from recbole_hill.index.em import kmeans_index
 from recbole_hill.index.learners import IndexLearner
@@ -278,6 +279,10 @@ def test_nothing_learnt_depends_on_test_interactions(tiny_path, tmp_path, source
     free = [[i for i in map(str, range(48)) if (u, i) not in train] for u in users]
     changed = [f"{u}\t{rng.choice(f)}" for u, f in zip(users, free, strict=True)]
     file.write_text("\n".join([head, *dict.fromkeys(changed)]) + "\n")
+    manifest = other / "tiny" / "tiny.manifest.json"
+    prepared = json.loads(manifest.read_text())
+    prepared["files"][file.name] = described(file)
+    manifest.write_text(json.dumps(prepared))
     folders = []
     for i, path in enumerate((tiny_path, other)):
         settings = tiny_settings(
