@@ -34,7 +34,8 @@ def name(request):
     return request.param
 
 
-@pytest.mark.parametrize(
+#: For checks of several trainings: the slow models are left to the slow suite.
+quick_models = pytest.mark.parametrize(
     "name",
     [
         pytest.param(name, marks=[pytest.mark.slow] if name in SLOW_TO_LEARN else [])
@@ -42,9 +43,17 @@ def name(request):
     ],
     indirect=True,
 )
+
+
+@quick_models
 def test_learns(name, tiny_path, tmp_path):
     least, changes = MODELS[name]
     contract.check_learns(name, tiny_path, tmp_path, least, **changes)
+
+
+@quick_models
+def test_reload(name, tiny_path, tmp_path):
+    contract.check_reload(name, tiny_path, tmp_path, **{**MODELS[name][1], "epochs": 1})
 
 
 @pytest.mark.parametrize("name", MODELS, indirect=True)
@@ -53,9 +62,6 @@ class TestContract:
 
     def test_training_and_scores(self, name, tiny_path, tmp_path):
         contract.check_training_and_scores(name, tiny_path, tmp_path, **MODELS[name][1])
-
-    def test_reload(self, name, tiny_path, tmp_path):
-        contract.check_reload(name, tiny_path, tmp_path, **{**MODELS[name][1], "epochs": 1})
 
     def test_sparse_data(self, name, sparse_path, tmp_path):
         small = {"train_batch_size": 8}

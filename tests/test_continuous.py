@@ -298,8 +298,17 @@ def test_k_means_starts_from_fewer_centres():
     }
 
 
-@pytest.mark.parametrize("direction", ["bottom_up", "top_down"])
-@pytest.mark.parametrize("learning", ["em", "joint", "separate"])
+@pytest.mark.parametrize(
+    ("learning", "direction"),
+    [
+        ("em", "bottom_up"),
+        ("joint", "top_down"),
+        ("separate", "bottom_up"),
+        pytest.param("em", "top_down", marks=pytest.mark.slow),
+        pytest.param("joint", "bottom_up", marks=pytest.mark.slow),
+        pytest.param("separate", "top_down", marks=pytest.mark.slow),
+    ],
+)
 def test_nothing_moves_where_nothing_changes(tiny_path, tmp_path, learning, direction):
     changes = {"index_learning": learning, "index_direction": direction, "index_epochs": 2}
     old = finish("HILL", tiny_path, tmp_path, **{**AT_REST, **changes, "epochs": 3})

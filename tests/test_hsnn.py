@@ -112,14 +112,8 @@ def test_narrow_beams_follow_algorithm_2(three, widths):
     assert searcher.pairs == looked_at
 
 
-@pytest.mark.parametrize(
-    "learning",
-    [
-        "joint",
-        pytest.param("em", marks=pytest.mark.slow),
-        pytest.param("separate", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("learning", ["joint", "em", "separate"])
 def test_the_index_is_learnt(path, tmp_path, learning):
     changes = {"index_learning": learning, "em_epochs": 4, "item_epochs": 4, "epochs": 8}
     made = settings(path, run_dir=str(tmp_path), stopping_step=99, **changes)

@@ -522,6 +522,7 @@ def test_recbole_finds_a_model_that_was_loaded_before(my_model, tmp_path):
     assert python(code, tmp_path) == "MyModel RunTrainer\n"
 
 
+@pytest.mark.slow
 @needs_ray
 def test_run_recbole_runs_a_model_that_was_loaded_later(my_model, tmp_path):
     settings = {"epochs": 1, "show_progress": False, "state": "ERROR", "gpu_id": ""}
