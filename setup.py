@@ -41,6 +41,7 @@ setup(
         "faiss-cpu",
         "filelock>=3.30",  # the first with lock_descriptor
         "kmeans-pytorch",  # RecBole 1.2 imports it with its general models, yet does not require it
+        "markupsafe",
         "numpy",
         "pandas<3",  # RecBole fills missing values by chained assignment, a no-op in pandas 3
         "psutil",

@@ -21,6 +21,7 @@ from recbole_hill.commands import (
     table,
 )
 from recbole_hill.commands.options import add_plugins, load_plugins
+from recbole_hill.run.text import print_every_character, printable
 
 #: In the order of ``--help``.
 COMMANDS = (
@@ -67,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before torch is imported: threads that spin at every barrier, OpenMP's habit, make an epoch
     # forty times slower as soon as another process wants a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    print_every_character()
     argv = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         argv = ["run", *argv]
@@ -86,15 +88,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         elif isinstance(error, (ValueError, OSError, ImportError)):
-            print(f"error: {error}".splitlines()[0], file=sys.stderr)
+            print(f"error: {_first_line(error)}", file=sys.stderr)
         else:
-            line = f"{type(error).__name__}: {error}".splitlines()[0]
+            line = _first_line(f"{type(error).__name__}: {error}")
             print(f"error: {line} (--debug shows where)", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         again = "--resume=DIR" if arguments.command is run else "the same command"
         print(f"stopped; it goes on with {again}", file=sys.stderr)
         return 130
+
+
+def _first_line(error: object) -> str:
+    return printable(f"{error}\n".splitlines()[0])
 
 
 def _underscored(word: str) -> str:

@@ -24,7 +24,7 @@ from recbole_hill.train.evaluate import evaluate
 from recbole_hill.train.index_stage import IndexTrainer, learn_index
 from recbole_hill.train.open_run import open_run
 from recbole_hill.train.refit import Choice, holdout_config
-from recbole_hill.train.trainer import BACKBONE, RunTrainer, Validation, trainer_for
+from recbole_hill.train.trainer import RunTrainer, Validation, trainer_for
 from recbole_hill.train.warm_start import seen_before
 
 
@@ -90,7 +90,7 @@ def fit(trainer: RunTrainer, train_data, valid_data) -> list[Arm]:
     """
     train_backbone(trainer, train_data, valid_data)
     if not isinstance(trainer, IndexTrainer):
-        return [Arm(trainer.config["model"], BACKBONE)]
+        return [Arm(trainer.config["model"], runs.BACKBONE)]
     index = learn_index(trainer, train_data)
     pairs = select_pairs(trainer, index, train_data)
     return adapt(trainer, index, pairs, train_data, valid_data)

@@ -3,6 +3,7 @@
 import argparse
 
 from recbole_hill.commands.options import hush_libraries
+from recbole_hill.run.text import printable_lines
 
 HELP = "show a user's path through the index"
 
@@ -19,4 +20,6 @@ def run(arguments: argparse.Namespace) -> None:
     hush_libraries()
     from recbole_hill.serve.loaded_run import LoadedRun
 
-    print(LoadedRun.load(arguments.checkpoint).explain(arguments.user, arguments.k))
+    print(
+        printable_lines(LoadedRun.load(arguments.checkpoint).explain(arguments.user, arguments.k))
+    )

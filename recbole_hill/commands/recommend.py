@@ -5,10 +5,12 @@ import sys
 from pathlib import Path
 
 from recbole_hill.commands.options import add_search, hush_libraries, names_of, search_of
+from recbole_hill.run.text import printable
 
 HELP = "print a user's best unseen items"
 EPILOG = """\
 Prints user, rank, item and score, best first, without what the user has in train and validation.
+A line end or another control character in an id is shown by its escape.
 An id with a comma in it is given by --user, or in a file.
 
 examples
@@ -45,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
         if not listed:
             print(f"user {user!r} has every item: none is left to recommend", file=sys.stderr)
         for rank, (item, score) in enumerate(listed, start=1):
-            print(f"{user}\t{rank}\t{item}\t{score:.6f}")
+            print(f"{printable(user)}\t{rank}\t{printable(item)}\t{score:.6f}")
 
 
 def _users_of(arguments: argparse.Namespace) -> list[str]:

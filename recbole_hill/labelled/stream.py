@@ -38,7 +38,6 @@ from recbole_hill.run.provenance import commit, provenance
 from recbole_hill.train.trainer import trainer_for
 
 SLICES = "slices.jsonl"
-_INDEX = "index.npz"
 #: Settings that may change when a stream is continued.
 _FREE = {"threads", "show_progress", "state"}
 
@@ -166,7 +165,7 @@ def run_stream(
         logging.getLogger().info(f"slice {number}: {record}")
         bar.set_postfix_str(f"ne {metrics.get('ne', float('nan')):.4f}")
         with atomic_path(folder / SLICES) as temporary:
-            temporary.write_text("".join(lines))
+            temporary.write_text("".join(lines), encoding="utf-8")
     return records
 
 
@@ -178,7 +177,10 @@ def _folder(config, cut: dict) -> Path:
     folder = runs.folder_of(config)
     settings = plain_settings(config)
     if (folder / runs.CONFIG).exists():
-        stored = {**runs.read_config(folder), **json.loads((folder / runs.STREAM).read_text())}
+        stored = {
+            **runs.read_config(folder),
+            **json.loads((folder / runs.STREAM).read_text(encoding="utf-8")),
+        }
         current = {**settings, **cut}
         changed = sorted(key for key in current.keys() - _FREE if current[key] != stored.get(key))
         if changed:
@@ -188,7 +190,7 @@ def _folder(config, cut: dict) -> Path:
             )
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / runs.STREAM) as temporary:
-        temporary.write_text(json.dumps(cut))
+        temporary.write_text(json.dumps(cut), encoding="utf-8")
     runs.write_config(folder, settings)
     return folder
 
@@ -273,7 +275,7 @@ def _publish(folder: Path, number: int, model: LabelledModel) -> tuple[Tensor, o
     if index is not None:
         snapshot = folder / "snapshots" / str(number)
         snapshot.mkdir(parents=True, exist_ok=True)
-        index.save(snapshot / _INDEX)
+        index.save(snapshot / runs.INDEX)
     return model.alive_rows + 1, index
 
 

@@ -17,7 +17,7 @@ from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.model.backbone import has_embeddings, user_item_embeddings
 from recbole_hill.model.build import build_model
 from recbole_hill.run.checkpoint import load_weights, set_model_weights
-from recbole_hill.run.folder import read_config, served_weights
+from recbole_hill.run.folder import INDEX, read_config, served_weights
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class FinishedRun:
         model = build_model(config, data)
         set_model_weights(model, load_weights(weights))
         model.eval()
-        index = folder / "index.npz"
+        index = folder / INDEX
         if index.is_file() and hasattr(model, "set_index"):
             model.set_index(HierarchicalIndex.load(index, items=Ids.of(data.dataset).items))
         return cls(config, data, model)

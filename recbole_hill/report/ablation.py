@@ -1,6 +1,6 @@
 """Rows of one model under several settings as one Markdown table of means and spreads."""
 
-from recbole_hill.report.markdown import pipe_table
+from recbole_hill.report.markdown import note_list, pipe_table
 from recbole_hill.report.seeds import (
     how_made,
     identity,
@@ -63,7 +63,7 @@ def ablation_table(rows: list[dict], metrics: tuple[str, ...] = ("recall@20", "n
         cells.append(f"{_mean_seconds(by_arm[arms[0]]):,.0f}")
         lines.append(cells)
     notes = how_made(rows[0], sorted({row["seed"] for row in rows}))
-    return "\n".join([pipe_table(columns, lines), "", *notes])
+    return "\n".join([pipe_table(columns, lines), "", *note_list(notes)])
 
 
 def _index_cells(rows: list[dict]) -> list[str]:

@@ -68,7 +68,7 @@ def read_study(folder: str | Path) -> Study:
     about = folder / STUDY
     if not about.is_file():
         raise FileNotFoundError(f"{folder} is not a study's folder: it has no {STUDY}")
-    described = _parsed(about.read_text(), f"{about}")
+    described = _parsed(about.read_text(encoding="utf-8"), f"{about}")
     records = Ledger(folder / CELLS, "cell").records().values()
     definition = definition_of(str(described["table"]))
     kept, aside = _alike(_called_for(described, records))

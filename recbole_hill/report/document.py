@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
@@ -219,12 +219,16 @@ def inline(
         code: Sets escaped text as code.
         stress: Sets escaped text in bold.
     """
-    parts = []
+    set_as = {"text": str, "code": code, "stress": stress}
+    return "".join(set_as[kind](escape(part)) for kind, part in spans(text))
+
+
+def spans(text: str) -> Iterator[tuple[str, str]]:
+    """Yields the parts of a note with their kinds: ``text``, ``code`` or ``stress``."""
     for part in re.split(r"(`[^`]+`|\*\*[^*]+\*\*)", text):
         if re.fullmatch(r"`[^`]+`", part):
-            parts.append(code(escape(part[1:-1])))
+            yield "code", part[1:-1]
         elif re.fullmatch(r"\*\*[^*]+\*\*", part):
-            parts.append(stress(escape(part[2:-2])))
-        else:
-            parts.append(escape(part))
-    return "".join(parts)
+            yield "stress", part[2:-2]
+        elif part:
+            yield "text", part

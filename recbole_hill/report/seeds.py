@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
-from recbole_hill.report.markdown import pipe_table
+from recbole_hill.report.markdown import note_list, pipe_table
 from recbole_hill.report.tables import retrieval_note
 from recbole_hill.run.folder import ROWS
 from recbole_hill.run.stages import own_seconds
@@ -33,7 +33,7 @@ def read_rows(folders: list[str | Path]) -> list[dict]:
             raise FileNotFoundError(
                 f"{file} does not exist: {folder} is not a finished run's folder or a file of rows"
             )
-        for number, line in enumerate(file.read_text().splitlines(), start=1):
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
             try:
                 rows.append(json.loads(line))
             except json.JSONDecodeError as error:
@@ -57,7 +57,7 @@ def seeds_table(rows: list[dict]) -> str:
         [arm, *(spread([r["metrics"][n] for r in rows if r["arm"] == arm]) for n in names)]
         for arm in arms
     ]
-    return "\n".join([pipe_table(["", *names], lines), "", *_notes(rows)])
+    return "\n".join([pipe_table(["", *names], lines), "", *note_list(_notes(rows))])
 
 
 def require_one_experiment(rows: list[dict], shared: Sequence[str]) -> None:
@@ -144,10 +144,10 @@ def how_made(row: dict, seeds: list[int]) -> list[str]:
     stamp = " (**test-selected**)" if row["test_selected"] else ""
     versions = ", ".join(f"{name} {version}" for name, version in row["versions"].items())
     return [
-        f"- {row['model']} on {row['dataset']} (data {row['data_sha256'][:12]}), protocol "
+        f"{row['model']} on {row['dataset']} (data {row['data_sha256'][:12]}), protocol "
         f"`{row['protocol']}`{stamp}, seeds {', '.join(map(str, seeds))}, "
         f"split seed {row['split_seed']}, commit {row['commit']}",
-        f"- {row['device']}; {versions}",
+        f"{row['device']}; {versions}",
     ]
 
 
@@ -157,7 +157,7 @@ def _notes(rows: list[dict]) -> list[str]:
     for row in runs:
         stages = row["stages"]
         seconds = ", ".join(f"{name} {taken:.0f} s" for name, taken in own_seconds(stages).items())
-        note = f"- seed {row['seed']}: {seconds}; peak {row['peak_memory_mib']:,} MiB"
+        note = f"seed {row['seed']}: {seconds}; peak {row['peak_memory_mib']:,} MiB"
         if "pairs" in stages:
             per_depth = stages["pairs"]["per_depth"].items()
             counts = ", ".join(f"{count:,} at depth {depth}" for depth, count in per_depth)
@@ -166,5 +166,5 @@ def _notes(rows: list[dict]) -> list[str]:
     for row in rows:
         if cost := row.get("retrieval"):
             search = cost.get("search", "beam")  # rows from before FAISS do not name the search
-            notes.append(f"- seed {row['seed']}: {search} search finds {retrieval_note(cost)}")
+            notes.append(f"seed {row['seed']}: {search} search finds {retrieval_note(cost)}")
     return notes

@@ -2,6 +2,7 @@
 
 from recbole_hill.run.folder import CHOICE
 from recbole_hill.run.stages import own_seconds
+from recbole_hill.run.text import printable
 
 
 def arms_table(rows: list[dict]) -> str:
@@ -24,7 +25,7 @@ def arms_table(rows: list[dict]) -> str:
         "",
         *_notes(rows),
     ]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _notes(rows: list[dict]) -> list[str]:

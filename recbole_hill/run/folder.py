@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import re
 import secrets
 import time
 from pathlib import Path
@@ -11,11 +12,17 @@ import yaml
 
 from recbole_hill.config.dialect import dump_settings, load_settings
 from recbole_hill.run.files import atomic_path
+from recbole_hill.run.text import printable_lines
 
+#: Files of every run.
 CONFIG = "config.yaml"
 ROWS = "rows.jsonl"
 METRICS = "metrics.json"
 STAGES = "stages.json"
+LOG = "run.log"
+#: The weights of the backbone's stage, and the index; a stream keeps an index per snapshot.
+BACKBONE = "backbone.safetensors"
+INDEX = "index.npz"
 #: Key and present number of the settings' format in ``config.yaml``.
 _FORMAT_KEY, _FORMAT = "settings_format", 2
 #: Key in ``stages.json``, in the stage that ends a run: the file of the weights that the run
@@ -68,7 +75,7 @@ def write_config(folder: Path, settings: dict) -> None:
         # Keys are sorted, but not inside a setting: the order of `tasks` says which task is the
         # first.
         ordered = {**dict(sorted(settings.items())), _FORMAT_KEY: _FORMAT}
-        temporary.write_text(dump_settings(ordered))
+        temporary.write_text(dump_settings(ordered), encoding="utf-8")
 
 
 def read_config(folder: Path) -> dict:
@@ -82,7 +89,7 @@ def read_config(folder: Path) -> dict:
     if not file.is_file():
         raise FileNotFoundError(f"{folder} is not a run's folder: it has no {CONFIG}")
     try:
-        settings = load_settings(file.read_text())
+        settings = load_settings(file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ValueError(f"{file} is not YAML: {error}") from error
     if not isinstance(settings, dict):
@@ -109,7 +116,7 @@ def served_weights(folder: Path) -> Path:
     """
     folder = Path(folder)
     settings, file = read_config(folder), folder / STAGES
-    stages = json.loads(file.read_text()) if file.is_file() else {}
+    stages = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     serving = [stage[SERVES] for stage in stages.values() if SERVES in stage]
     if not serving:
         last, weights = (CHOICE, "adapted") if settings.get("backbone") else ("backbone",) * 2
@@ -127,25 +134,24 @@ def write_rows(folder: Path, rows: list[dict]) -> None:
     An arm is one compared variant of a run.
     """
     with atomic_path(folder / ROWS) as temporary:
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     with atomic_path(folder / METRICS) as temporary:
         by_arm = {row["arm"]: row["metrics"] for row in rows}
-        temporary.write_text(json.dumps(by_arm, indent=1) + "\n")
+        temporary.write_text(json.dumps(by_arm, indent=1) + "\n", encoding="utf-8")
 
 
 def start_log(folder: Path, level: str) -> None:
     """Logs to the run's ``run.log`` and to standard error."""
-    handlers = [logging.FileHandler(folder / "run.log"), logging.StreamHandler()]
+    handlers = [logging.FileHandler(folder / LOG, encoding="utf-8"), logging.StreamHandler()]
     for handler in handlers:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-        handler.addFilter(_without_colour)
+        handler.setFormatter(_Plain("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=str(level).upper(), handlers=handlers, force=True)
     # FAISS tries one build per processor feature, and logs each missing build as an error.
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)
 
 
-def _without_colour(record: logging.LogRecord) -> bool:
-    import re
+class _Plain(logging.Formatter):
+    """Writes a record without RecBole's colours and without control characters."""
 
-    record.msg = re.sub(r"\x1b\[[0-9;]*m", "", str(record.msg))
-    return True
+    def format(self, record: logging.LogRecord) -> str:
+        return printable_lines(re.sub(r"\x1b\[[0-9;]*m", "", super().format(record)))

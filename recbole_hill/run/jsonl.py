@@ -47,7 +47,9 @@ def read_records(file: str | Path, key: str) -> dict[str, dict]:
         The records by that field, in the order in which their last lines were written.
     """
     file, records = Path(file), {}
-    for number, line in enumerate(file.read_text().splitlines() if file.exists() else (), start=1):
+    for number, line in enumerate(
+        file.read_text(encoding="utf-8").splitlines() if file.exists() else (), start=1
+    ):
         if not line.strip():
             continue
         try:

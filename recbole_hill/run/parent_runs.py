@@ -34,7 +34,7 @@ def training_seconds(folder: Path) -> float:
 
     Under ``refit``, the seconds of the holdout run that made the choices are included.
     """
-    stages = json.loads((folder / STAGES).read_text())
+    stages = json.loads((folder / STAGES).read_text(encoding="utf-8"))
     backbone, chosen = stages["backbone"], stages.get(HOLDOUT, {})
     return backbone["seconds"] + backbone.get("trained_seconds", 0.0) + chosen.get("seconds", 0.0)
 

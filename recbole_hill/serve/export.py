@@ -16,6 +16,7 @@ from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.run import folder as runs
 from recbole_hill.run.files import atomic_path, sha256_of
 from recbole_hill.run.provenance import provenance
+from recbole_hill.run.text import spreadsheet_cell
 from recbole_hill.serve.loaded_run import LoadedRun
 
 FORMATS = ("csv", "parquet")
@@ -24,7 +25,7 @@ COLUMNS = ("user", "rank", "item", "score")
 
 _USERS, _ITEMS = "user_embeddings.npy", "item_embeddings.npy"
 _USER_IDS, _ITEM_IDS = "users.txt", "items.txt"
-_TREE, _FAISS = "index.npz", "index.faiss"
+_TREE, _FAISS = runs.INDEX, "index.faiss"
 _LISTS = {name: f"recommendations.{name}" for name in FORMATS}
 
 
@@ -120,7 +121,7 @@ def export(
     for stale in {*_LISTS.values(), _USERS, _ITEMS, _USER_IDS, _ITEM_IDS, _TREE, _FAISS} - {*files}:
         (output / stale).unlink(missing_ok=True)
     with atomic_path(output / MANIFEST) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=1) + "\n")
+        temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return manifest
 
 
@@ -182,6 +183,8 @@ def _csv_writer(path: Path) -> Iterator[Callable[[dict], None]]:
             lists = {name: columns[name].tolist() for name in COLUMNS}
             # Nine digits are enough to restore the same float32.
             lists["score"] = [f"{score:.9g}" for score in lists["score"]]
+            for name in ("user", "item"):
+                lists[name] = map(spreadsheet_cell, lists[name])
             writer.writerows(zip(*lists.values(), strict=True))
 
         yield write

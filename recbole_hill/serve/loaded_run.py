@@ -18,6 +18,7 @@ from recbole_hill.model.settings import HillSettings
 from recbole_hill.retrieval.base import BLOCK_ENTRIES, Retriever, top_k
 from recbole_hill.retrieval.choose import choose_retriever, require_retrieval
 from recbole_hill.run.folder import STREAM
+from recbole_hill.run.text import printable
 from recbole_hill.serve.snapshot import read_snapshot
 
 #: A search for users given by vectors (``Retriever``) or by user ids.
@@ -212,7 +213,7 @@ class LoadedRun(FinishedRun):
             raise ValueError(f"{self.config['run_dir']} is no HILL run, which explain needs")
         vectors, items = self.vectors
         user_vector = vectors[self.user_ids([user])[0]]
-        lines = [f"user {user}"]
+        lines = [f"user {printable(user)}"]
         for depth in range(index.depth, 0, -1):
             scores = self.model.nodes.means(items, depth) @ user_vector
             best = scores.topk(min(k, len(scores)))
@@ -222,13 +223,13 @@ class LoadedRun(FinishedRun):
                 representative = index.items[index.representatives[depth - 1][node]]
                 lines.append(
                     f"  node {node:>6}  score {score:8.4f}  {sizes[node]:>6} items, "
-                    f"represented by item {representative}"
+                    f"represented by item {printable(representative)}"
                 )
         lines.append("recommended items and their path, coarsest node first")
         row_of = {token: row for row, token in enumerate(index.items.tolist())}
         for item, score in self.recommend([user], k)[0]:
             path = " > ".join(str(node) for node in reversed(index.path(row_of[item])))
-            lines.append(f"  item {item:>8}  score {score:8.4f}  nodes {path}")
+            lines.append(f"  item {printable(item):>8}  score {score:8.4f}  nodes {path}")
         return "\n".join(lines)
 
     def _search_block(

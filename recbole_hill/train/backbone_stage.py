@@ -5,10 +5,10 @@ from pathlib import Path
 
 from recbole_hill.data.splits import known_data, require_same_data
 from recbole_hill.run.checkpoint import load_weights, set_model_weights
-from recbole_hill.run.folder import STAGES, read_config
+from recbole_hill.run.folder import BACKBONE, STAGES, read_config
 from recbole_hill.run.parent_runs import training_seconds
 from recbole_hill.train.index_stage import IndexTrainer
-from recbole_hill.train.trainer import BACKBONE, RunTrainer
+from recbole_hill.train.trainer import RunTrainer
 
 
 def train_backbone(trainer: RunTrainer, train_data, valid_data) -> None:
@@ -62,7 +62,7 @@ def _inherit_backbone(trainer: IndexTrainer, folder: Path, train_data, valid_dat
     trainer.clock(0.0)
     trainer.eval_collector.data_collect(train_data)
     score = None if valid_data is None else trainer.valid_score(valid_data)
-    trained = json.loads((folder / STAGES).read_text())["backbone"]
+    trained = json.loads((folder / STAGES).read_text(encoding="utf-8"))["backbone"]
     trainer.finish_stage(
         "backbone",
         save_as=BACKBONE,

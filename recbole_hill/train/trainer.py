@@ -31,7 +31,7 @@ from recbole_hill.model.bases.embedding import inner_products
 from recbole_hill.run import checkpoint
 from recbole_hill.run import folder as runs
 from recbole_hill.run.files import atomic_path
-from recbole_hill.run.folder import HOLDOUT, SERVES, STAGES
+from recbole_hill.run.folder import BACKBONE, HOLDOUT, SERVES, STAGES
 from recbole_hill.run.parent_runs import parent_record
 from recbole_hill.run.stages import seconds_of_stages
 from recbole_hill.train.arms import Arm
@@ -43,7 +43,6 @@ from recbole_hill.train.warm_start import OldRun, inherit_weights
 _FUSED_ADAM = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 4)
 
 BEST = "best.safetensors"
-BACKBONE = "backbone.safetensors"
 STATE = "state.pt"
 
 
@@ -260,7 +259,7 @@ class RunTrainer(Trainer):
             about[SERVES] = save_as
         self.stages[stage] = {"seconds": round(self._seconds(), 2), **about}
         with atomic_path(self.run_dir / STAGES) as temporary:
-            temporary.write_text(json.dumps(self.stages, indent=1))
+            temporary.write_text(json.dumps(self.stages, indent=1), encoding="utf-8")
         (self.run_dir / STATE).unlink(missing_ok=True)
 
     def save_model(self, file: str) -> None:
@@ -462,6 +461,6 @@ def _read_json(path: Path) -> dict:
     if not path.exists():
         return {}
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not whole JSON: {error}") from error

@@ -97,7 +97,7 @@ def past_rows(folders: Sequence[str | Path]) -> list[dict]:
     for folder in folders:
         for file in sorted(Path(folder).rglob("*.jsonl")):
             if RUNS not in file.parts:  # a study's runs are in its cells.jsonl already
-                for line in file.read_text().splitlines():
+                for line in file.read_text(encoding="utf-8").splitlines():
                     rows += _rows_of(line)
     return rows
 

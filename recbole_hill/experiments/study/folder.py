@@ -43,7 +43,7 @@ def claim(study: str | Path, cell_id: str, patience: float = 0.0) -> Iterator[in
     """
     path = run_dir(study, cell_id).with_suffix(".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as file:
+    with open(path, "a", encoding="utf-8") as file:
         end = time.monotonic() + patience
         while not lock_descriptor(file.fileno(), blocking=False):
             if time.monotonic() >= end:

@@ -19,7 +19,7 @@ from recbole_hill.run.ledger import DONE, FAILED
 from recbole_hill.run.parent_runs import for_each
 
 #: Environment of a cell: a thread that spins takes the core of the cell beside it.
-_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "TQDM_DISABLE": "1"}
+_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "TQDM_DISABLE": "1", "PYTHONIOENCODING": "utf-8"}
 
 #: Seconds that a process whose runner was killed may take to die.
 _PATIENCE = 5.0
@@ -83,7 +83,10 @@ def run_cell(
         if problem:
             record["error"] = problem
         else:
-            record["rows"] = [json.loads(line) for line in (folder / ROWS).read_text().splitlines()]
+            record["rows"] = [
+                json.loads(line)
+                for line in (folder / ROWS).read_text(encoding="utf-8").splitlines()
+            ]
         ledger.append(record)
         return record
 
@@ -143,7 +146,7 @@ def _train(
     """
     log = folder.with_suffix(".log")
     environment = {**os.environ, **_ENVIRONMENT, "PYTHONPATH": checkout_path()}
-    with open(log, "a") as output:
+    with open(log, "a", encoding="utf-8") as output:
         at = output.tell()
         process = subprocess.Popen(
             command,
@@ -167,7 +170,7 @@ def _train(
         return None
     if -process.returncode in STOP_SIGNALS:
         raise Stopped(f"stopped by {signal.Signals(-process.returncode).name}")
-    with open(log) as output:
+    with open(log, encoding="utf-8") as output:
         output.seek(at)
         lines = output.read().splitlines()
     errors = [line for line in lines if line.startswith("error: ")]

@@ -216,7 +216,7 @@ def _take(future, task: Task, progress: Progress) -> None:
 def _describe(study: Study) -> None:
     """Writes ``study.json``, the description of the study that its reports read."""
     file = study.folder / STUDY
-    before = json.loads(file.read_text()) if file.exists() else {}
+    before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     # A call for some rows or seeds adds to a study, and the report shows all rows and seeds. A call
     # with other settings is for other cells of the same rows and seeds: they replace the old cells.
     known = {name: before.get(name, []) for name in ("seeds", "rows")}
@@ -233,7 +233,7 @@ def _describe(study: Study) -> None:
         "command": " ".join(sys.argv),
     }
     with atomic_path(file) as temporary:
-        temporary.write_text(json.dumps(description, indent=1) + "\n")
+        temporary.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 
 
 def _mixtures(studies: Sequence[Study]) -> list[str]:

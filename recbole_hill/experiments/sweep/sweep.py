@@ -225,7 +225,9 @@ def _claim(folder: Path, description: dict) -> None:
                 f"output {folder} holds a run; accepted is a sweep's folder or a new one"
             )
         with atomic_path(file) as temporary:
-            temporary.write_text(yaml.safe_dump(description, sort_keys=False, allow_unicode=True))
+            temporary.write_text(
+                yaml.safe_dump(description, sort_keys=False, allow_unicode=True), encoding="utf-8"
+            )
         return
     theirs = yaml.safe_load(file.read_text(encoding="utf-8"))
     ours = {**description.pop("settings"), **description}

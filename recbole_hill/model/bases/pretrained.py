@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from recbole_hill.data.splits import known_data, require_same_data
 from recbole_hill.run.checkpoint import load_weights
+from recbole_hill.run.folder import BACKBONE
 
 
 class PretrainedStart:
@@ -63,7 +64,7 @@ def pretrained_tables(folder: str | Path, run_dir: str | Path) -> tuple[Tensor, 
     """
     folder = Path(folder)
     require_same_data(folder, known_data(Path(run_dir)))
-    weights = load_weights(folder / "backbone.safetensors")
+    weights = load_weights(folder / BACKBONE)
     names = ("user_embedding.weight", "item_embedding.weight")
     for name in names:
         if name not in weights:
