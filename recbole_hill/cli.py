@@ -21,7 +21,7 @@ from recbole_hill.commands import (
     table,
 )
 from recbole_hill.commands.options import add_plugins, load_plugins
-from recbole_hill.run.text import print_every_character, printable
+from recbole_hill.run.text import as_utf8, print_every_character, printable
 
 #: In the order of ``--help``.
 COMMANDS = (
@@ -69,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # forty times slower as soon as another process wants a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     print_every_character()
-    argv = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
+    given = map(as_utf8, sys.argv[1:]) if argv is None else argv
+    argv = [_underscored(word) for word in given]
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         argv = ["run", *argv]
     debug = "--debug" in argv

@@ -9,6 +9,7 @@ from test_architecture import ROOT, modules
 
 from recbole_hill.data.ids import IDS
 from recbole_hill.run import folder as runs
+from recbole_hill.run.text import as_utf8
 
 #: Calls that read or write text, unless they name an encoding or a binary mode.
 TEXT_CALLS = {"open", "read_text", "write_text", "FileHandler", "NamedTemporaryFile"}
@@ -59,7 +60,7 @@ def test_a_runs_files_are_named_in_one_place():
 def test_every_character_is_printed_in_a_locale_of_ascii(tmp_path):
     script = (
         "import sys; from recbole_hill.run.text import print_every_character;"
-        "print_every_character(); print('Zoë ± –', file=sys.stdout); print('日', file=sys.stderr)"
+        "print_every_character(); print('Zo\\xeb \\xb1 \\u2013'); print('\\u65e5', file=sys.stderr)"
     )
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     for environment in (ascii_only, {"PYTHONIOENCODING": "ascii:strict"}):
@@ -72,3 +73,8 @@ def test_every_character_is_printed_in_a_locale_of_ascii(tmp_path):
         )
         assert done.stdout.strip() == b"Zo\\xeb \\xb1 \\u2013"
         assert done.stderr.strip() == b"\\u65e5"
+
+
+def test_an_argument_is_utf8_in_every_locale():
+    assert as_utf8("Zo\udcc3\udcab") == "Zoë"  # how Python hands on bytes that are not ASCII
+    assert as_utf8("Zoë") == "Zoë" and as_utf8("a\udcff") == "a\udcff"

@@ -52,3 +52,14 @@ def print_every_character() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def as_utf8(argument: str) -> str:
+    """Returns an argument of the command line as UTF-8, also where the locale is ASCII.
+
+    There Python hands on each byte that is not ASCII as a lone surrogate.
+    """
+    try:
+        return argument.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeDecodeError:
+        return argument
