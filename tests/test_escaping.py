@@ -53,17 +53,17 @@ def study(tmp_path, monkeypatch):
         key: PAYLOAD
         for key in ("model", "dataset", "data_sha256", "protocol", "commit", "device", "command")
     }
-    text |= {"seed": PAYLOAD, "split_seed": PAYLOAD, "versions": {PAYLOAD: PAYLOAD}}
+    text |= {"versions": {PAYLOAD: PAYLOAD}}
     rows = []
     for arm, value in ((PAYLOAD, 0.3), ("backbone " + PAYLOAD, 0.2)):
         row = {**made("HILL", value), **text, "arm": arm}
         rows.append({**row, "metrics": {PAYLOAD: value, "ndcg@20": value / 2}})
     cells = [
-        {**cell("x", rows, row=PAYLOAD, given={"key": PAYLOAD}), "seed": PAYLOAD},
-        {**cell("EASE", [{**rows[0], "arm": PAYLOAD}]), "seed": PAYLOAD, "row": "EASE"},
-        failed("Failed", PAYLOAD, PAYLOAD),
+        {**cell("x", rows, row=PAYLOAD, given={"key": PAYLOAD})},
+        {**cell("EASE", [{**rows[0], "arm": PAYLOAD}]), "row": "EASE"},
+        failed("Failed", 1, PAYLOAD),
     ]
-    folder = write_study(tmp_path / "study", cells, seeds=(PAYLOAD,))
+    folder = write_study(tmp_path / "study", cells, seeds=(1,))
     about = folder / "study.json"
     described = json.loads(about.read_text())
     described |= {"dataset": PAYLOAD, "command": PAYLOAD, "protocol": PAYLOAD}

@@ -8,11 +8,11 @@ import pytest
 from test_study import Known, tiny_study
 
 from recbole_hill.experiments.ray_session import checkout_path
-from recbole_hill.experiments.study.folder import ledger_of
 from recbole_hill.experiments.study.paper_table import PaperTable
 from recbole_hill.experiments.study.plan import plan
 from recbole_hill.experiments.study.runner import Outcome, run_studies
 from recbole_hill.experiments.study.workers import LocalWorkers, RayWorkers
+from recbole_hill.run.ledger import ledger_of
 
 pytest.importorskip("ray", reason="Ray is not installed: the extra `tune` brings it")
 

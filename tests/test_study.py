@@ -11,13 +11,14 @@ import pytest
 
 from recbole_hill.cli import main
 from recbole_hill.experiments.study.estimate import Estimate, History
-from recbole_hill.experiments.study.folder import claim, ledger_of
+from recbole_hill.experiments.study.folder import claim
 from recbole_hill.experiments.study.paper_table import PaperTable
 from recbole_hill.experiments.study.plan import BACKBONE, Study, plan
 from recbole_hill.experiments.study.run_cell import Stopped, run_cell
 from recbole_hill.experiments.study.runner import Outcome, open_tasks, plan_table, run_studies
 from recbole_hill.experiments.study.workers import LocalWorkers
 from recbole_hill.report.seeds import require_comparable
+from recbole_hill.run.ledger import ledger_of
 
 
 class Known(History):

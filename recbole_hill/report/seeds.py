@@ -1,6 +1,5 @@
 """Several seeds' rows as one Markdown table: mean and spread per arm."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -8,6 +7,8 @@ from statistics import mean, stdev
 from recbole_hill.report.markdown import note_list, pipe_table
 from recbole_hill.report.tables import retrieval_note
 from recbole_hill.run.folder import ROWS
+from recbole_hill.run.jsonl import read_lines
+from recbole_hill.run.rows import row_fault
 from recbole_hill.run.stages import own_seconds
 
 #: Fields that rows must share to be averaged.
@@ -23,7 +24,7 @@ def read_rows(folders: list[str | Path]) -> list[dict]:
 
     Raises:
         FileNotFoundError: If a folder holds no rows.
-        ValueError: If a line is not JSON; the error names file and line.
+        ValueError: If a line is no row of results; the error names file and line.
     """
     rows = []
     for folder in folders:
@@ -33,11 +34,11 @@ def read_rows(folders: list[str | Path]) -> list[dict]:
             raise FileNotFoundError(
                 f"{file} does not exist: {folder} is not a finished run's folder or a file of rows"
             )
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{file}, line {number}: not JSON: {error}") from error
+        read = read_lines(file, row_fault)
+        if read.faults:
+            number, why = next(iter(read.faults.items()))
+            raise ValueError(f"{file}, line {number}: {why}")
+        rows += read.kept
     return rows
 
 

@@ -61,5 +61,5 @@ def as_utf8(argument: str) -> str:
     """
     try:
         return argument.encode("utf-8", "surrogateescape").decode("utf-8")
-    except UnicodeDecodeError:
+    except UnicodeError:
         return argument

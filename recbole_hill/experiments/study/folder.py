@@ -7,20 +7,8 @@ from pathlib import Path
 
 from filelock import lock_descriptor
 
-from recbole_hill.run.ledger import CELLS, RUNS, Ledger
-
-
-def ledger_of(study: str | Path) -> Ledger:
-    """Returns the ledger of a study's finished cells.
-
-    A record holds ``cell`` (the cell's id), ``row``, ``seed``, ``given`` (the settings that the
-    command gave over the table's own), ``status`` (done or failed), ``seconds``, ``run_dir`` and
-    either ``rows`` (as the run left them) or ``error``.
-
-    Args:
-        study: The study's folder.
-    """
-    return Ledger(Path(study) / CELLS, "cell")
+from recbole_hill.run.files import open_to_write
+from recbole_hill.run.ledger import RUNS
 
 
 def run_dir(study: str | Path, cell_id: str) -> Path:
@@ -43,7 +31,7 @@ def claim(study: str | Path, cell_id: str, patience: float = 0.0) -> Iterator[in
     """
     path = run_dir(study, cell_id).with_suffix(".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as file:
+    with open_to_write(path, "a") as file:
         end = time.monotonic() + patience
         while not lock_descriptor(file.fileno(), blocking=False):
             if time.monotonic() >= end:

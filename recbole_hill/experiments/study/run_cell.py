@@ -11,11 +11,11 @@ from pathlib import Path
 
 from recbole_hill.config.dialect import written_setting
 from recbole_hill.experiments.ray_session import checkout_path
-from recbole_hill.experiments.study.folder import claim, ledger_of, run_dir
+from recbole_hill.experiments.study.folder import claim, run_dir
 from recbole_hill.experiments.study.plan import Cell
 from recbole_hill.host.processes import STOP_SIGNALS, bound_child
 from recbole_hill.run.folder import CONFIG, ROWS
-from recbole_hill.run.ledger import DONE, FAILED
+from recbole_hill.run.ledger import DONE, FAILED, ledger_of
 from recbole_hill.run.parent_runs import for_each
 
 #: Environment of a cell: a thread that spins takes the core of the cell beside it.

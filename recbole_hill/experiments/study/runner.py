@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from recbole_hill.config.units import duration
 from recbole_hill.experiments.study.estimate import Estimate, History
-from recbole_hill.experiments.study.folder import ledger_of
 from recbole_hill.experiments.study.plan import Cell, Study
 from recbole_hill.experiments.study.progress import Progress
+from recbole_hill.report.cells import read_description
 from recbole_hill.report.markdown import pipe_table
 from recbole_hill.run.files import atomic_path
-from recbole_hill.run.ledger import DONE, FAILED, STUDY
+from recbole_hill.run.ledger import DONE, FAILED, STUDY, ledger_of
 from recbole_hill.run.provenance import commit
 
 
@@ -216,7 +216,7 @@ def _take(future, task: Task, progress: Progress) -> None:
 def _describe(study: Study) -> None:
     """Writes ``study.json``, the description of the study that its reports read."""
     file = study.folder / STUDY
-    before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    before = read_description(study.folder) if file.exists() else {}
     # A call for some rows or seeds adds to a study, and the report shows all rows and seeds. A call
     # with other settings is for other cells of the same rows and seeds: they replace the old cells.
     known = {name: before.get(name, []) for name in ("seeds", "rows")}

@@ -25,7 +25,7 @@ from recbole_hill.experiments.sweep.trial import Trials, best_trial, remove_weig
 from recbole_hill.host.optional import require
 from recbole_hill.run import folder as runs
 from recbole_hill.run.files import atomic_path
-from recbole_hill.run.ledger import DONE, FAILED, STOPPED, Ledger
+from recbole_hill.run.ledger import DONE, FAILED, STOPPED, Ledger, trial_fault
 from recbole_hill.run.provenance import commit
 
 STRATEGIES = ("asha", "random", "grid")
@@ -123,7 +123,7 @@ def run_sweep(
 
     with _alone(folder):
         _claim(folder, _description(config, plan_space, strategy, seed))
-        ledger = Ledger(folder / TRIALS, "id")
+        ledger = Ledger(folder / TRIALS, "id", trial_fault)
         ids = {trial["id"] for trial in plan}
         ended = ledger.records()
         pending = [trial for trial in plan if trial["id"] not in ended]
