@@ -34,6 +34,7 @@ from recbole_hill.labelled.model import LabelledModel
 from recbole_hill.model.build import build_model
 from recbole_hill.run import folder as runs
 from recbole_hill.run.files import atomic_path
+from recbole_hill.run.hashes import add_hashes, require_unchanged
 from recbole_hill.run.provenance import commit, provenance
 from recbole_hill.train.trainer import trainer_for
 
@@ -124,8 +125,14 @@ def run_stream(
             f"a stream trains every slice at one learning rate: lr_rule must be constant, got "
             f"{config['lr_rule']!r}"
         )
-    folder = _folder(config, {"slices": slices, "keep": keep})
-    runs.start_log(folder, config["state"])
+    folder = runs.folder_of(config)
+    with runs.alone(folder):
+        _open(config, folder, {"slices": slices, "keep": keep})
+        return _train_slices(config, folder, slices, keep)
+
+
+def _train_slices(config, folder: Path, slices: int, keep: int | None) -> list[Slice]:
+    """Trains on every slice that is left, and returns the record of each slice."""
     if config["threads"]:
         torch.set_num_threads(config["threads"])
     parts = slices_of(config, slices)
@@ -145,6 +152,7 @@ def run_stream(
         last_shown |= dict.fromkeys(rows[trained.ITEM_ID].tolist(), number)
         stage, file = f"slice_{number}", f"slice_{number}.safetensors"
         if stage in trainer.stages:
+            require_unchanged(folder, file)
             trainer.load_stage(file)
             metrics = trainer.stages[stage]["metrics"]
         else:
@@ -166,20 +174,20 @@ def run_stream(
         bar.set_postfix_str(f"ne {metrics.get('ne', float('nan')):.4f}")
         with atomic_path(folder / SLICES) as temporary:
             temporary.write_text("".join(lines), encoding="utf-8")
+        add_hashes(folder, [file, SLICES])
     return records
 
 
-def _folder(config, cut: dict) -> Path:
-    """Returns the stream's folder; a stream with the same settings and slices is continued.
+def _open(config, folder: Path, cut: dict) -> None:
+    """Opens the stream's folder; a stream with the same settings and slices is continued.
 
     With other slices, the model would be evaluated on rows that it has been trained on.
     """
-    folder = runs.folder_of(config)
     settings = plain_settings(config)
     if (folder / runs.CONFIG).exists():
         stored = {
             **runs.read_config(folder),
-            **json.loads((folder / runs.STREAM).read_text(encoding="utf-8")),
+            **runs.read_stream(folder),
         }
         current = {**settings, **cut}
         changed = sorted(key for key in current.keys() - _FREE if current[key] != stored.get(key))
@@ -192,7 +200,7 @@ def _folder(config, cut: dict) -> Path:
     with atomic_path(folder / runs.STREAM) as temporary:
         temporary.write_text(json.dumps(cut), encoding="utf-8")
     runs.write_config(folder, settings)
-    return folder
+    runs.start_log(folder, config["state"])
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.model.backbone import has_embeddings, user_item_embeddings
 from recbole_hill.model.build import build_model
 from recbole_hill.run.checkpoint import load_weights, set_model_weights
-from recbole_hill.run.folder import INDEX, read_config, served_weights
+from recbole_hill.run.folder import CONFIG, INDEX, STAGES, read_config, served_weights
+from recbole_hill.run.hashes import require_unchanged, warn_if_changed
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,14 @@ class FinishedRun:
 
         Raises:
             FileNotFoundError: If the folder is not a run's folder, or the run has not finished.
-            ValueError: If the data, the weights or the index are not those of the run.
+            ValueError: If the data, the weights or the index are not those of the run, or were
+                changed after it.
         """
         keep_freed_memory()  # saves a third of a request's time if a network scores every item
         folder = Path(folder)
         weights, settings = served_weights(folder), without_retired(read_config(folder))
+        require_unchanged(folder, weights.name, INDEX, STAGES)
+        warn_if_changed(folder, CONFIG)
         config = HillConfig(None, None, None, {**settings, "run_dir": str(folder)})
         data = load_data(config)
         require_same_data(folder, data.sha256)

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from recbole_hill.config.dialect import dump_settings, load_settings
-from recbole_hill.run.files import atomic_path
+from recbole_hill.run.files import alone_in, atomic_path, open_to_write, path_inside
 from recbole_hill.run.text import printable_lines
 
 #: Files of every run.
@@ -69,6 +69,15 @@ def claim(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
+def alone(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Keeps every other run out of a run's folder while a block runs.
+
+    Raises:
+        ValueError: If another process is running in the folder.
+    """
+    return alone_in(folder, f"another process is running in {folder}")
+
+
 def write_config(folder: Path, settings: dict) -> None:
     """Writes the effective settings as YAML."""
     with atomic_path(folder / CONFIG) as temporary:
@@ -90,7 +99,7 @@ def read_config(folder: Path) -> dict:
         raise FileNotFoundError(f"{folder} is not a run's folder: it has no {CONFIG}")
     try:
         settings = load_settings(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is not YAML: {error}") from error
     if not isinstance(settings, dict):
         raise ValueError(f"{file} holds no settings")
@@ -105,6 +114,43 @@ def _in_present_format(settings: dict) -> dict:
     return settings
 
 
+def read_stages(folder: Path) -> dict[str, dict]:
+    """Returns the records of a run's finished stages, by name; none if there is no file.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    return _read_json(Path(folder) / STAGES, dict)
+
+
+def read_stream(folder: Path) -> dict:
+    """Returns how a stream is cut: ``slices`` and ``keep``.
+
+    Raises:
+        ValueError: If the file is absent or damaged.
+    """
+    cut = _read_json(Path(folder) / STREAM, (int, type(None)))
+    if not isinstance(cut.get("slices"), int):
+        raise ValueError(f"{Path(folder) / STREAM} does not say into how many slices it is cut")
+    return cut
+
+
+def _read_json(file: Path, of: type | tuple[type, ...]) -> dict:
+    """Reads an object whose values are of a type; an absent file is an empty object."""
+    if not file.exists():
+        return {}
+    try:
+        found = json.loads(file.read_bytes().decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is not whole JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{file} must hold an object, got {found!r}")
+    for key, value in found.items():
+        if not isinstance(value, of):
+            raise ValueError(f"{file}: {key} must not be {value!r}")
+    return found
+
+
 def served_weights(folder: Path) -> Path:
     """Returns the file of the weights that a finished run serves, as ``stages.json`` says.
 
@@ -113,15 +159,15 @@ def served_weights(folder: Path) -> Path:
 
     Raises:
         FileNotFoundError: If the folder is not a run's folder, or the run has not finished.
+        ValueError: If ``stages.json`` is damaged, or names a file outside the folder.
     """
     folder = Path(folder)
-    settings, file = read_config(folder), folder / STAGES
-    stages = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    serving = [stage[SERVES] for stage in stages.values() if SERVES in stage]
+    settings, stages = read_config(folder), read_stages(folder)
+    serving = [str(stage[SERVES]) for stage in stages.values() if SERVES in stage]
     if not serving:
         last, weights = (CHOICE, "adapted") if settings.get("backbone") else ("backbone",) * 2
         serving = [f"{weights}.safetensors"] if last in stages else []
-    if not serving or not (folder / serving[-1]).is_file():
+    if not serving or not path_inside(folder, serving[-1]).is_file():
         raise FileNotFoundError(
             f"the run in {folder} has not finished; continue it with --resume={folder}"
         )
@@ -142,12 +188,19 @@ def write_rows(folder: Path, rows: list[dict]) -> None:
 
 def start_log(folder: Path, level: str) -> None:
     """Logs to the run's ``run.log`` and to standard error."""
-    handlers = [logging.FileHandler(folder / LOG, encoding="utf-8"), logging.StreamHandler()]
+    handlers = [_LogFile(folder / LOG), logging.StreamHandler()]
     for handler in handlers:
         handler.setFormatter(_Plain("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=str(level).upper(), handlers=handlers, force=True)
     # FAISS tries one build per processor feature, and logs each missing build as an error.
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)
+
+
+class _LogFile(logging.FileHandler):
+    """A log that is never written through a symbolic link."""
+
+    def _open(self):
+        return open_to_write(Path(self.baseFilename), self.mode)
 
 
 class _Plain(logging.Formatter):

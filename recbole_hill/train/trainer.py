@@ -30,8 +30,8 @@ from recbole_hill.host.tensorboard import no_tensorboard_in_working_folder
 from recbole_hill.model.bases.embedding import inner_products
 from recbole_hill.run import checkpoint
 from recbole_hill.run import folder as runs
-from recbole_hill.run.files import atomic_path
-from recbole_hill.run.folder import BACKBONE, HOLDOUT, SERVES, STAGES
+from recbole_hill.run.files import atomic_path, refuse_link
+from recbole_hill.run.folder import BACKBONE, HOLDOUT, SERVES, STAGES, read_stages
 from recbole_hill.run.parent_runs import parent_record
 from recbole_hill.run.stages import seconds_of_stages
 from recbole_hill.train.arms import Arm
@@ -104,11 +104,12 @@ class RunTrainer(Trainer):
             super().__init__(config, model)
         self.eval_collector = TopListCollector(config)
         self.run_dir = Path(config["run_dir"])
+        refuse_link(self.run_dir / "tensorboard")
         self.tensorboard = SummaryWriter(str(self.run_dir / "tensorboard"))
         self.saved_model_file = str(self.run_dir / BEST)
         self.best_epoch = -1
         self.learning_rate_rule = LearningRateRule.from_config(config)
-        self.stages: dict[str, dict] = _read_json(self.run_dir / STAGES)
+        self.stages: dict[str, dict] = read_stages(self.run_dir)
         #: Further entries for the ``warm_start`` record; the pipeline sets them, because a trainer
         #: never sees the test set.
         self.warm_start_facts: dict = {}
@@ -455,12 +456,3 @@ def _float(value) -> float | None:
 
 def _floats(result: dict | None) -> dict | None:
     return None if result is None else {name: float(value) for name, value in result.items()}
-
-
-def _read_json(path: Path) -> dict:
-    if not path.exists():
-        return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not whole JSON: {error}") from error
