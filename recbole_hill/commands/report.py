@@ -41,7 +41,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Prints the table that the options ask for."""
     hush_libraries()
-    from recbole_hill.report.seeds import read_rows, seeds_table
+    from recbole_hill.report.markdown import note_list
+    from recbole_hill.report.seeds import read_rows, seeds_table, unchanged
 
     if arguments.dataset:
         from recbole_hill.experiments.study.command import report_dataset
@@ -50,7 +51,8 @@ def run(arguments: argparse.Namespace) -> None:
         return
     if not arguments.runs:
         raise ValueError("report needs runs' folders, or --dataset for the studies on a dataset")
-    rows = read_rows(arguments.runs)
+    runs, left_out = unchanged(arguments.runs)
+    rows = read_rows(runs)
     if arguments.table:
         from recbole_hill.report.comparison import comparison_table
 
@@ -65,3 +67,5 @@ def run(arguments: argparse.Namespace) -> None:
         print(ablation_table(rows))
     else:
         print(seeds_table(rows))
+    for note in note_list(left_out):
+        print(note)

@@ -6,6 +6,7 @@ from recbole_hill.report.seeds import (
     identity,
     require_comparable,
     require_one_experiment,
+    sampled_notes,
     spread,
 )
 from recbole_hill.run.folder import CHOICE
@@ -62,7 +63,7 @@ def ablation_table(rows: list[dict], metrics: tuple[str, ...] = ("recall@20", "n
             cells += _index_cells(by_arm[CHOICE])
         cells.append(f"{_mean_seconds(by_arm[arms[0]]):,.0f}")
         lines.append(cells)
-    notes = how_made(rows[0], sorted({row["seed"] for row in rows}))
+    notes = [*how_made(rows[0], sorted({row["seed"] for row in rows})), *sampled_notes(rows)]
     return "\n".join([pipe_table(columns, lines), "", *note_list(notes)])
 
 

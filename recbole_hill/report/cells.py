@@ -7,6 +7,7 @@ from pathlib import Path
 
 from recbole_hill.report.comparison import definition_of
 from recbole_hill.report.seeds import identity
+from recbole_hill.run.files import path_inside
 from recbole_hill.run.ledger import DONE, STUDY, ledger_of
 
 
@@ -29,6 +30,15 @@ class Study:
     cells: tuple[dict, ...]
     aside: tuple[dict, ...] = ()
     left_out: tuple[str, ...] = ()
+
+    def run_of(self, cell: dict) -> Path | None:
+        """Returns the folder of a cell's run; None if it names none.
+
+        Raises:
+            ValueError: If the folder that the cell names lies outside the study's folder.
+        """
+        named = cell.get("run_dir")
+        return path_inside(self.folder, named) if named else None
 
     @property
     def kind(self) -> str:

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from recbole_hill.report.document import Line, Number
-from recbole_hill.report.seeds import require_comparable
+from recbole_hill.report.seeds import require_comparable, sampled_notes
 from recbole_hill.run.folder import CHOICE, HOLDOUT
-from recbole_hill.run.rows import candidates, is_sampled
+from recbole_hill.run.rows import candidates
 from recbole_hill.run.stages import seconds_of_stages
 
 #: The columns on a line's cost, behind the metrics.
@@ -150,15 +150,10 @@ def provenance_notes(rows: list[dict]) -> list[str]:
         f"`{protocol}`{' (**test-selected**)' if test_selected else ''}"
         for protocol, test_selected in protocols
     )
-    sampled = sorted(filter(is_sampled, {candidates(row) for row in rows}))
     return [
         f"{first['dataset']} (data {first['data_sha256'][:12]}), protocol {named}, "
         f"seeds {', '.join(map(str, seeds))}, split seed {first['split_seed']}",
-        *(
-            f"**Sampled evaluation**: `{mode}` ranks test items among drawn items, not among all; "
-            "its numbers never compare with those of full ranking"
-            for mode in sampled
-        ),
+        *sampled_notes(rows),
         *(f"{'; '.join(devices)}; {each}" for each in sorted({versions(row) for row in rows})),
     ]
 

@@ -7,13 +7,29 @@ from statistics import mean, stdev
 from recbole_hill.report.markdown import note_list, pipe_table
 from recbole_hill.report.tables import retrieval_note
 from recbole_hill.run.folder import ROWS
-from recbole_hill.run.jsonl import read_lines
-from recbole_hill.run.rows import row_fault
+from recbole_hill.run.hashes import changed_files
+from recbole_hill.run.jsonl import rows_of
+from recbole_hill.run.rows import candidates, is_sampled
 from recbole_hill.run.stages import own_seconds
 
 #: Fields that rows must share to be averaged.
 _SHARED = ("model", "dataset", "data_sha256", "protocol", "split_seed", "commit", "versions")
 _PER_RUN = ("seed", "run_dir", "checkpoint_dir", "threads", "backbone_from", "warm_start")
+
+
+def unchanged(folders: Sequence[str | Path]) -> tuple[list[str | Path], list[str]]:
+    """Returns the runs whose rows are as the run wrote them, and a note for each of the others.
+
+    A row that was edited is no result: it is left out, and the table says so.
+
+    Raises:
+        ValueError: If no run is left.
+    """
+    changed = [folder for folder in folders if ROWS in changed_files(Path(folder), ROWS)]
+    notes = [f"**Left out**: rows of {folder} were changed after the run" for folder in changed]
+    if folders and len(changed) == len(folders):
+        raise ValueError(f"rows of {changed[0]} were changed after the run; --resume makes them")
+    return [folder for folder in folders if folder not in changed], notes
 
 
 def read_rows(folders: list[str | Path]) -> list[dict]:
@@ -34,11 +50,7 @@ def read_rows(folders: list[str | Path]) -> list[dict]:
             raise FileNotFoundError(
                 f"{file} does not exist: {folder} is not a finished run's folder or a file of rows"
             )
-        read = read_lines(file, row_fault)
-        if read.faults:
-            number, why = next(iter(read.faults.items()))
-            raise ValueError(f"{file}, line {number}: {why}")
-        rows += read.kept
+        rows += rows_of(file)
     return rows
 
 
@@ -152,9 +164,19 @@ def how_made(row: dict, seeds: list[int]) -> list[str]:
     ]
 
 
+def sampled_notes(rows: list[dict]) -> list[str]:
+    """Returns a note for each mode of sampled evaluation among the rows."""
+    return [
+        f"**Sampled evaluation**: `{mode}` ranks test items among drawn items, not among all; "
+        "its numbers never compare with those of full ranking"
+        for mode in sorted(filter(is_sampled, {candidates(row) for row in rows}))
+    ]
+
+
 def _notes(rows: list[dict]) -> list[str]:
     runs = [row for row in rows if row["arm"] == rows[0]["arm"]]
     notes = how_made(rows[0], [row["seed"] for row in runs])
+    notes += sampled_notes(rows)
     for row in runs:
         stages = row["stages"]
         seconds = ", ".join(f"{name} {taken:.0f} s" for name, taken in own_seconds(stages).items())

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recbole_hill.run.files import locked, open_to_write
+from recbole_hill.run.rows import row_fault
 
 #: The key of a record's own hash in its line.
 HASH = "hash"
@@ -103,6 +104,19 @@ def read_lines(file: str | Path, fault: Callable[[dict], str | None] | None = No
         else:
             kept.append(record)
     return Records(file, tuple(kept), faults)
+
+
+def rows_of(file: str | Path) -> list[dict]:
+    """Reads a file of rows of results.
+
+    Raises:
+        ValueError: If a line is no row; the error names file and line.
+    """
+    read = read_lines(file, row_fault)
+    if read.faults:
+        number, why = next(iter(read.faults.items()))
+        raise ValueError(f"{file}, line {number}: {why}" if number else f"{file}: {why}")
+    return list(read.kept)
 
 
 def short_id(value) -> str:

@@ -14,7 +14,7 @@ from recbole_hill.checks import one_of
 from recbole_hill.host.optional import require, require_faiss
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.run import folder as runs
-from recbole_hill.run.files import atomic_path, sha256_of
+from recbole_hill.run.files import LOCK, alone_in, atomic_path, sha256_of
 from recbole_hill.run.provenance import provenance
 from recbole_hill.run.text import spreadsheet_cell
 from recbole_hill.serve.loaded_run import LoadedRun
@@ -27,6 +27,7 @@ _USERS, _ITEMS = "user_embeddings.npy", "item_embeddings.npy"
 _USER_IDS, _ITEM_IDS = "users.txt", "items.txt"
 _TREE, _FAISS = runs.INDEX, "index.faiss"
 _LISTS = {name: f"recommendations.{name}" for name in FORMATS}
+_OTHERS = (_USERS, _ITEMS, _USER_IDS, _ITEM_IDS, _TREE, _FAISS)
 
 
 def export(
@@ -82,47 +83,54 @@ def export(
         ids = served.user_ids(list(dict.fromkeys(users)))
     retriever = served.retriever(retrieval, beam_width, node_score)
 
-    output.mkdir(parents=True, exist_ok=True)
-    (output / MANIFEST).unlink(missing_ok=True)
-    name = _LISTS[file_format]
-    with _writer(output / name, file_format) as write, _bar(len(ids), progress) as bar:
-        n_rows = 0
-        for block, scores, items in served.search(ids, k, retriever):
-            columns = _columns(served, block, scores, items)
-            write(columns)
-            n_rows += len(columns["user"])
-            bar.update(len(block))
-    text = "best first, without the user's own items; users with fewer unseen ones have fewer"
-    files = {name: {"what": f"each user's {k} best items, {text}", "rows": n_rows}}
-    manifest = _about(served, folder)
-    manifest["lists"] = {"k": k, "retrieval": retrieval or served.retrieval}
-    if manifest["lists"]["retrieval"] in ("beam", "faiss"):
-        width = list(served.settings.beam_width) if beam_width is None else beam_width
-        manifest["lists"]["beam_width"] = width
-        manifest["lists"]["node_score"] = node_score or served.settings.node_score
-    if served.vectors is None:
-        model = served.config["model"]
-        manifest["vectors"] = f"none: {model}'s score is no inner product of two vectors"
-    else:
-        files |= _write_vectors(served, ids, output)
-        manifest["metric"] = "inner product"
-        manifest["search"] = f"score = {_USERS}[row in {_USER_IDS}] @ {_ITEMS}[row in {_ITEM_IDS}]"
-    if served.index is not None and served.settings is None:  # not HILL: a model's own search
-        files[_TREE] = _write_tree(served.index, output)
-    elif served.index is not None:
-        files |= _write_index(served, beam_width, output)
-        manifest["search_faiss"] = (
-            f"faiss.read_index('{_FAISS}').search(user_embeddings, k) gives scores and rows of "
-            f"{_ITEMS} (-1: none); a user's own items are not left out"
-        )
-    for file, entry in files.items():
-        entry["sha256"] = sha256_of(output / file)
-    manifest["files"] = files
-    for stale in {*_LISTS.values(), _USERS, _ITEMS, _USER_IDS, _ITEM_IDS, _TREE, _FAISS} - {*files}:
-        (output / stale).unlink(missing_ok=True)
-    with atomic_path(output / MANIFEST) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    return manifest
+    with alone_in(output, f"another export is writing to {output}"):
+        _require_free(output, force)
+        (output / MANIFEST).unlink(missing_ok=True)
+        name = _LISTS[file_format]
+        with _writer(output / name, file_format) as write, _bar(len(ids), progress) as bar:
+            n_rows = 0
+            for block, scores, items in served.search(ids, k, retriever):
+                columns = _columns(served, block, scores, items)
+                write(columns)
+                n_rows += len(columns["user"])
+                bar.update(len(block))
+        text = "best first, without the user's own items; users with fewer unseen ones have fewer"
+        if file_format == "csv":
+            text += "; an id that a spreadsheet takes for a formula has an apostrophe before it"
+        files = {name: {"what": f"each user's {k} best items, {text}", "rows": n_rows}}
+        manifest = _about(served, folder)
+        manifest["lists"] = {"k": k, "retrieval": retrieval or served.retrieval}
+        if manifest["lists"]["retrieval"] in ("beam", "faiss"):
+            width = list(served.settings.beam_width) if beam_width is None else beam_width
+            manifest["lists"]["beam_width"] = width
+            manifest["lists"]["node_score"] = node_score or served.settings.node_score
+        if served.vectors is None:
+            model = served.config["model"]
+            manifest["vectors"] = f"none: {model}'s score is no inner product of two vectors"
+        else:
+            files |= _write_vectors(served, ids, output)
+            manifest["metric"] = "inner product"
+            manifest["search"] = (
+                f"score = {_USERS}[row in {_USER_IDS}] @ {_ITEMS}[row in {_ITEM_IDS}]"
+            )
+        if served.index is not None and served.settings is None:  # not HILL: a model's own search
+            files[_TREE] = _write_tree(served.index, output)
+        elif served.index is not None:
+            files |= _write_index(served, beam_width, output)
+            manifest["search_faiss"] = (
+                f"faiss.read_index('{_FAISS}').search(user_embeddings, k) gives scores and rows of "
+                f"{_ITEMS} (-1: none); a user's own items are not left out"
+            )
+        for file, entry in files.items():
+            entry["sha256"] = sha256_of(output / file)
+        manifest["files"] = files
+        for stale in {*_LISTS.values(), _USERS, _ITEMS, _USER_IDS, _ITEM_IDS, _TREE, _FAISS} - {
+            *files
+        }:
+            (output / stale).unlink(missing_ok=True)
+        with atomic_path(output / MANIFEST) as temporary:
+            temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        return manifest
 
 
 def _require_free(output: Path, force: bool) -> None:
@@ -130,7 +138,7 @@ def _require_free(output: Path, force: bool) -> None:
         raise ValueError(f"output {output} is a file; it must be a folder, or not there")
     if (output / runs.CONFIG).exists():
         raise ValueError(f"output {output} is a run's folder; export somewhere else")
-    if output.is_dir() and any(output.iterdir()) and not force:
+    if output.is_dir() and any(file.name != LOCK for file in output.iterdir()) and not force:
         raise ValueError(f"output {output} is not empty; --force writes over an earlier export")
 
 

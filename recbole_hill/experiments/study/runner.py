@@ -13,7 +13,7 @@ from recbole_hill.experiments.study.plan import Cell, Study
 from recbole_hill.experiments.study.progress import Progress
 from recbole_hill.report.cells import read_description
 from recbole_hill.report.markdown import pipe_table
-from recbole_hill.run.files import atomic_path
+from recbole_hill.run.files import LOCK, atomic_path, locked, remove_leftovers
 from recbole_hill.run.ledger import DONE, FAILED, STUDY, ledger_of
 from recbole_hill.run.provenance import commit
 
@@ -94,7 +94,10 @@ def run_studies(
     """
     waiting = open_tasks(studies, history, retry_failed=retry_failed)
     for study in studies:
-        _describe(study)
+        study.folder.mkdir(parents=True, exist_ok=True)
+        with locked(study.folder / LOCK):  # several runners may work on one study
+            remove_leftovers(study.folder)
+            _describe(study)
     everything = {(study.folder, cell.id) for study in studies for cell in study.cells}
     progress = Progress(
         [task.cell for task in waiting],

@@ -4,15 +4,12 @@ All settings are drawn before the first trial, and ``trials.jsonl`` records the 
 so that a sweep goes on after any kill; ASHA's rungs then begin anew.
 """
 
-import contextlib
 import json
 import shlex
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from recbole_hill import pipeline, plugins, registry
@@ -24,7 +21,9 @@ from recbole_hill.experiments.sweep.space import Space
 from recbole_hill.experiments.sweep.trial import Trials, best_trial, remove_weights, trial_id
 from recbole_hill.host.optional import require
 from recbole_hill.run import folder as runs
-from recbole_hill.run.files import atomic_path
+from recbole_hill.run.files import alone_in, atomic_path
+from recbole_hill.run.hashes import add_hashes, require_unchanged
+from recbole_hill.run.jsonl import rows_of
 from recbole_hill.run.ledger import DONE, FAILED, STOPPED, Ledger, trial_fault
 from recbole_hill.run.provenance import commit
 
@@ -121,7 +120,7 @@ def run_sweep(
     given_plugins = plugins.loaded()
     common = Trials(config["model"], dataset, folder.absolute(), files, given, given_plugins)
 
-    with _alone(folder):
+    with alone_in(folder, f"another sweep is running in {folder}"):
         _claim(folder, _description(config, plan_space, strategy, seed))
         ledger = Ledger(folder / TRIALS, "id", trial_fault)
         ids = {trial["id"] for trial in plan}
@@ -240,22 +239,6 @@ def _claim(folder: Path, description: dict) -> None:
             )
 
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keeps a second sweep out of the folder for as long as the block runs.
-
-    Raises:
-        ValueError: If another sweep is running in the folder.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = FileLock(folder / ".lock").acquire(blocking=False)
-    except Timeout as error:
-        raise ValueError(f"another sweep is running in {folder}") from error
-    with lock:
-        yield
-
-
 # -- the search -------------------------------------------------------------------------------
 
 
@@ -319,13 +302,15 @@ def _test(trials: Trials, best: dict, budget: dict) -> list[dict]:
     folder = trials.run_dir(best["settings"])
     file = folder / runs.ROWS
     if file.is_file():
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        require_unchanged(folder, runs.ROWS)
+        rows = rows_of(file)
     else:
         rows = pipeline.run(resume=str(folder)).rows
     tested = (trials.folder / "trials").glob(f"*/{runs.ROWS}")
     budget["test_readings"] = len(list(tested))
     rows = [{**row, "sweep": budget} for row in rows]
     runs.write_rows(trials.folder, rows)
+    add_hashes(trials.folder, [runs.ROWS, runs.METRICS])
     return rows
 
 

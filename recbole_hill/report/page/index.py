@@ -13,6 +13,7 @@ from recbole_hill.report.page.figure import histogram
 from recbole_hill.report.page.html import html, joined
 from recbole_hill.report.page.sunburst import LOAD_NAMES, MOST_NODES, sunburst
 from recbole_hill.run.folder import INDEX
+from recbole_hill.run.hashes import require_unchanged
 
 #: The most indexes drawn for a study: the indexes of its first rows.
 MOST_INDEXES = 4
@@ -37,11 +38,14 @@ class UserPath:
 def index_section(study: Study) -> str:
     """Returns the section, or nothing if no run of the study has an index."""
     runs: dict[str, tuple[int, Path]] = {}
+    refused = []
     for cell in study.done:
-        if not cell.get("run_dir"):
+        try:
+            run = study.run_of(cell)
+        except ValueError as error:
+            refused.append(html('<p class="hint">Not drawn: {}</p>', str(error)))
             continue
-        run = study.folder / cell["run_dir"]
-        if (run / INDEX).is_file():
+        if run is not None and (run / INDEX).is_file():
             runs.setdefault(cell["row"], (cell["seed"], run))
     if not runs:
         return ""
@@ -57,6 +61,7 @@ def index_section(study: Study) -> str:
     for number, (name, (seed, run)) in enumerate(list(runs.items())[:MOST_INDEXES]):
         parts.append(html("<h3>{}, seed {}</h3>", name, seed))
         try:
+            require_unchanged(run, INDEX)
             index = HierarchicalIndex.load(run / INDEX)
         except ValueError as error:
             parts.append(html('<p class="hint">Not drawn: {}</p>', str(error)))
@@ -78,7 +83,7 @@ def index_section(study: Study) -> str:
     if len(runs) > MOST_INDEXES:
         left = ", ".join(list(runs)[MOST_INDEXES:])
         parts.append(html('<p class="hint">Not drawn: the indexes of {}.</p>', left))
-    return joined(parts)
+    return joined([*parts, *refused])
 
 
 def user_path(run: Path) -> UserPath | str:
