@@ -18,6 +18,7 @@ from recbole_hill.data.splits import Data, load_data, note_data
 from recbole_hill.host.memory import keep_freed_memory
 from recbole_hill.model.build import build_model
 from recbole_hill.run import folder as runs
+from recbole_hill.run.files import make_folder
 from recbole_hill.run.hashes import write_hashes
 from recbole_hill.run.provenance import commit
 from recbole_hill.train.arms import Arm
@@ -158,7 +159,7 @@ class HILLTrainer(IndexTrainer):
 def _choose_by_holdout(config, folder: Path) -> Choice:
     """Runs ``holdout`` in a sub-folder and returns its choices."""
     inner = holdout_config(config, folder)
-    Path(inner["run_dir"]).mkdir(exist_ok=True)
+    make_folder(Path(inner["run_dir"]))
     runs.write_config(Path(inner["run_dir"]), plain_settings(inner))
     logging.getLogger().info("refit: choosing by holdout")
     data = load(inner)

@@ -42,7 +42,8 @@ def test_ray_runs_a_cell_and_its_record_comes_back(tiny_path, in_tmp):
         settings={"data_path": str(tiny_path)},
     )
     backbone, cell = study.cells
-    failed = {"cell": backbone.id, "row": "backbone", "status": "failed", "error": "no disk"}
+    failed = {"cell": backbone.id, "row": "backbone", "seed": backbone.seed}
+    failed |= {"status": "failed", "error": "no disk"}
     ledger_of(study.folder).append(failed)
     assert run_studies([study], RayWorkers("local", 1, 1), Known({})) == Outcome(0, 2, 0)
     record = ledger_of(study.folder).records()[cell.id]

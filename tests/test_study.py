@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
+from studies import made
 
 from recbole_hill.cli import main
 from recbole_hill.experiments.study.estimate import Estimate, History
@@ -55,7 +56,7 @@ class Recorder:
         for future, cell in self.open:
             record = {"cell": cell.id, "row": cell.row, "seed": cell.seed, "status": "done"}
             record |= {"seconds": 1, "run_dir": f"runs/{cell.id}"}
-            record["rows"] = [{"metrics": {"ne": 0.5}, "commit": "x", "peak_memory_mib": 1}]
+            record["rows"] = [made(cell.model, 0.5, cell.seed)]
             ledger_of(study).append(record)
             future.set_result(record)
         self.open = []
@@ -194,6 +195,7 @@ def test_a_cell_that_waits_in_vain_for_its_backbone(tiny_path, in_tmp, monkeypat
     failed = {
         "cell": backbone.id,
         "row": "backbone",
+        "seed": backbone.seed,
         "status": "failed",
         "error": "no disk",
         "run_dir": "runs/x",

@@ -24,6 +24,7 @@ from recbole_hill.report.page import page
 from recbole_hill.report.seeds import read_rows, seeds_table
 from recbole_hill.report.study import study_table
 from recbole_hill.report.tables import arms_table
+from recbole_hill.report.write import write_report
 from recbole_hill.run.files import LOCK, alone_in, atomic_path, open_to_write, path_inside
 from recbole_hill.run.folder import BACKBONE, CONFIG, INDEX, LOG, ROWS, STAGES, served_weights
 from recbole_hill.run.hashes import HASHES, changed_files
@@ -129,6 +130,10 @@ def test_edited_values_per_user_are_not_tested(tmp_path):
     text = markdown(study_table(module.read_study(study)))
     assert "**Not tested**: BPR, seed 1:" in text and "was changed after the run" in text
     (run_folder / HASHES).unlink()
+    write_per_user(study, cells[1], {"BPR": [0.1, 0.2, float("nan"), 0.4]})
+    text = markdown(study_table(module.read_study(study)))
+    assert "per_user.parquet holds values that are no finite numbers" in text
+    write_per_user(study, cells[1], {"BPR": values["BPR"]})
     assert "Not tested" not in markdown(study_table(module.read_study(study)))
 
 
@@ -193,6 +198,10 @@ def test_nothing_is_written_through_a_link(tiny_path, tmp_path, monkeypatch):
         settings = tiny_settings(tiny_path, "BPR", epochs=1, run_dir=str(folder))
         with pytest.raises(ValueError, match=rf"{name} is a symbolic link"):
             run("BPR", "tiny", overrides=settings)
+    study = write_study(tmp_path / "linked", [cell("BPR", [made("BPR", 0.1)])], seeds=(1,))
+    (study / "report").symlink_to(tmp_path)
+    with pytest.raises(ValueError, match="report is a symbolic link"):
+        write_report(study)
     ledger = ledger_of(tmp_path / "study")
     ledger.file.parent.mkdir()
     ledger.file.symlink_to(victim)

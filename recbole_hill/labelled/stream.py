@@ -33,7 +33,7 @@ from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.labelled.model import LabelledModel
 from recbole_hill.model.build import build_model
 from recbole_hill.run import folder as runs
-from recbole_hill.run.files import atomic_path
+from recbole_hill.run.files import atomic_path, make_folder
 from recbole_hill.run.hashes import add_hashes, require_unchanged
 from recbole_hill.run.provenance import commit, provenance
 from recbole_hill.train.trainer import trainer_for
@@ -282,7 +282,8 @@ def _publish(folder: Path, number: int, model: LabelledModel) -> tuple[Tensor, o
     index = getattr(model, "index", None)
     if index is not None:
         snapshot = folder / "snapshots" / str(number)
-        snapshot.mkdir(parents=True, exist_ok=True)
+        for each in (snapshot.parent, snapshot):
+            make_folder(each)
         index.save(snapshot / runs.INDEX)
     return model.alive_rows + 1, index
 

@@ -7,6 +7,7 @@ from typing import Any
 from recbole_hill.report.cells import Study
 from recbole_hill.report.document import MARKS, Line, Number, Table, is_better
 from recbole_hill.run.hashes import require_unchanged
+from recbole_hill.run.rows import is_sampled
 
 
 def tested(table: Table, study: Study, reference: str | None) -> tuple[Table, list[str]]:
@@ -128,7 +129,8 @@ def _reference(study: Study, lines: list[Line], asked: str | None) -> str:
     if (usual := study.definition.get("reference")) in labels:
         return usual
     best = None
-    for line in own:
+    full = [line for line in own if not is_sampled(line.made["candidates"])]
+    for line in full or own:
         if line.made["own"]:
             continue
         mean = line.numbers[0].mean

@@ -8,7 +8,7 @@ from recbole_hill.report.latex import latex
 from recbole_hill.report.markdown import escape, markdown
 from recbole_hill.report.page import html_page
 from recbole_hill.report.study import study_table
-from recbole_hill.run.files import atomic_path
+from recbole_hill.run.files import atomic_path, refuse_link
 
 
 def write_report(
@@ -30,7 +30,10 @@ def write_report(
         ValueError: If its rows must not stand in one table.
     """
     study = Path(study)
-    output = Path(output) if output else study / "report"
+    if output is None:
+        output = study / "report"
+        refuse_link(output)
+    output = Path(output)
     read = read_study(study)
     table = study_table(read, reference)
     about = read.about

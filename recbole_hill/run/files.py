@@ -88,6 +88,16 @@ def refuse_link(path: Path) -> None:
         raise _link(path)
 
 
+def make_folder(folder: Path) -> None:
+    """Creates a folder within a run's or a study's folder, which may be there already.
+
+    Raises:
+        ValueError: If the folder is a symbolic link.
+    """
+    refuse_link(folder)
+    folder.mkdir(exist_ok=True)
+
+
 def _without_following(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)  # Windows has no such flag
 

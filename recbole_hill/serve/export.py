@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +130,8 @@ def export(
             (output / stale).unlink(missing_ok=True)
         with atomic_path(output / MANIFEST) as temporary:
             temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        with suppress(PermissionError):  # Windows removes no open file
+            (output / LOCK).unlink()
         return manifest
 
 

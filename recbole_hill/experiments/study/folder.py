@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import lock_descriptor
 
-from recbole_hill.run.files import open_to_write
+from recbole_hill.run.files import make_folder, open_to_write
 from recbole_hill.run.ledger import RUNS
 
 
@@ -30,7 +30,8 @@ def claim(study: str | Path, cell_id: str, patience: float = 0.0) -> Iterator[in
         the child lives; None if another process holds the cell.
     """
     path = run_dir(study, cell_id).with_suffix(".lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    Path(study).mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with open_to_write(path, "a") as file:
         end = time.monotonic() + patience
         while not lock_descriptor(file.fileno(), blocking=False):
