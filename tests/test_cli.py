@@ -8,6 +8,7 @@ from conftest import tiny_settings
 
 from recbole_hill import cli
 from recbole_hill.cli import main
+from recbole_hill.run.hashes import HASHES
 
 
 def arguments(settings: dict) -> list[str]:
@@ -136,6 +137,9 @@ def test_damaged_checkpoints_are_refused(run_folder, tmp_path, capsys, name):
     copy = tmp_path / "copy"
     shutil.copytree(run_folder, copy)
     (copy / name).write_bytes((copy / name).read_bytes()[:100])
+    assert main(["recommend", f"--checkpoint={copy}", "--users=1"]) == 1
+    assert f"{name} was changed after the run" in capsys.readouterr().err
+    (copy / HASHES).unlink()  # as in a run of an older version
     assert main(["recommend", f"--checkpoint={copy}", "--users=1"]) == 1
     assert f"{name} is not a whole" in capsys.readouterr().err
 

@@ -25,11 +25,16 @@ def unchanged(folders: Sequence[str | Path]) -> tuple[list[str | Path], list[str
     Raises:
         ValueError: If no run is left.
     """
-    changed = [folder for folder in folders if ROWS in changed_files(Path(folder), ROWS)]
+    changed = [folder for folder in folders if changed_files(_run_of(folder), ROWS)]
     notes = [f"**Left out**: rows of {folder} were changed after the run" for folder in changed]
     if folders and len(changed) == len(folders):
         raise ValueError(f"rows of {changed[0]} were changed after the run; --resume makes them")
     return [folder for folder in folders if folder not in changed], notes
+
+
+def _run_of(folder: str | Path) -> Path:
+    """Returns a run's folder, also where its file of rows is named."""
+    return Path(folder).parent if Path(folder).name == ROWS else Path(folder)
 
 
 def read_rows(folders: list[str | Path]) -> list[dict]:
