@@ -35,6 +35,7 @@ from recbole_hill.run.folder import HOLDOUT, SERVES, STAGES
 from recbole_hill.run.parent_runs import parent_record
 from recbole_hill.run.stages import seconds_of_stages
 from recbole_hill.train.arms import Arm
+from recbole_hill.train.divergence import diverged
 from recbole_hill.train.learning_rate import LearningRateRule, set_rate
 from recbole_hill.train.refit import Choice
 from recbole_hill.train.warm_start import OldRun, inherit_weights
@@ -117,7 +118,7 @@ class RunTrainer(Trainer):
         self.epochs_before = 0
         #: Called after every validation of the ``backbone`` stage.
         self.on_validation: Callable[[Validation], None] = lambda validation: None
-        self._epochs_done = 0
+        self._stage, self._epochs_done = "", 0
         #: Choices of an earlier run, which this run follows.
         self.choice: Choice | None = None
         #: Whether to show a bar per epoch.
@@ -302,12 +303,27 @@ class RunTrainer(Trainer):
         if self._stage == "backbone" and hasattr(self.model, "fit_once"):
             self.model.fit_once()
             return 0.0
-        if self._stage != "backbone":
-            return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
-        self._set_rate(epoch_idx)
+        if self._stage == "backbone":
+            self._set_rate(epoch_idx)
         loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
-        self.learning_rate_rule.after_epoch(self.optimizer)
+        self.require_finite("weights", *self.model.parameters())
+        if self._stage == "backbone":
+            self.learning_rate_rule.after_epoch(self.optimizer)
         return loss
+
+    def _check_nan(self, loss):
+        """Stops at a loss that is not finite; RecBole stops at NaN alone."""
+        if not bool(loss.isfinite().all()):
+            raise self._diverged(f"the loss is {loss.detach().float().mean().item()}")
+
+    def require_finite(self, what: str, *values) -> None:
+        """Stops the run, with the setting to change, if a tensor has NaN or an infinite number."""
+        if not all(bool(each.isfinite().all()) for each in values):
+            raise self._diverged(f"{what} are not finite")
+
+    def _diverged(self, what: str) -> ValueError:
+        epoch = f"epoch {self._epochs_done - 1} of {self._stage}" if self._stage else "evaluation"
+        return diverged(self.config, epoch, what)
 
     def _set_rate(self, epoch: int) -> None:
         """Sets the epoch's learning rate if one was chosen before, and records the current rate."""
@@ -347,7 +363,24 @@ class RunTrainer(Trainer):
         checkpoint.set_model_weights(self.model, weights)
 
     def _full_sort_batch_eval(self, batched_data):
-        """RecBole's scoring of a batch of users, with the vectors and the search of the arm."""
+        """RecBole's scoring of a batch of users; stops at scores that are not finite."""
+        interaction, scores, positive_u, positive_i = self._score_all(batched_data)
+        self._require_scores(scores)
+        return interaction, scores, positive_u, positive_i
+
+    def _neg_sample_batch_eval(self, batched_data):
+        """RecBole's scoring of pairs; stops at scores that are not finite."""
+        interaction, scores, positive_u, positive_i = super()._neg_sample_batch_eval(batched_data)
+        self._require_scores(scores)
+        return interaction, scores, positive_u, positive_i
+
+    def _require_scores(self, scores) -> None:
+        """Stops at a score that is NaN or infinite; minus infinity marks an item left out."""
+        if not bool(scores.max() < torch.inf):  # the maximum is NaN if any score is
+            raise self._diverged("scores are not finite")
+
+    def _score_all(self, batched_data):
+        """Scores a batch of users with the vectors and the search of the arm."""
         if self.arm is None or (self.arm.vectors is None and self.arm.retriever is None):
             return super()._full_sort_batch_eval(batched_data)
         interaction, seen, positive_u, positive_i = batched_data
