@@ -85,7 +85,7 @@ def test_scores_of_a_model_without_a_loss_are_checked(tiny_path, tmp_path, in_tm
     trainer.fit(data.train, data.valid)
     model.scores = lambda users: torch.full((len(users), model.n_items), value).numpy()
     model.predict = lambda interaction: torch.full((len(interaction),), value)
-    with pytest.raises(ValueError, match="EASE has diverged in .*: scores are not finite"):
+    with pytest.raises(ValueError, match=r"EASE has diverged in .*: scores are not finite"):
         trainer.evaluate(data.test, load_best_model=False)
 
 

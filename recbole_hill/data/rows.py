@@ -9,8 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from recbole.utils import FeatureSource, FeatureType, ModelType
 
+from recbole_hill.checks import one_of
+from recbole_hill.data.cold_users import DROP, RULES
 from recbole_hill.data.tasks import tasks_of
 from recbole_hill.host.parsing import c_parser
 
@@ -21,7 +24,14 @@ _NAMED = 5
 
 
 class CleanRows:
-    """Mixin of RecBole's Dataset; it stands before the Dataset in a class's bases."""
+    """Mixin of RecBole's Dataset; it stands before the Dataset in a class's bases.
+
+    Attributes:
+        cold_test_users: Number of users who have a row in validation or test, and none in train. By
+            the setting of this name their rows are dropped here, or kept.
+    """
+
+    cold_test_users = 0
 
     @property
     def _by_time(self) -> bool:
@@ -68,8 +78,65 @@ class CleanRows:
                 f"of type float in {token}.inter, which has {', '.join(self.inter_feat)}"
             )
 
+    @property
+    def of_pairs(self) -> bool:
+        """Whether the model learns from pairs; a repeated row is then no other impression."""
+        return self.config["MODEL_TYPE"] in _OF_PAIRS and not tasks_of(self.config)
+
+    def build(self):
+        """Splits as RecBole does; then finds users of later parts without a row in train."""
+        parts = super().build()
+        if self.benchmark_filename_list is None and self.of_pairs:
+            users = [part.inter_feat[self.uid_field] for part in parts]
+            gone = self._cold_users(users[0].numpy(), torch.cat([users[0][:0], *users[1:]]).numpy())
+            for part, users_here in zip(parts, users, strict=True) if len(gone) else ():
+                kept = ~torch.isin(users_here, torch.from_numpy(gone))
+                part.inter_feat = part.inter_feat[kept]
+        return parts
+
+    def _cold_users(self, train: np.ndarray, later: np.ndarray) -> np.ndarray:
+        """Counts and logs the users without a train row.
+
+        Args:
+            train: User of each train row.
+            later: User of each row of validation and test.
+
+        Returns:
+            The users whose rows are to be dropped; none if ``cold_test_users`` keeps them.
+        """
+        rule = one_of("cold_test_users", self.config["cold_test_users"], RULES)
+        cold, counts = np.unique(later[~np.isin(later, train)], return_counts=True)
+        self.cold_test_users = len(cold)
+        if len(cold):
+            drop = "left out of validation and test"
+            rank = "kept; every model ranks for them by popularity in train"
+            self.logger.warning(
+                f"cold_test_users {rule}: {len(cold):,} users with {counts.sum():,} rows have no "
+                f"train item: {drop if rule == DROP else rank}"
+            )
+        return cold if rule == DROP else cold[:0]
+
+    def _drop_cold_users(self) -> None:
+        """Finds users of later files without a row in the first, before ids become numbers.
+
+        A model then has no weights for the users who are left out.
+        """
+        users, n_train = self.inter_feat[self.uid_field].to_numpy(), self.file_size_list[0]
+        gone = np.isin(users, self._cold_users(users[:n_train], users[n_train:]))
+        if gone.any():
+            self._keep_rows(~gone)
+
+    def _keep_rows(self, kept: np.ndarray) -> None:
+        """Keeps some rows of several files, and the number of rows of each file."""
+        parts = np.repeat(np.arange(len(self.file_size_list)), self.file_size_list)
+        left = np.bincount(parts[kept], minlength=len(self.file_size_list))
+        self.file_size_list = left.tolist()
+        self.inter_feat = self.inter_feat[kept].reset_index(drop=True)
+
     def _remap_ID_all(self):
         """Leaves a pair of one file out of later files."""
+        if self.benchmark_filename_list is not None and self.of_pairs:
+            self._drop_cold_users()
         super()._remap_ID_all()
         if self.benchmark_filename_list is not None:  # numbers now, which compare fast
             sizes = self.file_size_list
@@ -95,14 +162,12 @@ class CleanRows:
         repeated = pairs.duplicated()
         if not repeated.any():
             return
-        dropped = self.config["MODEL_TYPE"] in _OF_PAIRS and not tasks_of(self.config)
+        dropped = self.of_pairs
         self._say_repeated(pairs, repeated, parts, "dropped" if dropped else "kept as impressions")
-        if dropped:
+        if dropped and parts is None:
             self.inter_feat.drop(index=rows.index[repeated], inplace=True)
-            if parts is not None:
-                left = np.bincount(parts[~repeated], minlength=len(self.file_size_list))
-                self.file_size_list = left.tolist()
-                self.inter_feat.reset_index(drop=True, inplace=True)
+        elif dropped:
+            self._keep_rows(~repeated.to_numpy())
 
     def _say_repeated(
         self, pairs: pd.DataFrame, repeated: pd.Series, parts: np.ndarray | None, fate: str

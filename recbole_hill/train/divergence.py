@@ -42,10 +42,10 @@ def _farthest(config) -> tuple[str | None, float | None]:
     for key, default in defaults.items():
         value = config[key]
         if isinstance(default, float) and is_number(value) and value and key not in _NO_CAUSE:
-            if default:
-                distance = abs(math.log10(abs(value / default)))
-            else:
-                distance = math.log10(abs(value))
+            distance = math.log10(abs(value / (default or 1.0)))
+            distance = (
+                abs(distance) if default else distance
+            )  # small where the default is 0: no sign
             if distance >= most:
                 found, most = (key, default), distance
     return found

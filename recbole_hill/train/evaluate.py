@@ -30,6 +30,9 @@ def evaluate(trainer: RunTrainer, arms: list[Arm], data: Data) -> list[dict]:
         **provenance(config),
         "settings": plain_settings(config),
     }
+    if data.dataset.cold_test_users:
+        rule, users = config["cold_test_users"], data.dataset.cold_test_users
+        common["cold_test_users"] = {"rule": rule, "users": users}
     rows, tables = [], []
     for arm in arms:
         trainer.take(arm)

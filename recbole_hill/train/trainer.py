@@ -22,6 +22,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from recbole_hill import registry
 from recbole_hill.config.config import plain_settings
+from recbole_hill.data.cold_users import RANK, Popularity
 from recbole_hill.data.ids import Ids
 from recbole_hill.data.splits import note_data
 from recbole_hill.evaluation.collector import TopListCollector
@@ -126,6 +127,8 @@ class RunTrainer(Trainer):
         #: The arm (compared variant) that is evaluated; None in training, when the model's weights
         #: are used.
         self.arm: Arm | None = None
+        #: The ranking for users without a train item; None if they are left out.
+        self.popularity: Popularity | None = None
         self._begin_epoch: Callable[[int], None] | None = None
         #: Learning rate of each epoch up to the current weights, and up to the best weights.
         self._rates: list[float] = []
@@ -147,13 +150,13 @@ class RunTrainer(Trainer):
     def train_epochs(self, train_data, valid_data):
         """Runs the ``backbone`` stage by RecBole's loop; resumes it, or loads it if finished."""
         Ids.of(train_data._dataset).save(self.run_dir)
+        self.see(train_data)
         if self.config["warm_start"]:
             self.warm_start(train_data)
         if "backbone" in self.stages:
             self.load_stage(BACKBONE)
             done = self.stages["backbone"]
             self.best_valid_score, self.best_valid_result = done["valid_score"], done["valid"]
-            self.eval_collector.data_collect(train_data)
             return self.best_valid_score, self.best_valid_result
         self._begin_stage("backbone", train_data)
         if hasattr(self.model, "begin_epoch"):
@@ -175,6 +178,13 @@ class RunTrainer(Trainer):
             **record,
         )
         return score, result
+
+    def see(self, train_data) -> None:
+        """Notes what evaluation needs of the train set."""
+        self.eval_collector.data_collect(train_data)
+        dataset = train_data._dataset
+        if self.config["cold_test_users"] == RANK and dataset.of_pairs:
+            self.popularity = Popularity.of(dataset)
 
     def warm_start(self, train_data) -> None:
         """Continues the run that ``warm_start`` names: takes over weights by user and item ids.
@@ -365,12 +375,22 @@ class RunTrainer(Trainer):
     def _full_sort_batch_eval(self, batched_data):
         """RecBole's scoring of a batch of users; stops at scores that are not finite."""
         interaction, scores, positive_u, positive_i = self._score_all(batched_data)
+        if self.popularity is not None:
+            self.popularity.replace(scores, interaction[self.model.USER_ID])
+            if (seen := batched_data[1]) is not None:
+                scores[seen] = -torch.inf
         self._require_scores(scores)
         return interaction, scores, positive_u, positive_i
 
     def _neg_sample_batch_eval(self, batched_data):
         """RecBole's scoring of pairs; stops at scores that are not finite."""
         interaction, scores, positive_u, positive_i = super()._neg_sample_batch_eval(batched_data)
+        if self.popularity is not None and scores.ndim == 2:  # a ranking
+            rows = torch.as_tensor(batched_data[1], device=scores.device)
+            users = interaction[self.model.USER_ID]
+            of_row = users.new_zeros(len(scores)).index_put((rows.to(users.device),), users)
+            no_candidates = scores == -torch.inf
+            self.popularity.replace(scores, of_row)[no_candidates] = -torch.inf
         self._require_scores(scores)
         return interaction, scores, positive_u, positive_i
 
