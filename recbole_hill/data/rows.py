@@ -14,11 +14,14 @@ from recbole.utils import FeatureSource, FeatureType, ModelType
 
 from recbole_hill.checks import one_of
 from recbole_hill.data.cold_users import DROP, RULES
+from recbole_hill.data.file_checks import check_file
 from recbole_hill.data.tasks import tasks_of
-from recbole_hill.host.parsing import c_parser
+from recbole_hill.host.parsing import c_parser, text_encoding
 
 #: Kinds of models that learn from pairs. For other kinds a repeated row is another impression.
 _OF_PAIRS = (ModelType.GENERAL, ModelType.TRADITIONAL, ModelType.KNOWLEDGE)
+#: Above this, a time is taken for one since 1970, in seconds or a smaller unit (it is in 1973).
+_EPOCH_SECONDS = 1e8
 #: Number of lines that a message names.
 _NAMED = 5
 
@@ -50,11 +53,22 @@ class CleanRows:
 
     def _load_feat(self, filepath, source):
         """Reads a file, and leaves out rows without an id, which are counted and named."""
+        ids = (self.uid_field, self.iid_field)
+        encoding = text_encoding(self.config["encoding"])
+        check_file(Path(filepath), self.config["field_separator"], encoding, ids)
         with c_parser():
             table = super()._load_feat(filepath, source)
         if table is None:
             return None
-        ids = [field for field in (self.uid_field, self.iid_field) if field in table]
+        ids = [field for field in ids if field in table]
+        for field in ids:
+            if len(padding := table.index[table[field] == "[PAD]"]):
+                raise ValueError(
+                    f"{filepath}, line {padding[0] + 2}: {field} [PAD] is RecBole's mark for no "
+                    f"{field}; accepted is any other id"
+                )
+        if source == FeatureSource.INTERACTION and self._by_time:
+            self._require_times(table, filepath)
         missing = table.index[table[ids].isna().any(axis=1)]
         if len(missing):
             lines = ", ".join(str(row + 2) for row in missing[:_NAMED])
@@ -68,6 +82,26 @@ class CleanRows:
             raise ValueError(f"{filepath} has no row with {' and '.join(ids)}")
         table.reset_index(drop=True, inplace=True)
         return table
+
+    def _require_times(self, table: pd.DataFrame, filepath) -> None:
+        """Refuses a time that is missing or infinite, and times in two units.
+
+        RecBole would put the mean in place of a missing time.
+        """
+        if self.field2type.get(self.time_field) != FeatureType.FLOAT:
+            return
+        times = table[self.time_field]
+        if len(bad := times.index[~np.isfinite(times)]):
+            raise ValueError(
+                f"{filepath}, line {bad[0] + 2}: {self.time_field} {times[bad[0]]} is no time; "
+                "order TO accepts a finite number in every row"
+            )
+        if len(times) and times.min() > _EPOCH_SECONDS and times.max() > 500 * times.min():
+            raise ValueError(
+                f"{filepath}, line {times.idxmax() + 2}: {self.time_field} {times.max():.0f} and "
+                f"line {times.idxmin() + 2}: {times.min():.0f} cannot both be seconds or both "
+                "milliseconds; accepted is one unit"
+            )
 
     def _load_inter_feat(self, token, dataset_path):
         """Reads the interactions, and refuses an order of time without times."""
