@@ -28,6 +28,7 @@ from recbole_hill.data.splits import (
     note_data,
     require_files,
 )
+from recbole_hill.host.threads import set_threads
 from recbole_hill.index.codes import drift, matched
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.labelled.model import LabelledModel
@@ -127,8 +128,7 @@ def run_stream(
         )
     folder = _folder(config, {"slices": slices, "keep": keep})
     runs.start_log(folder, config["state"])
-    if config["threads"]:
-        torch.set_num_threads(config["threads"])
+    set_threads(config["threads"])
     parts = slices_of(config, slices)
     sha256 = interactions_sha256(*map(OneDataset, parts))
     note_data(folder, sha256)

@@ -107,6 +107,7 @@ class LoadedRun(FinishedRun):
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
+        k = min(k, len(self.item_tokens))  # longer lists would only be padded
         block = max(1, min(_USERS_AT_ONCE, BLOCK_ENTRIES // len(self.item_tokens)))
         return (self._search_block(part, k, retriever) for part in users.split(block))
 
