@@ -320,7 +320,7 @@ def note_data(folder: Path, sha256: str | None) -> None:
         require_same_data(folder, sha256)
     else:
         with atomic_path(folder / _DATA) as temporary:
-            temporary.write_text(json.dumps({"sha256": sha256}))
+            temporary.write_text(json.dumps({"sha256": sha256}), encoding="utf-8")
 
 
 def known_data(folder: Path) -> str | None:
@@ -330,7 +330,7 @@ def known_data(folder: Path) -> str | None:
         ValueError: If the folder has no readable note of its data.
     """
     try:
-        return json.loads((folder / _DATA).read_text())["sha256"]
+        return json.loads((folder / _DATA).read_text(encoding="utf-8"))["sha256"]
     except (OSError, json.JSONDecodeError, KeyError) as error:
         raise ValueError(f"{folder / _DATA} does not say which data the run saw") from error
 

@@ -166,7 +166,7 @@ def run_stream(
         logging.getLogger().info(f"slice {number}: {record}")
         bar.set_postfix_str(f"ne {metrics.get('ne', float('nan')):.4f}")
         with atomic_path(folder / SLICES) as temporary:
-            temporary.write_text("".join(lines))
+            temporary.write_text("".join(lines), encoding="utf-8")
     return records
 
 
@@ -178,7 +178,10 @@ def _folder(config, cut: dict) -> Path:
     folder = runs.folder_of(config)
     settings = plain_settings(config)
     if (folder / runs.CONFIG).exists():
-        stored = {**runs.read_config(folder), **json.loads((folder / runs.STREAM).read_text())}
+        stored = {
+            **runs.read_config(folder),
+            **json.loads((folder / runs.STREAM).read_text(encoding="utf-8")),
+        }
         current = {**settings, **cut}
         changed = sorted(key for key in current.keys() - _FREE if current[key] != stored.get(key))
         if changed:
@@ -188,7 +191,7 @@ def _folder(config, cut: dict) -> Path:
             )
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / runs.STREAM) as temporary:
-        temporary.write_text(json.dumps(cut))
+        temporary.write_text(json.dumps(cut), encoding="utf-8")
     runs.write_config(folder, settings)
     return folder
 

@@ -35,7 +35,7 @@ def read_snapshot(folder: Path, number: int | None) -> tuple[HillConfig, Data, L
         ValueError: If the data or the weights are not those of the stream.
     """
     config = HillConfig(None, None, None, {**read_config(folder), "run_dir": str(folder)})
-    n_slices = json.loads((folder / STREAM).read_text())["slices"]
+    n_slices = json.loads((folder / STREAM).read_text(encoding="utf-8"))["slices"]
     finished = [n for n in range(n_slices) if (folder / f"slice_{n}.safetensors").is_file()]
     number = max(finished, default=0) if number is None else number
     if number not in finished:

@@ -62,7 +62,7 @@ def _inherit_backbone(trainer: IndexTrainer, folder: Path, train_data, valid_dat
     trainer.clock(0.0)
     trainer.see(train_data)
     score = None if valid_data is None else trainer.valid_score(valid_data)
-    trained = json.loads((folder / STAGES).read_text())["backbone"]
+    trained = json.loads((folder / STAGES).read_text(encoding="utf-8"))["backbone"]
     trainer.finish_stage(
         "backbone",
         save_as=BACKBONE,

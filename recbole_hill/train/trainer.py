@@ -271,7 +271,7 @@ class RunTrainer(Trainer):
             about[SERVES] = save_as
         self.stages[stage] = {"seconds": round(self._seconds(), 2), **about}
         with atomic_path(self.run_dir / STAGES) as temporary:
-            temporary.write_text(json.dumps(self.stages, indent=1))
+            temporary.write_text(json.dumps(self.stages, indent=1), encoding="utf-8")
         (self.run_dir / STATE).unlink(missing_ok=True)
 
     def save_model(self, file: str) -> None:
@@ -515,6 +515,6 @@ def _read_json(path: Path) -> dict:
     if not path.exists():
         return {}
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not whole JSON: {error}") from error

@@ -82,7 +82,7 @@ class OldRun:
         return cls(
             folder,
             settings,
-            json.loads((folder / "stages.json").read_text()),
+            json.loads((folder / "stages.json").read_text(encoding="utf-8")),
             _ids_of(folder, settings),
             load_weights(file),
             HierarchicalIndex.load(index) if index.is_file() else None,
