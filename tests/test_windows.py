@@ -87,7 +87,7 @@ provenance.peak_memory_mib = lambda: 1  # Windows asks psutil for what Linux doe
 if __name__ == "__main__":
     settings = {"epochs": 1, "topk": [3], "valid_metric": "NDCG@3", "show_progress": False}
     settings |= {"state": "ERROR", "threads": 1}
-    tree = {"nodes_per_depth": [3], "adapt_control": [], "em_rounds": 0}
+    tree = {"nodes_per_depth": [4, 2], "adapt_control": [], "em_rounds": 0}
     for model, own in (("BPR", settings), ("HILL", {**settings, **tree})):
         result = run(model, "d", overrides={**own, "run_dir": model})
         again = run(resume=model)
