@@ -6,6 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+#: Largest size of a number in a vector: the squares of vectors of it still add up in float32. In
+#: FAISS, larger ones end the process.
+LARGEST = 1e15
 #: Number of rows that a message about bad vectors names.
 _NAMED = 3
 
@@ -99,7 +102,7 @@ def one_of(key: str, value, accepted: Collection[str]) -> str:
 def require_finite(
     name: str, vectors: Tensor | np.ndarray, tokens: Sequence[str] | None = None
 ) -> None:
-    """Refuses vectors with NaN or infinity.
+    """Refuses vectors with NaN, infinity or numbers whose squares float32 cannot add up.
 
     Args:
         name: Name of the vectors, for the message.
@@ -107,14 +110,16 @@ def require_finite(
         tokens: External id of each row, which the message names instead of the row number.
 
     Raises:
-        ValueError: If a vector is not finite. The message names the number of such rows and the
+        ValueError: If a vector does not fit. The message names the number of such rows and the
             first of them.
     """
-    bad = (~torch.as_tensor(vectors).isfinite()).any(1).nonzero().flatten().tolist()
+    small = torch.as_tensor(vectors).abs() <= LARGEST  # false for NaN
+    bad = (~small).any(1).nonzero().flatten().tolist()
     if bad:
         first = [str(row) if tokens is None else repr(str(tokens[row])) for row in bad[:_NAMED]]
         which = f"{'row' if tokens is None else 'id'} {', '.join(first)}"
         raise ValueError(
             f"{name} must be finite, but {len(bad):,} of {len(vectors):,} are not "
-            f"({which}{', ...' if len(bad) > _NAMED else ''}); the model has diverged"
+            f"({which}{', ...' if len(bad) > _NAMED else ''}); the model has diverged, accepted "
+            f"are numbers up to {LARGEST:g} in size"
         )

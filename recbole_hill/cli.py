@@ -88,11 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # whatever RecBole or a library raised, in one line
         if debug:
             traceback.print_exc()
-        elif isinstance(error, (ValueError, OSError, ImportError)):
-            print(f"error: {_first_line(error)}", file=sys.stderr)
         else:
-            line = _first_line(f"{type(error).__name__}: {error}")
-            print(f"error: {line} (--debug shows where)", file=sys.stderr)
+            print(f"error: {_in_a_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         again = "--resume=DIR" if arguments.command is run else "the same command"
@@ -100,8 +97,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _first_line(error: object) -> str:
-    return printable(f"{error}\n".splitlines()[0])
+def _in_a_line(error: Exception) -> str:
+    """Returns an error as one line, with the line of a plugin that it comes from."""
+    users = isinstance(error, (ValueError, OSError, ImportError))
+    text = str(error) if users else f"{type(error).__name__}: {error}"
+    plugins = sys.modules.get("recbole_hill.plugins")
+    place = plugins.place_of(error) if plugins else ""
+    where = place or ("" if users else "--debug shows where")
+    return printable(text.splitlines()[0] + (f" ({where})" if where else "") if text else where)
 
 
 def _underscored(word: str) -> str:

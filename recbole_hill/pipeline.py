@@ -9,13 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from recbole_hill.adapt.retrieval_cost import retrieval_cost
 from recbole_hill.adapt.stage import adapt, select_pairs
 from recbole_hill.config.config import plain_settings
 from recbole_hill.data.splits import Data, load_data, note_data
 from recbole_hill.host.memory import keep_freed_memory
+from recbole_hill.host.threads import set_threads
 from recbole_hill.model.build import build_model
 from recbole_hill.run import folder as runs
 from recbole_hill.run.files import make_folder
@@ -106,8 +105,7 @@ def fit(trainer: RunTrainer, train_data, valid_data) -> list[Arm]:
 
 def load(config) -> Data:
     """Loads the data of a run, and records their hash in its folder."""
-    if config["threads"]:
-        torch.set_num_threads(config["threads"])
+    set_threads(config["threads"])
     keep_freed_memory()
     data = load_data(config)
     note_data(Path(config["run_dir"]), data.sha256)

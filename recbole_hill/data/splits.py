@@ -31,6 +31,7 @@ from recbole.data.interaction import Interaction, cat_interactions
 from recbole.utils import FeatureSource, FeatureType, ModelType, init_seed
 
 from recbole_hill.checks import one_of
+from recbole_hill.data.cold_users import RANK
 from recbole_hill.data.features import require_features
 from recbole_hill.data.ids import Ids
 from recbole_hill.data.loaders import our_loaders, say_full_users
@@ -368,4 +369,5 @@ def require_files(config) -> None:
             f"dataset {config['dataset']!r}: {folder / missing[0]} does not exist; write it with "
             f"`prepare {config['dataset']} --source=DIR`, or set data_path to where it is"
         )
-    require_as_prepared(folder, config["dataset"])
+    rank = config["cold_test_users"] == RANK
+    require_as_prepared(folder, config["dataset"], with_cold_users=rank)

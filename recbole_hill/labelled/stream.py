@@ -28,6 +28,7 @@ from recbole_hill.data.splits import (
     note_data,
     require_files,
 )
+from recbole_hill.host.threads import set_threads
 from recbole_hill.index.codes import drift, matched
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.labelled.model import LabelledModel
@@ -133,8 +134,7 @@ def run_stream(
 
 def _train_slices(config, folder: Path, slices: int, keep: int | None) -> list[Slice]:
     """Trains on every slice that is left, and returns the record of each slice."""
-    if config["threads"]:
-        torch.set_num_threads(config["threads"])
+    set_threads(config["threads"])
     parts = slices_of(config, slices)
     sha256 = interactions_sha256(*map(OneDataset, parts))
     note_data(folder, sha256)

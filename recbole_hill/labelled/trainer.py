@@ -62,7 +62,9 @@ class LabelledTrainer(RunTrainer):
             self._load_best(model_file)
         self.model.eval()
         rows = eval_data._dataset.inter_feat
-        return self.judge(self.model.probabilities(rows).cpu(), rows)
+        probabilities = self.model.probabilities(rows).cpu()
+        self.require_finite("probabilities", probabilities)
+        return self.judge(probabilities, rows)
 
     def judge(self, probabilities: Tensor, rows) -> OrderedDict:
         """Returns the value metrics of every task.

@@ -1,6 +1,7 @@
 """A finished run, loaded to recommend and to explain recommendations, with external ids."""
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
+from recbole_hill.data.cold_users import RANK, Popularity
 from recbole_hill.host.memory import keep_freed_memory
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.labelled.model import LabelledModel
@@ -106,6 +108,7 @@ class LoadedRun(FinishedRun):
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
+        k = min(k, len(self.item_tokens))  # longer lists would only be padded
         block = max(1, min(_USERS_AT_ONCE, BLOCK_ENTRIES // len(self.item_tokens)))
         return (self._search_block(part, k, retriever) for part in users.split(block))
 
@@ -237,11 +240,31 @@ class LoadedRun(FinishedRun):
     ) -> tuple[Tensor, Tensor, Tensor]:
         seen = self.seen(users)
         if retriever is None:
-            return users, *self._score_all(users, k, seen)
-        if isinstance(retriever, NetworkSearch | VectorSearch):
-            return users, *(part.cpu() for part in retriever.search(users, k, seen))
-        lists = retriever.search(self.vectors[0][users], k, seen)
-        return users, *(part.cpu() for part in lists)
+            lists = self._score_all(users, k, seen)
+        elif isinstance(retriever, NetworkSearch | VectorSearch):
+            lists = retriever.search(users, k, seen)
+        else:
+            lists = retriever.search(self.vectors[0][users], k, seen)
+        return users, *self._by_popularity(users, seen, *(part.cpu() for part in lists))
+
+    @cached_property
+    def _popularity(self) -> Popularity | None:
+        """The ranking for users without a train item; None if the run left them out."""
+        dataset = self.data.train._dataset
+        rank = self.config["cold_test_users"] == RANK and dataset.of_pairs
+        return Popularity.of(dataset) if rank else None
+
+    def _by_popularity(self, users: Tensor, seen: tuple[Tensor, Tensor], scores: Tensor, ids):
+        """Replaces the lists of users without a train item, as the run's evaluation did."""
+        if self._popularity is None or not bool((cold := self._popularity.cold[users]).any()):
+            return scores, ids
+        everything = self._popularity.scores.repeat(len(users), 1)
+        everything[seen] = -torch.inf
+        best, items = top_k(everything[cold], scores.shape[1])
+        width = best.shape[1]
+        scores[cold, :width] = best
+        ids[cold, :width] = torch.where(best > -torch.inf, items, -1)
+        return scores, ids
 
     @torch.no_grad()
     def _score_all(self, users: Tensor, k: int, seen: tuple[Tensor, Tensor]):

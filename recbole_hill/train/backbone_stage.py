@@ -61,7 +61,7 @@ def _inherit_backbone(trainer: IndexTrainer, folder: Path, train_data, valid_dat
     except RuntimeError as error:
         raise ValueError(f"the weights in {folder} do not fit: {error}") from error
     trainer.clock(0.0)
-    trainer.eval_collector.data_collect(train_data)
+    trainer.see(train_data)
     score = None if valid_data is None else trainer.valid_score(valid_data)
     trained = read_stages(folder)["backbone"]
     trainer.finish_stage(

@@ -32,6 +32,9 @@ def evaluate(trainer: RunTrainer, arms: list[Arm], data: Data) -> list[dict]:
         "settings": plain_settings(config),
         "candidates": candidates_of(plain_settings(config)),
     }
+    if data.dataset.cold_test_users:
+        rule, users = config["cold_test_users"], data.dataset.cold_test_users
+        common["cold_test_users"] = {"rule": rule, "users": users}
     rows, tables = [], []
     for arm in arms:
         trainer.take(arm)

@@ -102,7 +102,9 @@ class IndexTrainer(RunTrainer):
 def current_vectors(trainer: IndexTrainer) -> Vectors:
     """Returns the model's current vectors without the padding rows."""
     trainer.model.eval()
-    return Vectors(*(part[1:].detach().cpu().numpy() for part in trainer.model.vectors()))
+    users, items = (part[1:].detach().cpu() for part in trainer.model.vectors())
+    trainer.require_finite("vectors", users, items)
+    return Vectors(users.numpy(), items.numpy())
 
 
 def learn_index(trainer: IndexTrainer, train_data) -> HierarchicalIndex:
