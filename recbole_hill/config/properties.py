@@ -97,6 +97,18 @@ def internal_defaults(
     return merged
 
 
+def owners(model: str, backbone: str | None = None) -> dict[str, str]:
+    """Returns the settings that our YAML files of a model and its backbone have, with whose file.
+
+    Args:
+        model: A registered name.
+        backbone: Name of the model's backbone, if it has one.
+    """
+    layers = [layer for name in (backbone, model) if name for layer in _layers(MODELS, name)]
+    ours = [entry.name for entry, _ in layers if entry.plugin is None]
+    return {key: name for name in ours for key in read_properties("model", f"{name}.yaml")}
+
+
 def chosen_parts(settings: Mapping) -> dict:
     """Returns the names that settings hold in place of a model's default parts.
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from recbole_hill import plugins
-from recbole_hill.checks import one_of
-from recbole_hill.config.config import PROTOCOLS, HillConfig
+from recbole_hill.config.config import HillConfig
+from recbole_hill.config.schema import check, schema_of
 from recbole_hill.experiments.study.paper_table import PaperTable, Row
 from recbole_hill.run.jsonl import short_id
 from recbole_hill.run.parent_runs import as_list, for_each
@@ -106,7 +106,8 @@ def plan(
     Raises:
         ValueError: If a row, protocol, seed or setting does not fit; the error names it.
     """
-    one_of("protocol", protocol, PROTOCOLS)
+    check("protocol", protocol, schema_of("protocol"))
+    check("dataset", dataset, schema_of("dataset"))
     seeds = tuple(dict.fromkeys(seeds))
     if not seeds or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
         raise ValueError(f"seeds must be whole numbers, got {seeds}")
