@@ -18,11 +18,12 @@ from recbole_hill.data.splits import Data, load_data, note_data
 from recbole_hill.host.memory import keep_freed_memory
 from recbole_hill.model.build import build_model
 from recbole_hill.run import folder as runs
+from recbole_hill.run.provenance import commit
 from recbole_hill.train.arms import Arm
 from recbole_hill.train.backbone_stage import train_backbone
 from recbole_hill.train.evaluate import evaluate
 from recbole_hill.train.index_stage import IndexTrainer, learn_index
-from recbole_hill.train.open_run import open_run
+from recbole_hill.train.open_run import open_run, settings_of
 from recbole_hill.train.refit import Choice, holdout_config
 from recbole_hill.train.trainer import BACKBONE, RunTrainer, Validation, trainer_for
 from recbole_hill.train.warm_start import seen_before
@@ -66,13 +67,17 @@ def run(
     Raises:
         ValueError: If a setting or a file does not fit. The message names it.
     """
-    config, folder = open_run(model, dataset, config_files, overrides, resume)
-    choice = _choose_by_holdout(config, folder) if config["protocol"] == "refit" else None
-    data = load(config)
-    trainer = build(config, data, choice=choice)
-    arms = fit(trainer, data.train, data.valid if choice is None else None)
-    rows = evaluate(trainer, arms, data)
-    runs.write_rows(folder, rows)
+    commit()  # noted now: the checkout may change during the run
+    config = settings_of(model, dataset, config_files, overrides, resume)
+    folder = runs.folder_of(config)
+    with runs.nothing_left(folder):
+        open_run(config, folder, resumed=resume is not None)
+        choice = _choose_by_holdout(config, folder) if config["protocol"] == "refit" else None
+        data = load(config)
+        trainer = build(config, data, choice=choice)
+        arms = fit(trainer, data.train, data.valid if choice is None else None)
+        rows = evaluate(trainer, arms, data)
+        runs.write_rows(folder, rows)
     return Result(folder, rows, trainer.stages)
 
 

@@ -109,5 +109,6 @@ def require_metrics(names: str | Sequence[str]) -> None:
             raise ValueError(f"metrics must be among {', '.join(accepted)}, got {name!r}")
     if len(set(kinds.values())) > 1:
         raise ValueError(
-            f"metrics must be all of lists (Recall ...) or all of predictions (AUC ...), got {names}"
+            "metrics must be all of lists (Recall ...) or all of predictions (AUC ...), got "
+            f"{', '.join(names)}"
         )

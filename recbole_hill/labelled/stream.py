@@ -111,10 +111,10 @@ def run_stream(
     if not issubclass(registry.find(model).load(), LabelledModel):
         raise ValueError(f"a stream trains MoNN, TTSN, EBR or HSNN, got {model}")
     given = {"epochs": 1, "vocabulary": "catalogue", **(overrides or {})}
-    config = HillConfig(model, dataset, config_files, given)
     for key, number, least in (("slices", slices, 2), ("keep", 1 if keep is None else keep, 1)):
         if not is_integer(number) or number < least:
             raise ValueError(f"{key} must be an integer of at least {least}, got {number!r}")
+    config = HillConfig(model, dataset, config_files, given)
     if config["distill_from"]:
         raise ValueError(
             f"a stream takes no teacher, got distill_from={config['distill_from']}: a finished run "
@@ -125,8 +125,16 @@ def run_stream(
             f"a stream trains every slice at one learning rate: lr_rule must be constant, got "
             f"{config['lr_rule']!r}"
         )
-    folder = _folder(config, {"slices": slices, "keep": keep})
-    runs.start_log(folder, config["state"])
+    require_files(config)
+    require_features(config)
+    folder = runs.folder_of(config)
+    with runs.nothing_left(folder):
+        _open(config, folder, {"slices": slices, "keep": keep})
+        return _train_slices(config, folder, slices, keep)
+
+
+def _train_slices(config, folder: Path, slices: int, keep: int | None) -> list[Slice]:
+    """Trains on every slice that is left, and returns the record of each slice."""
     if config["threads"]:
         torch.set_num_threads(config["threads"])
     parts = slices_of(config, slices)
@@ -170,12 +178,11 @@ def run_stream(
     return records
 
 
-def _folder(config, cut: dict) -> Path:
-    """Returns the stream's folder; a stream with the same settings and slices is continued.
+def _open(config, folder: Path, cut: dict) -> None:
+    """Opens the stream's folder; a stream with the same settings and slices is continued.
 
     With other slices, the model would be evaluated on rows that it has been trained on.
     """
-    folder = runs.folder_of(config)
     settings = plain_settings(config)
     if (folder / runs.CONFIG).exists():
         stored = {**runs.read_config(folder), **json.loads((folder / runs.STREAM).read_text())}
@@ -190,7 +197,7 @@ def _folder(config, cut: dict) -> Path:
     with atomic_path(folder / runs.STREAM) as temporary:
         temporary.write_text(json.dumps(cut))
     runs.write_config(folder, settings)
-    return folder
+    runs.start_log(folder, config["state"])
 
 
 @dataclass(frozen=True)
@@ -215,8 +222,6 @@ def slices_of(config, n_slices: int) -> list:
     Returns:
         RecBole datasets, one per slice.
     """
-    require_files(config)
-    require_features(config)
     config["benchmark_filename"] = None
     whole = create_dataset(config)
     if whole.time_field not in whole.inter_feat:

@@ -4,7 +4,9 @@ import contextlib
 import json
 import logging
 import secrets
+import shutil
 import time
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import yaml
@@ -28,20 +30,23 @@ CHOICE = "HILL"
 HOLDOUT = "holdout"
 #: File with the slices of a stream; only a stream's folder has it.
 STREAM = "stream.json"
+#: Log of a run, note of the data that it saw, and external ids of its users and items.
+LOG, DATA, IDS = "run.log", "data.json", "ids.json"
+#: Files, and the folder of TensorBoard's, that a run writes before it has a result.
+NOTES = frozenset({CONFIG, LOG, DATA, IDS, STREAM, "tensorboard"})
 
 
 def new_folder(root: str | Path, model: str, dataset: str) -> Path:
-    """Creates ``root/<model>-<dataset>-<time>-<random>``; two runs never share a folder."""
+    """Returns ``root/<model>-<dataset>-<time>-<random>``, a folder that is not there yet."""
     while True:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         folder = Path(root) / f"{model}-{dataset}-{stamp}-{secrets.token_hex(3)}"
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(parents=True, exist_ok=False)
+        if not folder.exists():
             return folder
 
 
 def folder_of(config) -> Path:
-    """Returns ``run_dir``; if it is not set, sets it to a new folder."""
+    """Returns ``run_dir``; if it is not set, sets it to a new folder. Creates nothing."""
     if not config["run_dir"]:
         root = config["checkpoint_dir"]
         config["run_dir"] = str(new_folder(root, config["model"], config["dataset"]))
@@ -60,6 +65,42 @@ def claim(folder: Path) -> None:
             f"run_dir {folder} holds a run already; continue it with --resume={folder}"
         )
     folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def nothing_left(folder: str | Path, notes: Collection[str] = NOTES) -> Iterator[None]:
+    """Removes what a block wrote to a folder, if the block fails before it wrote a result.
+
+    A refused start leaves no file and no folder. What was in the folder before stays.
+
+    Args:
+        folder: The folder, which need not exist.
+        notes: Names of the files that are no result; so is no file of a folder of these names.
+    """
+    folder = Path(folder).absolute()
+    there = {path for path in (folder, *folder.parents) if path.exists()}
+    there |= set(folder.glob("*"))
+    try:
+        yield
+    except Exception:
+        new = [path for path in folder.glob("*") if path not in there]
+        files = [file for path in new for file in (path, *path.rglob("*")) if file.is_file()]
+        if all({file.name, file.parent.name} & set(notes) for file in files):
+            _remove(new)
+            for each in (folder, *folder.parents):
+                if each in there or (each.exists() and any(each.iterdir())):
+                    break
+                if each.exists():
+                    each.rmdir()
+        raise
+
+
+def _remove(paths: list[Path]) -> None:
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.close()
+    for path in paths:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def write_config(folder: Path, settings: dict) -> None:
@@ -135,7 +176,7 @@ def write_rows(folder: Path, rows: list[dict]) -> None:
 
 def start_log(folder: Path, level: str) -> None:
     """Logs to the run's ``run.log`` and to standard error."""
-    handlers = [logging.FileHandler(folder / "run.log"), logging.StreamHandler()]
+    handlers = [logging.FileHandler(folder / LOG), logging.StreamHandler()]
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         handler.addFilter(_without_colour)

@@ -26,6 +26,7 @@ _USERS, _ITEMS = "user_embeddings.npy", "item_embeddings.npy"
 _USER_IDS, _ITEM_IDS = "users.txt", "items.txt"
 _TREE, _FAISS = "index.npz", "index.faiss"
 _LISTS = {name: f"recommendations.{name}" for name in FORMATS}
+_OTHERS = (_USERS, _ITEMS, _USER_IDS, _ITEM_IDS, _TREE, _FAISS)
 
 
 def export(
@@ -81,47 +82,50 @@ def export(
         ids = served.user_ids(list(dict.fromkeys(users)))
     retriever = served.retriever(retrieval, beam_width, node_score)
 
-    output.mkdir(parents=True, exist_ok=True)
-    (output / MANIFEST).unlink(missing_ok=True)
-    name = _LISTS[file_format]
-    with _writer(output / name, file_format) as write, _bar(len(ids), progress) as bar:
-        n_rows = 0
-        for block, scores, items in served.search(ids, k, retriever):
-            columns = _columns(served, block, scores, items)
-            write(columns)
-            n_rows += len(columns["user"])
-            bar.update(len(block))
-    text = "best first, without the user's own items; users with fewer unseen ones have fewer"
-    files = {name: {"what": f"each user's {k} best items, {text}", "rows": n_rows}}
-    manifest = _about(served, folder)
-    manifest["lists"] = {"k": k, "retrieval": retrieval or served.retrieval}
-    if manifest["lists"]["retrieval"] in ("beam", "faiss"):
-        width = list(served.settings.beam_width) if beam_width is None else beam_width
-        manifest["lists"]["beam_width"] = width
-        manifest["lists"]["node_score"] = node_score or served.settings.node_score
-    if served.vectors is None:
-        model = served.config["model"]
-        manifest["vectors"] = f"none: {model}'s score is no inner product of two vectors"
-    else:
-        files |= _write_vectors(served, ids, output)
-        manifest["metric"] = "inner product"
-        manifest["search"] = f"score = {_USERS}[row in {_USER_IDS}] @ {_ITEMS}[row in {_ITEM_IDS}]"
-    if served.index is not None and served.settings is None:  # not HILL: a model's own search
-        files[_TREE] = _write_tree(served.index, output)
-    elif served.index is not None:
-        files |= _write_index(served, beam_width, output)
-        manifest["search_faiss"] = (
-            f"faiss.read_index('{_FAISS}').search(user_embeddings, k) gives scores and rows of "
-            f"{_ITEMS} (-1: none); a user's own items are not left out"
-        )
-    for file, entry in files.items():
-        entry["sha256"] = sha256_of(output / file)
-    manifest["files"] = files
-    for stale in {*_LISTS.values(), _USERS, _ITEMS, _USER_IDS, _ITEM_IDS, _TREE, _FAISS} - {*files}:
-        (output / stale).unlink(missing_ok=True)
-    with atomic_path(output / MANIFEST) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=1) + "\n")
-    return manifest
+    with runs.nothing_left(output, {*_LISTS.values(), *_OTHERS}):
+        output.mkdir(parents=True, exist_ok=True)
+        (output / MANIFEST).unlink(missing_ok=True)
+        name = _LISTS[file_format]
+        with _writer(output / name, file_format) as write, _bar(len(ids), progress) as bar:
+            n_rows = 0
+            for block, scores, items in served.search(ids, k, retriever):
+                columns = _columns(served, block, scores, items)
+                write(columns)
+                n_rows += len(columns["user"])
+                bar.update(len(block))
+        text = "best first, without the user's own items; users with fewer unseen ones have fewer"
+        files = {name: {"what": f"each user's {k} best items, {text}", "rows": n_rows}}
+        manifest = _about(served, folder)
+        manifest["lists"] = {"k": k, "retrieval": retrieval or served.retrieval}
+        if manifest["lists"]["retrieval"] in ("beam", "faiss"):
+            width = list(served.settings.beam_width) if beam_width is None else beam_width
+            manifest["lists"]["beam_width"] = width
+            manifest["lists"]["node_score"] = node_score or served.settings.node_score
+        if served.vectors is None:
+            model = served.config["model"]
+            manifest["vectors"] = f"none: {model}'s score is no inner product of two vectors"
+        else:
+            files |= _write_vectors(served, ids, output)
+            manifest["metric"] = "inner product"
+            manifest["search"] = (
+                f"score = {_USERS}[row in {_USER_IDS}] @ {_ITEMS}[row in {_ITEM_IDS}]"
+            )
+        if served.index is not None and served.settings is None:  # not HILL: a model's own search
+            files[_TREE] = _write_tree(served.index, output)
+        elif served.index is not None:
+            files |= _write_index(served, beam_width, output)
+            manifest["search_faiss"] = (
+                f"faiss.read_index('{_FAISS}').search(user_embeddings, k) gives scores and rows of "
+                f"{_ITEMS} (-1: none); a user's own items are not left out"
+            )
+        for file, entry in files.items():
+            entry["sha256"] = sha256_of(output / file)
+        manifest["files"] = files
+        for stale in {*_LISTS.values(), *_OTHERS} - {*files}:
+            (output / stale).unlink(missing_ok=True)
+        with atomic_path(output / MANIFEST) as temporary:
+            temporary.write_text(json.dumps(manifest, indent=1) + "\n")
+        return manifest
 
 
 def _require_free(output: Path, force: bool) -> None:

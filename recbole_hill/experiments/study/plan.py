@@ -7,6 +7,7 @@ from pathlib import Path
 from recbole_hill import plugins
 from recbole_hill.config.config import HillConfig
 from recbole_hill.config.schema import check, schema_of
+from recbole_hill.data.splits import require_files
 from recbole_hill.experiments.study.paper_table import PaperTable, Row
 from recbole_hill.run.jsonl import short_id
 from recbole_hill.run.parent_runs import as_list, for_each
@@ -144,6 +145,16 @@ def plan(
     _check(cells)
     folder = Path(root) / f"table{table.number}-{dataset}-{protocol}"
     return Study(table, dataset, protocol, seeds, folder, tuple(cells))
+
+
+def require_data(study: Study) -> None:
+    """Refuses a study of a dataset whose files are missing, before a cell runs.
+
+    Raises:
+        FileNotFoundError: Names the first missing file, and how to get it.
+    """
+    for cell in study.cells[:1]:
+        require_files(HillConfig(cell.model, cell.dataset, None, cell.settings))
 
 
 def _backbone(row: Row, seed: int, common: dict) -> Cell:

@@ -20,6 +20,7 @@ from recbole_hill.checks import one_of
 from recbole_hill.config.config import plain_settings
 from recbole_hill.config.dialect import written_setting
 from recbole_hill.config.units import parse_duration
+from recbole_hill.data.splits import require_files
 from recbole_hill.experiments.sweep.space import Space
 from recbole_hill.experiments.sweep.trial import Trials, best_trial, remove_weights, trial_id
 from recbole_hill.host.optional import require
@@ -30,7 +31,7 @@ from recbole_hill.run.provenance import commit
 
 STRATEGIES = ("asha", "random", "grid")
 BEST = "best.yaml"
-SWEEP = "sweep.yaml"
+SWEEP, LOCK = "sweep.yaml", ".lock"
 TRIALS = "trials.jsonl"
 
 _DEFAULT_TRIALS = 20
@@ -117,11 +118,12 @@ def run_sweep(
     if "adapt_control" in config and "adapt_control" not in [*given, *plan_space.keys]:
         # Controls explain a result; they do not choose settings.
         given["adapt_control"] = config["adapt_control"] = []
+    require_files(config)
     folder = Path(output) if output else _new_folder(config)
     given_plugins = plugins.loaded()
     common = Trials(config["model"], dataset, folder.absolute(), files, given, given_plugins)
 
-    with _alone(folder):
+    with runs.nothing_left(folder, {LOCK, SWEEP}), _alone(folder):
         _claim(folder, _description(config, plan_space, strategy, seed))
         ledger = Ledger(folder / TRIALS, "id")
         ids = {trial["id"] for trial in plan}
@@ -247,7 +249,7 @@ def _alone(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        lock = FileLock(folder / ".lock").acquire(blocking=False)
+        lock = FileLock(folder / LOCK).acquire(blocking=False)
     except Timeout as error:
         raise ValueError(f"another sweep is running in {folder}") from error
     with lock:
