@@ -58,6 +58,7 @@ COMMANDS = [
     ([*HILL, "--nodes_per_depth=[12, 4000]"], "4000 nodes for 48 items"),
     ([*HILL, "--phi_dep=5", "--nodes_per_depth=[12]"], "phi_dep 5 needs as many depths"),
     ([*HILL, "--beam_width=[1, 2, 3]", "--nodes_per_depth=[12, 4]"], "beam_width must be"),
+    ([*HILL, "--eval_args={mode: uni100}"], "eval_args mode of the test must be full for HILL"),
     (["--model=BPR", "--dataset=../tiny"], "dataset must be a dataset's name, not a path"),
     (["--model=BPR", "--dataset=nosuch"], "prepare nosuch --source=DIR"),
     (["--model=BPR", "--dataset="], "--dataset must not be empty"),
@@ -71,6 +72,7 @@ COMMANDS = [
     ([*SWEEP, "--draw_seed=-1"], "--draw_seed must be an integer in [0, 4294967295], got '-1'"),
     ([*SWEEP, "--strategy=best"], "strategy must be one of asha, random, grid, got 'best'"),
     ([*SWEEP, "--time_budget=long"], "time_budget must be like 90s, 30m, 2h or 1d, got 'long'"),
+    ([*SWEEP, "--space=space.yaml"], "n_negatives must be an integer >= 1, got 0"),
     ([*SWEEP, "--space=bad.yaml"], "key 'epochs' stands twice (line 2)"),
     ([*SWEEP, "--learning_rate=abc"], "learning_rate must be a number above 0, got 'abc'"),
     ([*STREAM, "--slices=1"], "--slices must be an integer >= 2, got '1'"),
@@ -118,6 +120,7 @@ def test_a_setting_is_refused(setting, message, tiny_path, in_tmp, capsys):
 @pytest.mark.parametrize(("argv", "message"), COMMANDS)
 def test_a_command_is_refused(argv, message, tiny_path, run_folder, in_tmp, capsys):
     (in_tmp / "bad.yaml").write_text("epochs: 1\nepochs: 2\n")
+    (in_tmp / "space.yaml").write_text("n_negatives: {choice: [1, 0]}\n")
     argv = [word.replace("RUN", str(run_folder)) for word in argv]
     if "--dataset=tiny" in argv:
         argv.append(f"--data_path={tiny_path}")

@@ -87,6 +87,11 @@ class HillConfig(Config):
         super().__init__(None, dataset, config_file_list, config_dict)
         self._note_changed_plugins()
         require_no_pickles(self.final_config_dict)
+        if "backbone" in self and self["eval_args"]["mode"]["test"] != "full":
+            raise ValueError(
+                f"eval_args mode of the test must be full for {self['model']}, which searches all "
+                f"items, got {self['eval_args']['mode']['test']!r}"
+            )
         metric, at, k = self["valid_metric"].partition("@")
         measured = {name.lower() for name in self["metrics"]}
         if metric.lower() not in measured or (at and k not in map(str, self["topk"])):
@@ -174,18 +179,19 @@ class HillConfig(Config):
         self._check_keys(model)
         if "backbone" in self.external_config_dict:  # an alias was resolved to the name
             self.external_config_dict["backbone"] = self.internal_config_dict["backbone"]
-        self._check_values(model)
+        self._owners = owners(model, self.internal_config_dict.get("backbone"))
+        for key, value in {**self.internal_config_dict, **self.external_config_dict}.items():
+            self.require(key, value)
 
-    def _check_values(self, model: str) -> None:
-        """Refuses the first setting whose value does not fit; a key that is misspelt was first."""
-        defaults = self.internal_config_dict
-        merged = {**defaults, **self.external_config_dict}
-        ours = owners(model, defaults.get("backbone"))
-        for key, value in merged.items():
-            default = defaults.get(key)
-            if value is not None or default is not None:
-                check(key, value, schema_of(key, ours.get(key), default))
-        require_metrics(merged["metrics"])
+    def require(self, key: str, value) -> None:
+        """Refuses a value that a setting does not accept in this run.
+
+        Raises:
+            ValueError: In one line, with the key, what is accepted and the value.
+        """
+        default = self.internal_config_dict.get(key)
+        if value is not None or default is not None:
+            check(key, value, schema_of(key, self._owners.get(key), default))
 
     def _check_keys(self, model: str) -> None:
         known = keys_of_every_run() | self.internal_config_dict.keys()
@@ -205,6 +211,7 @@ class HillConfig(Config):
                 raise ValueError(f"unknown key {key!r} for model {model}{hint}")
 
     def _set_default_parameters(self):
+        require_metrics(self["metrics"])
         super()._set_default_parameters()
         final = self.final_config_dict
         given = self.external_config_dict.get("data_path")

@@ -76,20 +76,26 @@ def internal_defaults(
 
     Raises:
         UnknownName: If a name is not registered.
+        ValueError: If the backbone has a backbone.
     """
     layers = _layers(MODELS, model)
     own = _on_dataset(layers, dataset)
     merged = {**read_properties("overall.yaml"), **read_properties("dataset", f"{dataset}.yaml")}
-    theirs = any(entry.path.startswith("recbole.model.context_aware") for entry, _ in layers)
-    if theirs or own.get("reads_features"):
+    context = any(entry.path.startswith("recbole.model.context_aware") for entry, _ in layers)
+    if context or own.get("reads_features"):
         merged.update(read_properties("context.yaml"))
         merged.update(read_properties("features", f"{dataset}.yaml"))
-    if theirs and merged.get("tasks"):
+    if context and merged.get("tasks"):
         # RecBole's models know one label, and would take others for features.
         merged["tasks"] = dict([next(iter(merged["tasks"].items()))])
     if "backbone" in own:
         own["backbone"] = MODELS.find(backbone or own["backbone"]).name
-        merged.update(_on_dataset(_layers(MODELS, own["backbone"]), dataset))
+        theirs = _on_dataset(_layers(MODELS, own["backbone"]), dataset)
+        if "backbone" in theirs:
+            raise ValueError(
+                f"backbone must be a model without a backbone of its own, got {own['backbone']}"
+            )
+        merged.update(theirs)
     merged.update(own)
     for known, name in ((LEARNERS, index_learning), (SELECTORS, pair_selector)):
         if known.key in own:

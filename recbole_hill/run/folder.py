@@ -96,8 +96,10 @@ def nothing_left(folder: str | Path, notes: Collection[str] = NOTES) -> Iterator
 
 
 def _remove(paths: list[Path]) -> None:
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.FileHandler):
+    root = logging.getLogger()
+    for handler in [h for h in root.handlers if isinstance(h, logging.FileHandler)]:
+        if Path(handler.baseFilename) in paths:
+            root.removeHandler(handler)  # it would write the file anew
             handler.close()
     for path in paths:
         shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -115,6 +115,9 @@ def run_sweep(
 
     files = [str(Path(file).absolute()) for file in config_files or ()]
     config = _checked_config(Trials(model, dataset, Path(), files, given), plan[0]["settings"])
+    for dimension in plan_space.dimensions:
+        for key, value in dimension.examples():
+            config.require(key, value)
     if "adapt_control" in config and "adapt_control" not in [*given, *plan_space.keys]:
         # Controls explain a result; they do not choose settings.
         given["adapt_control"] = config["adapt_control"] = []
