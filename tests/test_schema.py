@@ -170,8 +170,8 @@ def types(schema: dict) -> set[str]:
     "name", sorted(f.name[:-5] for f in tuning().iterdir() if f.name.endswith(".yaml"))
 )
 def test_every_value_of_a_space_is_accepted(name):
+    config = HillConfig(name, "ml-100k")
     for dataset in DATASETS:
-        config = HillConfig(name, "ml-100k")
         for dimension in Space.of_model(name, dataset).dimensions:
             for key, value in dimension.examples():
                 config.require(key, value)

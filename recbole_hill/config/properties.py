@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,7 +113,12 @@ def owners(model: str, backbone: str | None = None) -> dict[str, str]:
     """
     layers = [layer for name in (backbone, model) if name for layer in _layers(MODELS, name)]
     ours = [entry.name for entry, _ in layers if entry.plugin is None]
-    return {key: name for name in ours for key in read_properties("model", f"{name}.yaml")}
+    return {key: name for name in ours for key in _own_keys(name)}
+
+
+@cache
+def _own_keys(model: str) -> tuple[str, ...]:
+    return tuple(read_properties("model", f"{model}.yaml"))
 
 
 def chosen_parts(settings: Mapping) -> dict:
