@@ -21,9 +21,6 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Writes the files, and prints what they are."""
-    from recbole_hill.config.schema import check, schema_of
-
-    check("name", arguments.name, schema_of("dataset"))
     from recbole_hill.data.prepare.convert import prepare
 
     print(prepare(arguments.name, arguments.source, arguments.output, force=arguments.force))

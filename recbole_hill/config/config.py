@@ -87,6 +87,8 @@ class HillConfig(Config):
         super().__init__(None, dataset, config_file_list, config_dict)
         self._note_changed_plugins()
         require_no_pickles(self.final_config_dict)
+        if self["epochs"] == 0 and not self["warm_start"]:
+            raise ValueError("epochs must be an integer >= 1, got 0 without warm_start")
         if "backbone" in self and self["eval_args"]["mode"]["test"] != "full":
             raise ValueError(
                 f"eval_args mode of the test must be full for {self['model']}, which searches all "
