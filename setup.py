@@ -40,6 +40,7 @@ setup(
     install_requires=[
         "faiss-cpu",
         "filelock>=3.30",  # the first with lock_descriptor
+        "jsonschema",
         "kmeans-pytorch",  # RecBole 1.2 imports it with its general models, yet does not require it
         "markupsafe",
         "numpy",

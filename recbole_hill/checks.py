@@ -1,6 +1,6 @@
 """Checks of settings and vectors; the message of each names the key, the value and the bounds."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
@@ -30,24 +30,10 @@ def integer(key: str, value, least: int = 1) -> int:
     return value
 
 
-def rate(key: str, value) -> float:
-    """Returns a share less than 1, in [0, 1); raises as :func:`integer` does."""
-    if not is_number(value) or not 0 <= value < 1:
-        raise ValueError(f"{key} must be in [0, 1), got {value!r}")
-    return value
-
-
-def share(key: str, value) -> float:
-    """Returns a share in [0, 1]; raises as :func:`integer` does."""
-    if not is_number(value) or not 0 <= value <= 1:
-        raise ValueError(f"{key} must be in [0, 1], got {value!r}")
-    return value
-
-
 def positive(key: str, value) -> float:
     """Returns a number above 0; raises as :func:`integer` does."""
     if not is_number(value) or not value > 0:
-        raise ValueError(f"{key} must be above 0, got {value!r}")
+        raise ValueError(f"{key} must be a number above 0, got {value!r}")
     return value
 
 
@@ -59,24 +45,6 @@ def is_number(value) -> bool:
 def is_integer(value) -> bool:
     """Returns whether a value is a whole number; True and False are no numbers here."""
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def require_at_least(values, least: Mapping[str, float], whole: Collection[str]) -> None:
-    """Refuses settings that are not numbers or are too small.
-
-    Args:
-        values: RecBole's Config or any mapping.
-        least: Keys to check, with the smallest accepted value of each.
-        whole: Keys whose values must be integers.
-
-    Raises:
-        ValueError: If a value does not fit. The message names the key, the value and what is
-            accepted.
-    """
-    for key, bound in least.items():
-        kind, fits = ("whole number", is_integer) if key in whole else ("number", is_number)
-        if not fits(values[key]) or not values[key] >= bound:  # NaN fails this comparison
-            raise ValueError(f"{key} must be a {kind} >= {bound}, got {values[key]!r}")
 
 
 def one_of(key: str, value, accepted: Collection[str]) -> str:

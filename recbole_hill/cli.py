@@ -74,8 +74,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         argv = ["run", *argv]
     debug = "--debug" in argv
-    arguments, extra = _parser().parse_known_args([a for a in argv if a != "--debug"])
+    arguments = argparse.Namespace(command=None)
     try:
+        _require_once(argv)
+        arguments, extra = _parser().parse_known_args([a for a in argv if a != "--debug"])
+        for name, value in vars(arguments).items():
+            if value == "" or (isinstance(value, list) and "" in value):
+                raise ValueError(f"--{name} must not be empty, got ''")
         if extra and not getattr(arguments.command, "TAKES_SETTINGS", False):
             raise ValueError(f"unknown argument {extra[0]!r}; see --help")
         arguments.overrides = _overrides(extra)
@@ -115,9 +120,26 @@ def _underscored(word: str) -> str:
     return "--" + name[2:].replace("-", "_") + equals + value
 
 
+def _require_once(argv: Sequence[str]) -> None:
+    """Refuses an option that is given twice, unless it is one that may be repeated."""
+    given = [word.partition("=")[0] for word in argv if word.startswith("--")]
+    for option in set(given) - {"--plugin", "--user", "--debug"}:
+        if given.count(option) > 1:
+            raise ValueError(f"{option} is given twice")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports its errors as all others are: a line that begins with the option, exit status 1."""
+
+    def error(self, message: str):
+        """Raises a ValueError in the place of argparse's exit."""
+        option, _, said = message.removeprefix("argument ").partition(": ")
+        raise ValueError(f"{option} {said}" if said.startswith("must") else message)
+
+
 def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="run_recbole_hill.py", description=DESCRIPTION, formatter_class=raw, allow_abbrev=False
     )
     parsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -149,7 +171,7 @@ def _overrides(extra: Sequence[str]) -> dict:
             raise ValueError(
                 f"cannot read argument {argument!r}; settings are given as --key=value"
             )
-        if key in overrides:
-            raise ValueError(f"--{key} is given twice")
+        if not value:
+            raise ValueError(f"--{key} must not be empty, got ''; no value is ~")
         overrides[key] = parse_setting(key, value)
     return overrides

@@ -307,7 +307,7 @@ def test_nothing_learnt_depends_on_test_interactions(tiny_path, tmp_path, source
 @pytest.fixture
 def indexed(tiny_config):
     """A HILL model with its index over freshly initialised vectors."""
-    config = tiny_config("HILL", retrieval="beam", epochs=0, em_rounds=0, ttt_epochs=0)
+    config = tiny_config("HILL", retrieval="beam", epochs=1, em_rounds=0, ttt_epochs=0)
     config["run_dir"] = "run"
     data = load_data(config)
     model = build_model(config, data)

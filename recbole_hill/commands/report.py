@@ -45,8 +45,10 @@ def run(arguments: argparse.Namespace) -> None:
     from recbole_hill.report.seeds import read_rows, seeds_table, unchanged
 
     if arguments.dataset:
+        from recbole_hill.config.schema import check, schema_of
         from recbole_hill.experiments.study.command import report_dataset
 
+        check("--dataset", arguments.dataset, schema_of("dataset"))
         report_dataset(arguments.dataset, arguments.output, reference=arguments.reference)
         return
     if not arguments.runs:

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     from recbole_hill.report.tables import arms_table
 
     overrides = arguments.overrides
-    if arguments.protocol:
+    if arguments.protocol is not None:
         overrides["protocol"] = arguments.protocol
     result = pipeline.run(
         arguments.model,

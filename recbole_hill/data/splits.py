@@ -47,8 +47,7 @@ from recbole_hill.data.tasks import (
 from recbole_hill.data.validation import choose_later_validation, choose_validation, file_numbers
 from recbole_hill.host import pickles
 from recbole_hill.run.files import atomic_path
-
-_DATA = "data.json"
+from recbole_hill.run.folder import DATA
 
 #: Number of score-sized arrays that RecBole's full-sort evaluation holds for a batch of users.
 _EVALUATION_COPIES = 5
@@ -316,10 +315,10 @@ def note_data(folder: Path, sha256: str | None) -> None:
     Raises:
         ValueError: If the folder was made from other interactions.
     """
-    if (folder / _DATA).exists():
+    if (folder / DATA).exists():
         require_same_data(folder, sha256)
     else:
-        with atomic_path(folder / _DATA) as temporary:
+        with atomic_path(folder / DATA) as temporary:
             temporary.write_text(json.dumps({"sha256": sha256}), encoding="utf-8")
 
 
@@ -330,9 +329,9 @@ def known_data(folder: Path) -> str | None:
         ValueError: If the folder has no readable note of its data.
     """
     try:
-        return json.loads((folder / _DATA).read_text(encoding="utf-8"))["sha256"]
+        return json.loads((folder / DATA).read_text(encoding="utf-8"))["sha256"]
     except (OSError, json.JSONDecodeError, KeyError) as error:
-        raise ValueError(f"{folder / _DATA} does not say which data the run saw") from error
+        raise ValueError(f"{folder / DATA} does not say which data the run saw") from error
 
 
 def require_same_data(folder: Path, sha256: str) -> None:

@@ -112,10 +112,10 @@ def run_stream(
     if not issubclass(registry.find(model).load(), LabelledModel):
         raise ValueError(f"a stream trains MoNN, TTSN, EBR or HSNN, got {model}")
     given = {"epochs": 1, "vocabulary": "catalogue", **(overrides or {})}
-    config = HillConfig(model, dataset, config_files, given)
     for key, number, least in (("slices", slices, 2), ("keep", 1 if keep is None else keep, 1)):
         if not is_integer(number) or number < least:
             raise ValueError(f"{key} must be an integer of at least {least}, got {number!r}")
+    config = HillConfig(model, dataset, config_files, given)
     if config["distill_from"]:
         raise ValueError(
             f"a stream takes no teacher, got distill_from={config['distill_from']}: a finished run "
@@ -126,6 +126,8 @@ def run_stream(
             f"a stream trains every slice at one learning rate: lr_rule must be constant, got "
             f"{config['lr_rule']!r}"
         )
+    require_files(config)
+    require_features(config)
     folder = runs.folder_of(config)
     with runs.alone(folder):
         _open(config, folder, {"slices": slices, "keep": keep})
@@ -225,8 +227,6 @@ def slices_of(config, n_slices: int) -> list:
     Returns:
         RecBole datasets, one per slice.
     """
-    require_files(config)
-    require_features(config)
     config["benchmark_filename"] = None
     whole = create_dataset(config)
     if whole.time_field not in whole.inter_feat:

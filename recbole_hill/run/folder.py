@@ -5,13 +5,15 @@ import json
 import logging
 import re
 import secrets
+import shutil
 import time
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import yaml
 
 from recbole_hill.config.dialect import dump_settings, load_settings
-from recbole_hill.run.files import alone_in, atomic_path, open_to_write, path_inside
+from recbole_hill.run.files import LOCK, alone_in, atomic_path, open_to_write, path_inside
 from recbole_hill.run.text import printable_lines
 
 #: Files of every run.
@@ -19,7 +21,6 @@ CONFIG = "config.yaml"
 ROWS = "rows.jsonl"
 METRICS = "metrics.json"
 STAGES = "stages.json"
-LOG = "run.log"
 #: The weights of the backbone's stage, and the index; a stream keeps an index per snapshot.
 BACKBONE = "backbone.safetensors"
 INDEX = "index.npz"
@@ -35,20 +36,23 @@ CHOICE = "HILL"
 HOLDOUT = "holdout"
 #: File with the slices of a stream; only a stream's folder has it.
 STREAM = "stream.json"
+#: Log of a run, note of the data that it saw, and external ids of its users and items.
+LOG, DATA, IDS = "run.log", "data.json", "ids.json"
+#: Files, and the folder of TensorBoard's, that a run writes before it has a result.
+NOTES = frozenset({CONFIG, LOG, DATA, IDS, STREAM, "tensorboard"})
 
 
 def new_folder(root: str | Path, model: str, dataset: str) -> Path:
-    """Creates ``root/<model>-<dataset>-<time>-<random>``; two runs never share a folder."""
+    """Returns ``root/<model>-<dataset>-<time>-<random>``, a folder that is not there yet."""
     while True:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         folder = Path(root) / f"{model}-{dataset}-{stamp}-{secrets.token_hex(3)}"
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(parents=True, exist_ok=False)
+        if not folder.exists():
             return folder
 
 
 def folder_of(config) -> Path:
-    """Returns ``run_dir``; if it is not set, sets it to a new folder."""
+    """Returns ``run_dir``; if it is not set, sets it to a new folder. Creates nothing."""
     if not config["run_dir"]:
         root = config["checkpoint_dir"]
         config["run_dir"] = str(new_folder(root, config["model"], config["dataset"]))
@@ -69,13 +73,56 @@ def claim(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def alone(folder: Path) -> contextlib.AbstractContextManager[None]:
-    """Keeps every other run out of a run's folder while a block runs.
+@contextlib.contextmanager
+def alone(folder: str | Path, busy: str = "", notes: Collection[str] = NOTES) -> Iterator[None]:
+    """Keeps every other process out of a folder while a block runs.
+
+    A block that fails before it wrote a result leaves nothing: the files that it wrote are removed,
+    and the folder with them, if it is new. What was there before stays.
+
+    Args:
+        folder: The folder; it is created if needed.
+        busy: The error if another process works in the folder.
+        notes: Names of files that are no result; no file of a folder of these names is one either.
 
     Raises:
-        ValueError: If another process is running in the folder.
+        ValueError: If another process works in the folder.
     """
-    return alone_in(folder, f"another process is running in {folder}")
+    folder = Path(folder).absolute()
+    there = {path for path in (folder, *folder.parents) if path.exists()}
+    with alone_in(folder, busy or f"another process is running in {folder}"):
+        before = {*folder.glob("*"), folder / LOCK}
+        try:
+            yield
+        except Exception:
+            new = [path for path in folder.glob("*") if path not in before]
+            files = [file for path in new for file in (path, *path.rglob("*")) if file.is_file()]
+            if all({file.name, file.parent.name} & set(notes) for file in files):
+                _remove(new)
+                _remove_empty(folder, there)
+            raise
+
+
+def _remove(paths: list[Path]) -> None:
+    root = logging.getLogger()
+    for handler in [h for h in root.handlers if isinstance(h, logging.FileHandler)]:
+        if Path(handler.baseFilename) in paths:
+            root.removeHandler(handler)  # it would write the file anew
+            handler.close()
+    for path in paths:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _remove_empty(folder: Path, there: Collection[Path]) -> None:
+    """Removes a folder that holds no more than its lock, and its empty parents, if they are new."""
+    if folder in there or any(path.name != LOCK for path in folder.iterdir()):
+        return
+    with contextlib.suppress(OSError):  # Windows removes no open file; another start came between
+        (folder / LOCK).unlink()
+        for each in (folder, *folder.parents):
+            if each in there:
+                break
+            each.rmdir()
 
 
 def write_config(folder: Path, settings: dict) -> None:

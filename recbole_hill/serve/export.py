@@ -14,7 +14,7 @@ from recbole_hill.checks import one_of
 from recbole_hill.host.optional import require, require_faiss
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.run import folder as runs
-from recbole_hill.run.files import LOCK, alone_in, atomic_path, sha256_of
+from recbole_hill.run.files import LOCK, atomic_path, sha256_of
 from recbole_hill.run.provenance import provenance
 from recbole_hill.run.text import spreadsheet_cell
 from recbole_hill.serve.loaded_run import LoadedRun
@@ -83,7 +83,7 @@ def export(
         ids = served.user_ids(list(dict.fromkeys(users)))
     retriever = served.retriever(retrieval, beam_width, node_score)
 
-    with alone_in(output, f"another export is writing to {output}"):
+    with runs.alone(output, f"another export is writing to {output}", {*_LISTS.values(), *_OTHERS}):
         _require_free(output, force)
         (output / MANIFEST).unlink(missing_ok=True)
         name = _LISTS[file_format]
@@ -124,9 +124,7 @@ def export(
         for file, entry in files.items():
             entry["sha256"] = sha256_of(output / file)
         manifest["files"] = files
-        for stale in {*_LISTS.values(), _USERS, _ITEMS, _USER_IDS, _ITEM_IDS, _TREE, _FAISS} - {
-            *files
-        }:
+        for stale in {*_LISTS.values(), *_OTHERS} - {*files}:
             (output / stale).unlink(missing_ok=True)
         with atomic_path(output / MANIFEST) as temporary:
             temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")

@@ -99,6 +99,7 @@ class RunTrainer(Trainer):
     def __init__(self, config, model):
         if not config["run_dir"]:  # started by RecBole's own run_recbole
             folder = runs.folder_of(config)
+            runs.claim(folder)
             runs.write_config(folder, plain_settings(config))
             note_data(folder, None)
         config["checkpoint_dir"] = config["run_dir"]

@@ -17,11 +17,12 @@ from recbole_hill.checks import one_of
 from recbole_hill.config.config import plain_settings
 from recbole_hill.config.dialect import written_setting
 from recbole_hill.config.units import parse_duration
+from recbole_hill.data.splits import require_files
 from recbole_hill.experiments.sweep.space import Space
 from recbole_hill.experiments.sweep.trial import Trials, best_trial, remove_weights, trial_id
 from recbole_hill.host.optional import require
 from recbole_hill.run import folder as runs
-from recbole_hill.run.files import alone_in, atomic_path
+from recbole_hill.run.files import atomic_path
 from recbole_hill.run.hashes import add_hashes, require_unchanged
 from recbole_hill.run.jsonl import rows_of
 from recbole_hill.run.ledger import DONE, FAILED, STOPPED, Ledger, trial_fault
@@ -29,7 +30,7 @@ from recbole_hill.run.provenance import commit
 
 STRATEGIES = ("asha", "random", "grid")
 BEST = "best.yaml"
-SWEEP = "sweep.yaml"
+SWEEP, LOCK = "sweep.yaml", ".lock"
 TRIALS = "trials.jsonl"
 
 _DEFAULT_TRIALS = 20
@@ -113,14 +114,18 @@ def run_sweep(
 
     files = [str(Path(file).absolute()) for file in config_files or ()]
     config = _checked_config(Trials(model, dataset, Path(), files, given), plan[0]["settings"])
+    for dimension in plan_space.dimensions:
+        for key, value in dimension.examples():
+            config.require(key, value)
     if "adapt_control" in config and "adapt_control" not in [*given, *plan_space.keys]:
         # Controls explain a result; they do not choose settings.
         given["adapt_control"] = config["adapt_control"] = []
+    require_files(config)
     folder = Path(output) if output else _new_folder(config)
     given_plugins = plugins.loaded()
     common = Trials(config["model"], dataset, folder.absolute(), files, given, given_plugins)
 
-    with alone_in(folder, f"another sweep is running in {folder}"):
+    with runs.alone(folder, f"another sweep is running in {folder}", {SWEEP}):
         _claim(folder, _description(config, plan_space, strategy, seed))
         ledger = Ledger(folder / TRIALS, "id", trial_fault)
         ids = {trial["id"] for trial in plan}
