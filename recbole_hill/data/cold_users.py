@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-DROP, RANK = RULES = ("drop", "rank")
+DROP, RANK = "drop", "rank"
 
 
 @dataclass(frozen=True)

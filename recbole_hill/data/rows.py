@@ -12,8 +12,7 @@ import pandas as pd
 import torch
 from recbole.utils import FeatureSource, FeatureType, ModelType
 
-from recbole_hill.checks import one_of
-from recbole_hill.data.cold_users import DROP, RULES
+from recbole_hill.data.cold_users import DROP
 from recbole_hill.data.file_checks import check_file
 from recbole_hill.data.tasks import tasks_of
 from recbole_hill.host.parsing import c_parser, text_encoding
@@ -138,7 +137,7 @@ class CleanRows:
         Returns:
             The users whose rows are to be dropped; none if ``cold_test_users`` keeps them.
         """
-        rule = one_of("cold_test_users", self.config["cold_test_users"], RULES)
+        rule = self.config["cold_test_users"]
         cold, counts = np.unique(later[~np.isin(later, train)], return_counts=True)
         self.cold_test_users = len(cold)
         if len(cold):
