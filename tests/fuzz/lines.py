@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import made
+import yaml
 from harness import REFUSED, SURVIVED, Ended, Servers, case_folder, fault_of, files_below
 from recbole.utils import argument_list
 
@@ -80,6 +81,7 @@ def types_of_settings() -> dict[str, tuple[str, ...]]:
     return found
 
 
+@cache
 def values(key: str) -> list[tuple[str, bool]]:
     """Returns values of a setting as they are written, and whether each is certainly invalid."""
     types = types_of_settings().get(key)
@@ -88,17 +90,24 @@ def values(key: str) -> list[tuple[str, bool]]:
 
 def _is_of_no_type(text: str, types: tuple[str, ...]) -> bool:
     """Whether a value is of none of the types; what is not sure is not."""
-    try:
-        value = load_settings(text)
-    except Exception:
-        value = text
+    value = _read(text)
     if value is None or isinstance(value, bool) or not set(types) <= set(_TYPES):
         return False
-    if isinstance(value, float) and not value == value:  # no setting is no number
+    if isinstance(value, float) and value != value:  # no setting is no number
         return "str" not in types
     return not any(isinstance(value, _TYPES[name]) for name in types)
 
 
+@cache
+def _read(text: str):
+    """Returns a value as it is read from the command line."""
+    try:
+        return load_settings(text)
+    except yaml.YAMLError:
+        return text
+
+
+@cache
 def settings_of(model: str) -> list[str]:
     """Returns the settings that a model takes."""
     own = set(internal_defaults(model, made.DATASETS[model]))
@@ -154,8 +163,14 @@ _SPACES = (
 )
 
 
-def command_lines(seed: int, count: int) -> list[Line]:
-    """Returns command lines, the same for the same seed."""
+def command_lines(seed: int, count: int, *, light: bool = False) -> list[Line]:
+    """Returns command lines, the same for the same seed.
+
+    Args:
+        seed: Seed of the draw.
+        count: Number of lines.
+        light: Whether to leave out the models and commands that take seconds.
+    """
     rng = random.Random(seed)
     makers = [_setting] * 9 + [_option] * 7 + [_table_setting, _stream_setting, _space, _no_command]
     return [rng.choice(makers)(rng) for _ in range(count)]

@@ -33,7 +33,7 @@ def base_settings(model: str) -> dict:
     """Returns the settings of ``base-<model>.yaml``."""
     data, own = Path("dataset"), {"epochs": 2, **_OWN.get(model, {})}
     if DATASETS[model] == "log":
-        return impressions.settings(data, ranking_users=5, **own)
+        return impressions.settings(data, ranking_users=5, **{"topk": [5, 20], **own})
     own = own if model not in ("Pop", "EASE") else {}
     return tiny_settings(data, model, threads=1, **own)
 
@@ -64,13 +64,21 @@ def stream_command(folder: str) -> list[str]:
     return ["stream", *run_command("HSNN", f"--run_dir={folder}"), "--slices=3", "--epochs=1"]
 
 
-def make(servers: Servers, place: Path, tiny_path: Path, *, studies: bool) -> Path:
+def make(
+    servers: Servers,
+    place: Path,
+    tiny_path: Path,
+    *,
+    finished: tuple[str, ...] = FINISHED,
+    studies: bool = False,
+) -> Path:
     """Makes the working folder ``place/work``.
 
     Args:
         servers: Where the runs are made.
         place: A new folder.
         tiny_path: The data path of the dataset ``tiny``.
+        finished: The models to make a run of; HSNN's stream comes with it.
         studies: Whether to make a study and a sweep, too, which takes half a minute.
     """
     work = place / "work"
@@ -81,8 +89,8 @@ def make(servers: Servers, place: Path, tiny_path: Path, *, studies: bool) -> Pa
         (work / f"base-{model}.yaml").write_text(dump_settings(base_settings(model)))
     (work / "space.yaml").write_text("learning_rate: {choice: [0.02, 0.01]}\n")
     plant_pickles(work, place / "owned")
-    commands = [run_command(model, f"--run_dir=runs/{model}") for model in FINISHED]
-    commands += [stream_command("runs/stream")]
+    commands = [run_command(model, f"--run_dir=runs/{model}") for model in finished]
+    commands += [stream_command("runs/stream")] if "HSNN" in finished else []
     commands += [["export", "--checkpoint=runs/HILL", "--output=exported", "--k=5"]]
     if studies:
         commands += [study_command(), sweep_command()]
@@ -93,7 +101,7 @@ def make(servers: Servers, place: Path, tiny_path: Path, *, studies: bool) -> Pa
 
 
 def plant_pickles(work: Path, owned: Path) -> None:
-    """Writes pickles that touch ``owned`` when they are read, under the names that RecBole reads."""
+    """Writes pickles under the names that RecBole reads; to read one makes the file ``owned``."""
     payload = pickle.dumps(_Touch(str(owned)))
     names = [f"{dataset}-for-{model}-dataloader.pth" for model, dataset in DATASETS.items()]
     names += ["tiny-Dataset.pth", "log-Dataset.pth", "tiny-dataset.pth", "log-dataset.pth"]
