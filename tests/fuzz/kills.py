@@ -3,10 +3,7 @@
 The result must be that of the undisturbed command, with nothing lost and no temporary file left.
 """
 
-import errno
-import os
 import random
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +59,7 @@ class Undisturbed:
 
     def __init__(self, servers: Servers, template: Path, root: Path, name: str, target: Target):
         with case_folder(root, f"undisturbed-{name.replace(' ', '-')}", template) as place:
-            hook = ["kills", "note_writes", {"log": str(place / "writes")}]
+            hook = ["failing_writes", "note_writes", {"log": str(place / "writes")}]
             ended = servers.run(target.argv, place, limit=100, limited=False, hook=hook)
             assert ended.status == 0, (target, ended)
             self.seconds = ended.seconds
@@ -72,51 +69,6 @@ class Undisturbed:
     def crash_points(self) -> list[tuple[int, str]]:
         """Returns every write's number with each way in which it fails."""
         return [(n, way) for n, call in enumerate(self.writes) for way in WAYS[call]]
-
-
-def note_writes(log: str) -> None:
-    """Hook: notes every ``fsync`` and ``replace``, which are a file's last steps to the disk."""
-
-    def note(call: str) -> None:
-        with open(log, "a") as file:
-            file.write(f"{call}\n")
-
-    _wrap(note)
-
-
-def fail_at(number: int, way: str) -> None:
-    """Hook: the write of this number fails in this way."""
-    calls = iter(range(1 << 62))
-
-    def fail(call: str, *arguments) -> None:
-        if next(calls) != number:
-            return
-        if way == "full":
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        if way == "torn":
-            os.ftruncate(arguments[0], os.fstat(arguments[0]).st_size // 2)
-        if way == "after":
-            _REPLACE(*arguments)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    _wrap(fail)
-
-
-_FSYNC, _REPLACE = os.fsync, os.replace
-
-
-def _wrap(before) -> None:
-    """Has ``before`` called ahead of every ``os.fsync`` and ``os.replace``."""
-
-    def fsync(handle):
-        before("fsync", handle)
-        _FSYNC(handle)
-
-    def replace(source, target):
-        before("replace", source, target)
-        _REPLACE(source, target)
-
-    os.fsync, os.replace = fsync, replace
 
 
 def kill_at_random(
@@ -142,7 +94,7 @@ def crash_at(
     """Has a command fail at a write; returns its verdict and a note."""
     number, way = point
     with case_folder(*place_of, template) as place:
-        hook = ["kills", "fail_at", {"number": number, "way": way}]
+        hook = ["failing_writes", "fail_at", {"number": number, "way": way}]
         ended = servers.run(target.argv, place, limit=100, limited=False, hook=hook)
         what = f"write {number} {way}"
         if way == "full" and (fault := fault_of(ended)):

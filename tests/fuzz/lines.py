@@ -47,6 +47,8 @@ PATHS |= {"log_root", "dataset_save_path", "dataloaders_save_path"}
 _ALSO = {"users": ("user",), "run_dir": ("runs/",), "number": ("table",), "name": ("prepare",)}
 _ALSO |= {"topk": ("valid_metric",), "metrics": ("valid_metric",), "config_files": ("config file",)}
 _ALSO |= {"data_path": ("dataset",), "checkpoint": ("folder",), "resume": ("folder",)}
+#: Models and commands that take seconds.
+_HEAVY = {"stream", "sweep", "--model=HSNN", "--model=MoNN", "doctor"}
 _TYPES = {"int": int, "float": (int, float), "str": str, "bool": bool, "list": list, "dict": dict}
 
 
@@ -173,7 +175,12 @@ def command_lines(seed: int, count: int, *, light: bool = False) -> list[Line]:
     """
     rng = random.Random(seed)
     makers = [_setting] * 9 + [_option] * 7 + [_table_setting, _stream_setting, _space, _no_command]
-    return [rng.choice(makers)(rng) for _ in range(count)]
+    lines: list[Line] = []
+    while len(lines) < count:
+        line = rng.choice(makers)(rng)
+        if not light or not _HEAVY & {*line.argv}:
+            lines.append(line)
+    return lines
 
 
 def _setting(rng: random.Random) -> Line:

@@ -106,7 +106,7 @@ def plant_pickles(work: Path, owned: Path) -> None:
     names = [f"{dataset}-for-{model}-dataloader.pth" for model, dataset in DATASETS.items()]
     names += ["tiny-Dataset.pth", "log-Dataset.pth", "tiny-dataset.pth", "log-dataset.pth"]
     for folder in ("saved", "dataset", "dataset/tiny", "dataset/log", "."):
-        (work / folder).mkdir(exist_ok=True)
+        (work / folder).mkdir(parents=True, exist_ok=True)
         for name in names:
             (work / folder / name).write_bytes(payload)
 

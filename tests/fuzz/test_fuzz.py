@@ -8,8 +8,11 @@ The slow form prints the table of the whole kind and fails on any fault:
 """
 
 import os
+import pickle
 import random
 import shutil
+import subprocess
+import sys
 from functools import partial
 
 import kills
@@ -17,7 +20,7 @@ import lines
 import made
 import pytest
 import tampering
-from harness import CHECKOUT, Servers, Tally, files_below
+from harness import CHECKOUT, Ended, Servers, Tally, case_folder, fault_of, files_below
 
 SEED = int(os.environ.get("FUZZ_SEED", "2020"))
 
@@ -153,5 +156,45 @@ def test_tampered_files(tally, many_servers, everything, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_fork_does_what_a_fresh_process_does(many_servers, everything, tmp_path):
-    """A few lines by both: the same status, output and error."""
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["models"],
+        ["--model=HIL", "--dataset=tiny"],
+        ["export"],
+        ["recommend", "--checkpoint=runs/HILL", "--users=3", "--k=5"],
+        ["report", "runs/BPR"],
+    ],
+)
+def test_a_fork_does_what_a_fresh_process_does(many_servers, everything, tmp_path, argv):
+    with case_folder(tmp_path, "case", everything) as place:
+        forked = many_servers.run(argv, place)
+        command = [sys.executable, "-m", "recbole_hill", *argv]
+        environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+        fresh = subprocess.run(
+            command, cwd=place / "work", env=environment, capture_output=True, text=True
+        )
+    assert (forked.status, forked.out) == (fresh.returncode, fresh.stdout)
+    assert forked.err.splitlines()[-1:] == fresh.stderr.splitlines()[-1:]
+
+
+def test_the_judge_knows_each_fault():
+    def ended(status, err, how="itself"):
+        return fault_of(Ended(status, 1.0, how, "", err))
+
+    assert ended(0, "") is None
+    assert ended(1, "a warning\nerror: k must be at least 1, got 0\n") is None
+    assert ended(2, "usage: x\nrun_recbole_hill.py run: error: argument --k: invalid\n") is None
+    assert ended(1, "error: KeyError: 'a' (--debug shows where)\n") == "raw error"
+    assert ended(1, "error: [Errno 2] a\nerror: b\n") == "raw error"
+    assert ended(1, "") == "raw error"
+    assert ended(1, "Traceback (most recent call last):\nerror: a\n") == "traceback"
+    assert ended(-11, "") == "crash"
+    assert ended(-9, "", "limit") == "hang"
+
+
+def test_a_planted_pickle_is_live(tmp_path):
+    made.plant_pickles(tmp_path / "work", tmp_path / "owned")
+    pickles = sorted((tmp_path / "work").rglob("*.pth"))
+    pickle.loads(pickles[0].read_bytes())
+    assert (tmp_path / "owned").exists() and len(pickles) > 20
