@@ -8,7 +8,7 @@ import signal
 def note_writes(log: str) -> None:
     """Hook: notes every ``fsync`` and ``replace``, which are a file's last steps to the disk."""
 
-    def note(call: str) -> None:
+    def note(call: str, *_) -> None:
         with open(log, "a") as file:
             file.write(f"{call}\n")
 
