@@ -40,6 +40,8 @@ NASTY = (
     f"__import__('pathlib').Path('{OWNED}').touch()",
     *(f"$(touch {OWNED})", f"`touch {OWNED}`", f"; touch {OWNED}", f"| touch {OWNED}"),
 )
+#: Names of files that look like something else.
+NAMES = ("2024", "1e3", "true", "NA", "null", "~", "a#b", "a b", "a: b", "[x]", "日本", "a,b", "-x")
 #: Options whose value is a path, which may lead out of the working folder.
 PATHS = {"run_dir", "checkpoint_dir", "data_path", "output", "resume", "checkpoint", "source"}
 PATHS |= {"log_root", "dataset_save_path", "dataloaders_save_path"}
@@ -175,6 +177,7 @@ def command_lines(seed: int, count: int, *, light: bool = False) -> list[Line]:
     """
     rng = random.Random(seed)
     makers = [_setting] * 9 + [_option] * 7 + [_table_setting, _stream_setting, _space, _no_command]
+    makers += [_name]
     lines: list[Line] = []
     while len(lines) < count:
         line = rng.choice(makers)(rng)
@@ -194,6 +197,16 @@ def _setting(rng: random.Random) -> Line:
     argv = [f"--model={model}", f"--dataset={made.DATASETS[model]}"]
     argv += [f"--config_files=base-{model}.yaml own.yaml"]
     return Line(argv, "run, a config file", key, value, False, {"own.yaml": f"{key}: {value}\n"})
+
+
+def _name(rng: random.Random) -> Line:
+    """A run whose folder, or a dataset whose name, looks like something else."""
+    name = rng.choice(NAMES)
+    if rng.random() < 0.5:
+        argv = ["prepare", "--source=source", "--output=made", "--", name]
+        return Line(argv, "prepare, a name", "name", name)
+    argv = made.run_command("BPR", f"--run_dir={name}", "--epochs=1")
+    return Line(argv, "run, a name", "run_dir", name)
 
 
 def _stream_setting(rng: random.Random) -> Line:
@@ -303,6 +316,10 @@ def _is_of_a_started_run(place: Path, name: str) -> bool:
 def _is_as_asked(line: Line, place: Path, ended: Ended) -> bool:
     """Whether a run that ended well has finite metrics, and the setting that was asked."""
     kept = ended.out.strip().rpartition("kept in ")[2]
+    if line.kind == "prepare, a name":
+        return (place / "work/made" / line.value / f"{line.value}.train.inter").is_file()
+    if line.key == "run_dir" and line.kind == "run, a name":
+        return (place / "work" / line.value / "rows.jsonl").is_file()
     if not line.kind.startswith("run, a") or "\n" in kept:
         return True
     folder = place / "work" / kept
