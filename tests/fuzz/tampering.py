@@ -115,6 +115,7 @@ def judge(
         if fault := fault_of(ended):
             return fault, note
         named = path.name in ended.err or folder in ended.err
+        named |= folder.startswith("dataset/") and "was made on other data" in ended.err
         if ended.status:
             # An error on a setting names its key.
             return REFUSED if named or path.suffix == ".yaml" else "unnamed", note
