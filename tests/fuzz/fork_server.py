@@ -36,7 +36,9 @@ _WAIT = 6
 
 
 def import_everything() -> None:
-    """Imports the package and every model class, and runs nothing."""
+    """Imports the package, every model class and what they import when they run; runs nothing."""
+    importlib.import_module("torch._dynamo")  # by every optimiser, in two seconds
+    importlib.import_module("recbole.trainer")
     for module in pkgutil.walk_packages(recbole_hill.__path__, "recbole_hill."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
