@@ -24,6 +24,7 @@ from recbole_hill.config.properties import (
     internal_defaults,
     recbole_defaults,
 )
+from recbole_hill.config.split import eval_args_of
 from recbole_hill.host.compatibility import numpy_aliases
 from recbole_hill.host.metrics import register_metrics
 from recbole_hill.host.pickles import require_no_pickles
@@ -245,6 +246,10 @@ class HillConfig(Config):
             whole = Path(final["data_path"], f"{final['dataset']}.inter")
             if manifest.is_file() and not whole.is_file():  # `prepare` wrote a split
                 final["benchmark_filename"] = ["train", "test"]
+        if final["split"] is not None:
+            by_hand = self.external_config_dict.get("eval_args") or {}
+            files, dataset = final.get("benchmark_filename"), final["dataset"]
+            final["eval_args"].update(eval_args_of(final["split"], by_hand, files, dataset))
 
     def _init_device(self):
         """Resolves ``device``, honouring CUDA_VISIBLE_DEVICES, which RecBole would overwrite."""
