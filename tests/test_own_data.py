@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from recbole_hill import cli
@@ -17,6 +18,7 @@ from recbole_hill.data.prepare.convert import prepare
 from recbole_hill.data.prepare.own import prepare_interactions
 from recbole_hill.data.prepare.prepared import require_as_prepared
 from recbole_hill.data.prepare.statistics import in_ascii, picture
+from recbole_hill.data.prepare.text import as_text
 from recbole_hill.data.splits import load_data
 
 NOON = 1_577_880_000  # 2020-01-01 12:00 in UTC
@@ -154,7 +156,7 @@ def test_several_files_of_one_kind(in_tmp):
         ("user,sku,asin", {}, r"several columns may be the item \(sku, asin\): say --item=COLUMN"),
         ("user,sku", {"item": "skuu"}, r"--item=skuu: .* no such column; did you mean 'sku'\?"),
         ("user,sku", {"item": "3"}, r"--item=3: .* its columns are 'user', 'sku'"),
-        ("user,sku", {"item": "user"}, r"--item and --user name one column, 'user'"),
+        ("user,sku", {"user": "1", "item": "user"}, r"--item and --user name one column, 'user'"),
         ("user,item,item", {"item": "item"}, r"2 columns are called 'item'.*--item=2"),
         ("user,item,date,time", {}, r"several columns may be the time.*or --time=none"),
         ("user,item", {"user": "none"}, r"every row needs a user"),
@@ -175,8 +177,9 @@ def test_columns_that_do_not_fit_are_named(in_tmp, header, options, message):
         "user_id,item_id,timestamp,rating",
         "uid,SKU,time,stars",
         "reviewerID,asin,unixReviewTime,overall",
-    ]
-    + ["Customer ID,Product ID,Order Date,Score", "visitor,track_id,played_at,rating"],
+        "Customer ID,Product ID,Order Date,Score",
+        "visitor,track_id,played_at,rating",
+    ],
 )
 def test_columns_by_common_names(in_tmp, names):
     assert rows_of(f"x,{names}\n0,u,i,2020-01-01 12:00,4\n") == [["u", "i", str(NOON), "4"]]
@@ -286,6 +289,15 @@ EXPECTED = [
 ]
 
 
+def test_decimals_as_text():
+    values = pa.array([1.0, 1.5, None, 0.0, 1e17, float("nan"), 0.1])
+    texts = ["1", "1.5", "", "0", "100000000000000000", "", "0.1"]
+    assert as_text(values).to_pylist() == texts
+    assert as_text(pa.array([7, None, 2**62])).to_pylist() == ["7", "", str(2**62)]
+    with pytest.raises(ValueError, match="a column of list.* cannot be an id"):
+        as_text(pa.array([[1]]))
+
+
 def test_data_frames(in_tmp, frame):
     prepared = prepare_interactions(frame, "d", item="item")
     assert written()[1:] == EXPECTED and prepared.folder == Path("dataset/d")
@@ -346,7 +358,7 @@ FORMS = [
     (
         "Amazon reviews of 2023",
         "r.jsonl",
-        '{"user_id": "1", "asin": "9", "parent_asin": "2", "rating": 4, "timestamp": 1577880000000}',
+        '{"user_id": 1, "asin": "9", "parent_asin": "2", "rating": 4, "timestamp": 1577880000000}',
     ),
     (
         "Yelp reviews",
