@@ -294,7 +294,7 @@ def test_decimals_as_text():
     texts = ["1", "1.5", "", "0", "100000000000000000", "", "0.1"]
     assert as_text(values).to_pylist() == texts
     assert as_text(pa.array([7, None, 2**62])).to_pylist() == ["7", "", str(2**62)]
-    with pytest.raises(ValueError, match="a column of list.* cannot be an id"):
+    with pytest.raises(ValueError, match=r"a column of list.* cannot be an id"):
         as_text(pa.array([[1]]))
 
 
