@@ -85,7 +85,7 @@ BAD = [
     (["--model=HILL", "--dataset=ml-100k", "--tt_epochs=1"], "did you mean ttt_epochs"),
     (["--model=BPR", "--dataset=ml-100k", "--backbone=NESCL"], "unknown key 'backbone' for model"),
     (["--model=HILL", "--dataset=ml-100k", "--protocol=test"], "protocol must be one of"),
-    (["--model=HILL", "--dataset=nowhere"], "prepare nowhere --source=DIR"),
+    (["--model=HILL", "--dataset=nowhere"], "prepare nowhere --source=PATH"),
     (["--model=HILL", "--dataset=ml-100k", "stray"], "cannot read argument 'stray'"),
     (["--model=BPR", "--dataset=ml-100k", "--a=1", "--a=2"], "--a is given twice"),
     (

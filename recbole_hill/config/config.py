@@ -19,6 +19,7 @@ from recbole_hill import plugins, registry
 from recbole_hill.config.dialect import SettingsLoader, load_settings
 from recbole_hill.config.properties import chosen_parts, internal_defaults, owners
 from recbole_hill.config.schema import check, keys_of_every_run, schema_of
+from recbole_hill.config.split import eval_args_of
 from recbole_hill.host.compatibility import numpy_aliases
 from recbole_hill.host.metrics import register_metrics, require_metrics
 from recbole_hill.host.pickles import require_no_pickles
@@ -225,6 +226,17 @@ class HillConfig(Config):
             whole = Path(final["data_path"], f"{final['dataset']}.inter")
             if manifest.is_file() and not whole.is_file():  # `prepare` wrote a split
                 final["benchmark_filename"] = ["train", "test"]
+        if final["split"] is not None:
+            by_hand = self.external_config_dict.get("eval_args") or {}
+            files, dataset = final.get("benchmark_filename"), final["dataset"]
+            final["eval_args"].update(eval_args_of(final["split"], by_hand, files, dataset))
+        if final["split"] == "cold_users":
+            if self.external_config_dict.get("cold_test_users", "rank") != "rank":
+                raise ValueError(
+                    "cold_test_users must be rank for split cold_users, whose test users have no "
+                    "train item, got 'drop'"
+                )
+            final["cold_test_users"] = "rank"
 
     def _init_device(self):
         """Resolves ``device``, honouring CUDA_VISIBLE_DEVICES, which RecBole would overwrite."""

@@ -8,10 +8,9 @@ import codecs
 from collections.abc import Iterator
 from pathlib import Path
 
-from recbole.utils import FeatureType
+from recbole_hill.data.headers import read_header, undecodable
 
 _CHUNK = 1 << 24  # bytes
-_TYPES = ", ".join(kind.value for kind in FeatureType)
 
 
 def check_file(path: Path, separator: str, encoding: str, ids: tuple[str, ...]) -> None:
@@ -26,39 +25,14 @@ def check_file(path: Path, separator: str, encoding: str, ids: tuple[str, ...]) 
     Raises:
         ValueError: Names the file, the line and what is accepted.
     """
-    with open(path, "rb") as file:
-        if file.read(2) == b"\x1f\x8b":
-            raise ValueError(f"{path} is compressed; accepted is plain text (gzip -d)")
+    n_columns = len(read_header(path, separator, encoding, ids))
+    with open(path, encoding=encoding) as file:
+        if not file.readline().endswith("\n"):
+            raise ValueError(f"{path} has no row: it ends with line 1, the header")
     plain = "\t\n".encode(encoding).endswith(b"\t\n")  # not so in UTF-16
     counts = _check_text(path, separator.encode(), encoding) if plain else None
-    n_columns = _check_header(path, separator, encoding, ids)
     if counts != (n_columns - 1, 0):
         _check_fields(path, separator, n_columns, encoding)
-
-
-def _check_header(path: Path, separator: str, encoding: str, ids: tuple[str, ...]) -> int:
-    """Returns the number of columns that the first line names."""
-    try:
-        with open(path, encoding=encoding) as file:
-            line = file.readline()
-    except UnicodeDecodeError as error:
-        raise _undecodable(path, "", encoding) from error
-    names = set()
-    for field in line.rstrip("\n").split(separator):
-        name, _, kind = field.partition(":")
-        if not name or kind not in _TYPES.split(", "):
-            raise ValueError(
-                f"{path}, line 1: {field!r} is no column; accepted is NAME:TYPE with a type of "
-                f"{_TYPES}, separated by {separator!r}"
-            )
-        if name in names:
-            raise ValueError(f"{path}, line 1: column {name} is there twice; accepted is once")
-        if name in ids and kind != FeatureType.TOKEN.value:
-            raise ValueError(f"{path}, line 1: {name} must be of type token, got {kind}")
-        names.add(name)
-    if not line.endswith("\n"):
-        raise ValueError(f"{path} has no row: it ends with line 1, the header")
-    return len(names)
 
 
 def _check_text(path: Path, separator: bytes, encoding: str) -> tuple[int, int]:
@@ -74,7 +48,7 @@ def _check_text(path: Path, separator: bytes, encoding: str) -> tuple[int, int]:
             decoder.decode(chunk)
         except UnicodeDecodeError as error:
             line += chunk.count(b"\n", 0, error.start)
-            raise _undecodable(path, f", line {line}", encoding) from error
+            raise undecodable(path, f", line {line}", encoding) from error
         if (place := chunk.find(b"\0")) >= 0:
             line += chunk.count(b"\n", 0, place)
             raise ValueError(f"{path}, line {line}: a zero byte; accepted is text")
@@ -99,11 +73,3 @@ def _chunks(path: Path) -> Iterator[bytes]:
     with open(path, "rb") as file:
         while chunk := file.read(_CHUNK):
             yield chunk
-
-
-def _undecodable(path: Path, line: str, encoding: str) -> ValueError:
-    encoding = encoding.removesuffix("-sig")
-    return ValueError(
-        f"{path}{line} is no text in {encoding}; accepted is {encoding}, or the setting "
-        "encoding that names the file's own"
-    )

@@ -106,8 +106,10 @@ class CleanRows:
         """Reads the interactions, and refuses an order of time without times."""
         super()._load_inter_feat(token, dataset_path)
         if self._by_time and self.field2type.get(self.time_field) != FeatureType.FLOAT:
+            split = self.config["split"]
+            by = f"split {split}" if split else "eval_args order TO"
             raise ValueError(
-                f"eval_args order TO needs times: TIME_FIELD {self.time_field!r} must be a column "
+                f"{by} needs times: TIME_FIELD {self.time_field!r} must be a column "
                 f"of type float in {token}.inter, which has {', '.join(self.inter_feat)}"
             )
 
