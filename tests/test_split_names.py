@@ -143,7 +143,9 @@ def test_fixed_is_the_files(write):
 
 def test_splits_that_do_not_fit_are_named(write):
     write(backwards("uv", 5))
-    with pytest.raises(ValueError, match=rf"split must be one of {', '.join(SPLITS)}, got 'time'"):
+    with pytest.raises(
+        ValueError, match=rf"split must be one of {', '.join(SPLITS)}, ~, got 'time'"
+    ):
         config("time")
     with pytest.raises(ValueError, match=r"split random and eval_args order 'TO' are given"):
         config("random", eval_args={"order": "TO"})

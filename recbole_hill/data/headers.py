@@ -55,9 +55,10 @@ def read_header(path: Path, separator: str, encoding: str, ids: Collection[str])
             raise ValueError(f"{path} is compressed; accepted is plain text (gzip -d)")
     try:
         with open(path, encoding=encoding) as file:
-            first = file.readline().rstrip("\n")
+            first = file.readline().rstrip("\n")  # which decodes some lines after it, too
     except UnicodeDecodeError as error:
-        raise undecodable(path, "", encoding) from error
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise undecodable(path, f", line {line}", encoding) from error
     names: list[str] = []
     for field in first.split(separator):
         name, _, kind = field.partition(":")
@@ -95,6 +96,8 @@ def _fault(
         return "is no name with a type"
     if kind not in _TYPES:
         return f"has an unknown type (known are {', '.join(_TYPES)})"
+    if name in before:
+        return "comes twice"
     if name in ids and kind != FeatureType.TOKEN.value:
         return "names ids, which must be of type token"
-    return "comes twice" if name in before else None
+    return None
