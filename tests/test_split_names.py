@@ -3,7 +3,6 @@
 import pytest
 
 from recbole_hill.config.config import HillConfig
-from recbole_hill.config.split import SPLITS
 from recbole_hill.data.splits import load_data
 
 FAST = {"epochs": 1, "topk": [1], "valid_metric": "NDCG@1", "state": "INFO"}
@@ -143,9 +142,7 @@ def test_fixed_is_the_files(write):
 
 def test_splits_that_do_not_fit_are_named(write):
     write(backwards("uv", 5))
-    with pytest.raises(
-        ValueError, match=rf"split must be one of {', '.join(SPLITS)}, ~, got 'time'"
-    ):
+    with pytest.raises(ValueError, match=r"split must be one of random, .*, got 'time'"):
         config("time")
     with pytest.raises(ValueError, match=r"split random and eval_args order 'TO' are given"):
         config("random", eval_args={"order": "TO"})
