@@ -110,7 +110,7 @@ def test_errors_of_serving(run_folder, capsys, tmp_path):
     assert main(["recommend", f"--checkpoint={run_folder}", "--users=4711"]) == 1
     assert "user '4711' is not in tiny, which has 80 users" in capsys.readouterr().err
     assert main(["recommend", f"--checkpoint={run_folder}", "--users=1", "--k=0"]) == 1
-    assert "k must be at least 1" in capsys.readouterr().err
+    assert "--k must be an integer >= 1, got '0'" in capsys.readouterr().err
 
 
 def test_debug_shows_the_traceback(capsys, in_tmp):
