@@ -170,19 +170,19 @@ def in_process(monkeypatch):
 
 
 def test_a_failed_cell_is_on_record_and_the_rest_goes_on(tiny_path, in_tmp, request):
-    study = tiny_study(tiny_path, in_tmp, ["Pop", "EASE"], reg_weight=-1.0)
-    (ease,) = (cell for cell in study.cells if cell.row == "EASE")
-    assert run_cell(study.folder, ease)["status"] == "failed"
+    study = tiny_study(tiny_path, in_tmp, ["Pop", "SpectralMF"], embedding_size=48)
+    (spectral,) = (cell for cell in study.cells if cell.row == "SpectralMF")
+    assert run_cell(study.folder, spectral)["status"] == "failed"
     request.getfixturevalue("in_process")
     assert run_studies([study], LocalWorkers(2, threads=1), Known({})) == Outcome(1, 1, 0)
     records = {each["row"]: each for each in ledger_of(study.folder).records().values()}
-    assert records["EASE"]["error"] == "reg_weight must be above 0, got -1.0"
+    assert records["SpectralMF"]["error"] == "embedding_size must be between 1 and 47, got 48"
     (row,) = records["Pop"]["rows"]
     assert row["settings"]["threads"] == 1 and row["metrics"]["recall@10"] > 0
     assert row == json.loads((study.folder / records["Pop"]["run_dir"] / "rows.jsonl").read_text())
     assert open_tasks([study], Known({})) == []
     (again,) = open_tasks([study], Known({}), retry_failed=True)
-    assert again.cell.row == "EASE"
+    assert again.cell.row == "SpectralMF"
 
 
 def test_a_cell_that_waits_in_vain_for_its_backbone(tiny_path, in_tmp, monkeypatch):

@@ -87,7 +87,6 @@ class HillConfig(Config):
         register_metrics()
         super().__init__(None, dataset, config_file_list, config_dict)
         self._note_changed_plugins()
-        require_no_pickles(self.final_config_dict)
         if self["epochs"] == 0 and not self["warm_start"]:
             raise ValueError("epochs must be an integer >= 1, got 0 without warm_start")
         if "backbone" in self and self["eval_args"]["mode"]["test"] != "full":
@@ -183,7 +182,9 @@ class HillConfig(Config):
         if "backbone" in self.external_config_dict:  # an alias was resolved to the name
             self.external_config_dict["backbone"] = self.internal_config_dict["backbone"]
         self._owners = owners(model, self.internal_config_dict.get("backbone"))
-        for key, value in {**self.internal_config_dict, **self.external_config_dict}.items():
+        settings = {**self.internal_config_dict, **self.external_config_dict}
+        require_no_pickles(settings)
+        for key, value in settings.items():
             self.require(key, value)
 
     def require(self, key: str, value) -> None:
