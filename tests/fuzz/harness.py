@@ -111,11 +111,14 @@ class Server:
         """
         request = {"argv": argv, "cwd": str(place / "work"), "limit": limit, "hook": hook}
         request |= {"kill_after": kill_after, "group": group, "limited": limited}
+        printed = place / "out.txt", place / "err.txt"
+        for file in printed:  # a kill may come before the process makes them
+            file.write_text("")
         with self._lock:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
             answer = json.loads(self._process.stdout.readline())
-        out, err = ((place / name).read_text(errors="replace") for name in ("out.txt", "err.txt"))
+        out, err = (file.read_text(errors="replace") for file in printed)
         return Ended(**answer, out=out, err=err)
 
     def close(self) -> None:

@@ -7,18 +7,18 @@ or an option. What it changes is known, so that an error can be asked to name it
 import json
 import math
 import random
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 import made
-import yaml
 from harness import REFUSED, SURVIVED, Ended, Servers, case_folder, fault_of, files_below
 from recbole.utils import argument_list
 
-from recbole_hill.config.dialect import load_settings, parse_setting
-from recbole_hill.config.properties import internal_defaults, properties, recbole_defaults
+from recbole_hill.config.dialect import parse_setting
+from recbole_hill.config.properties import internal_defaults, recbole_defaults
+from recbole_hill.config.schema import check, schema_of
 from recbole_hill.run.folder import read_config
 
 #: Is replaced by the path of a file that nothing must make.
@@ -51,7 +51,6 @@ _ALSO |= {"topk": ("valid_metric",), "metrics": ("valid_metric",), "config_files
 _ALSO |= {"data_path": ("dataset",), "checkpoint": ("folder",), "resume": ("folder",)}
 #: Models and commands that take seconds.
 _HEAVY = {"stream", "sweep", "--model=HSNN", "--model=MoNN", "doctor"}
-_TYPES = {"int": int, "float": (int, float), "str": str, "bool": bool, "list": list, "dict": dict}
 
 
 @dataclass(frozen=True)
@@ -75,40 +74,42 @@ class Line:
 
 
 @cache
-def types_of_settings() -> dict[str, tuple[str, ...]]:
-    """Returns each setting of properties/ with its types, as the comment beside it says."""
-    found: dict[str, tuple[str, ...]] = {}
-    line = re.compile(r"^ *(\w+):.*# \(([a-z ]+)\)", re.MULTILINE)
-    for file in sorted(Path(str(properties())).rglob("*.yaml")):
-        for key, types in line.findall(file.read_text(encoding="utf-8")):
-            found[key] = tuple({*found.get(key, ()), *types.split(" or ")})
+def values(key: str, model: str) -> list[tuple[str, bool]]:
+    """Returns values of a model's setting as they are written, and whether each is invalid.
+
+    They are the nasty ones, and the bounds and names that the schema has.
+    """
+    schema = schema_of(key, owner=model)
+    texts = dict.fromkeys([*NASTY, *_bounds(schema)])
+    return [(text, not _accepts(schema, key, text)) for text in texts]
+
+
+def _bounds(schema: Mapping) -> list[str]:
+    """Returns the bounds of a schema and the numbers beside them, and its names."""
+    found = [json.dumps(one) for one in (*schema.get("enum", ()), *_part(schema, "const"))]
+    for bound in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
+        found += [str(bound + step) for bound in _part(schema, bound) for step in (-1, 0, 1e-9, 1)]
+    for part in (*schema.get("anyOf", ()), *_part(schema, "items")):
+        found += [text for one in _bounds(part) for text in (one, f"[{one}]", f"[{one}, {one}]")]
     return found
 
 
-@cache
-def values(key: str) -> list[tuple[str, bool]]:
-    """Returns values of a setting as they are written, and whether each is certainly invalid."""
-    types = types_of_settings().get(key)
-    return [(text, types is not None and _is_of_no_type(text, types)) for text in NASTY]
+def _part(schema: Mapping, name: str) -> list:
+    return [schema[name]] if name in schema else []
 
 
-def _is_of_no_type(text: str, types: tuple[str, ...]) -> bool:
-    """Whether a value is of none of the types; what is not sure is not."""
-    value = _read(text)
-    if value is None or isinstance(value, bool) or not set(types) <= set(_TYPES):
-        return False
-    if isinstance(value, float) and value != value:  # no setting is no number
-        return "str" not in types
-    return not any(isinstance(value, _TYPES[name]) for name in types)
-
-
-@cache
-def _read(text: str):
-    """Returns a value as it is read from the command line."""
+def _accepts(schema: Mapping, key: str, text: str) -> bool:
     try:
-        return load_settings(text)
-    except yaml.YAMLError:
-        return text
+        check(key, _read(key, text), schema)
+    except ValueError:
+        return False
+    return True
+
+
+@cache
+def _read(key: str, text: str):
+    """Returns a value as it is read from the command line."""
+    return parse_setting(key, text)
 
 
 @cache
@@ -190,7 +191,7 @@ def _setting(rng: random.Random) -> Line:
     """A run with a setting changed, on the command line or in a config file."""
     model = rng.choice(["BPR", "BPR", "HILL", "HILL", "HSNN", "MoNN", "EASE", "Pop", "LightGCN"])
     key = rng.choice(settings_of(model))
-    value, invalid = rng.choice(values(key))
+    value, invalid = rng.choice(values(key, model))
     if rng.random() < 0.6:
         argv = _with_option(made.run_command(model), key, value)
         return Line(argv, "run, a setting", key, value, invalid)
@@ -212,7 +213,7 @@ def _name(rng: random.Random) -> Line:
 def _stream_setting(rng: random.Random) -> Line:
     """A stream with a setting changed."""
     key = rng.choice(settings_of("HSNN"))
-    value, invalid = rng.choice(values(key))
+    value, invalid = rng.choice(values(key, "HSNN"))
     argv = _with_option(["--slices=2", *made.run_command("HSNN", "--epochs=1")], key, value)
     return Line(["stream", *argv], "stream, a setting", key, value, invalid)
 
@@ -220,7 +221,7 @@ def _stream_setting(rng: random.Random) -> Line:
 def _table_setting(rng: random.Random) -> Line:
     """A study's plan with a setting for every cell."""
     key = rng.choice(settings_of("BPR"))
-    value, invalid = rng.choice(values(key))
+    value, invalid = rng.choice(values(key, "BPR"))
     argv = _with_option([*OPTIONS["table"][0], "--models=Pop,BPR"], key, value)
     return Line(argv, "table --dry-run, a setting", key, value, invalid)
 
