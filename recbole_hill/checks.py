@@ -1,10 +1,14 @@
 """Checks of settings and vectors; the message of each names the key, the value and the bounds."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:  # serving a finished run checks its input, and need not wait for torch
+    from torch import Tensor
 
 #: Number of rows that a message about bad vectors names.
 _NAMED = 3
@@ -110,7 +114,9 @@ def require_finite(
         ValueError: If a vector is not finite. The message names the number of such rows and the
             first of them.
     """
-    bad = (~torch.as_tensor(vectors).isfinite()).any(1).nonzero().flatten().tolist()
+    is_array = isinstance(vectors, np.ndarray)
+    finite = np.isfinite(vectors) if is_array else vectors.isfinite().cpu().numpy()
+    bad = np.flatnonzero(~finite.all(1)).tolist()
     if bad:
         first = [str(row) if tokens is None else repr(str(tokens[row])) for row in bad[:_NAMED]]
         which = f"{'row' if tokens is None else 'id'} {', '.join(first)}"

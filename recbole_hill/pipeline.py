@@ -17,6 +17,7 @@ from recbole_hill.config.config import plain_settings
 from recbole_hill.data.splits import Data, load_data, note_data
 from recbole_hill.host.memory import keep_freed_memory
 from recbole_hill.model.build import build_model
+from recbole_hill.model.finished import FinishedRun
 from recbole_hill.run import folder as runs
 from recbole_hill.train.arms import Arm
 from recbole_hill.train.backbone_stage import train_backbone
@@ -72,6 +73,7 @@ def run(
     trainer = build(config, data, choice=choice)
     arms = fit(trainer, data.train, data.valid if choice is None else None)
     rows = evaluate(trainer, arms, data)
+    keep_for_serving(trainer, arms[-1], data)
     runs.write_rows(folder, rows)
     return Result(folder, rows, trainer.stages)
 
@@ -129,6 +131,20 @@ def build(
     if config["warm_start"] and "warm_start" not in trainer.stages:
         trainer.warm_start_facts = {"seen_before": seen_before(config["warm_start"], data)}
     return trainer
+
+
+def keep_for_serving(trainer: RunTrainer, arm: Arm, data: Data) -> None:
+    """Keeps what lists are made of in the run's folder, where inner products make them.
+
+    Args:
+        trainer: Trainer of the finished stages.
+        arm: The arm that is served.
+        data: The run's data.
+    """
+    trainer.take(arm)
+    run = FinishedRun(trainer.config, data, trainer.model)
+    if run.is_served_by_vectors:
+        run.bundle().save(trainer.run_dir)
 
 
 class HILLTrainer(IndexTrainer):

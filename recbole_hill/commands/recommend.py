@@ -36,11 +36,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Prints a line per user and item."""
     users = _users_of(arguments)
     hush_libraries()
-    from recbole_hill.serve.loaded_run import LoadedRun
+    from recbole_hill.serve.served_run import open_run
 
-    lists = LoadedRun.load(arguments.checkpoint).recommend(
-        users, arguments.k, **search_of(arguments)
-    )
+    lists = open_run(arguments.checkpoint).recommend(users, arguments.k, **search_of(arguments))
     for user, listed in zip(users, lists, strict=True):
         if not listed:
             print(f"user {user!r} has every item: none is left to recommend", file=sys.stderr)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from recbole.utils import ModelType
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from recbole_hill.checks import require_finite
@@ -16,6 +18,8 @@ from recbole_hill.host.memory import keep_freed_memory
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.model.backbone import has_embeddings, user_item_embeddings
 from recbole_hill.model.build import build_model
+from recbole_hill.model.bundle import INDEX, Bundle
+from recbole_hill.model.hill import HILL
 from recbole_hill.run.checkpoint import load_weights, set_model_weights
 from recbole_hill.run.folder import read_config, served_weights
 
@@ -51,7 +55,7 @@ class FinishedRun:
         model = build_model(config, data)
         set_model_weights(model, load_weights(weights))
         model.eval()
-        index = folder / "index.npz"
+        index = folder / INDEX
         if index.is_file() and hasattr(model, "set_index"):
             model.set_index(HierarchicalIndex.load(index, items=Ids.of(data.dataset).items))
         return cls(config, data, model)
@@ -72,6 +76,61 @@ class FinishedRun:
         require_finite("user embeddings", users[1:], self.user_tokens)
         require_finite("item embeddings", items[1:], self.item_tokens)
         return users, items
+
+    @property
+    def index(self) -> HierarchicalIndex | None:
+        """The run's index over its items, as it was saved; None for a run without an index."""
+        return getattr(self.model, "index", None)
+
+    @property
+    def is_served_by_vectors(self) -> bool:
+        """Whether lists are made by inner products, and not by a search of the model's own."""
+        return has_embeddings(self.model) and not hasattr(self.model, "searcher")
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether the model predicts from a user's last items."""
+        return self.config["MODEL_TYPE"] == ModelType.SEQUENTIAL
+
+    @property
+    def search_settings(self) -> dict:
+        """How the run makes lists: ``retrieval``, ``beam_width`` and ``node_score``."""
+        if not isinstance(self.model, HILL):
+            own = "own" if hasattr(self.model, "searcher") else "exact"
+            return {"retrieval": own, "beam_width": None, "node_score": None}
+        settings = self.model.settings
+        return {
+            "retrieval": settings.retrieval,
+            "beam_width": list(settings.beam_width),
+            "node_score": settings.node_score,
+        }
+
+    @property
+    def about(self) -> dict:
+        """The run in plain data: model, dataset, hash of the data, and how lists are made."""
+        named = {key: self.config[key] for key in ("model", "dataset")}
+        return {**named, "data_sha256": self.data.sha256, **self.search_settings}
+
+    def bundle(self) -> Bundle:
+        """Returns what serving needs, for a run that :attr:`is_served_by_vectors`."""
+        with torch.no_grad():
+            pair = user_item_embeddings(self.model)
+        users, items = (part.detach().cpu().float().numpy()[1:] for part in pair)
+        seen = self.seen_matrix()[1:, 1:]
+        ids = Ids(self.user_tokens, self.item_tokens)
+        starts, of_users = seen.indptr.astype(np.int64), seen.indices.astype(np.int32)
+        return Bundle(self.about, ids, users, items, starts, of_users, self.index)
+
+    def seen_matrix(self) -> csr_matrix:
+        """Returns the pairs that count as seen, by RecBole's ids, shape (U + 1, I + 1).
+
+        They are the pairs of train and, where it is no test set, of validation.
+        """
+        loaders = [self.data.train]
+        if self.config["protocol"] == "holdout":
+            loaders.append(self.data.valid)
+        matrices = [loader._dataset.inter_matrix(form="csr") for loader in loaders]
+        return sum(matrices[1:], matrices[0])
 
     @cached_property
     def user_tokens(self) -> np.ndarray:

@@ -5,8 +5,7 @@ from dataclasses import dataclass, fields
 
 from recbole_hill import registry
 from recbole_hill.checks import is_integer, is_number, one_of, require_at_least
-from recbole_hill.retrieval.choose import RETRIEVALS
-from recbole_hill.retrieval.descent import NODE_SCORES
+from recbole_hill.retrieval.widths import NODE_SCORES, RETRIEVALS
 
 #: Controls that move users without training. A control is an arm (a compared variant of a run) that
 #: keeps everything except the idea under test.

@@ -9,11 +9,9 @@ from recbole_hill.checks import one_of
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.retrieval.base import Retriever
 from recbole_hill.retrieval.beam import BeamRetriever
-from recbole_hill.retrieval.descent import NODE_SCORES, beam_widths
 from recbole_hill.retrieval.exact import ExactRetriever
 from recbole_hill.retrieval.faiss_ivf import FaissRetriever
-
-RETRIEVALS = ("exact", "beam", "faiss")
+from recbole_hill.retrieval.widths import NODE_SCORES, beam_widths, require_retrieval
 
 
 def choose_retriever(
@@ -72,12 +70,3 @@ def require_node_score(node_score: str, faiss_probe: str) -> None:
             "node_score best is for our own search, and with faiss_probe nodes FAISS picks the "
             "nodes itself; there accepted is mean"
         )
-
-
-def require_retrieval(name: str) -> None:
-    """Refuses an unknown name of a retriever.
-
-    Raises:
-        ValueError: If the name is unknown. The message names it and what is accepted.
-    """
-    one_of("retrieval", name, RETRIEVALS)

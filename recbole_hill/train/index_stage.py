@@ -12,11 +12,11 @@ from recbole_hill.data.ids import Ids
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.index.learners import IndexLearner, Vectors
 from recbole_hill.index.warm_start import OldIndex
+from recbole_hill.model.bundle import INDEX
 from recbole_hill.run.stages import OWN_SECONDS
 from recbole_hill.train.trainer import RunTrainer
 from recbole_hill.train.warm_start import OldRun
 
-INDEX = "index.npz"
 #: File of the weights from which every arm (compared variant) of test-time training starts.
 START = "indexed.safetensors"
 #: Number of epochs of one M-step.
