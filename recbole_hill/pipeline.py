@@ -17,7 +17,7 @@ from recbole_hill.config.config import plain_settings
 from recbole_hill.data.splits import Data, load_data, note_data
 from recbole_hill.host.memory import keep_freed_memory
 from recbole_hill.model.build import build_model
-from recbole_hill.model.finished import FinishedRun
+from recbole_hill.model.finished import FinishedRun, needs_tables
 from recbole_hill.run import folder as runs
 from recbole_hill.train.arms import Arm
 from recbole_hill.train.backbone_stage import train_backbone
@@ -68,6 +68,8 @@ def run(
         ValueError: If a setting or a file does not fit. The message names it.
     """
     config, folder = open_run(model, dataset, config_files, overrides, resume)
+    if needs_tables(config):
+        config["keep_tables"] = str(folder)
     choice = _choose_by_holdout(config, folder) if config["protocol"] == "refit" else None
     data = load(config)
     trainer = build(config, data, choice=choice)

@@ -14,6 +14,7 @@ from recbole_hill.checks import require_finite
 from recbole_hill.config.config import HillConfig, without_retired
 from recbole_hill.data.ids import Ids
 from recbole_hill.data.splits import Data, load_data, require_same_data
+from recbole_hill.data.tables import has_tables
 from recbole_hill.host.memory import keep_freed_memory
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.model.backbone import has_embeddings, user_item_embeddings
@@ -22,6 +23,20 @@ from recbole_hill.model.bundle import INDEX, Bundle
 from recbole_hill.model.hill import HILL
 from recbole_hill.run.checkpoint import load_weights, set_model_weights
 from recbole_hill.run.folder import read_config, served_weights
+
+
+def is_served_by_vectors(model_class: type) -> bool:
+    """Returns whether a model's lists are made by inner products, not by a search of its own."""
+    return has_embeddings(model_class) and not hasattr(model_class, "searcher")
+
+
+def needs_tables(config) -> bool:
+    """Returns whether a run keeps the tables of its data, because its model serves it.
+
+    A model of a knowledge graph reads more than tables; its runs are served beside the data set.
+    """
+    served = is_served_by_vectors(config.model_class)
+    return not served and config["MODEL_TYPE"] != ModelType.KNOWLEDGE
 
 
 @dataclass(frozen=True)
@@ -50,6 +65,8 @@ class FinishedRun:
         folder = Path(folder)
         weights, settings = served_weights(folder), without_retired(read_config(folder))
         config = HillConfig(None, None, None, {**settings, "run_dir": str(folder)})
+        if has_tables(folder):
+            config["kept_tables"] = str(folder)
         data = load_data(config)
         require_same_data(folder, data.sha256)
         model = build_model(config, data)
@@ -84,8 +101,8 @@ class FinishedRun:
 
     @property
     def is_served_by_vectors(self) -> bool:
-        """Whether lists are made by inner products, and not by a search of the model's own."""
-        return has_embeddings(self.model) and not hasattr(self.model, "searcher")
+        """Whether lists are made by inner products, not by a search of the model's own."""
+        return is_served_by_vectors(type(self.model))
 
     @property
     def is_sequential(self) -> bool:
