@@ -64,9 +64,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 1 for an error that is the user's to mend.
     """
-    # Before torch is imported: threads that spin at every barrier, OpenMP's habit, make an epoch
-    # forty times slower as soon as another process wants a core.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     argv = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         argv = ["run", *argv]
