@@ -31,7 +31,7 @@ _PUBLIC = {
     "models": "recbole_hill.api.models",
     "significance": "recbole_hill.api.significance",
 }
-__all__ = [*_PUBLIC, "register"]  # noqa: PLE0604
+__all__ = [*_PUBLIC, "register"]
 
 #: Whether torch read OpenMP's settings before this package could make them; see
 #: :mod:`recbole_hill.host.threads`.

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import os
 import sys
 import traceback
 from collections.abc import Sequence

@@ -17,7 +17,7 @@ from recbole_hill.pipeline import run
 from recbole_hill.retrieval.choose import choose_retriever
 from recbole_hill.retrieval.in_numpy import BeamSearch, ExactSearch, FaissSearch, best_places
 from recbole_hill.serve.loaded_run import LoadedRun
-from recbole_hill.serve.served_run import open_run
+from recbole_hill.serve.open_run import open_run
 from recbole_hill.serve.vector_run import VectorRun
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -106,7 +106,9 @@ class Dataset:
             raise FileNotFoundError(f"file {file} does not exist")
         chosen = {"user": user, "item": item, "time": time, "rating": rating}
         options = {**chosen, "min_rating": min_rating, "core": core}
-        return cls._prepared(file, name or file.name.split(".")[0], sha256_of(file), folder, options)
+        return cls._prepared(
+            file, name or file.name.split(".")[0], sha256_of(file), folder, options
+        )
 
     @classmethod
     def load(cls, name: str, data_path: str | Path = "dataset") -> "Dataset":

@@ -10,7 +10,8 @@ import pandas as pd
 
 from recbole_hill.report.seeds import read_rows
 from recbole_hill.run.folder import read_config, served_weights
-from recbole_hill.serve.served_run import ServedRun, open_run
+from recbole_hill.serve.open_run import open_run
+from recbole_hill.serve.served_run import ServedRun
 
 if TYPE_CHECKING:
     from recbole_hill.api.plots import RunPlots

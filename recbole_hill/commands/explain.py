@@ -17,6 +17,6 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Prints the path."""
     hush_libraries()
-    from recbole_hill.serve.served_run import open_run
+    from recbole_hill.serve.open_run import open_run
 
     print(open_run(arguments.checkpoint).explain(arguments.user, arguments.k))

@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Prints a line per user and item."""
     users = _users_of(arguments)
     hush_libraries()
-    from recbole_hill.serve.served_run import open_run
+    from recbole_hill.serve.open_run import open_run
 
     lists = open_run(arguments.checkpoint).recommend(users, arguments.k, **search_of(arguments))
     for user, listed in zip(users, lists, strict=True):

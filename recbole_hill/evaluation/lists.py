@@ -94,7 +94,9 @@ def judge(lists: pd.DataFrame, config, data: Data) -> Judged:
     metrics = {name: float(value) for name, value in metrics.items()}
     without = len(tested) - len(np.intersect1d(tested, users))
     others = len(np.unique(lists["user"][~is_tested]))
-    return Judged(metrics, tested, values, _notes(config, tested, without, others, unknown, seen_pairs))
+    return Judged(
+        metrics, tested, values, _notes(config, tested, without, others, unknown, seen_pairs)
+    )
 
 
 def _places(tokens: pd.Series, known: np.ndarray) -> np.ndarray:

@@ -17,7 +17,8 @@ class Study:
     Attributes:
         folder: The study's folder.
         about: ``study.json``: table, dataset, protocol, seeds, rows, cells, command.
-        definition: The table's file of ``properties/table``.
+        definition: The table's file of ``properties/table``; of a comparison that a program made,
+            ``study.json`` has it.
         cells: One record per row and seed: row, seed, status, rows, error, run_dir.
         aside: Cells that were made differently from their row's last cell; no table has them.
     """
@@ -69,8 +70,16 @@ def read_study(folder: str | Path) -> Study:
     if not about.is_file():
         raise FileNotFoundError(f"{folder} is not a study's folder: it has no {STUDY}")
     described = _parsed(about.read_text(), f"{about}")
-    records = Ledger(folder / CELLS, "cell").records().values()
-    definition = definition_of(str(described["table"]))
+    return study_of(folder, described, Ledger(folder / CELLS, "cell").records().values())
+
+
+def study_of(folder: Path, described: dict, records: Iterable[dict]) -> Study:
+    """Returns a study that is described as ``study.json`` describes one, of these cells' records.
+
+    Raises:
+        ValueError: If there is no such table.
+    """
+    definition = described.get("definition") or definition_of(str(described["table"]))
     kept, aside = _alike(_called_for(described, records))
     return Study(folder, described, definition, tuple(kept), tuple(aside))
 

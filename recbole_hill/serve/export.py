@@ -16,7 +16,8 @@ from recbole_hill.retrieval.in_numpy import FaissSearch
 from recbole_hill.run import folder as runs
 from recbole_hill.run.files import atomic_path, sha256_of
 from recbole_hill.run.provenance import made_by
-from recbole_hill.serve.served_run import Lists, ServedRun, open_run
+from recbole_hill.serve.open_run import open_run
+from recbole_hill.serve.served_run import Lists, ServedRun
 
 FORMATS = ("csv", "parquet")
 MANIFEST = "manifest.json"

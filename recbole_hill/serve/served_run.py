@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 
 from recbole_hill.index.hierarchy import HierarchicalIndex
-from recbole_hill.model.bundle import BUNDLE
 from recbole_hill.retrieval.widths import require_retrieval
 
 
@@ -28,7 +27,8 @@ class Lists(NamedTuple):
 class ServedRun:
     """A finished run; the items of a user in the run's train and validation sets count as seen.
 
-    A subclass implements :meth:`searched` and the properties below. :func:`open_run` chooses it.
+    A subclass implements :meth:`searched` and the properties below.
+    :func:`~recbole_hill.serve.open_run.open_run` chooses it.
     """
 
     #: The run's folder.
@@ -178,28 +178,3 @@ def require_length(k: int) -> None:
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
-
-
-def open_run(folder: str | Path, snapshot: int | None = None) -> ServedRun:
-    """Opens a finished run; for a stream's folder, the snapshot after a slice.
-
-    A run that keeps its vectors is served from them, without RecBole and without the data set.
-
-    Args:
-        folder: Folder of the run or of the stream.
-        snapshot: Number of the stream's slice, from 0; None opens the last finished slice.
-
-    Raises:
-        FileNotFoundError: If the folder is not a run's folder, or the run or the slice has not
-            finished.
-        ValueError: If the files are not those of the run, or a snapshot is requested of a run that
-            is not a stream.
-    """
-    folder = Path(folder)
-    if snapshot is None and (folder / BUNDLE).is_file():
-        from recbole_hill.serve.vector_run import VectorRun
-
-        return VectorRun.load(folder)
-    from recbole_hill.serve.loaded_run import LoadedRun
-
-    return LoadedRun.load(folder, snapshot)

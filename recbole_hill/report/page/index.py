@@ -76,7 +76,7 @@ def index_section(study: Study) -> str:
 
 def user_path(run: Path) -> UserPath | str:
     """Returns the path of a run's first user, or the reason why there is none."""
-    from recbole_hill.serve.served_run import open_run
+    from recbole_hill.serve.open_run import open_run
 
     try:
         user = json.loads((run / "ids.json").read_text())["users"][0]
