@@ -3,7 +3,7 @@
 import hashlib
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +31,7 @@ class Dataset:
 
     name: str
     data_path: str
-    summary: str = ""
+    summary: str = field(default="", compare=False)
 
     @classmethod
     def from_pandas(
@@ -125,7 +125,7 @@ class Dataset:
         if name != _SHIPPED and not any(folder.glob(f"{name}*.inter")):
             root = Path(data_path)
             there = [each.name for each in root.iterdir() if each.is_dir()] if root.is_dir() else []
-            near = get_close_matches(name, [*there, _SHIPPED], n=1)
+            near = get_close_matches(name, [*there, _SHIPPED], n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]}?" if near else f"; write it with `prepare {name}`"
             raise FileNotFoundError(f"dataset {name!r} is not in {data_path}{hint}")
         return cls(name, str(Path(data_path).absolute()))
