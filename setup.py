@@ -41,7 +41,9 @@ setup(
     install_requires=[
         "faiss-cpu",
         "filelock>=3.30",  # the first with lock_descriptor
+        "jsonschema",
         "kmeans-pytorch",  # RecBole 1.2 imports it with its general models, yet does not require it
+        "markupsafe",
         "numpy",
         "pandas<3",  # RecBole fills missing values by chained assignment, a no-op in pandas 3
         "psutil",

@@ -51,7 +51,7 @@ def curve(folder: Path) -> list[Reached]:
         ValueError: If the log has no validation.
     """
     seconds, epochs, awaited, validations = parent_seconds(read_config(folder)), 0, False, []
-    for line in (folder / "run.log").read_text().splitlines():
+    for line in (folder / "run.log").read_text(encoding="utf-8").splitlines():
         if trained := _TRAINED.search(line):
             epochs, seconds = int(trained[1]) + 1, seconds + float(trained[2])
         elif _VALIDATED.search(line):

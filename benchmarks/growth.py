@@ -59,7 +59,7 @@ def measure(n: int, batch: int, dim: int, n_steps: int) -> dict:
         The settings, the processor seconds of a step (median) and of an epoch, and the peak MiB
         above the memory in use before the graph was generated.
     """
-    with open("/proc/self/clear_refs", "w") as file:
+    with open("/proc/self/clear_refs", "w", encoding="utf-8") as file:
         file.write("5")  # resets the peak to the memory in use now
     before = _status("VmHWM")
     matrix = made_graph(n)
@@ -93,7 +93,7 @@ def measure(n: int, batch: int, dim: int, n_steps: int) -> dict:
 
 def _status(name: str) -> int:
     """Returns an entry of the kernel's status file of this process, in KiB."""
-    with open("/proc/self/status") as file:
+    with open("/proc/self/status", encoding="utf-8") as file:
         return next(int(line.split()[1]) for line in file if line.startswith(name))
 
 
@@ -169,7 +169,7 @@ def main() -> None:
     page = "\n\n".join(("# How training grows", about, table(rows), outlook(rows)))
     output = Path(options.output)
     with atomic_path(output) as temporary:
-        temporary.write_text(f"{page}\n")
+        temporary.write_text(f"{page}\n", encoding="utf-8")
     write_growth_of_training(rows, output.with_suffix(""))
     print(page)
 

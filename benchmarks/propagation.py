@@ -132,7 +132,7 @@ def main() -> None:
         ]
     )
     with atomic_path(Path(options.output)) as temporary:
-        temporary.write_text(page)
+        temporary.write_text(page, encoding="utf-8")
     print(page)
 
 

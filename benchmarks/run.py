@@ -146,7 +146,7 @@ def quantity(value: float, unit: str) -> str:
 
 def machine(threads: int) -> str:
     """Returns the processor, the threads and the versions, in words."""
-    with open("/proc/cpuinfo") as file:
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
         names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
     packages = {"recbole": recbole, "torch": torch, "numpy": numpy, "scipy": scipy, "faiss": faiss}
     versions = ", ".join(f"{name} {module.__version__}" for name, module in packages.items())
@@ -172,7 +172,7 @@ def main() -> None:
     faiss.omp_set_num_threads(options.threads)
     output = Path(options.output)
     store = output.with_suffix(".json")
-    stored = json.loads(store.read_text()) if store.is_file() else {}
+    stored = json.loads(store.read_text(encoding="utf-8")) if store.is_file() else {}
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(options.threads):
         setting = Setting(options.dataset, options.data_path, Path(folder))
         for name in tqdm(names, unit="row"):
@@ -184,7 +184,7 @@ def main() -> None:
             page = table(stored, options, os.getloadavg()[0])
             for path, text in ((store, json.dumps(stored, indent=1)), (output, page)):
                 with atomic_path(path) as temporary:
-                    temporary.write_text(text + "\n" if path is store else text)
+                    temporary.write_text(text + "\n" if path is store else text, encoding="utf-8")
     print(page)
 
 

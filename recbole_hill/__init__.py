@@ -34,7 +34,7 @@ _PUBLIC = {
 __all__ = [*_PUBLIC, "register"]
 
 #: Whether torch read OpenMP's settings before this package could make them; see
-#: :mod:`recbole_hill.host.threads`.
+#: :mod:`recbole_hill.host.waiting`.
 TORCH_CAME_FIRST = "torch" in sys.modules and "OMP_WAIT_POLICY" not in os.environ
 # Threads that spin at every barrier, OpenMP's habit, make an epoch a hundred times slower as soon
 # as another process wants a core.

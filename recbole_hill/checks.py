@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +10,9 @@ import numpy as np
 if TYPE_CHECKING:  # serving a finished run checks its input, and need not wait for torch
     from torch import Tensor
 
+#: Largest size of a number in a vector: the squares of vectors of it still add up in float32. In
+#: FAISS, larger ones end the process.
+LARGEST = 1e15
 #: Number of rows that a message about bad vectors names.
 _NAMED = 3
 
@@ -31,24 +34,10 @@ def integer(key: str, value, least: int = 1) -> int:
     return value
 
 
-def rate(key: str, value) -> float:
-    """Returns a share less than 1, in [0, 1); raises as :func:`integer` does."""
-    if not is_number(value) or not 0 <= value < 1:
-        raise ValueError(f"{key} must be in [0, 1), got {value!r}")
-    return value
-
-
-def share(key: str, value) -> float:
-    """Returns a share in [0, 1]; raises as :func:`integer` does."""
-    if not is_number(value) or not 0 <= value <= 1:
-        raise ValueError(f"{key} must be in [0, 1], got {value!r}")
-    return value
-
-
 def positive(key: str, value) -> float:
     """Returns a number above 0; raises as :func:`integer` does."""
     if not is_number(value) or not value > 0:
-        raise ValueError(f"{key} must be above 0, got {value!r}")
+        raise ValueError(f"{key} must be a number above 0, got {value!r}")
     return value
 
 
@@ -60,24 +49,6 @@ def is_number(value) -> bool:
 def is_integer(value) -> bool:
     """Returns whether a value is a whole number; True and False are no numbers here."""
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def require_at_least(values, least: Mapping[str, float], whole: Collection[str]) -> None:
-    """Refuses settings that are not numbers or are too small.
-
-    Args:
-        values: RecBole's Config or any mapping.
-        least: Keys to check, with the smallest accepted value of each.
-        whole: Keys whose values must be integers.
-
-    Raises:
-        ValueError: If a value does not fit. The message names the key, the value and what is
-            accepted.
-    """
-    for key, bound in least.items():
-        kind, fits = ("whole number", is_integer) if key in whole else ("number", is_number)
-        if not fits(values[key]) or not values[key] >= bound:  # NaN fails this comparison
-            raise ValueError(f"{key} must be a {kind} >= {bound}, got {values[key]!r}")
 
 
 def one_of(key: str, value, accepted: Collection[str]) -> str:
@@ -103,7 +74,7 @@ def one_of(key: str, value, accepted: Collection[str]) -> str:
 def require_finite(
     name: str, vectors: Tensor | np.ndarray, tokens: Sequence[str] | None = None
 ) -> None:
-    """Refuses vectors with NaN or infinity.
+    """Refuses vectors with NaN, infinity or numbers whose squares float32 cannot add up.
 
     Args:
         name: Name of the vectors, for the message.
@@ -111,16 +82,17 @@ def require_finite(
         tokens: External id of each row, which the message names instead of the row number.
 
     Raises:
-        ValueError: If a vector is not finite. The message names the number of such rows and the
+        ValueError: If a vector does not fit. The message names the number of such rows and the
             first of them.
     """
     is_array = isinstance(vectors, np.ndarray)
-    finite = np.isfinite(vectors) if is_array else vectors.isfinite().cpu().numpy()
-    bad = np.flatnonzero(~finite.all(1)).tolist()
+    sizes = np.abs(vectors if is_array else vectors.detach().cpu().numpy())
+    bad = np.flatnonzero(~(sizes <= LARGEST).all(1)).tolist()  # false for NaN
     if bad:
         first = [str(row) if tokens is None else repr(str(tokens[row])) for row in bad[:_NAMED]]
         which = f"{'row' if tokens is None else 'id'} {', '.join(first)}"
         raise ValueError(
             f"{name} must be finite, but {len(bad):,} of {len(vectors):,} are not "
-            f"({which}{', ...' if len(bad) > _NAMED else ''}); the model has diverged"
+            f"({which}{', ...' if len(bad) > _NAMED else ''}); the model has diverged, accepted "
+            f"are numbers up to {LARGEST:g} in size"
         )

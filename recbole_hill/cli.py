@@ -20,6 +20,7 @@ from recbole_hill.commands import (
     table,
 )
 from recbole_hill.commands.options import add_plugins, load_plugins
+from recbole_hill.run.text import as_utf8, print_every_character, printable
 
 #: In the order of ``--help``.
 COMMANDS = (
@@ -63,12 +64,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 1 for an error that is the user's to mend.
     """
-    argv = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
+    print_every_character()
+    given = map(as_utf8, sys.argv[1:]) if argv is None else argv
+    argv = [_underscored(word) for word in given]
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         argv = ["run", *argv]
     debug = "--debug" in argv
-    arguments, extra = _parser().parse_known_args([a for a in argv if a != "--debug"])
+    arguments = argparse.Namespace(command=None)
     try:
+        _require_once(argv)
+        arguments, extra = _parser().parse_known_args([a for a in argv if a != "--debug"])
+        for name, value in vars(arguments).items():
+            if value == "" or (isinstance(value, list) and "" in value):
+                raise ValueError(f"--{name} must not be empty, got ''")
         if extra and not getattr(arguments.command, "TAKES_SETTINGS", False):
             raise ValueError(f"unknown argument {extra[0]!r}; see --help")
         arguments.overrides = _overrides(extra)
@@ -81,16 +89,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # whatever RecBole or a library raised, in one line
         if debug:
             traceback.print_exc()
-        elif isinstance(error, (ValueError, OSError, ImportError)):
-            print(f"error: {error}".splitlines()[0], file=sys.stderr)
         else:
-            line = f"{type(error).__name__}: {error}".splitlines()[0]
-            print(f"error: {line} (--debug shows where)", file=sys.stderr)
+            print(f"error: {_in_a_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         again = "--resume=DIR" if arguments.command is run else "the same command"
         print(f"stopped; it goes on with {again}", file=sys.stderr)
         return 130
+
+
+def _in_a_line(error: Exception) -> str:
+    """Returns an error as one line, with the line of a plugin that it comes from."""
+    users = isinstance(error, (ValueError, OSError, ImportError))
+    text = str(error) if users else f"{type(error).__name__}: {error}"
+    plugins = sys.modules.get("recbole_hill.plugins")
+    place = plugins.place_of(error) if plugins else ""
+    where = place or ("" if users else "--debug shows where")
+    return printable(text.splitlines()[0] + (f" ({where})" if where else "") if text else where)
 
 
 def _underscored(word: str) -> str:
@@ -101,9 +116,26 @@ def _underscored(word: str) -> str:
     return "--" + name[2:].replace("-", "_") + equals + value
 
 
+def _require_once(argv: Sequence[str]) -> None:
+    """Refuses an option that is given twice, unless it is one that may be repeated."""
+    given = [word.partition("=")[0] for word in argv if word.startswith("--")]
+    for option in set(given) - {"--plugin", "--user", "--debug"}:
+        if given.count(option) > 1:
+            raise ValueError(f"{option} is given twice")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports its errors as all others are: a line that begins with the option, exit status 1."""
+
+    def error(self, message: str):
+        """Raises a ValueError in the place of argparse's exit."""
+        option, _, said = message.removeprefix("argument ").partition(": ")
+        raise ValueError(f"{option} {said}" if said.startswith("must") else message)
+
+
 def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="run_recbole_hill.py", description=DESCRIPTION, formatter_class=raw, allow_abbrev=False
     )
     parsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -135,7 +167,7 @@ def _overrides(extra: Sequence[str]) -> dict:
             raise ValueError(
                 f"cannot read argument {argument!r}; settings are given as --key=value"
             )
-        if key in overrides:
-            raise ValueError(f"--{key} is given twice")
+        if not value:
+            raise ValueError(f"--{key} must not be empty, got ''; no value is ~")
         overrides[key] = parse_setting(key, value)
     return overrides

@@ -9,23 +9,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from recbole_hill.adapt.retrieval_cost import retrieval_cost
 from recbole_hill.adapt.stage import adapt, select_pairs
 from recbole_hill.config.config import plain_settings
 from recbole_hill.data.splits import Data, load_data, note_data
 from recbole_hill.host.memory import keep_freed_memory
+from recbole_hill.host.threads import set_threads
 from recbole_hill.model.build import build_model
 from recbole_hill.model.finished import FinishedRun, needs_tables
 from recbole_hill.run import folder as runs
+from recbole_hill.run.files import make_folder
+from recbole_hill.run.hashes import write_hashes
+from recbole_hill.run.provenance import commit
 from recbole_hill.train.arms import Arm
 from recbole_hill.train.backbone_stage import train_backbone
 from recbole_hill.train.evaluate import evaluate
 from recbole_hill.train.index_stage import IndexTrainer, learn_index
-from recbole_hill.train.open_run import open_run
+from recbole_hill.train.open_run import open_run, settings_of
 from recbole_hill.train.refit import Choice, holdout_config
-from recbole_hill.train.trainer import BACKBONE, RunTrainer, Validation, trainer_for
+from recbole_hill.train.trainer import RunTrainer, Validation, trainer_for
 from recbole_hill.train.warm_start import seen_before
 
 
@@ -67,16 +69,21 @@ def run(
     Raises:
         ValueError: If a setting or a file does not fit. The message names it.
     """
-    config, folder = open_run(model, dataset, config_files, overrides, resume)
-    if needs_tables(config):
-        config["keep_tables"] = str(folder)
-    choice = _choose_by_holdout(config, folder) if config["protocol"] == "refit" else None
-    data = load(config)
-    trainer = build(config, data, choice=choice)
-    arms = fit(trainer, data.train, data.valid if choice is None else None)
-    rows = evaluate(trainer, arms, data)
-    keep_for_serving(trainer, arms[-1], data)
-    runs.write_rows(folder, rows)
+    commit()  # noted now: the checkout may change during the run
+    config = settings_of(model, dataset, config_files, overrides, resume)
+    folder = runs.folder_of(config)
+    with runs.alone(folder):
+        open_run(config, folder, resumed=resume is not None)
+        if needs_tables(config):
+            config["keep_tables"] = str(folder)
+        choice = _choose_by_holdout(config, folder) if config["protocol"] == "refit" else None
+        data = load(config)
+        trainer = build(config, data, choice=choice)
+        arms = fit(trainer, data.train, data.valid if choice is None else None)
+        rows = evaluate(trainer, arms, data)
+        keep_for_serving(trainer, arms[-1], data)
+        runs.write_rows(folder, rows)
+        write_hashes(folder)
     return Result(folder, rows, trainer.stages)
 
 
@@ -94,7 +101,7 @@ def fit(trainer: RunTrainer, train_data, valid_data) -> list[Arm]:
     """
     train_backbone(trainer, train_data, valid_data)
     if not isinstance(trainer, IndexTrainer):
-        return [Arm(trainer.config["model"], BACKBONE)]
+        return [Arm(trainer.config["model"], runs.BACKBONE)]
     index = learn_index(trainer, train_data)
     pairs = select_pairs(trainer, index, train_data)
     return adapt(trainer, index, pairs, train_data, valid_data)
@@ -102,8 +109,7 @@ def fit(trainer: RunTrainer, train_data, valid_data) -> list[Arm]:
 
 def load(config) -> Data:
     """Loads the data of a run, and records their hash in its folder."""
-    if config["threads"]:
-        torch.set_num_threads(config["threads"])
+    set_threads(config["threads"])
     keep_freed_memory()
     data = load_data(config)
     note_data(Path(config["run_dir"]), data.sha256)
@@ -169,12 +175,13 @@ class HILLTrainer(IndexTrainer):
 def _choose_by_holdout(config, folder: Path) -> Choice:
     """Runs ``holdout`` in a sub-folder and returns its choices."""
     inner = holdout_config(config, folder)
-    Path(inner["run_dir"]).mkdir(exist_ok=True)
+    make_folder(Path(inner["run_dir"]))
     runs.write_config(Path(inner["run_dir"]), plain_settings(inner))
     logging.getLogger().info("refit: choosing by holdout")
     data = load(inner)
     trainer = build(inner, data)
     fit(trainer, data.train, data.valid)
+    write_hashes(Path(inner["run_dir"]))
     choice = Choice.of(trainer.stages)
     logging.getLogger().info(f"refit: {choice.epochs} epochs")
     return choice

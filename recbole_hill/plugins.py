@@ -134,17 +134,54 @@ def load(source: str | Path) -> ModuleType:
     Raises:
         FileNotFoundError: If there is no such file.
         ImportError: If the import fails; names the plugin, the line and the reason.
+        ValueError: If it registers nothing.
     """
     file = Path(source) if str(source).endswith(".py") else None
     if file is not None and not file.is_file():
         raise FileNotFoundError(f"plugin {source} does not exist")
     key = str(source) if file is None else str(file.resolve())
     if key not in _loaded:
+        before = _added()
         try:
-            _loaded[key] = importlib.import_module(key) if file is None else _import(Path(key))
+            module = importlib.import_module(key) if file is None else _import(Path(key))
         except Exception as error:
             raise ImportError(f"plugin {source}{_place(error, key)}: {_reason(error)}") from error
+        name = module.__name__
+        if not any(
+            entry not in before or f"{entry.path.partition(':')[0]}.".startswith(f"{name}.")
+            for entry in _added()
+        ):
+            raise ValueError(
+                f"plugin {source} registers nothing; accepted is a file or a module with "
+                "@plugins.model, @plugins.index_learner or @plugins.pair_selector"
+            )
+        _loaded[key] = module
     return _loaded[key]
+
+
+def place_of(error: BaseException) -> str:
+    """Returns the innermost line of a loaded plugin that an error comes from; "" if there is none.
+
+    Args:
+        error: An error that was raised and caught.
+
+    Returns:
+        Text such as ``plugin my_model.py, line 12``.
+    """
+    files = {module.__file__ for module in _loaded.values() if module.__file__}
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename in files]
+    return f"plugin {own[-1].filename}, line {own[-1].lineno}" if own else ""
+
+
+def _added() -> list[Entry]:
+    """Returns the entries of all plugins."""
+    return [
+        entry
+        for known in registry.BY_SETTING.values()
+        for entry in known.entries()
+        if entry.plugin is not None
+    ]
 
 
 def loaded() -> tuple[str, ...]:

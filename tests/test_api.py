@@ -13,7 +13,7 @@ from conftest import FAST, tiny_settings
 
 import recbole_hill as rh
 from recbole_hill.api import dataset as datasets
-from recbole_hill.host import threads
+from recbole_hill.host import waiting
 from recbole_hill.model.baselines.bpr import BPR
 from recbole_hill.report.seeds import read_rows
 from recbole_hill.report.significance import paired_test
@@ -81,7 +81,7 @@ def test_a_program_that_imported_torch_first_gets_one_thread_more(monkeypatch):
         ]:
             monkeypatch.setattr(rh, "TORCH_CAME_FIRST", came_first)
             torch.set_num_threads(chosen)
-            threads.wait_passively()
+            waiting.wait_passively()
             assert torch.get_num_threads() == expected
     finally:
         torch.set_num_threads(before)

@@ -95,7 +95,7 @@ def test_sha256_of(tmp_path):
 
 def test_run_folders_never_collide(tmp_path):
     folders = {runs.new_folder(tmp_path, "HILL", "tiny") for _ in range(20)}
-    assert len(folders) == 20 and all(f.is_dir() for f in folders)
+    assert len(folders) == 20 and not any(f.exists() for f in folders)
 
 
 def test_config_of_a_run(tmp_path):

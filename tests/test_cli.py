@@ -8,6 +8,7 @@ from conftest import tiny_settings
 
 from recbole_hill import cli
 from recbole_hill.cli import main
+from recbole_hill.run.hashes import HASHES
 
 
 def arguments(settings: dict) -> list[str]:
@@ -84,7 +85,7 @@ BAD = [
     (["--model=HILL", "--dataset=ml-100k", "--tt_epochs=1"], "did you mean ttt_epochs"),
     (["--model=BPR", "--dataset=ml-100k", "--backbone=NESCL"], "unknown key 'backbone' for model"),
     (["--model=HILL", "--dataset=ml-100k", "--protocol=test"], "protocol must be one of"),
-    (["--model=HILL", "--dataset=nowhere"], "prepare nowhere --source=DIR"),
+    (["--model=HILL", "--dataset=nowhere"], "prepare nowhere --source=PATH"),
     (["--model=HILL", "--dataset=ml-100k", "stray"], "cannot read argument 'stray'"),
     (["--model=BPR", "--dataset=ml-100k", "--a=1", "--a=2"], "--a is given twice"),
     (
@@ -110,7 +111,7 @@ def test_errors_of_serving(run_folder, capsys, tmp_path):
     assert main(["recommend", f"--checkpoint={run_folder}", "--users=4711"]) == 1
     assert "user '4711' is not in tiny, which has 80 users" in capsys.readouterr().err
     assert main(["recommend", f"--checkpoint={run_folder}", "--users=1", "--k=0"]) == 1
-    assert "k must be at least 1" in capsys.readouterr().err
+    assert "--k must be an integer >= 1, got '0'" in capsys.readouterr().err
 
 
 def test_debug_shows_the_traceback(capsys, in_tmp):
@@ -137,6 +138,9 @@ def test_damaged_checkpoints_are_refused(run_folder, tmp_path, capsys, name):
     copy = tmp_path / "copy"
     shutil.copytree(run_folder, copy)
     (copy / name).write_bytes((copy / name).read_bytes()[:100])
+    assert main(["recommend", f"--checkpoint={copy}", "--users=1"]) == 1
+    assert f"{name} was changed after the run" in capsys.readouterr().err
+    (copy / HASHES).unlink()  # as in a run of an older version
     assert main(["recommend", f"--checkpoint={copy}", "--users=1"]) == 1
     assert f"{name} is not a whole" in capsys.readouterr().err
 

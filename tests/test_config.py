@@ -119,31 +119,40 @@ def test_parse_value(text, value):
     assert parse_value(text) == value
 
 
-BAD_SETTINGS = [
+#: Settings that do not fit each other, the catalogue, or the registries.
+BAD_RELATIONS = [
     ({"nodes_per_depth": [2000, 10]}, "nodes_per_depth has 2000 nodes for 100 items"),
-    ({"nodes_per_depth": []}, "nodes_per_depth must be a list"),
-    ({"nodes_per_depth": [10, 0]}, "nodes_per_depth must be positive integers"),
-    ({"interest_thresholds": [0.8, 1.2]}, r"interest_thresholds must be in \[0, 1\]"),
-    ({"interest_thresholds": [0.8, -0.1]}, r"interest_thresholds must be in \[0, 1\]"),
     ({"phi_dep": 3}, "phi_dep 3 needs as many depths"),
-    ({"phi_dep": 0}, "phi_dep must be a whole number >= 1"),
-    ({"pair_negatives": "easy"}, "pair_negatives must be one of random, sibling, hard, all"),
-    ({"pair_weighting": "depth"}, "pair_weighting must be one of equal, rate"),
-    ({"pair_history": -1}, "pair_history must be a whole number >= 0"),
-    ({"adapt_control": ["nothing"]}, "adapt_control must be among continue"),
     ({"beam_width": [1, 2, 3]}, "beam_width must be a positive integer, or one per depth"),
-    ({"retrieval": "hnsw"}, "retrieval must be one of exact, beam, faiss, got 'hnsw'"),
-    ({"node_score": "max"}, "node_score must be one of mean, best, got 'max'"),
-    ({"ttt_epochs": "two"}, "ttt_epochs must be a whole number >= 0"),
-    ({"ttt_epochs": 1.5}, "ttt_epochs must be a whole number >= 0, got 1.5"),
-    ({"node_vectors": None}, "node_vectors must be set"),
     ({"index_learning": "emm"}, "unknown index_learning 'emm'; did you mean em"),
     ({"pair_selector": "interests"}, "unknown pair_selector 'interests'; did you mean interest"),
 ]
 
-BAD_LEARNERS = [
+BAD_SETTINGS = [
+    ({"nodes_per_depth": []}, "nodes_per_depth must be an integer >= 1, or a list of such"),
+    ({"nodes_per_depth": [10, 0]}, "nodes_per_depth must be an integer >= 1, or a list of such"),
+    ({"interest_thresholds": [0.8, 1.2]}, r"interest_thresholds must be a list of numbers in \[0"),
+    ({"interest_thresholds": [0.8, -0.1]}, r"interest_thresholds must be a list of numbers in"),
+    ({"phi_dep": 0}, "phi_dep must be an integer >= 1"),
+    ({"pair_negatives": "easy"}, "pair_negatives must be one of random, sibling, hard, all"),
+    ({"pair_weighting": "depth"}, "pair_weighting must be one of equal, rate"),
+    ({"pair_history": -1}, "pair_history must be an integer >= 0"),
+    ({"adapt_control": ["nothing"]}, "adapt_control must be a list among continue"),
+    ({"retrieval": "hnsw"}, "retrieval must be one of exact, beam, faiss, got 'hnsw'"),
+    ({"node_score": "max"}, "node_score must be one of mean, best, got 'max'"),
+    ({"ttt_epochs": "two"}, "ttt_epochs must be an integer >= 0"),
+    ({"ttt_epochs": 1.5}, "ttt_epochs must be an integer >= 0, got 1.5"),
+    ({"node_vectors": None}, "node_vectors must be one of members, frozen, got ~"),
     ({"index_direction": "up"}, "index_direction must be one of bottom_up, top_down, got 'up'"),
     ({"index_metric": "users"}, "index_metric must be one of items, scores, got 'users'"),
+    ({"em_rounds": -1}, "em_rounds must be an integer >= 0, got -1"),
+    ({"index_batch": 0}, "index_batch must be an integer >= 1, got 0"),
+    ({"index_alpha": 0}, "index_alpha must be a number above 0, got 0"),
+    ({"index_gradient": 2}, r"index_gradient must be a number in \[0, 1\], got 2"),
+    ({"index_revive": "perhaps"}, "index_revive must be true or false, got 'perhaps'"),
+]
+
+BAD_LEARNERS = [
     (
         {"index_metric": "scores", "index_direction": "top_down"},
         "index_metric scores is for index_direction bottom_up, got top_down",
@@ -152,18 +161,13 @@ BAD_LEARNERS = [
         {"index_metric": "scores", "index_learning": "joint"},
         "index_metric scores is for index_learning em, got joint",
     ),
-    ({"em_rounds": -1}, "em_rounds must be an integer >= 0, got -1"),
-    (
-        {"index_learning": "joint", "index_batch": 0},
-        "index_batch must be a whole number >= 1, got 0",
-    ),
-    ({"index_learning": "joint", "index_alpha": 0}, "index_alpha must be above 0, got 0"),
-    ({"index_learning": "separate", "index_gradient": 2}, "index_gradient must be in"),
-    (
-        {"index_learning": "joint", "index_revive": "perhaps"},
-        "index_revive must be true or false, got 'perhaps'",
-    ),
 ]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_SETTINGS)
+def test_hill_settings_are_checked(change, message):
+    with pytest.raises(ValueError, match=message):
+        config(**change)
 
 
 @pytest.mark.parametrize(("change", "message"), BAD_LEARNERS)
@@ -180,8 +184,8 @@ def test_a_retired_setting_is_accepted_at_its_constant_and_refused_elsewhere():
         config(em_weight=0.2)
 
 
-@pytest.mark.parametrize(("change", "message"), BAD_SETTINGS)
-def test_hill_settings_are_checked(change, message):
+@pytest.mark.parametrize(("change", "message"), BAD_RELATIONS)
+def test_relations_of_hills_settings_are_checked(change, message):
     made = config(nodes_per_depth=[20, 5])
     values = {**made.final_config_dict, **change}
     with pytest.raises(ValueError, match=message):

@@ -31,6 +31,7 @@ from recbole_hill.model.nescl import NESCL
 from recbole_hill.pipeline import HILLTrainer, evaluate, run
 from recbole_hill.run.checkpoint import load_weights
 from recbole_hill.run.folder import read_config, served_weights
+from recbole_hill.run.hashes import HASHES
 from recbole_hill.serve.loaded_run import LoadedRun
 from recbole_hill.train.arms import Arm
 from recbole_hill.train.index_stage import learn_index
@@ -208,6 +209,9 @@ def test_resuming_on_other_data_is_refused(finished, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(finished.folder, copy)
     (copy / "data.json").write_text(json.dumps({"sha256": "0" * 64}))
+    with pytest.raises(ValueError, match=r"data\.json was changed after the run"):
+        run(resume=str(copy))
+    (copy / HASHES).unlink()  # as in a run of an older version
     with pytest.raises(ValueError, match="was made on other data"):
         run(resume=str(copy))
 
@@ -303,7 +307,7 @@ def test_nothing_learnt_depends_on_test_interactions(tiny_path, tmp_path, source
 @pytest.fixture
 def indexed(tiny_config):
     """A HILL model with its index over freshly initialised vectors."""
-    config = tiny_config("HILL", retrieval="beam", epochs=0, em_rounds=0, ttt_epochs=0)
+    config = tiny_config("HILL", retrieval="beam", epochs=1, em_rounds=0, ttt_epochs=0)
     config["run_dir"] = "run"
     data = load_data(config)
     model = build_model(config, data)

@@ -60,7 +60,7 @@ def checkout(tmp_path_factory) -> Path:
     for name in ("recbole_hill", "properties", "tuning"):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, copy / name, ignore=ignored)
-    for pattern in ("*.py", "*.toml", "*.in", "*.txt", "*.md"):
+    for pattern in ("*.py", "*.toml", "*.in", "*.txt", "*.md", "LICENSE"):
         for file in ROOT.glob(pattern):
             shutil.copy(file, copy)
     return copy
@@ -127,6 +127,9 @@ def test_metadata(archives):
         name = next(n for n in file.namelist() if n.endswith(".dist-info/METADATA"))
         metadata = Parser().parsestr(file.read(name).decode())
         entry_points = file.read(name.replace("METADATA", "entry_points.txt")).decode()
+        (held,) = (n for n in file.namelist() if n.endswith("/LICENSE"))
+        assert file.read(held) == (ROOT / "LICENSE").read_bytes()
+    assert "MIT" in (metadata["License-Expression"], metadata["License"])
     assert metadata["Name"] == "recbole-hill"
     assert metadata["Version"] == recbole_hill.__version__
     assert metadata["Requires-Python"] == ">=3.10"

@@ -355,14 +355,20 @@ def test_corrupt_gzip(source, out, damage):
         prepare("toy", source, out)
 
 
-def test_test_users_without_train_items_are_left_out_and_said(source, out):
+def test_test_users_without_train_items_are_counted_and_said(source, out):
     (source / "train.txt").write_text(TRAIN + "8\n")
+    (source / "test.txt").write_text("0 13\n")
+    split_sha256 = prepare("toy", source, out / "warm").split_sha256
     (source / "test.txt").write_text("0 13\n\n8 10 11\n9 10\n")
     manifest = prepare("toy", source, out)
+    assert manifest.split_sha256 == split_sha256
     assert (manifest.cold_test_users, manifest.cold_test_pairs) == ([8, 9], 3)
     assert (manifest.users, manifest.test, manifest.test_seen_in_train) == (3, 1, 0)
-    assert read(out / "toy" / "toy.test.inter") == [(0, 13)]
-    said = "2 test users have no train item and are left out with their 3 test pairs"
+    assert read(out / "toy" / "toy.test.inter") == [(0, 13), (8, 10), (8, 11), (9, 10)]
+    said = (
+        "2 test users have no train item; a run leaves out their 3 test pairs unless "
+        "cold_test_users is rank"
+    )
     assert said in manifest.notes()
     assert verify("toy", out) == manifest
     (source / "test.txt").write_text("9 10\n")

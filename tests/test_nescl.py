@@ -120,8 +120,8 @@ def test_items_draw_items_and_users_draw_users(made):
         ({"dropout_kind": "walk"}, "dropout_kind must be one of node, edge"),
         ({"ssl_precision": "float16"}, "ssl_precision must be one of float32, bfloat16"),
         ({"ssl_tau": 0.01}, "ssl_tau must be at least 0.025"),
-        ({"dropout_rate": 1.0}, r"dropout_rate must be in \[0, 1\)"),
-        ({"n_neighbours": 0}, "n_neighbours must be at least 1"),
+        ({"dropout_rate": 1.0}, r"dropout_rate must be a number in \[0, 1\)"),
+        ({"n_neighbours": 0}, "n_neighbours must be an integer >= 1"),
     ],
 )
 def test_settings_are_checked(made, change, message):

@@ -208,6 +208,35 @@ def test_a_plugin_that_fails_is_one_line_that_names_it(name, write, capsys):
     assert not plugins.loaded()
 
 
+@pytest.mark.parametrize("failing", ["ValueError('too small')", "1 / 0"])
+def test_an_error_in_a_plugins_code_names_its_line(failing, my_model, tiny_path, in_tmp, capsys):
+    file = Path(my_model)
+    text = file.read_text()
+    file.write_text(
+        text + f"\n    def calculate_loss(self, interaction):\n        raise {failing}\n"
+    )
+    line = len(file.read_text().splitlines())
+    settings = [f"--{key}={value}" for key, value in tiny_settings(tiny_path, "BPR").items()]
+    argv = [f"--plugin={file}", "--model=MyModel", "--dataset=tiny", *settings]
+    assert main(argv) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.endswith(f"(plugin {file}, line {line})"), said
+
+
+def test_a_plugin_that_registers_nothing_is_refused(write, in_tmp, capsys):
+    (in_tmp / "empty_folder").mkdir()
+    for source in (write("nothing.py", "X = 1\n"), "json"):
+        with pytest.raises(
+            ValueError, match=f"{Path(source).name} registers nothing; accepted is a"
+        ):
+            plugins.load(source)
+    assert main(["models", f"--plugin={write('none.py', '')}"]) == 1
+    assert "none.py registers nothing" in capsys.readouterr().err
+    for folder in ("empty_folder", str(in_tmp / "empty_folder")):
+        with pytest.raises((ValueError, ImportError), match=f"plugin {folder}"):
+            plugins.load(folder)
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [

@@ -8,11 +8,11 @@ import pytest
 from test_study import Known, tiny_study
 
 from recbole_hill.experiments.ray_session import checkout_path
-from recbole_hill.experiments.study.folder import ledger_of
 from recbole_hill.experiments.study.paper_table import PaperTable
 from recbole_hill.experiments.study.plan import plan
 from recbole_hill.experiments.study.runner import Outcome, run_studies
 from recbole_hill.experiments.study.workers import LocalWorkers, RayWorkers
+from recbole_hill.run.ledger import ledger_of
 
 pytest.importorskip("ray", reason="Ray is not installed: the extra `tune` brings it")
 
@@ -42,7 +42,8 @@ def test_ray_runs_a_cell_and_its_record_comes_back(tiny_path, in_tmp):
         settings={"data_path": str(tiny_path)},
     )
     backbone, cell = study.cells
-    failed = {"cell": backbone.id, "row": "backbone", "status": "failed", "error": "no disk"}
+    failed = {"cell": backbone.id, "row": "backbone", "seed": backbone.seed}
+    failed |= {"status": "failed", "error": "no disk"}
     ledger_of(study.folder).append(failed)
     assert run_studies([study], RayWorkers("local", 1, 1), Known({})) == Outcome(0, 2, 0)
     record = ledger_of(study.folder).records()[cell.id]

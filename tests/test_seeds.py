@@ -81,6 +81,6 @@ def test_command(tmp_path, capsys):
 
 
 def test_a_broken_line_is_named(tmp_path):
-    (tmp_path / "rows.jsonl").write_text('{}\n{"a":\n')
+    (tmp_path / "rows.jsonl").write_text(json.dumps(ROWS[0]) + '\n{"a":\n')
     with pytest.raises(ValueError, match=r"rows\.jsonl, line 2"):
         read_rows([tmp_path])

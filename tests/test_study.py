@@ -8,16 +8,18 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
+from studies import made
 
 from recbole_hill.cli import main
 from recbole_hill.experiments.study.estimate import Estimate, History
-from recbole_hill.experiments.study.folder import claim, ledger_of
+from recbole_hill.experiments.study.folder import claim
 from recbole_hill.experiments.study.paper_table import PaperTable
 from recbole_hill.experiments.study.plan import BACKBONE, Study, plan
 from recbole_hill.experiments.study.run_cell import Stopped, run_cell
 from recbole_hill.experiments.study.runner import Outcome, open_tasks, plan_table, run_studies
 from recbole_hill.experiments.study.workers import LocalWorkers
 from recbole_hill.report.seeds import require_comparable
+from recbole_hill.run.ledger import ledger_of
 
 
 class Known(History):
@@ -54,7 +56,7 @@ class Recorder:
         for future, cell in self.open:
             record = {"cell": cell.id, "row": cell.row, "seed": cell.seed, "status": "done"}
             record |= {"seconds": 1, "run_dir": f"runs/{cell.id}"}
-            record["rows"] = [{"metrics": {"ne": 0.5}, "commit": "x", "peak_memory_mib": 1}]
+            record["rows"] = [made(cell.model, 0.5, cell.seed)]
             ledger_of(study).append(record)
             future.set_result(record)
         self.open = []
@@ -193,6 +195,7 @@ def test_a_cell_that_waits_in_vain_for_its_backbone(tiny_path, in_tmp, monkeypat
     failed = {
         "cell": backbone.id,
         "row": "backbone",
+        "seed": backbone.seed,
         "status": "failed",
         "error": "no disk",
         "run_dir": "runs/x",

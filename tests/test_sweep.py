@@ -12,12 +12,12 @@ from recbole.data.dataloader import FullSortEvalDataLoader
 
 from recbole_hill import pipeline
 from recbole_hill.data.splits import SealedTest, load_data
-from recbole_hill.experiments.sweep import sweep
 from recbole_hill.experiments.sweep.space import Space
 from recbole_hill.experiments.sweep.sweep import run_sweep
 from recbole_hill.experiments.sweep.trial import Trials, best_trial, run_trial, trial_id
 from recbole_hill.pipeline import run
 from recbole_hill.report.sweep import budget_note, sweep_table
+from recbole_hill.run.files import alone_in
 from recbole_hill.run.ledger import Ledger
 
 tune = pytest.importorskip("ray.tune", reason="the extra [tune] brings it")
@@ -164,6 +164,7 @@ def test_a_grid_has_a_row_for_every_cell_also_where_one_fails(grid_sweep):
     )
     assert failed["error"].startswith("TypeError: ")
     assert (done["status"], done["epochs"], done["error"]) == ("done", 3, None)
+    assert all(len(record.pop("hash")) == 12 for record in (done, failed))
     assert result.trials == [done, failed]
     assert result.best == done
     counts = {"trials": 2, "done": 1, "stopped": 0, "failed": 1, "unfinished": 0}
@@ -377,7 +378,7 @@ def test_a_folder_of_another_sweep_or_run_is_refused(grid_sweep, run_folder):
 def test_two_sweeps_do_not_share_a_folder(grid_sweep):
     _, arguments = grid_sweep
     with (
-        sweep._alone(arguments["output"]),
+        alone_in(arguments["output"], "busy"),
         pytest.raises(ValueError, match="another sweep is running in"),
     ):
         run_sweep("BPR", "tiny", **arguments)

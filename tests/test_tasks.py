@@ -54,7 +54,7 @@ def test_labels_are_thresholds_of_their_column(path):
         ({"height": {"field": "stars"}}, r"task height: its name is .* column of log\.user"),
         ({"tags": {"field": "stars"}}, r"task tags: its name is .* column of log\.item"),
         ({"user_id": {"field": "user_id"}}, "task user_id: its name is that of a column"),
-        (["click"], "tasks must map names"),
+        (["click"], "tasks must be name: {field"),
         ({"click": {"field": "nowhere"}}, "'nowhere' is not among the columns"),
         ({"click": {"field": "stars", "at_least": 9}}, "all .* training rows are 0"),
         ({"click": {"field": "stars", "at_least": 0}}, "all .* training rows are 1"),

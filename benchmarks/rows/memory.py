@@ -35,7 +35,7 @@ class Memory(Row):
         """Returns by how many MiB the process's resident memory peaks above where it was."""
         # Else a step would live in what earlier ones have freed but the allocator has kept.
         ctypes.CDLL(None).malloc_trim(0)
-        with open("/proc/self/clear_refs", "w") as file:
+        with open("/proc/self/clear_refs", "w", encoding="utf-8") as file:
             file.write("5")  # the peak is what is resident now
         before = _status("VmHWM")
         side()
@@ -50,7 +50,7 @@ class Memory(Row):
 
 def _status(name: str) -> int:
     """Returns a line of the kernel's account of this process, in KiB."""
-    with open("/proc/self/status") as file:
+    with open("/proc/self/status", encoding="utf-8") as file:
         return next(int(line.split()[1]) for line in file if line.startswith(name))
 
 

@@ -27,7 +27,7 @@ class PairTraining(Row):
 
     def __init__(self, setting):
         super().__init__(setting)
-        rows = map(json.loads, RECORDED.read_text().splitlines())
+        rows = map(json.loads, RECORDED.read_text(encoding="utf-8").splitlines())
         self.epochs = next(r["stages"]["backbone"]["epochs"] for r in rows if r["model"] == "NESCL")
         self.beside = f"the backbone's {self.epochs} epochs (those of the recorded Gowalla run)"
 

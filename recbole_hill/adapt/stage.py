@@ -23,10 +23,9 @@ from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.model.settings import AVERAGES
 from recbole_hill.retrieval.base import Retriever
 from recbole_hill.retrieval.choose import choose_retriever
-from recbole_hill.run.folder import CHOICE
+from recbole_hill.run.folder import BACKBONE, CHOICE
 from recbole_hill.train.arms import Arm
 from recbole_hill.train.index_stage import START, IndexTrainer
-from recbole_hill.train.trainer import BACKBONE
 
 ADAPTED = "adapted.safetensors"
 #: Share of the way to the nodes' mean that the controls ``average`` and ``average_random`` move a

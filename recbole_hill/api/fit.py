@@ -9,7 +9,7 @@ from recbole_hill.api.dataset import Dataset, as_dataset
 from recbole_hill.api.models import name_of
 from recbole_hill.api.run import Run
 from recbole_hill.commands.options import hush_libraries
-from recbole_hill.host.threads import wait_passively
+from recbole_hill.host.waiting import wait_passively
 
 
 def fit(

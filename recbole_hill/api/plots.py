@@ -8,9 +8,8 @@ import numpy as np
 
 from recbole_hill.host.optional import require
 from recbole_hill.index.hierarchy import HierarchicalIndex
-from recbole_hill.model.bundle import INDEX
 from recbole_hill.report.page.sunburst import LOADS, sectors
-from recbole_hill.run.folder import read_config
+from recbole_hill.run.folder import INDEX, read_config
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,7 +2,14 @@
 
 import argparse
 
-from recbole_hill.commands.options import add_search, hush_libraries, names_of, search_of
+from recbole_hill.commands.options import (
+    add_search,
+    add_users,
+    hush_libraries,
+    search_of,
+    users_of,
+    whole,
+)
 
 HELP = "write lists, vectors and index as files"
 EPILOG = """\
@@ -12,6 +19,7 @@ Writes, in external ids:
   index.npz, index.faiss                      a HILL run's tree, and FAISS's lists of its depth-1
                                               nodes, whose ids are rows of item_embeddings.npy
   manifest.json                               what each file is, and how to search
+Lists and user vectors are of all users, or of those that --users, --user and --users_file name.
 A model whose score is not an inner product of two vectors (EASE, NeuMF) has lists only.
 
 examples
@@ -25,15 +33,16 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     """Adds the options."""
     command.add_argument("--checkpoint", required=True, metavar="DIR", help="a run's folder")
     command.add_argument("--output", required=True, metavar="DIR", help="where to write")
-    command.add_argument("--k", type=int, default=20, help="items per user (default: 20)")
+    command.add_argument("--k", type=whole(1), default=20, help="items per user (default: 20)")
     command.add_argument("--format", default="csv", help="csv | parquet, of the lists")
-    command.add_argument("--users", help="external user ids: 42,17 (default: all)")
+    add_users(command)
     add_search(command)
     command.add_argument("--force", action="store_true", help="write over an earlier export")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Writes the files, and prints what they are."""
+    users, search = users_of(arguments), search_of(arguments)
     hush_libraries()
     from recbole_hill.serve.export import export
 
@@ -42,8 +51,8 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.output,
         k=arguments.k,
         file_format=arguments.format,
-        users=None if arguments.users is None else names_of(arguments.users),
-        **search_of(arguments),
+        users=users,
+        **search,
         force=arguments.force,
         progress=True,
     )

@@ -41,16 +41,20 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Prints the table that the options ask for."""
     hush_libraries()
-    from recbole_hill.report.seeds import read_rows, seeds_table
+    from recbole_hill.report.markdown import note_list
+    from recbole_hill.report.seeds import read_rows, seeds_table, unchanged
 
     if arguments.dataset:
+        from recbole_hill.config.schema import check, schema_of
         from recbole_hill.experiments.study.command import report_dataset
 
+        check("--dataset", arguments.dataset, schema_of("dataset"))
         report_dataset(arguments.dataset, arguments.output, reference=arguments.reference)
         return
     if not arguments.runs:
         raise ValueError("report needs runs' folders, or --dataset for the studies on a dataset")
-    rows = read_rows(arguments.runs)
+    runs, left_out = unchanged(arguments.runs)
+    rows = read_rows(runs)
     if arguments.table:
         from recbole_hill.report.comparison import comparison_table
 
@@ -65,3 +69,5 @@ def run(arguments: argparse.Namespace) -> None:
         print(ablation_table(rows))
     else:
         print(seeds_table(rows))
+    for note in note_list(left_out):
+        print(note)

@@ -4,6 +4,7 @@ import argparse
 import os
 
 from recbole_hill.commands.options import add_config_files, config_files_of, hush_libraries
+from recbole_hill.run.text import printable
 
 HELP = "train, index, adapt, evaluate (the default)"
 TAKES_SETTINGS = True
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     from recbole_hill.report.tables import arms_table
 
     overrides = arguments.overrides
-    if arguments.protocol:
+    if arguments.protocol is not None:
         overrides["protocol"] = arguments.protocol
     result = pipeline.run(
         arguments.model,
@@ -50,4 +51,4 @@ def run(arguments: argparse.Namespace) -> None:
         resume=arguments.resume,
     )
     print(arms_table(result.rows))
-    print(f"\nkept in {result.folder}")
+    print(f"\nkept in {printable(result.folder)}")

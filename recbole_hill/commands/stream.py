@@ -2,7 +2,7 @@
 
 import argparse
 
-from recbole_hill.commands.options import add_config_files, config_files_of, hush_libraries
+from recbole_hill.commands.options import add_config_files, config_files_of, hush_libraries, whole
 
 HELP = "train online, and judge each slice before learning it"
 TAKES_SETTINGS = True
@@ -22,8 +22,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", required=True, help="MoNN | TTSN | EBR | HSNN")
     command.add_argument("--dataset", required=True, help="a dataset with labels and times")
     add_config_files(command)
-    command.add_argument("--slices", type=int, default=10, help="parts of equal size (default: 10)")
-    command.add_argument("--keep", type=int, help="slices until an item not shown again is deleted")
+    command.add_argument(
+        "--slices", type=whole(2), default=10, help="parts of equal size (default: 10)"
+    )
+    command.add_argument(
+        "--keep", type=whole(1), help="slices until an item not shown again is deleted"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:

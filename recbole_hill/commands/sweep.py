@@ -3,7 +3,14 @@
 import argparse
 import os
 
-from recbole_hill.commands.options import add_config_files, config_files_of, hush_libraries
+from recbole_hill.commands.options import (
+    MOST_THREADS,
+    add_config_files,
+    config_files_of,
+    hush_libraries,
+    seed,
+    whole,
+)
 
 HELP = "choose settings on validation, test the best"
 TAKES_SETTINGS = True
@@ -32,11 +39,15 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add_config_files(command)
     command.add_argument("--space", metavar="FILE", help="what to search (tuning/<model>.yaml)")
     command.add_argument("--strategy", default="asha", help="asha | random | grid (default: asha)")
-    command.add_argument("--trials", type=int, help="settings to try (default: 20; a grid: all)")
+    command.add_argument(
+        "--trials", type=whole(1), help="settings to try (default: 20; a grid: all)"
+    )
     command.add_argument("--time_budget", help="90s | 30m | 2h: after it no trial goes on")
-    command.add_argument("--jobs", type=int, default=1, help="trials at once (default: 1)")
+    command.add_argument(
+        "--jobs", type=whole(1, MOST_THREADS), default=1, help="trials at once (default: 1)"
+    )
     command.add_argument("--ray_address", help="of a Ray cluster (default: Ray on this machine)")
-    command.add_argument("--draw_seed", type=int, default=2020, help="of the settings' draw")
+    command.add_argument("--draw_seed", type=seed, default=2020, help="of the settings' draw")
     command.add_argument("--output", metavar="DIR", help="the sweep's folder; goes on with one")
 
 

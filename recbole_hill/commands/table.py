@@ -2,7 +2,15 @@
 
 import argparse
 
-from recbole_hill.commands.options import add_studies_folder, hush_libraries, names_of
+from recbole_hill.commands.options import (
+    MOST_THREADS,
+    add_studies_folder,
+    hush_libraries,
+    names,
+    seeds,
+    share_or_count,
+    whole,
+)
 
 HELP = "run a paper's table, and report it"
 TAKES_SETTINGS = True
@@ -29,16 +37,24 @@ examples
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Adds the options."""
     command.add_argument("number", metavar="N", help="the table")
-    command.add_argument("--dataset", help="one or more: gowalla,yelp2018 (default: ml-100k)")
+    command.add_argument(
+        "--dataset", type=names, help="one or more: gowalla,yelp2018 (default: ml-100k)"
+    )
     command.add_argument(
         "--models",
+        type=names,
         help="these rows and those they start from; with table 3 any model: BPR,MyModel",
     )
-    command.add_argument("--seeds", default="2020", help="2020,2021 (default: 2020)")
+    command.add_argument("--seeds", type=seeds, default="2020", help="2020,2021 (default: 2020)")
     command.add_argument("--protocol", default="holdout", help="holdout | refit | published")
-    command.add_argument("--jobs", type=int, default=1, help="cells side by side (default: 1)")
     command.add_argument(
-        "--threads", type=int, default=1, help="CPU threads of a cell (default: 1)"
+        "--jobs", type=whole(1, MOST_THREADS), default=1, help="cells side by side (default: 1)"
+    )
+    command.add_argument(
+        "--threads",
+        type=whole(1, MOST_THREADS),
+        default=1,
+        help="CPU threads of a cell (default: 1)",
     )
     command.add_argument(
         "--memory", help="what cells side by side may need: 16g (default: 9/10 of what is free)"
@@ -46,7 +62,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--ray_address", help="run on this Ray cluster; `local` starts one here, on loopback"
     )
-    command.add_argument("--gpus", type=float, default=0.0, help="GPUs of a cell on Ray: 1, 0.5")
+    command.add_argument(
+        "--gpus", type=share_or_count, default=0.0, help="GPUs of a cell on Ray: 1, 0.5"
+    )
     command.add_argument("--time_budget", help="stop after 90s, 30m, 2h; the same command goes on")
     command.add_argument(
         "--dry_run", action="store_true", help="print cells, time, memory; no more"
@@ -66,9 +84,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     return run_table(
         arguments.number,
-        datasets=names_of(arguments.dataset or ""),
-        rows=names_of(arguments.models) if arguments.models else None,
-        seeds=names_of(arguments.seeds),
+        datasets=arguments.dataset or (),
+        rows=arguments.models,
+        seeds=arguments.seeds,
         protocol=arguments.protocol,
         settings=arguments.overrides,
         root=arguments.output,

@@ -14,53 +14,15 @@ from pathlib import Path
 import torch
 import yaml
 from recbole.config import Config
-from recbole.utils import argument_list
 
 from recbole_hill import plugins, registry
-from recbole_hill.checks import one_of
 from recbole_hill.config.dialect import SettingsLoader, load_settings
-from recbole_hill.config.properties import (
-    chosen_parts,
-    internal_defaults,
-    recbole_defaults,
-)
+from recbole_hill.config.properties import chosen_parts, internal_defaults, owners
+from recbole_hill.config.schema import check, keys_of_every_run, schema_of
+from recbole_hill.config.split import eval_args_of
 from recbole_hill.host.compatibility import numpy_aliases
-from recbole_hill.host.metrics import register_metrics
+from recbole_hill.host.metrics import register_metrics, require_metrics
 from recbole_hill.host.pickles import require_no_pickles
-
-PROTOCOLS = ("holdout", "refit", "published")
-
-#: Keys without a default in any YAML file: RecBole's own, and the run's folder.
-_EXTRA_KEYS = frozenset(
-    {
-        "model",
-        "dataset",
-        "config_files",
-        "reg_weight",
-        "tasks",
-        "interest_fields",
-        "run_dir",
-        "nproc",
-        "world_size",
-        "ip",
-        "port",
-        "offset",
-        "local_rank",
-        "neg_sampling",
-        "training_neg_sample_num",
-        "encoding",
-        "numerical_features",
-        "discretization",
-        "wandb_project",
-        "worker",
-        "shuffle",
-        "enable_amp",
-        "enable_scaler",
-        "transform",
-        "require_pow",
-    }
-)
-
 
 #: Settings of HILL until 2026-12 that are constants now, with the constants' values: the settings
 #: of older runs and tables still hold them.
@@ -128,8 +90,13 @@ class HillConfig(Config):
         super().__init__(None, dataset, config_file_list, config_dict)
         self._note_changed_plugins()
         require_no_pickles(self.final_config_dict)
-        one_of("protocol", self["protocol"], PROTOCOLS)
-
+        if self["epochs"] == 0 and not self["warm_start"]:
+            raise ValueError("epochs must be an integer >= 1, got 0 without warm_start")
+        if "backbone" in self and self["eval_args"]["mode"]["test"] != "full":
+            raise ValueError(
+                f"eval_args mode of the test must be full for {self['model']}, which searches all "
+                f"items, got {self['eval_args']['mode']['test']!r}"
+            )
         metric, at, k = self["valid_metric"].partition("@")
         measured = {name.lower() for name in self["metrics"]}
         if metric.lower() not in measured or (at and k not in map(str, self["topk"])):
@@ -175,10 +142,13 @@ class HillConfig(Config):
     def _get_model_and_dataset(self, model, dataset):
         name = self._wanted_model or self.external_config_dict.get("model")
         dataset = dataset or self.external_config_dict.get("dataset")
-        if not name or not dataset:
-            missing = "model" if not name else "dataset"
-            raise ValueError(f"no {missing} given: say --{missing}=NAME")
         given = self.external_config_dict
+        for key, value in {"model": name, "dataset": dataset}.items():
+            if value is None:
+                raise ValueError(f"no {key} given: say --{key}=NAME")
+            check(key, value, schema_of(key))
+        for key in chosen_parts(given).keys() & given.keys():
+            check(key, given[key], schema_of(key, owner=name))
         # A record, not a setting: nothing is imported because a run's folder says so.
         self._recorded_plugins = given.pop("plugins", None) or {}
         if not isinstance(self._recorded_plugins, dict):
@@ -214,12 +184,22 @@ class HillConfig(Config):
         self._check_keys(model)
         if "backbone" in self.external_config_dict:  # an alias was resolved to the name
             self.external_config_dict["backbone"] = self.internal_config_dict["backbone"]
+        self._owners = owners(model, self.internal_config_dict.get("backbone"))
+        for key, value in {**self.internal_config_dict, **self.external_config_dict}.items():
+            self.require(key, value)
+
+    def require(self, key: str, value) -> None:
+        """Refuses a value that a setting does not accept in this run.
+
+        Raises:
+            ValueError: In one line, with the key, what is accepted and the value.
+        """
+        default = self.internal_config_dict.get(key)
+        if value is not None or default is not None:
+            check(key, value, schema_of(key, self._owners.get(key), default))
 
     def _check_keys(self, model: str) -> None:
-        known = set(self.internal_config_dict) | _EXTRA_KEYS
-        for group in ("general", "training", "evaluation", "dataset"):
-            known |= set(getattr(argument_list, f"{group}_arguments"))
-        known |= set(recbole_defaults("dataset", "sample.yaml"))
+        known = keys_of_every_run() | self.internal_config_dict.keys()
         for key, value in list(self.external_config_dict.items()):
             if key in known:
                 continue
@@ -236,6 +216,7 @@ class HillConfig(Config):
                 raise ValueError(f"unknown key {key!r} for model {model}{hint}")
 
     def _set_default_parameters(self):
+        require_metrics(self["metrics"])
         super()._set_default_parameters()
         final = self.final_config_dict
         given = self.external_config_dict.get("data_path")
@@ -247,6 +228,17 @@ class HillConfig(Config):
             whole = Path(final["data_path"], f"{final['dataset']}.inter")
             if manifest.is_file() and not whole.is_file():  # `prepare` wrote a split
                 final["benchmark_filename"] = ["train", "test"]
+        if final["split"] is not None:
+            by_hand = self.external_config_dict.get("eval_args") or {}
+            files, dataset = final.get("benchmark_filename"), final["dataset"]
+            final["eval_args"].update(eval_args_of(final["split"], by_hand, files, dataset))
+        if final["split"] == "cold_users":
+            if self.external_config_dict.get("cold_test_users", "rank") != "rank":
+                raise ValueError(
+                    "cold_test_users must be rank for split cold_users, whose test users have no "
+                    "train item, got 'drop'"
+                )
+            final["cold_test_users"] = "rank"
 
     def _init_device(self):
         """Resolves ``device``, honouring CUDA_VISIBLE_DEVICES, which RecBole would overwrite."""
@@ -254,13 +246,14 @@ class HillConfig(Config):
         wanted = str(final.get("device", "auto"))
         if wanted == "auto" and self.external_config_dict.get("use_gpu") is True:
             wanted = "cuda"
-        kind = wanted.split(":")[0]
-        if kind not in ("auto", "cpu", "cuda"):
-            raise ValueError(f"device must be auto, cpu, cuda or cuda:N, got {wanted!r}")
+        kind, _, number = wanted.partition(":")
         if kind == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"device {wanted!r} was asked for, but CUDA is not available here")
-        if "local_rank" in final and final.get("nproc", 1) > 1:
-            raise ValueError("nproc must be 1: run one seed per GPU instead of one run on several")
+        if number and int(number) >= torch.cuda.device_count():
+            raise ValueError(
+                f"device must be cuda:N with N below {torch.cuda.device_count()}, the number of "
+                f"GPUs here, got {wanted!r}"
+            )
         if kind == "auto":
             wanted = "cuda" if torch.cuda.is_available() and final.get("use_gpu", True) else "cpu"
         final["device"] = torch.device(wanted)

@@ -25,6 +25,8 @@ TEXT = frozenset(
         "pretrained_from",
         "distill_from",
         "wandb_project",
+        "user_inter_num_interval",
+        "item_inter_num_interval",
         "field_separator",
         "seq_separator",
     }
@@ -41,7 +43,11 @@ _FLOAT = re.compile(
 
 
 class SettingsLoader(yaml.SafeLoader):
-    """Loads plain data alone, and refuses aliases: a few of them can make a file of any size."""
+    """Loads plain data alone.
+
+    It refuses aliases, because a few of them can make a file of any size, and a key that stands
+    twice in a mapping, because one of the two values would be lost.
+    """
 
     def compose_node(self, parent, index):
         """PyYAML's hook for every node."""
@@ -50,15 +56,31 @@ class SettingsLoader(yaml.SafeLoader):
             raise yaml.composer.ComposerError(None, None, "aliases (*name) are not accepted", mark)
         return super().compose_node(parent, index)
 
+    def construct_mapping(self, node, deep=False):
+        """PyYAML's hook for every mapping."""
+        mapping = super().construct_mapping(node, deep)
+        seen = set()
+        for key, _ in node.value:
+            name = (key.tag, str(key.value))
+            if name in seen:
+                problem = f"key {key.value!r} stands twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(name)
+        return mapping
+
 
 def load_settings(text: str):
     """Returns the plain data of a YAML text.
 
     Raises:
-        yaml.YAMLError: If the text is not YAML, nests too deep, or uses tags or aliases.
+        yaml.YAMLError: If the text is not YAML, nests too deep, uses tags or aliases, or has a key
+            twice; in one line, with the number of the text's line.
     """
     try:
         return yaml.load(text, Loader=SettingsLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
+        raise yaml.YAMLError(f"{error.problem}{line}") from error
     except RecursionError:
         raise yaml.YAMLError("it nests too deep") from None
     except ValueError as error:  # a date that is none, digits without end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,25 +77,48 @@ def internal_defaults(
 
     Raises:
         UnknownName: If a name is not registered.
+        ValueError: If the backbone has a backbone.
     """
     layers = _layers(MODELS, model)
     own = _on_dataset(layers, dataset)
     merged = {**read_properties("overall.yaml"), **read_properties("dataset", f"{dataset}.yaml")}
-    theirs = any(entry.path.startswith("recbole.model.context_aware") for entry, _ in layers)
-    if theirs or own.get("reads_features"):
+    context = any(entry.path.startswith("recbole.model.context_aware") for entry, _ in layers)
+    if context or own.get("reads_features"):
         merged.update(read_properties("context.yaml"))
         merged.update(read_properties("features", f"{dataset}.yaml"))
-    if theirs and merged.get("tasks"):
+    if context and merged.get("tasks"):
         # RecBole's models know one label, and would take others for features.
         merged["tasks"] = dict([next(iter(merged["tasks"].items()))])
     if "backbone" in own:
         own["backbone"] = MODELS.find(backbone or own["backbone"]).name
-        merged.update(_on_dataset(_layers(MODELS, own["backbone"]), dataset))
+        theirs = _on_dataset(_layers(MODELS, own["backbone"]), dataset)
+        if "backbone" in theirs:
+            raise ValueError(
+                f"backbone must be a model without a backbone of its own, got {own['backbone']}"
+            )
+        merged.update(theirs)
     merged.update(own)
     for known, name in ((LEARNERS, index_learning), (SELECTORS, pair_selector)):
         if known.key in own:
             merged.update(_on_dataset(_layers(known, name or own[known.key]), dataset))
     return merged
+
+
+def owners(model: str, backbone: str | None = None) -> dict[str, str]:
+    """Returns the settings that our YAML files of a model and its backbone have, with whose file.
+
+    Args:
+        model: A registered name.
+        backbone: Name of the model's backbone, if it has one.
+    """
+    layers = [layer for name in (backbone, model) if name for layer in _layers(MODELS, name)]
+    ours = [entry.name for entry, _ in layers if entry.plugin is None]
+    return {key: name for name in ours for key in _own_keys(name)}
+
+
+@cache
+def _own_keys(model: str) -> tuple[str, ...]:
+    return tuple(read_properties("model", f"{model}.yaml"))
 
 
 def chosen_parts(settings: Mapping) -> dict:

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from recbole_hill.run.files import atomic_path
-
-IDS = "ids.json"
+from recbole_hill.run.folder import IDS
 
 
 @dataclass(frozen=True)

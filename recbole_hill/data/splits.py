@@ -31,11 +31,16 @@ from recbole.data.interaction import Interaction, cat_interactions
 from recbole.utils import FeatureSource, FeatureType, ModelType, init_seed
 
 from recbole_hill.checks import one_of
+from recbole_hill.config.split import OURS
+from recbole_hill.data.cold_users import RANK
+from recbole_hill.data.cuts import cut_by_id, cut_by_time, says
 from recbole_hill.data.features import require_features
+from recbole_hill.data.headers import require_headers
 from recbole_hill.data.ids import Ids
 from recbole_hill.data.loaders import our_loaders, say_full_users
+from recbole_hill.data.missing import no_dataset
 from recbole_hill.data.prepare.prepared import require_as_prepared
-from recbole_hill.data.rows import CleanRows
+from recbole_hill.data.rows import CleanRows, sort_by_time
 from recbole_hill.data.tasks import (
     label_matrix,
     require_complete,
@@ -46,8 +51,7 @@ from recbole_hill.data.tasks import (
 from recbole_hill.data.validation import choose_later_validation, choose_validation, file_numbers
 from recbole_hill.host import pickles
 from recbole_hill.run.files import atomic_path
-
-_DATA = "data.json"
+from recbole_hill.run.folder import DATA
 
 #: Number of score-sized arrays that RecBole's full-sort evaluation holds for a batch of users.
 _EVALUATION_COPIES = 5
@@ -67,7 +71,7 @@ class SplitDataset(CleanRows, Dataset):
         """Returns the train, validation and test datasets."""
         if self.config["eval_args"]["order"] == "RO":
             init_seed(self.config["split_seed"], self.config["reproducibility"])
-        parts = super().build()
+        parts = self._cut() if self.config["split"] in OURS else super().build()
         if len(parts) == 2:
             train, test = parts
             train, valid = self._carve_validation(train)
@@ -117,6 +121,21 @@ class SplitDataset(CleanRows, Dataset):
         for name, labels in columns.items():
             self.set_field_property(name, FeatureType.FLOAT, FeatureSource.INTERACTION, 1)
             self.inter_feat[name] = labels
+
+    def _cut(self) -> list[Dataset]:
+        """Returns the three parts of a split that RecBole does not have."""
+        split, seed = self.config["split"], self.config["split_seed"]
+        if split == "global_time":
+            sort_by_time(self)  # while times are float64
+            part = cut_by_time(self.inter_feat[self.time_field].to_numpy())
+        else:
+            field = self.uid_field if split == "cold_users" else self.iid_field
+            part = cut_by_id(self.inter_feat[field].to_numpy(), seed)
+        ids = (self.inter_feat[field].to_numpy() for field in (self.uid_field, self.iid_field))
+        self.logger.info(f"split {split}: {says(part, *ids)}")
+        self._change_feat_format()
+        self._drop_unused_col()
+        return [self.copy(_rows(self.inter_feat, part == number)) for number in range(3)]
 
     def _carve_validation(self, train: Dataset) -> tuple[Dataset, Dataset]:
         """Moves a share of the train interactions to validation; every user keeps at least one."""
@@ -214,6 +233,8 @@ def _says_empty(part: str, config, n_rows: int) -> str:
     files, split = config["benchmark_filename"], config["eval_args"]
     if files:
         by = f"benchmark_filename {files} (of a pair that is repeated the first row counts)"
+    elif config["split"]:
+        by = f"split {config['split']}"
     else:
         by = f"eval_args split {split['split']}, group_by {split['group_by']}"
     return (
@@ -257,6 +278,12 @@ def create_dataset(config) -> Dataset:
     kinds = (ModelType.GENERAL, ModelType.TRADITIONAL, ModelType.CONTEXT)
     if config["MODEL_TYPE"] in kinds:
         return SplitDataset(config)
+    if config["split"] in OURS:
+        raise ValueError(
+            f"split {config['split']} is for models of <user, item> rows, and {config['model']} "
+            f"is {config['MODEL_TYPE'].name.lower()}; accepted are random, leave_one_out, "
+            "time_per_user and fixed"
+        )
     theirs = pickles.dataset_class(config)
     return type(theirs.__name__, (CleanRows, theirs), {})(config)
 
@@ -316,11 +343,11 @@ def note_data(folder: Path, sha256: str | None) -> None:
     Raises:
         ValueError: If the folder was made from other interactions.
     """
-    if (folder / _DATA).exists():
+    if (folder / DATA).exists():
         require_same_data(folder, sha256)
     else:
-        with atomic_path(folder / _DATA) as temporary:
-            temporary.write_text(json.dumps({"sha256": sha256}))
+        with atomic_path(folder / DATA) as temporary:
+            temporary.write_text(json.dumps({"sha256": sha256}), encoding="utf-8")
 
 
 def known_data(folder: Path) -> str | None:
@@ -330,9 +357,9 @@ def known_data(folder: Path) -> str | None:
         ValueError: If the folder has no readable note of its data.
     """
     try:
-        return json.loads((folder / _DATA).read_text())["sha256"]
+        return json.loads((folder / DATA).read_text(encoding="utf-8"))["sha256"]
     except (OSError, json.JSONDecodeError, KeyError) as error:
-        raise ValueError(f"{folder / _DATA} does not say which data the run saw") from error
+        raise ValueError(f"{folder / DATA} does not say which data the run saw") from error
 
 
 def require_same_data(folder: Path, sha256: str) -> None:
@@ -358,15 +385,16 @@ def require_files(config) -> None:
 
     Raises:
         FileNotFoundError: Names the first missing file, and how to get it.
-        ValueError: Names the first file that has changed since it was prepared.
+        ValueError: Names the first file that has changed since it was prepared, or whose header
+            RecBole cannot read.
     """
     folder = Path(config["data_path"])
     parts = config["benchmark_filename"]
     names = [f"{config['dataset']}.{part}.inter" for part in parts or ()]
-    missing = [n for n in names or [f"{config['dataset']}.inter"] if not (folder / n).is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"dataset {config['dataset']!r}: {folder / missing[0]} does not exist; write it with "
-            f"`prepare {config['dataset']} --source=DIR`, or set data_path to where it is"
-        )
-    require_as_prepared(folder, config["dataset"])
+    names = names or [f"{config['dataset']}.inter"]
+    for name in names:
+        if not (folder / name).is_file():
+            raise no_dataset(folder, config["dataset"], name)
+    rank = config["cold_test_users"] == RANK
+    require_as_prepared(folder, config["dataset"], with_cold_users=rank)
+    require_headers(config, folder, names)

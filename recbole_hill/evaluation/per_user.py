@@ -78,6 +78,10 @@ def read_arms(folder: str | Path) -> pd.DataFrame:
         )
     try:
         table = pd.read_parquet(file, engine="pyarrow")
-        return table.astype({"arm": str}).set_index("user")
-    except (ValueError, KeyError, OSError) as error:
+        table = table.astype({"arm": str}).set_index("user")
+        values = table.drop(columns="arm").to_numpy(np.float64)
+    except (ValueError, TypeError, KeyError, OSError) as error:
         raise ValueError(f"{file} is not a whole file of values per user: {error}") from error
+    if not np.isfinite(values).all():
+        raise ValueError(f"{file} holds values that are no finite numbers")
+    return table

@@ -1,5 +1,7 @@
 """Metrics that RecBole lacks, added to RecBole's metrics."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from recbole.evaluator import register
 from recbole.evaluator.base_metric import LossMetric
@@ -88,3 +90,25 @@ def register_metrics() -> None:
         register.metric_types[name] = metric.metric_type
         if name not in register.smaller_metrics:
             register.smaller_metrics.append(name)
+
+
+def require_metrics(names: str | Sequence[str]) -> None:
+    """Refuses metrics that are unknown, or that cannot be measured together.
+
+    Args:
+        names: The setting ``metrics``: a name or several.
+
+    Raises:
+        ValueError: Names the metric, and what is accepted.
+    """
+    names = [names] if isinstance(names, str) else names
+    kinds = {name: register.metric_types.get(name.lower()) for name in names}
+    for name, kind in kinds.items():
+        if kind is None:
+            accepted = sorted(one.__name__ for one in register.metrics_dict.values())
+            raise ValueError(f"metrics must be among {', '.join(accepted)}, got {name!r}")
+    if len(set(kinds.values())) > 1:
+        raise ValueError(
+            "metrics must be all of lists (Recall ...) or all of predictions (AUC ...), got "
+            f"{', '.join(names)}"
+        )

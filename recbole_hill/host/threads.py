@@ -1,22 +1,21 @@
-"""Threads that give their core away while they wait, also where torch was imported first."""
+"""The number of CPU threads of torch and FAISS."""
 
-import os
-import sys
+import torch
 
-import recbole_hill
+from recbole_hill.checks import integer
+
+#: The largest number that is accepted; with far more, the libraries crash.
+MOST = 1024
 
 
-def wait_passively() -> None:
-    """Keeps OpenMP's threads from spinning at barriers, in a program that imported torch first.
+def set_threads(number: int | None) -> None:
+    """Sets the number of threads; None leaves the libraries' default.
 
-    Threads that spin make an epoch a hundred times slower as soon as another process wants a core.
-    ``OMP_WAIT_POLICY`` forbids it, and OpenMP reads the variable once, when torch loads it. After
-    that, GNU's OpenMP spins a three-hundredth of the time if there are more threads than cores: so
-    torch gets one more. A program that chose another number of threads keeps it.
+    Raises:
+        ValueError: If it is no whole number from 1 to ``MOST``.
     """
-    if recbole_hill.TORCH_CAME_FIRST and sys.platform == "linux":
-        import torch
-
-        cores = len(os.sched_getaffinity(0))
-        if torch.get_num_threads() == cores:
-            torch.set_num_threads(cores + 1)
+    if number is None:
+        return
+    if integer("threads", number) > MOST:
+        raise ValueError(f"threads must be at most {MOST}, got {number}")
+    torch.set_num_threads(number)

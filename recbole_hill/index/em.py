@@ -10,7 +10,7 @@ from numbers import Integral
 import numpy as np
 from tqdm import tqdm
 
-from recbole_hill.checks import integer, one_of, require_finite
+from recbole_hill.checks import one_of, require_finite
 from recbole_hill.host.optional import require_faiss
 from recbole_hill.index.codes import tree_of_codes
 from recbole_hill.index.hierarchy import DIRECTIONS, HierarchicalIndex, means, squared_distances
@@ -28,7 +28,6 @@ TOLERANCE = 1e-4
 ITERATIONS = 20
 #: Largest number of points per node from which a k-means learns; FAISS's default.
 POINTS_PER_NODE = 256
-METRICS = ("items", "scores")
 #: Number of points whose distances to a round's candidates are computed together, to stay in cache.
 SEED_BLOCK = 1 << 13
 #: Number of points assigned between two steps of the progress bar: a multiple of 4096, the block of
@@ -62,13 +61,13 @@ class EMLearner(IndexLearner):
         progress: bool = False,
     ):
         self.sizes = check_sizes(nodes_per_depth, direction)
-        if one_of("index_metric", metric, METRICS) == "scores" and direction != "bottom_up":
+        if metric == "scores" and direction != "bottom_up":
             raise ValueError(
                 f"index_metric scores is for index_direction bottom_up, got {direction}; "
                 "there accepted is items"
             )
         self.direction, self.metric = direction, metric
-        self.rounds = integer("em_rounds", rounds, least=0)
+        self.rounds = rounds
         self.seed, self.progress = seed, progress
 
     @classmethod

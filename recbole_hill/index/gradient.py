@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_hill.checks import one_of, positive, require_at_least, share
 from recbole_hill.index.codes import NodeUsage
-from recbole_hill.index.em import METRICS, check_sizes
+from recbole_hill.index.em import check_sizes
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.index.learners import IndexLearner, Vectors
 from recbole_hill.index.lti import LearnedIndex
@@ -34,14 +33,6 @@ PRECISION = torch.bfloat16
 #: uniformly. Each row's negative is still uniform, but only this many more pseudo items are
 #: computed.
 _SHARED_NEGATIVES = 128
-#: Smallest accepted values of the settings, for HSNN too.
-AT_LEAST = {
-    "index_weight": 0,
-    "index_balance": 0,
-    "index_alpha_power": 0,
-    "index_epochs": 0,
-    "index_warmup_epochs": 0,
-}
 
 
 @dataclass(frozen=True)
@@ -59,19 +50,7 @@ class GradientSettings:
 
     @classmethod
     def of(cls, settings: Mapping) -> "GradientSettings":
-        """Reads and checks the settings.
-
-        Raises:
-            ValueError: If a value does not fit. The message names the key, the value and what is
-                accepted.
-        """
-        least = {**AT_LEAST, "index_batch": 1, "index_learning_rate": 0}
-        require_at_least(settings, least, {"index_batch"})
-        share("index_gradient", settings["index_gradient"])
-        if not isinstance(settings["index_revive"], bool):
-            raise ValueError(
-                f"index_revive must be true or false, got {settings['index_revive']!r}"
-            )
+        """Reads the settings."""
         return cls(**{key: settings[key] for key in cls.__dataclass_fields__})
 
 
@@ -120,13 +99,12 @@ class GradientLearner(LearnedIndex, IndexLearner):
     @classmethod
     def from_settings(cls, settings: Mapping, *, n_items: int, dim: int) -> "GradientLearner":
         """Reads the settings that the class lists."""
-        if one_of("index_metric", settings["index_metric"], METRICS) == "scores":
+        if settings["index_metric"] == "scores":
             raise ValueError(
                 "index_metric scores is for index_learning em, got "
                 f"{settings['index_learning']}; there accepted is items"
             )
         direction = settings["index_direction"]
-        positive("index_alpha", settings["index_alpha"])
         return cls(
             check_sizes(settings["nodes_per_depth"], direction, n_items),
             dim,

@@ -17,13 +17,12 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from recbole_hill import registry
-from recbole_hill.checks import is_integer, one_of, positive, require_at_least, share
+from recbole_hill.checks import is_integer
 from recbole_hill.data.fields import Encoded
 from recbole_hill.data.ids import Ids
 from recbole_hill.index.attention import nearest_nodes
 from recbole_hill.index.codes import tree_of_nodes
 from recbole_hill.index.em import EMLearner
-from recbole_hill.index.gradient import AT_LEAST as INDEX_AT_LEAST
 from recbole_hill.index.gradient import JointLearner, SeparateLearner
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.index.learners import Vectors
@@ -34,16 +33,6 @@ from recbole_hill.labelled.search import BLOCK_PAIRS, LayeredSearch
 from recbole_hill.labelled.towers.block import MoNNBlock
 from recbole_hill.labelled.towers.sizes import Size, size_of
 from recbole_hill.retrieval.widths import beam_widths
-
-LAYER_LOSSES = ("own", "ensemble")
-_AT_LEAST = {
-    **INDEX_AT_LEAST,
-    "index_balance_batches": 1,
-    "em_epochs": 1,
-    "item_epochs": 0,
-    "aux_weight": 0,
-}
-_WHOLE = {"index_balance_batches", "em_epochs", "item_epochs"}
 
 
 @dataclass(frozen=True)
@@ -114,11 +103,7 @@ class HSNN(LabelledModel):
                 f"index_learning {config['index_learning']} builds bottom_up; index_direction "
                 f"{direction} is for joint"
             )
-        require_at_least(config, _AT_LEAST, _WHOLE)
-        positive("index_alpha", config["index_alpha"])
-        share("index_gradient", config["index_gradient"])
         beam_widths(config["beam_width"], tuple(nodes))
-        one_of("layer_loss", config["layer_loss"], LAYER_LOSSES)
         self.settings = config
         self.tokens = Ids.of(dataset).items
         n_tasks, dim = len(self.tasks), config["embedding_size"]

@@ -11,7 +11,6 @@ from recbole.utils import InputType, ModelType
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from recbole_hill.checks import require_at_least
 from recbole_hill.data.fields import Encoded
 from recbole_hill.data.impressions import Impressions
 from recbole_hill.data.tasks import label_matrix, tasks_of
@@ -66,7 +65,6 @@ class LabelledModel(AbstractRecommender):
                 f"drawn negatives: train_neg_sample_args must be none (~), got distribution "
                 f"{drawn!r}"
             )
-        require_at_least(config, {"embedding_size": 1}, {"embedding_size"})
         self.data = Impressions(
             dataset,
             self.tasks,

@@ -28,17 +28,18 @@ from recbole_hill.data.splits import (
     note_data,
     require_files,
 )
+from recbole_hill.host.threads import set_threads
 from recbole_hill.index.codes import drift, matched
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.labelled.model import LabelledModel
 from recbole_hill.model.build import build_model
 from recbole_hill.run import folder as runs
-from recbole_hill.run.files import atomic_path
+from recbole_hill.run.files import atomic_path, make_folder
+from recbole_hill.run.hashes import add_hashes, require_unchanged
 from recbole_hill.run.provenance import commit, provenance
 from recbole_hill.train.trainer import trainer_for
 
 SLICES = "slices.jsonl"
-_INDEX = "index.npz"
 #: Settings that may change when a stream is continued.
 _FREE = {"threads", "show_progress", "state"}
 
@@ -111,10 +112,10 @@ def run_stream(
     if not issubclass(registry.find(model).load(), LabelledModel):
         raise ValueError(f"a stream trains MoNN, TTSN, EBR or HSNN, got {model}")
     given = {"epochs": 1, "vocabulary": "catalogue", **(overrides or {})}
-    config = HillConfig(model, dataset, config_files, given)
     for key, number, least in (("slices", slices, 2), ("keep", 1 if keep is None else keep, 1)):
         if not is_integer(number) or number < least:
             raise ValueError(f"{key} must be an integer of at least {least}, got {number!r}")
+    config = HillConfig(model, dataset, config_files, given)
     if config["distill_from"]:
         raise ValueError(
             f"a stream takes no teacher, got distill_from={config['distill_from']}: a finished run "
@@ -125,10 +126,17 @@ def run_stream(
             f"a stream trains every slice at one learning rate: lr_rule must be constant, got "
             f"{config['lr_rule']!r}"
         )
-    folder = _folder(config, {"slices": slices, "keep": keep})
-    runs.start_log(folder, config["state"])
-    if config["threads"]:
-        torch.set_num_threads(config["threads"])
+    require_files(config)
+    require_features(config)
+    folder = runs.folder_of(config)
+    with runs.alone(folder):
+        _open(config, folder, {"slices": slices, "keep": keep})
+        return _train_slices(config, folder, slices, keep)
+
+
+def _train_slices(config, folder: Path, slices: int, keep: int | None) -> list[Slice]:
+    """Trains on every slice that is left, and returns the record of each slice."""
+    set_threads(config["threads"])
     parts = slices_of(config, slices)
     sha256 = interactions_sha256(*map(OneDataset, parts))
     note_data(folder, sha256)
@@ -146,6 +154,7 @@ def run_stream(
         last_shown |= dict.fromkeys(rows[trained.ITEM_ID].tolist(), number)
         stage, file = f"slice_{number}", f"slice_{number}.safetensors"
         if stage in trainer.stages:
+            require_unchanged(folder, file)
             trainer.load_stage(file)
             metrics = trainer.stages[stage]["metrics"]
         else:
@@ -166,19 +175,22 @@ def run_stream(
         logging.getLogger().info(f"slice {number}: {record}")
         bar.set_postfix_str(f"ne {metrics.get('ne', float('nan')):.4f}")
         with atomic_path(folder / SLICES) as temporary:
-            temporary.write_text("".join(lines))
+            temporary.write_text("".join(lines), encoding="utf-8")
+        add_hashes(folder, [file, SLICES])
     return records
 
 
-def _folder(config, cut: dict) -> Path:
-    """Returns the stream's folder; a stream with the same settings and slices is continued.
+def _open(config, folder: Path, cut: dict) -> None:
+    """Opens the stream's folder; a stream with the same settings and slices is continued.
 
     With other slices, the model would be evaluated on rows that it has been trained on.
     """
-    folder = runs.folder_of(config)
     settings = plain_settings(config)
     if (folder / runs.CONFIG).exists():
-        stored = {**runs.read_config(folder), **json.loads((folder / runs.STREAM).read_text())}
+        stored = {
+            **runs.read_config(folder),
+            **runs.read_stream(folder),
+        }
         current = {**settings, **cut}
         changed = sorted(key for key in current.keys() - _FREE if current[key] != stored.get(key))
         if changed:
@@ -188,9 +200,9 @@ def _folder(config, cut: dict) -> Path:
             )
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / runs.STREAM) as temporary:
-        temporary.write_text(json.dumps(cut))
+        temporary.write_text(json.dumps(cut), encoding="utf-8")
     runs.write_config(folder, settings)
-    return folder
+    runs.start_log(folder, config["state"])
 
 
 @dataclass(frozen=True)
@@ -215,8 +227,6 @@ def slices_of(config, n_slices: int) -> list:
     Returns:
         RecBole datasets, one per slice.
     """
-    require_files(config)
-    require_features(config)
     config["benchmark_filename"] = None
     whole = create_dataset(config)
     if whole.time_field not in whole.inter_feat:
@@ -272,8 +282,9 @@ def _publish(folder: Path, number: int, model: LabelledModel) -> tuple[Tensor, o
     index = getattr(model, "index", None)
     if index is not None:
         snapshot = folder / "snapshots" / str(number)
-        snapshot.mkdir(parents=True, exist_ok=True)
-        index.save(snapshot / _INDEX)
+        for each in (snapshot.parent, snapshot):
+            make_folder(each)
+        index.save(snapshot / runs.INDEX)
     return model.alive_rows + 1, index
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_hill.checks import require_at_least
 from recbole_hill.data.ids import Ids
 from recbole_hill.data.splits import known_data, require_same_data
 from recbole_hill.data.tasks import Task
@@ -47,14 +46,11 @@ class Teacher:
 
         Raises:
             ValueError: If the run saw other data (it may have learnt the student's test set), if
-                its model has other tasks, users or items, or if a setting is not a number or is
-                negative.
+                its model has other tasks, users or items.
         """
         folder = config["distill_from"]
         if not folder:
             return None
-        keys = ("distill_pairs", "distill_weight")
-        require_at_least(config, dict.fromkeys(keys, 0), ())
         if not config["distill_pairs"]:
             return None
         require_same_data(Path(folder), known_data(Path(config["run_dir"])))

@@ -13,7 +13,6 @@ from recbole.evaluator.register import metric_information
 from torch import Tensor
 from tqdm import tqdm
 
-from recbole_hill.checks import integer
 from recbole_hill.data.tasks import label_matrix
 from recbole_hill.evaluation.retrieval import index_recall
 from recbole_hill.host.metrics import TRAIN_RATE
@@ -35,8 +34,6 @@ class LabelledTrainer(RunTrainer):
     def __init__(self, config, model):
         super().__init__(config, model)
         _require_list_metrics(config["ranking_metrics"])
-        if config["ranking_users"] is not None:
-            integer("ranking_users", config["ranking_users"])
         ranking = {key: config[key] for key in ("topk", "metric_decimal_place")}
         self.ranking = Evaluator({**ranking, "metrics": config["ranking_metrics"]})
 
@@ -62,7 +59,9 @@ class LabelledTrainer(RunTrainer):
             self._load_best(model_file)
         self.model.eval()
         rows = eval_data._dataset.inter_feat
-        return self.judge(self.model.probabilities(rows).cpu(), rows)
+        probabilities = self.model.probabilities(rows).cpu()
+        self.require_finite("probabilities", probabilities)
+        return self.judge(probabilities, rows)
 
     def judge(self, probabilities: Tensor, rows) -> OrderedDict:
         """Returns the value metrics of every task.

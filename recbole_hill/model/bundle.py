@@ -12,13 +12,17 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from recbole_hill.data.ids import Ids
+from recbole_hill.data.ids import IDS, Ids
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.run.files import atomic_path
+from recbole_hill.run.folder import CONFIG, INDEX
+from recbole_hill.run.hashes import require_unchanged, warn_if_changed
 
 BUNDLE = "serving.safetensors"
-INDEX = "index.npz"
-_ARRAYS = ("user_vectors", "item_vectors", "seen_starts", "seen_items")
+_ARRAYS = (
+    *("user_vectors", "item_vectors", "seen_starts", "seen_items"),
+    *("is_cold", "popularity"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +38,8 @@ class Bundle:
         seen_starts: Shape (U + 1,): user u has the items ``seen_items[seen_starts[u] :
             seen_starts[u + 1]]`` in train and validation.
         seen_items: Item rows, shape (E,).
+        is_cold: Whether a user without a train item gets the most popular items, shape (U,).
+        popularity: Scores of the items for these users, shape (I,).
         index: The index as it was saved; None for a model without one.
     """
 
@@ -43,6 +49,8 @@ class Bundle:
     item_vectors: np.ndarray
     seen_starts: np.ndarray
     seen_items: np.ndarray
+    is_cold: np.ndarray
+    popularity: np.ndarray
     index: HierarchicalIndex | None = None
 
     def seen(self, user: int) -> np.ndarray:
@@ -65,6 +73,8 @@ class Bundle:
             ValueError: If a file is not whole, was changed, or is of another run.
         """
         file = folder / BUNDLE
+        require_unchanged(folder, IDS, INDEX)
+        warn_if_changed(folder, CONFIG)
         try:
             with safe_open(file, framework="np") as opened:
                 metadata = opened.metadata() or {}

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from recbole_hill.checks import require_finite
 from recbole_hill.config.config import HillConfig, without_retired
+from recbole_hill.data.cold_users import RANK, Popularity
 from recbole_hill.data.ids import Ids
 from recbole_hill.data.splits import Data, load_data, require_same_data
 from recbole_hill.data.tables import has_tables
@@ -19,10 +20,11 @@ from recbole_hill.host.memory import keep_freed_memory
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.model.backbone import has_embeddings, user_item_embeddings
 from recbole_hill.model.build import build_model
-from recbole_hill.model.bundle import INDEX, Bundle
+from recbole_hill.model.bundle import Bundle
 from recbole_hill.model.hill import HILL
 from recbole_hill.run.checkpoint import load_weights, set_model_weights
-from recbole_hill.run.folder import read_config, served_weights
+from recbole_hill.run.folder import CONFIG, INDEX, STAGES, read_config, served_weights
+from recbole_hill.run.hashes import require_unchanged, warn_if_changed
 
 
 def is_served_by_vectors(model_class: type) -> bool:
@@ -68,11 +70,14 @@ class FinishedRun:
 
         Raises:
             FileNotFoundError: If the folder is not a run's folder, or the run has not finished.
-            ValueError: If the data, the weights or the index are not those of the run.
+            ValueError: If the data, the weights or the index are not those of the run, or were
+                changed after it.
         """
         keep_freed_memory()  # saves a third of a request's time if a network scores every item
         folder = Path(folder)
         weights, config = served_weights(folder), config_of(folder)
+        require_unchanged(folder, weights.name, INDEX, STAGES)
+        warn_if_changed(folder, CONFIG)
         data = load_data(config)
         require_same_data(folder, data.sha256)
         model = build_model(config, data)
@@ -142,7 +147,19 @@ class FinishedRun:
         seen = self.seen_matrix()[1:, 1:]
         ids = Ids(self.user_tokens, self.item_tokens)
         starts, of_users = seen.indptr.astype(np.int64), seen.indices.astype(np.int32)
-        return Bundle(self.about, ids, users, items, starts, of_users, self.index)
+        cold, popular = np.zeros(len(users), dtype=bool), np.zeros(len(items), dtype=np.float32)
+        if self.popularity is not None:
+            cold, popular = self.popularity.cold[1:].numpy(), self.popularity.scores[1:].numpy()
+        return Bundle(
+            self.about, ids, users, items, starts, of_users, cold, popular, index=self.index
+        )
+
+    @cached_property
+    def popularity(self) -> Popularity | None:
+        """The ranking for users without a train item; None if the run left them out."""
+        dataset = self.data.train._dataset
+        rank = self.config["cold_test_users"] == RANK and dataset.of_pairs
+        return Popularity.of(dataset) if rank else None
 
     def seen_matrix(self) -> csr_matrix:
         """Returns the pairs that count as seen, by RecBole's ids, shape (U + 1, I + 1).

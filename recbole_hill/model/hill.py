@@ -42,10 +42,6 @@ class HILL(EmbeddingModel):
         super().__init__(config, dataset)
         self.settings = HillSettings.from_config(config, n_items=self.n_items - 1)
         backbone = registry.find(config["backbone"]).load()
-        if issubclass(backbone, HILL):
-            raise ValueError(
-                f"backbone must be a model without a backbone of its own, got {config['backbone']}"
-            )
         if backbone.input_type != self.input_type:
             raise ValueError(
                 f"backbone {config['backbone']} trains on {backbone.input_type.name} batches; "

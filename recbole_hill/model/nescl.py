@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recbole_hill.checks import integer, one_of, rate
+from recbole_hill.checks import integer
 from recbole_hill.data.graph import InteractionGraph, propagate, propagate_to
 from recbole_hill.data.neighbours import nearest_neighbours
 from recbole_hill.model.bases.embedding import EmbeddingModel
@@ -43,15 +43,13 @@ class NESCL(EmbeddingModel):
         self.use_bpr = config["use_bpr"]
         self.ssl_weight = config["ssl_weight"]
         self.ssl_tau = temperature("ssl_tau", config["ssl_tau"])
-        self.ssl_form = one_of("ssl_form", config["ssl_form"], ("in", "out"))
+        self.ssl_form = config["ssl_form"]
         self.ssl_warmup_epochs = config["ssl_warmup_epochs"]
-        precision = one_of("ssl_precision", config["ssl_precision"], PRECISIONS)
+        precision = config["ssl_precision"]
         self.ssl_precision = PRECISIONS[precision]
-        self.dropout_kind = one_of("dropout_kind", config["dropout_kind"], ("node", "edge"))
-        self.dropout_rate = rate("dropout_rate", config["dropout_rate"])
-        self.neighbour_draw = one_of(
-            "neighbour_draw", config["neighbour_draw"], ("uniform", "similarity")
-        )
+        self.dropout_kind = config["dropout_kind"]
+        self.dropout_rate = config["dropout_rate"]
+        self.neighbour_draw = config["neighbour_draw"]
 
         self.user_embedding = nn.Embedding(self.n_users, config["embedding_size"])
         self.item_embedding = nn.Embedding(self.n_items, config["embedding_size"])

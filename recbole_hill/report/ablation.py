@@ -1,11 +1,12 @@
 """Rows of one model under several settings as one Markdown table of means and spreads."""
 
-from recbole_hill.report.markdown import pipe_table
+from recbole_hill.report.markdown import note_list, pipe_table
 from recbole_hill.report.seeds import (
     how_made,
     identity,
     require_comparable,
     require_one_experiment,
+    sampled_notes,
     spread,
 )
 from recbole_hill.run.folder import CHOICE
@@ -62,8 +63,8 @@ def ablation_table(rows: list[dict], metrics: tuple[str, ...] = ("recall@20", "n
             cells += _index_cells(by_arm[CHOICE])
         cells.append(f"{_mean_seconds(by_arm[arms[0]]):,.0f}")
         lines.append(cells)
-    notes = how_made(rows[0], sorted({row["seed"] for row in rows}))
-    return "\n".join([pipe_table(columns, lines), "", *notes])
+    notes = [*how_made(rows[0], sorted({row["seed"] for row in rows})), *sampled_notes(rows)]
+    return "\n".join([pipe_table(columns, lines), "", *note_list(notes)])
 
 
 def _index_cells(rows: list[dict]) -> list[str]:

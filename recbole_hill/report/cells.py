@@ -7,7 +7,8 @@ from pathlib import Path
 
 from recbole_hill.report.comparison import definition_of
 from recbole_hill.report.seeds import identity
-from recbole_hill.run.ledger import CELLS, DONE, STUDY, Ledger
+from recbole_hill.run.files import path_inside
+from recbole_hill.run.ledger import DONE, STUDY, ledger_of
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Study:
             ``study.json`` has it.
         cells: One record per row and seed: row, seed, status, rows, error, run_dir.
         aside: Cells that were made differently from their row's last cell; no table has them.
+        left_out: Which lines of ``cells.jsonl`` are no whole or no unchanged records, in words.
     """
 
     folder: Path
@@ -28,6 +30,16 @@ class Study:
     definition: dict
     cells: tuple[dict, ...]
     aside: tuple[dict, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    def run_of(self, cell: dict) -> Path | None:
+        """Returns the folder of a cell's run; None if it names none.
+
+        Raises:
+            ValueError: If the folder that the cell names lies outside the study's folder.
+        """
+        named = cell.get("run_dir")
+        return path_inside(self.folder, named) if named else None
 
     @property
     def kind(self) -> str:
@@ -63,25 +75,64 @@ def read_study(folder: str | Path) -> Study:
 
     Raises:
         FileNotFoundError: If it holds no study.
-        ValueError: If ``study.json`` is not JSON, or there is no such table.
+        ValueError: If ``study.json`` is not a study's description, or there is no such table.
     """
     folder = Path(folder)
-    about = folder / STUDY
-    if not about.is_file():
-        raise FileNotFoundError(f"{folder} is not a study's folder: it has no {STUDY}")
-    described = _parsed(about.read_text(), f"{about}")
-    return study_of(folder, described, Ledger(folder / CELLS, "cell").records().values())
+    described = read_description(folder)
+    ledger = ledger_of(folder)
+    read = ledger.read()
+    read.warn()
+    left_out = (read.left_out,) if read.faults else ()
+    return study_of(folder, described, ledger.last(read.kept).values(), left_out)
 
 
-def study_of(folder: Path, described: dict, records: Iterable[dict]) -> Study:
+def study_of(
+    folder: Path, described: dict, records: Iterable[dict], left_out: tuple[str, ...] = ()
+) -> Study:
     """Returns a study that is described as ``study.json`` describes one, of these cells' records.
 
     Raises:
         ValueError: If there is no such table.
     """
-    definition = described.get("definition") or definition_of(str(described["table"]))
+    definition = described.get("definition") or definition_of(described["table"])
     kept, aside = _alike(_called_for(described, records))
-    return Study(folder, described, definition, tuple(kept), tuple(aside))
+    return Study(folder, described, definition, tuple(kept), tuple(aside), left_out)
+
+
+def read_description(folder: str | Path) -> dict:
+    """Reads ``study.json``.
+
+    Raises:
+        FileNotFoundError: If the folder holds no study.
+        ValueError: If the file is not a study's description; the error names the key.
+    """
+    file = Path(folder) / STUDY
+    if not file.is_file():
+        raise FileNotFoundError(f"{folder} is not a study's folder: it has no {STUDY}")
+    try:
+        about = json.loads(file.read_bytes().decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: not JSON: {error}") from error
+    if not isinstance(about, dict):
+        raise ValueError(f"{file} must hold an object, got {about!r}")
+    cells = about.get("cells", {})
+    for key, fits, kind in (
+        ("table", isinstance(about.get("table"), str), "a text"),
+        ("dataset", isinstance(about.get("dataset"), str), "a text"),
+        ("protocol", isinstance(about.get("protocol"), str), "a text"),
+        ("command", isinstance(about.get("command", ""), str), "a text"),
+        ("seeds", _is_list_of(about.get("seeds"), int), "a list of whole numbers"),
+        ("rows", _is_list_of(about.get("rows", []), str), "a list of texts"),
+        ("definition", isinstance(about.get("definition", {}), dict), "an object"),
+        ("cells", isinstance(cells, dict) and _is_list_of([*cells.values()], dict), "an object"),
+    ):
+        if not fits:
+            raise ValueError(f"{file}: {key} must be {kind}, got {about.get(key)!r}")
+    return about
+
+
+def _is_list_of(value, kind: type) -> bool:
+    return isinstance(value, list) and all(isinstance(each, kind) for each in value)
 
 
 def _called_for(about: dict, records: Iterable[dict]) -> list[dict]:
@@ -111,10 +162,3 @@ def _alike(cells: list[dict]) -> tuple[list[dict], list[dict]]:
         alike = cell["status"] != DONE or identity(cell["rows"][0]) == last[cell["row"]]
         (kept if alike else aside).append(cell)
     return kept, aside
-
-
-def _parsed(text: str, where: str) -> dict:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not JSON: {error}") from error

@@ -1,5 +1,7 @@
 """Rows of many models as one Markdown table beside the numbers that a paper printed."""
 
+import re
+
 from recbole_hill.config.properties import read_properties
 from recbole_hill.report.document import Table, is_better
 from recbole_hill.report.lines import COST, Footnotes, cost, line_of, provenance_notes
@@ -58,7 +60,8 @@ def definition_of(table: str) -> dict:
     Raises:
         ValueError: If there is no such file.
     """
-    definition = read_properties("table", f"{table}.yaml")
+    named = re.fullmatch(r"[\w-]+", table)  # a name from a file leads to no other folder
+    definition = read_properties("table", f"{table}.yaml") if named else None
     if not definition:
         raise ValueError(f"table must be the number of a file in properties/table, got {table!r}")
     return definition

@@ -4,6 +4,7 @@ import csv
 import io
 
 from recbole_hill.report.document import Line, Number, Table
+from recbole_hill.run.text import spreadsheet_cell
 
 #: How the numbers were made, in the order of the columns.
 MADE = (
@@ -51,14 +52,16 @@ def csv_table(table: Table) -> str:
     over users, ``low`` and ``high`` its 95 % bootstrap interval. ``t_p`` and ``wilcoxon_p`` are p
     values over users, adjusted for the number of rows compared; ``seeds_t_p`` and
     ``seeds_wilcoxon_p`` are p values over seeds, not adjusted. In a row without numbers ``status``
-    says why. Unknown values are empty.
+    says why. Unknown values are empty. A text that a spreadsheet would take for a formula has an
+    apostrophe before it.
     """
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for line in table.lines:
         for metric, number in zip(table.metrics, line.numbers, strict=True):
-            writer.writerow(_record(table, line, metric, number))
+            record = _record(table, line, metric, number)
+            writer.writerow({key: spreadsheet_cell(value) for key, value in record.items()})
     return file.getvalue()
 
 

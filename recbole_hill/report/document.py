@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
+
+from recbole_hill.run.rows import is_sampled
 
 if TYPE_CHECKING:
     from recbole_hill.report.significance import PairedTest
@@ -144,10 +146,15 @@ class Table:
         return bool(self.reference)
 
     def names(self, line: Line) -> list[str]:
-        """Returns the cells before a line's numbers: name, and arm if arms have a column."""
+        """Returns the cells before a line's numbers: name, and arm if arms have a column.
+
+        A name ends with the mode of a sampled evaluation, such as ``uni100``.
+        """
+        mode = line.made.get("candidates", "full")
+        sampled = f" ({mode})" if is_sampled(mode) else ""
         if self.has_arms:
-            return [line.name, line.arm or line.made.get("model", "")]
-        return [line.label]
+            return [line.name + sampled, line.arm or line.made.get("model", "")]
+        return [line.label + sampled]
 
     @property
     def has_published(self) -> bool:
@@ -170,10 +177,13 @@ def is_better(metric: str, first: float, second: float) -> bool:
 def ranked(table: Table) -> Table:
     """Returns the table with the best and the second number of every column ranked.
 
-    Means that are equal as shown share a rank.
+    Means that are equal as shown share a rank. Beside lines of full ranking, a line of sampled
+    evaluation has no rank: its numbers are too high.
     """
+    sampled = [is_sampled(line.made.get("candidates", "full")) for line in table.lines]
+    out = sampled if not all(sampled) else [False] * len(sampled)
     columns = [
-        _ranked_column(metric, [line.numbers[column] for line in table.lines])
+        _ranked_column(metric, [line.numbers[column] for line in table.lines], out)
         for column, metric in enumerate(table.metrics)
     ]
     lines = [
@@ -183,13 +193,16 @@ def ranked(table: Table) -> Table:
     return replace(table, lines=tuple(lines))
 
 
-def _ranked_column(metric: str, cells: list[Number | str]) -> list[Number | str]:
-    shown = [round(c.mean, c.digits) if isinstance(c, Number) else None for c in cells]
+def _ranked_column(metric: str, cells: list[Number | str], out: list[bool]) -> list[Number | str]:
+    shown = [
+        round(cell.mean, cell.digits) if isinstance(cell, Number) and not leave else None
+        for cell, leave in zip(cells, out, strict=True)
+    ]
     distinct = set(shown) - {None}
     ahead = {v: sum(is_better(metric, other, v) for other in distinct) for v in distinct}
     return [
         replace(cell, rank=ahead[value] + 1 if ahead[value] < 2 else None)
-        if isinstance(cell, Number)
+        if isinstance(cell, Number) and value is not None
         else cell
         for cell, value in zip(cells, shown, strict=True)
     ]
@@ -219,12 +232,16 @@ def inline(
         code: Sets escaped text as code.
         stress: Sets escaped text in bold.
     """
-    parts = []
+    set_as = {"text": str, "code": code, "stress": stress}
+    return "".join(set_as[kind](escape(part)) for kind, part in spans(text))
+
+
+def spans(text: str) -> Iterator[tuple[str, str]]:
+    """Yields the parts of a note with their kinds: ``text``, ``code`` or ``stress``."""
     for part in re.split(r"(`[^`]+`|\*\*[^*]+\*\*)", text):
         if re.fullmatch(r"`[^`]+`", part):
-            parts.append(code(escape(part[1:-1])))
+            yield "code", part[1:-1]
         elif re.fullmatch(r"\*\*[^*]+\*\*", part):
-            parts.append(stress(escape(part[2:-2])))
-        else:
-            parts.append(escape(part))
-    return "".join(parts)
+            yield "stress", part[2:-2]
+        elif part:
+            yield "text", part

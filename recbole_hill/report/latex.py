@@ -1,5 +1,7 @@
 """A table in LaTeX, with the packages booktabs and adjustbox."""
 
+import re
+
 from recbole_hill.report.document import (
     Line,
     Number,
@@ -8,6 +10,7 @@ from recbole_hill.report.document import (
     inline,
     published_text,
 )
+from recbole_hill.run.text import printable
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -42,7 +45,6 @@ _SPECIAL = {
     "†": r"$\dagger$",
     "‡": r"$\ddagger$",
     "…": r"\ldots{}",
-    "\n": " ",
 }
 
 
@@ -74,7 +76,7 @@ def latex(table: Table, label: str = "results") -> str:
             r"\begin{table}[t]",
             r"\centering",
             rf"\caption{{{escape(table.title)}}}",
-            rf"\label{{tab:{label}}}",
+            rf"\label{{tab:{_label(label)}}}",
             r"\begin{adjustbox}{max width=\linewidth}",
             rf"\begin{{tabular}}{{{'l' * n_names + 'r' * (len(columns) - n_names)}}}",
             r"\toprule",
@@ -91,9 +93,15 @@ def latex(table: Table, label: str = "results") -> str:
     )
 
 
+def _label(text: str) -> str:
+    """Returns a label of the characters that LaTeX takes in one; any other becomes a dash."""
+    return re.sub(r"[^A-Za-z0-9:.-]", "-", text)
+
+
 def escape(text: str) -> str:
-    """Returns the text with every special character of LaTeX escaped."""
-    return "".join(_SPECIAL.get(character, character) for character in text)
+    """Returns the text as one line with every special character of LaTeX escaped."""
+    plain = printable(text.replace("\n", " "))
+    return "".join(_SPECIAL.get(character, character) for character in plain)
 
 
 def _notes(table: Table) -> list[str]:

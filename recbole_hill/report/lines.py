@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from recbole_hill.report.document import Line, Number
-from recbole_hill.report.seeds import require_comparable
+from recbole_hill.report.seeds import require_comparable, sampled_notes
 from recbole_hill.run.folder import CHOICE, HOLDOUT
+from recbole_hill.run.rows import candidates
 from recbole_hill.run.stages import seconds_of_stages
 
 #: The columns on a line's cost, behind the metrics.
@@ -76,15 +77,6 @@ def made(rows: list[dict]) -> dict:
         "peak_memory_mib": round(sum(row["peak_memory_mib"] for row in rows) / len(rows)),
         "command": first.get("command", ""),
     }
-
-
-def candidates(row: dict) -> str:
-    """Returns what a row's test items are ranked among: ``full`` (every item), ``uni100``, ...
-
-    A model of labels ranks nothing: ``labeled``.
-    """
-    mode = (row["settings"].get("eval_args") or {}).get("mode", "full")
-    return mode["test"] if isinstance(mode, Mapping) else mode
 
 
 def training_seconds(row: dict) -> float:
@@ -158,15 +150,10 @@ def provenance_notes(rows: list[dict]) -> list[str]:
         f"`{protocol}`{' (**test-selected**)' if test_selected else ''}"
         for protocol, test_selected in protocols
     )
-    sampled = sorted({candidates(row) for row in rows} - {"full", "labeled"})
     return [
         f"{first['dataset']} (data {first['data_sha256'][:12]}), protocol {named}, "
         f"seeds {', '.join(map(str, seeds))}, split seed {first['split_seed']}",
-        *(
-            f"**Sampled evaluation**: `{mode}` ranks test items among drawn items, not among all; "
-            "its numbers never compare with those of full ranking"
-            for mode in sampled
-        ),
+        *sampled_notes(rows),
         *(f"{'; '.join(devices)}; {each}" for each in sorted({versions(row) for row in rows})),
     ]
 

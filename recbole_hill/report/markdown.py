@@ -1,8 +1,23 @@
 """A table in Markdown."""
 
+import re
 from collections.abc import Iterable, Sequence
 
-from recbole_hill.report.document import Line, Number, Table, difference_text, published_text
+from recbole_hill.report.document import (
+    Line,
+    Number,
+    Table,
+    difference_text,
+    published_text,
+    spans,
+)
+from recbole_hill.run.text import printable
+
+#: What Markdown would read as markup: escapes, pipes, code, stress, tags, entities and links.
+_MARKUP = re.compile(
+    r"\\(?=[!-/:-@\[-`{-~]|$)|[|`<]|\*(?=\S)|(?<=\S)\*|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|&(?=#?\w+;)|\](?=[(\[:])|~(?=~)"
+)
+_ENTITIES = {"<": "&lt;", "&": "&amp;"}
 
 
 def markdown(table: Table) -> str:
@@ -12,36 +27,61 @@ def markdown(table: Table) -> str:
     columns += table.metrics
     columns += ["published", "difference"] if table.has_published else []
     columns += table.extra_columns
-    rows = (_cells(table, line) for line in table.lines)
-    return "\n".join([pipe_table(columns, rows), "", *(f"- {note}" for note in table.notes)])
+    rows = [list(map(escape, columns)), *(_cells(table, line) for line in table.lines)]
+    return "\n".join([_pipe_table(rows), "", *note_list(table.notes)])
 
 
 def pipe_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Returns rows of cells under a head; a cell may hold a ``|``.
+    """Returns rows of cells under a head.
 
     Args:
-        head: Names of the columns.
-        rows: Rows of as many cells.
+        head: Names of the columns, as plain text.
+        rows: Rows of as many cells, as plain text.
     """
-    return "\n".join([_row(head), "|---" * len(head) + "|", *map(_row, rows)])
+    return _pipe_table([list(map(escape, cells)) for cells in (head, *rows)])
+
+
+def note_list(notes: Iterable[str]) -> list[str]:
+    """Returns notes with `code` and **stress** as lines of a list."""
+    return [f"- {''.join(_SPANS[kind](text) for kind, text in spans(note))}" for note in notes]
+
+
+def escape(text: str) -> str:
+    """Returns plain text as one line of Markdown that shows it and holds no markup."""
+    return _MARKUP.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), printable(text))
+
+
+#: How the parts of a note are written; code shows every character as it is.
+_SPANS = {
+    "text": escape,
+    "code": lambda text: f"`{printable(text)}`",
+    "stress": lambda text: f"**{escape(text)}**",
+}
+
+
+def _pipe_table(rows: Sequence[Sequence[str]]) -> str:
+    head, *body = rows
+    return "\n".join([_row(head), "|---" * len(head) + "|", *map(_row, body)])
 
 
 def _cells(table: Table, line: Line) -> list[str]:
     name, *arm = table.names(line)
-    name += f" [{line.note}]" if line.note else ""
-    cells = [name, *arm, *map(_number, line.numbers)]
+    name = escape(name) + (f" [{line.note}]" if line.note else "")
+    cells = [name, *map(escape, arm), *map(_number, line.numbers)]
     if table.has_published:
         source = f" ({line.source})" if line.source else ""
         cells += [
-            "/".join(map(published_text, line.published)) + source if line.published else "–",
+            escape("/".join(map(published_text, line.published)) + source)
+            if line.published
+            else "–",
             " / ".join(map(difference_text, line.differences)),
         ]
-    return [*cells, *line.extra_cells]
+    return [*cells, *map(escape, line.extra_cells)]
 
 
 def _number(number: Number | str) -> str:
     if isinstance(number, str):
-        return number
+        return escape(number)
     text = number.text
     if number.rank == 1:
         text = f"**{text}**"
@@ -51,5 +91,4 @@ def _number(number: Number | str) -> str:
 
 
 def _row(cells: Sequence[str]) -> str:
-    escaped = (cell.replace("|", "\\|") for cell in cells)
-    return "|" + "".join(f" {cell} |" if cell else " |" for cell in escaped)
+    return "|" + "".join(f" {cell} |" if cell else " |" for cell in cells)

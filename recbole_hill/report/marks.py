@@ -6,6 +6,8 @@ from typing import Any
 
 from recbole_hill.report.cells import Study
 from recbole_hill.report.document import MARKS, Line, Number, Table, is_better
+from recbole_hill.run.hashes import require_unchanged
+from recbole_hill.run.rows import is_sampled
 
 
 def tested(table: Table, study: Study, reference: str | None) -> tuple[Table, list[str]]:
@@ -26,7 +28,16 @@ def tested(table: Table, study: Study, reference: str | None) -> tuple[Table, li
     chosen = _reference(study, numbered, reference)
     if not chosen or len(numbered) < 2:
         return table, []
-    values = _per_user(study, numbered, table.metrics)
+    values, faults = _per_user(study, numbered, table.metrics)
+    mode = _mode_of(chosen, numbered)
+    other = [line.label for line in numbered if mode and line.made["candidates"] != mode]
+    for label in other:
+        values[label] = {}
+    if other:
+        faults.append(
+            f"Not tested, for they rank among other items than {chosen} ({mode}): "
+            f"{', '.join(other)}."
+        )
     within = chosen not in {line.label for line in numbered}  # an arm, within each row
     groups = (
         [[line for line in numbered if line.name == name] for name in study.order]
@@ -51,7 +62,8 @@ def tested(table: Table, study: Study, reference: str | None) -> tuple[Table, li
 
         return table, [
             f"No significance marks: the runs keep no values per user ({PER_USER}) of {what} and "
-            "another line."
+            "another line.",
+            *faults,
         ]
     lines = tuple(replace(line, numbers=tuple(_with_p(line, table, tests))) for line in table.lines)
     levels = ", ".join(f"{mark} p < {level:g}" for level, mark in sorted(MARKS.items())[::-1])
@@ -64,13 +76,18 @@ def tested(table: Table, study: Study, reference: str | None) -> tuple[Table, li
     untested = [
         line.label
         for line in numbered
-        if line.label not in marked and chosen not in (line.label, line.arm)
+        if line.label not in (*marked, *other) and chosen not in (line.label, line.arm)
     ]
     if untested:
         notes.append(
             f"Not tested, for want of values per user and a common seed: {', '.join(untested)}."
         )
-    return replace(table, lines=lines, reference=chosen), notes
+    return replace(table, lines=lines, reference=chosen), [*notes, *faults]
+
+
+def _mode_of(reference: str, lines: list[Line]) -> str | None:
+    """Returns what the reference ranks among; None for an arm, which is compared in its own row."""
+    return next((line.made["candidates"] for line in lines if line.label == reference), None)
 
 
 def _against(reference: str, values: dict[str, dict]) -> dict[str, Any]:
@@ -112,7 +129,8 @@ def _reference(study: Study, lines: list[Line], asked: str | None) -> str:
     if (usual := study.definition.get("reference")) in labels:
         return usual
     best = None
-    for line in own:
+    full = [line for line in own if not is_sampled(line.made["candidates"])]
+    for line in full or own:
         if line.made["own"]:
             continue
         mean = line.numbers[0].mean
@@ -123,20 +141,27 @@ def _reference(study: Study, lines: list[Line], asked: str | None) -> str:
 
 def _per_user(
     study: Study, lines: list[Line], metrics: tuple[str, ...]
-) -> dict[str, dict[str, dict[int, Any]]]:
+) -> tuple[dict[str, dict[str, dict[int, Any]]], list[str]]:
     """Reads the values per user of every line whose runs keep them for all of its seeds.
 
     Returns:
-        By label, metric and seed, a series indexed by user; a label without values has none.
+        By label, metric and seed, a series indexed by user (a label without values has none); and
+        notes on values that were changed after their run, are damaged or lie elsewhere.
     """
     from recbole_hill.evaluation.per_user import PER_USER, read_arms
 
     values: dict[str, dict[str, dict[int, Any]]] = {}
+    faults = []
     for cell in study.done:
-        run = study.folder / str(cell.get("run_dir") or "")
-        if not cell.get("run_dir") or not (run / PER_USER).is_file():
+        try:
+            run = study.run_of(cell)
+            if run is None or not (run / PER_USER).is_file():
+                continue
+            require_unchanged(run, PER_USER)
+            frame = read_arms(run)
+        except ValueError as error:
+            faults.append(f"**Not tested**: {cell['row']}, seed {cell['seed']}: {error}.")
             continue
-        frame = read_arms(run)
         for line in lines:
             if line.name != cell["row"]:
                 continue
@@ -148,4 +173,4 @@ def _per_user(
         of_line = values.setdefault(line.label, {})
         if any(set(seeds) != set(line.made["seeds"]) for seeds in of_line.values()):
             of_line.clear()  # the table shows the mean of all seeds, not of some
-    return values
+    return values, faults

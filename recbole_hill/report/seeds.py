@@ -1,18 +1,40 @@
 """Several seeds' rows as one Markdown table: mean and spread per arm."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
-from recbole_hill.report.markdown import pipe_table
+from recbole_hill.report.markdown import note_list, pipe_table
 from recbole_hill.report.tables import retrieval_note
 from recbole_hill.run.folder import ROWS
+from recbole_hill.run.hashes import changed_files
+from recbole_hill.run.jsonl import rows_of
+from recbole_hill.run.rows import candidates, is_sampled
 from recbole_hill.run.stages import own_seconds
 
 #: Fields that rows must share to be averaged.
 _SHARED = ("model", "dataset", "data_sha256", "protocol", "split_seed", "commit", "versions")
 _PER_RUN = ("seed", "run_dir", "checkpoint_dir", "threads", "backbone_from", "warm_start")
+
+
+def unchanged(folders: Sequence[str | Path]) -> tuple[list[str | Path], list[str]]:
+    """Returns the runs whose rows are as the run wrote them, and a note for each of the others.
+
+    A row that was edited is no result: it is left out, and the table says so.
+
+    Raises:
+        ValueError: If no run is left.
+    """
+    changed = [folder for folder in folders if changed_files(_run_of(folder), ROWS)]
+    notes = [f"**Left out**: rows of {folder} were changed after the run" for folder in changed]
+    if folders and len(changed) == len(folders):
+        raise ValueError(f"rows of {changed[0]} were changed after the run; --resume makes them")
+    return [folder for folder in folders if folder not in changed], notes
+
+
+def _run_of(folder: str | Path) -> Path:
+    """Returns a run's folder, also where its file of rows is named."""
+    return Path(folder).parent if Path(folder).name == ROWS else Path(folder)
 
 
 def read_rows(folders: list[str | Path]) -> list[dict]:
@@ -23,7 +45,7 @@ def read_rows(folders: list[str | Path]) -> list[dict]:
 
     Raises:
         FileNotFoundError: If a folder holds no rows.
-        ValueError: If a line is not JSON; the error names file and line.
+        ValueError: If a line is no row of results; the error names file and line.
     """
     rows = []
     for folder in folders:
@@ -33,11 +55,7 @@ def read_rows(folders: list[str | Path]) -> list[dict]:
             raise FileNotFoundError(
                 f"{file} does not exist: {folder} is not a finished run's folder or a file of rows"
             )
-        for number, line in enumerate(file.read_text().splitlines(), start=1):
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{file}, line {number}: not JSON: {error}") from error
+        rows += rows_of(file)
     return rows
 
 
@@ -57,7 +75,7 @@ def seeds_table(rows: list[dict]) -> str:
         [arm, *(spread([r["metrics"][n] for r in rows if r["arm"] == arm]) for n in names)]
         for arm in arms
     ]
-    return "\n".join([pipe_table(["", *names], lines), "", *_notes(rows)])
+    return "\n".join([pipe_table(["", *names], lines), "", *note_list(_notes(rows))])
 
 
 def require_one_experiment(rows: list[dict], shared: Sequence[str]) -> None:
@@ -144,20 +162,30 @@ def how_made(row: dict, seeds: list[int]) -> list[str]:
     stamp = " (**test-selected**)" if row["test_selected"] else ""
     versions = ", ".join(f"{name} {version}" for name, version in row["versions"].items())
     return [
-        f"- {row['model']} on {row['dataset']} (data {row['data_sha256'][:12]}), protocol "
+        f"{row['model']} on {row['dataset']} (data {row['data_sha256'][:12]}), protocol "
         f"`{row['protocol']}`{stamp}, seeds {', '.join(map(str, seeds))}, "
         f"split seed {row['split_seed']}, commit {row['commit']}",
-        f"- {row['device']}; {versions}",
+        f"{row['device']}; {versions}",
+    ]
+
+
+def sampled_notes(rows: list[dict]) -> list[str]:
+    """Returns a note for each mode of sampled evaluation among the rows."""
+    return [
+        f"**Sampled evaluation**: `{mode}` ranks test items among drawn items, not among all; "
+        "its numbers never compare with those of full ranking"
+        for mode in sorted(filter(is_sampled, {candidates(row) for row in rows}))
     ]
 
 
 def _notes(rows: list[dict]) -> list[str]:
     runs = [row for row in rows if row["arm"] == rows[0]["arm"]]
     notes = how_made(rows[0], [row["seed"] for row in runs])
+    notes += sampled_notes(rows)
     for row in runs:
         stages = row["stages"]
         seconds = ", ".join(f"{name} {taken:.0f} s" for name, taken in own_seconds(stages).items())
-        note = f"- seed {row['seed']}: {seconds}; peak {row['peak_memory_mib']:,} MiB"
+        note = f"seed {row['seed']}: {seconds}; peak {row['peak_memory_mib']:,} MiB"
         if "pairs" in stages:
             per_depth = stages["pairs"]["per_depth"].items()
             counts = ", ".join(f"{count:,} at depth {depth}" for depth, count in per_depth)
@@ -166,5 +194,5 @@ def _notes(rows: list[dict]) -> list[str]:
     for row in rows:
         if cost := row.get("retrieval"):
             search = cost.get("search", "beam")  # rows from before FAISS do not name the search
-            notes.append(f"- seed {row['seed']}: {search} search finds {retrieval_note(cost)}")
+            notes.append(f"seed {row['seed']}: {search} search finds {retrieval_note(cost)}")
     return notes

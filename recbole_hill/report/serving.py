@@ -5,7 +5,7 @@ The columns of HSNN's Table 1 (arXiv 2408.06653), each model relative to two tow
 
 from statistics import mean
 
-from recbole_hill.report.markdown import pipe_table
+from recbole_hill.report.markdown import note_list, pipe_table
 from recbole_hill.report.seeds import (
     differences,
     how_made,
@@ -66,7 +66,7 @@ def serving_table(rows: list[dict]) -> str:
     commits = ", ".join(dict.fromkeys(str(row["commit"]) for row in rows))
     first = {**rows[0], "model": "Models", "commit": commits}
     notes = how_made(first, sorted({row["seed"] for row in rows}))
-    return "\n".join([table, "", *notes, *_of_all(rows)])
+    return "\n".join([table, "", *note_list([*notes, *_of_all(rows)])])
 
 
 def _of_all(rows: list[dict]) -> list[str]:
@@ -76,7 +76,7 @@ def _of_all(rows: list[dict]) -> list[str]:
         values = {row["settings"].get(key, usual) for row in rows} - {usual}
         if values:
             known[key] = ", ".join(map(str, sorted(values)))
-    return [f"- {', '.join(f'`{key}` {value}' for key, value in known.items())}"] if known else []
+    return [", ".join(f"`{key}` {value}" for key, value in known.items())] if known else []
 
 
 def _cells(name: str, rows: list[dict], towers: dict[int, dict]) -> list[str]:

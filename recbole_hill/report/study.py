@@ -75,6 +75,7 @@ def study_table(study: Study, reference: str | None = None) -> Table:
         *footnotes.notes,
         *_failures(study),
         *_set_aside(study),
+        *(f"**Left out**: {each}." for each in study.left_out),
         *_missing(study),
     ]
     return ranked(replace(table, notes=tuple(notes)))

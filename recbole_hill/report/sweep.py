@@ -1,6 +1,7 @@
 """The table that a sweep ends with: its trials, its winner and their cost."""
 
 from recbole_hill.report.tables import arms_table
+from recbole_hill.run.text import printable
 
 _SHOWN = 20
 
@@ -13,7 +14,7 @@ def sweep_table(result) -> str:
     """
     keys = list(result.best["settings"])
     head = ["trial", result.valid_metric, "epochs", "status", *keys]
-    lines = [head, *(_cells(trial, keys) for trial in result.trials[:_SHOWN])]
+    lines = [[*map(printable, head)], *(_cells(trial, keys) for trial in result.trials[:_SHOWN])]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     table = [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -22,7 +23,7 @@ def sweep_table(result) -> str:
     if len(result.trials) > _SHOWN:
         table.append(f"and {len(result.trials) - _SHOWN} more in {result.folder / 'trials.jsonl'}")
     errors = [
-        f"trial {trial['trial']} failed: {trial['error']}"
+        printable(f"trial {trial['trial']} failed: {trial['error']}")
         for trial in result.trials
         if trial["error"]
     ]
@@ -36,7 +37,7 @@ def sweep_table(result) -> str:
             arms_table(result.rows),
             "",
             f"budget: {budget_note(result.budget)}",
-            f"kept in {result.folder}; again: {result.command}",
+            printable(f"kept in {result.folder}; again: {result.command}"),
         ]
     )
 
@@ -61,7 +62,7 @@ def budget_note(budget: dict) -> str:
 def _cells(trial: dict, keys: list[str]) -> list[str]:
     score = "-" if trial["score"] is None else f"{trial['score']:.4f}"
     values = [_short(trial["settings"].get(key, "-")) for key in keys]
-    return [str(trial["trial"]), score, str(trial["epochs"]), trial["status"], *values]
+    return [*map(printable, (trial["trial"], score, trial["epochs"], trial["status"], *values))]
 
 
 def _short(value) -> str:

@@ -1,7 +1,9 @@
 """The tables that a run and a stream end with."""
 
 from recbole_hill.run.folder import CHOICE
+from recbole_hill.run.rows import candidates, is_sampled
 from recbole_hill.run.stages import own_seconds
+from recbole_hill.run.text import printable
 
 
 def arms_table(rows: list[dict]) -> str:
@@ -24,13 +26,15 @@ def arms_table(rows: list[dict]) -> str:
         "",
         *_notes(rows),
     ]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _notes(rows: list[dict]) -> list[str]:
     first, stages = rows[0], rows[0]["stages"]
     stamp = " (test-selected)" if first["test_selected"] else ""
+    mode = candidates(first)
     notes = [
+        *([f"sampled evaluation: {mode}, never beside full ranking"] if is_sampled(mode) else ()),
         f"{first['dataset']} ({first['data_sha256'][:12]}), protocol {first['protocol']}{stamp}, "
         f"seed {first['seed']}, {first['device']}, commit {first['commit']}",
         "seconds: " + ", ".join(f"{name} {s:.1f}" for name, s in own_seconds(stages).items()),

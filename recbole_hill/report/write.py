@@ -5,10 +5,10 @@ from pathlib import Path
 from recbole_hill.report.cells import Study, read_study
 from recbole_hill.report.delimited import csv_table
 from recbole_hill.report.latex import latex
-from recbole_hill.report.markdown import markdown
+from recbole_hill.report.markdown import escape, markdown
 from recbole_hill.report.page import html_page
 from recbole_hill.report.study import study_table
-from recbole_hill.run.files import atomic_path
+from recbole_hill.run.files import atomic_path, refuse_link
 
 
 def write_report(
@@ -30,7 +30,10 @@ def write_report(
         ValueError: If its rows must not stand in one table.
     """
     study = Path(study)
-    return write_tables(read_study(study), Path(output or study / "report"), reference)
+    if output is None:
+        output = study / "report"
+        refuse_link(output)
+    return write_tables(read_study(study), Path(output), reference)
 
 
 def write_tables(read: Study, output: Path, reference: str | None = None) -> dict[str, Path]:
@@ -39,12 +42,12 @@ def write_tables(read: Study, output: Path, reference: str | None = None) -> dic
     about = read.about
     label = f"{about['table']}-{about['dataset']}"
     texts = {
-        "markdown": ("table.md", f"# {table.title}\n\n{markdown(table)}\n"),
+        "markdown": ("table.md", f"# {escape(table.title)}\n\n{markdown(table)}\n"),
         "latex": ("table.tex", latex(table, label)),
         "csv": ("table.csv", csv_table(table)),
         "html": ("index.html", html_page([(read, table)])),
     }
     for name, text in texts.values():
         with atomic_path(output / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     return {kind: output / name for kind, (name, _) in texts.items()}

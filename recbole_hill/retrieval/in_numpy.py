@@ -36,10 +36,14 @@ class ExactSearch:
         Returns:
             Scores, descending, and item rows, each (at most k,); ties are ordered by smallest row.
         """
-        scores = self._items @ user
-        scores[seen] = -np.inf
-        best = best_places(scores, k)
-        return scores[best], best
+        return best_unseen(self._items @ user, k, seen)
+
+    def search_all(
+        self, users: np.ndarray, k: int, seen: Sequence[np.ndarray]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Returns the result of :meth:`search` for each of the users (B, D): one matrix product."""
+        scores = users @ self._items.T  # (B, I)
+        return [best_unseen(row, k, own) for row, own in zip(scores, seen, strict=True)]
 
 
 class BeamSearch:
@@ -97,6 +101,12 @@ class BeamSearch:
         best = best_places(scores, k)
         return scores[best], found[best]
 
+    def search_all(
+        self, users: np.ndarray, k: int, seen: Sequence[np.ndarray]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Returns the result of :meth:`search` for each of the users (B, D)."""
+        return [self.search(user, k, own) for user, own in zip(users, seen, strict=True)]
+
     def _children(self, depth: int, nodes: np.ndarray) -> np.ndarray:
         """Returns the children of nodes at a depth, ascending, as :func:`best_places` needs it."""
         starts, ids = self._index.children(depth)
@@ -129,6 +139,13 @@ class FaissSearch(BeamSearch):
             if not cut or length == len(self._items):
                 return scores[order], found[order]
             length = len(self._items)  # an item as good as the last may be among those not fetched
+
+
+def best_unseen(scores: np.ndarray, k: int, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the k best scores of all items but the seen ones, and their rows; changes scores."""
+    scores[seen] = -np.inf
+    best = best_places(scores, k)
+    return scores[best], best
 
 
 def best_places(scores: np.ndarray, k: int) -> np.ndarray:

@@ -3,19 +3,27 @@
 import contextlib
 import json
 import logging
+import re
 import secrets
+import shutil
 import time
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import yaml
 
 from recbole_hill.config.dialect import dump_settings, load_settings
-from recbole_hill.run.files import atomic_path
+from recbole_hill.run.files import LOCK, alone_in, atomic_path, open_to_write, path_inside
+from recbole_hill.run.text import printable_lines
 
+#: Files of every run.
 CONFIG = "config.yaml"
 ROWS = "rows.jsonl"
 METRICS = "metrics.json"
 STAGES = "stages.json"
+#: The weights of the backbone's stage, and the index; a stream keeps an index per snapshot.
+BACKBONE = "backbone.safetensors"
+INDEX = "index.npz"
 #: Key and present number of the settings' format in ``config.yaml``.
 _FORMAT_KEY, _FORMAT = "settings_format", 2
 #: Key in ``stages.json``, in the stage that ends a run: the file of the weights that the run
@@ -28,20 +36,23 @@ CHOICE = "HILL"
 HOLDOUT = "holdout"
 #: File with the slices of a stream; only a stream's folder has it.
 STREAM = "stream.json"
+#: Log of a run, note of the data that it saw, and external ids of its users and items.
+LOG, DATA, IDS = "run.log", "data.json", "ids.json"
+#: Files, and the folder of TensorBoard's, that a run writes before it has a result.
+NOTES = frozenset({CONFIG, LOG, DATA, IDS, STREAM, "tensorboard"})
 
 
 def new_folder(root: str | Path, model: str, dataset: str) -> Path:
-    """Creates ``root/<model>-<dataset>-<time>-<random>``; two runs never share a folder."""
+    """Returns ``root/<model>-<dataset>-<time>-<random>``, a folder that is not there yet."""
     while True:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         folder = Path(root) / f"{model}-{dataset}-{stamp}-{secrets.token_hex(3)}"
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(parents=True, exist_ok=False)
+        if not folder.exists():
             return folder
 
 
 def folder_of(config) -> Path:
-    """Returns ``run_dir``; if it is not set, sets it to a new folder."""
+    """Returns ``run_dir``; if it is not set, sets it to a new folder. Creates nothing."""
     if not config["run_dir"]:
         root = config["checkpoint_dir"]
         config["run_dir"] = str(new_folder(root, config["model"], config["dataset"]))
@@ -62,13 +73,65 @@ def claim(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
+@contextlib.contextmanager
+def alone(folder: str | Path, busy: str = "", notes: Collection[str] = NOTES) -> Iterator[None]:
+    """Keeps every other process out of a folder while a block runs.
+
+    A block that fails before it wrote a result leaves nothing: the files that it wrote are removed,
+    and the folder with them, if it is new. What was there before stays.
+
+    Args:
+        folder: The folder; it is created if needed.
+        busy: The error if another process works in the folder.
+        notes: Names of files that are no result; no file of a folder of these names is one either.
+
+    Raises:
+        ValueError: If another process works in the folder.
+    """
+    folder = Path(folder).absolute()
+    there = {path for path in (folder, *folder.parents) if path.exists()}
+    with alone_in(folder, busy or f"another process is running in {folder}"):
+        before = {*folder.glob("*"), folder / LOCK}
+        try:
+            yield
+        except Exception:
+            new = [path for path in folder.glob("*") if path not in before]
+            files = [file for path in new for file in (path, *path.rglob("*")) if file.is_file()]
+            if all({file.name, file.parent.name} & set(notes) for file in files):
+                _remove(new)
+                _remove_empty(folder, there)
+            raise
+
+
+def _remove(paths: list[Path]) -> None:
+    root = logging.getLogger()
+    for handler in [h for h in root.handlers if isinstance(h, logging.FileHandler)]:
+        if Path(handler.baseFilename) in paths:
+            root.removeHandler(handler)  # it would write the file anew
+            handler.close()
+    for path in paths:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _remove_empty(folder: Path, there: Collection[Path]) -> None:
+    """Removes a folder that holds no more than its lock, and its empty parents, if they are new."""
+    if folder in there or any(path.name != LOCK for path in folder.iterdir()):
+        return
+    with contextlib.suppress(OSError):  # Windows removes no open file; another start came between
+        (folder / LOCK).unlink()
+        for each in (folder, *folder.parents):
+            if each in there:
+                break
+            each.rmdir()
+
+
 def write_config(folder: Path, settings: dict) -> None:
     """Writes the effective settings as YAML."""
     with atomic_path(folder / CONFIG) as temporary:
         # Keys are sorted, but not inside a setting: the order of `tasks` says which task is the
         # first.
         ordered = {**dict(sorted(settings.items())), _FORMAT_KEY: _FORMAT}
-        temporary.write_text(dump_settings(ordered))
+        temporary.write_text(dump_settings(ordered), encoding="utf-8")
 
 
 def read_config(folder: Path) -> dict:
@@ -82,8 +145,8 @@ def read_config(folder: Path) -> dict:
     if not file.is_file():
         raise FileNotFoundError(f"{folder} is not a run's folder: it has no {CONFIG}")
     try:
-        settings = load_settings(file.read_text())
-    except yaml.YAMLError as error:
+        settings = load_settings(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is not YAML: {error}") from error
     if not isinstance(settings, dict):
         raise ValueError(f"{file} holds no settings")
@@ -98,6 +161,43 @@ def _in_present_format(settings: dict) -> dict:
     return settings
 
 
+def read_stages(folder: Path) -> dict[str, dict]:
+    """Returns the records of a run's finished stages, by name; none if there is no file.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    return _read_json(Path(folder) / STAGES, dict)
+
+
+def read_stream(folder: Path) -> dict:
+    """Returns how a stream is cut: ``slices`` and ``keep``.
+
+    Raises:
+        ValueError: If the file is absent or damaged.
+    """
+    cut = _read_json(Path(folder) / STREAM, (int, type(None)))
+    if not isinstance(cut.get("slices"), int):
+        raise ValueError(f"{Path(folder) / STREAM} does not say into how many slices it is cut")
+    return cut
+
+
+def _read_json(file: Path, of: type | tuple[type, ...]) -> dict:
+    """Reads an object whose values are of a type; an absent file is an empty object."""
+    if not file.exists():
+        return {}
+    try:
+        found = json.loads(file.read_bytes().decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is not whole JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{file} must hold an object, got {found!r}")
+    for key, value in found.items():
+        if not isinstance(value, of):
+            raise ValueError(f"{file}: {key} must not be {value!r}")
+    return found
+
+
 def served_weights(folder: Path) -> Path:
     """Returns the file of the weights that a finished run serves, as ``stages.json`` says.
 
@@ -106,15 +206,15 @@ def served_weights(folder: Path) -> Path:
 
     Raises:
         FileNotFoundError: If the folder is not a run's folder, or the run has not finished.
+        ValueError: If ``stages.json`` is damaged, or names a file outside the folder.
     """
     folder = Path(folder)
-    settings, file = read_config(folder), folder / STAGES
-    stages = json.loads(file.read_text()) if file.is_file() else {}
-    serving = [stage[SERVES] for stage in stages.values() if SERVES in stage]
+    settings, stages = read_config(folder), read_stages(folder)
+    serving = [str(stage[SERVES]) for stage in stages.values() if SERVES in stage]
     if not serving:
         last, weights = (CHOICE, "adapted") if settings.get("backbone") else ("backbone",) * 2
         serving = [f"{weights}.safetensors"] if last in stages else []
-    if not serving or not (folder / serving[-1]).is_file():
+    if not serving or not path_inside(folder, serving[-1]).is_file():
         raise FileNotFoundError(
             f"the run in {folder} has not finished; continue it with --resume={folder}"
         )
@@ -127,25 +227,31 @@ def write_rows(folder: Path, rows: list[dict]) -> None:
     An arm is one compared variant of a run.
     """
     with atomic_path(folder / ROWS) as temporary:
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     with atomic_path(folder / METRICS) as temporary:
         by_arm = {row["arm"]: row["metrics"] for row in rows}
-        temporary.write_text(json.dumps(by_arm, indent=1) + "\n")
+        temporary.write_text(json.dumps(by_arm, indent=1) + "\n", encoding="utf-8")
 
 
 def start_log(folder: Path, level: str) -> None:
     """Logs to the run's ``run.log`` and to standard error."""
-    handlers = [logging.FileHandler(folder / "run.log"), logging.StreamHandler()]
+    handlers = [_LogFile(folder / LOG), logging.StreamHandler()]
     for handler in handlers:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-        handler.addFilter(_without_colour)
+        handler.setFormatter(_Plain("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=str(level).upper(), handlers=handlers, force=True)
     # FAISS tries one build per processor feature, and logs each missing build as an error.
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)
 
 
-def _without_colour(record: logging.LogRecord) -> bool:
-    import re
+class _LogFile(logging.FileHandler):
+    """A log that is never written through a symbolic link."""
 
-    record.msg = re.sub(r"\x1b\[[0-9;]*m", "", str(record.msg))
-    return True
+    def _open(self):
+        return open_to_write(Path(self.baseFilename), self.mode)
+
+
+class _Plain(logging.Formatter):
+    """Writes a record without RecBole's colours and without control characters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable_lines(re.sub(r"\x1b\[[0-9;]*m", "", super().format(record)))

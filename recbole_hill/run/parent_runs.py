@@ -1,10 +1,9 @@
 """Parent runs: the finished runs that a run starts from, with their models and training times."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from recbole_hill.run.folder import HOLDOUT, STAGES, read_config
+from recbole_hill.run.folder import HOLDOUT, read_config, read_stages
 
 #: Settings that name the folder of a parent run, or a list of such folders.
 PARENT_SETTINGS = ("backbone_from", "fuse_from", "pretrained_from", "distill_from")
@@ -34,7 +33,7 @@ def training_seconds(folder: Path) -> float:
 
     Under ``refit``, the seconds of the holdout run that made the choices are included.
     """
-    stages = json.loads((folder / STAGES).read_text())
+    stages = read_stages(folder)
     backbone, chosen = stages["backbone"], stages.get(HOLDOUT, {})
     return backbone["seconds"] + backbone.get("trained_seconds", 0.0) + chosen.get("seconds", 0.0)
 

@@ -61,7 +61,7 @@ def commit() -> str | None:
     return head + ("+changes" if changed.stdout.strip() else "")
 
 
-_QUIET = {"capture_output": True, "text": True, "check": True}
+_QUIET = {"capture_output": True, "encoding": "utf-8", "check": True}
 
 
 def _versions(packages: tuple[str, ...]) -> dict[str, str]:

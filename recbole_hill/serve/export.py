@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,9 @@ from recbole_hill.host.optional import require, require_faiss
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.retrieval.in_numpy import FaissSearch
 from recbole_hill.run import folder as runs
-from recbole_hill.run.files import atomic_path, sha256_of
+from recbole_hill.run.files import LOCK, atomic_path, sha256_of
 from recbole_hill.run.provenance import made_by
+from recbole_hill.run.text import spreadsheet_cell
 from recbole_hill.serve.open_run import open_run
 from recbole_hill.serve.served_run import Lists, ServedRun
 
@@ -25,8 +26,9 @@ COLUMNS = ("user", "rank", "item", "score")
 
 _USERS, _ITEMS = "user_embeddings.npy", "item_embeddings.npy"
 _USER_IDS, _ITEM_IDS = "users.txt", "items.txt"
-_TREE, _FAISS = "index.npz", "index.faiss"
+_TREE, _FAISS = runs.INDEX, "index.faiss"
 _LISTS = {name: f"recommendations.{name}" for name in FORMATS}
+_OTHERS = (_USERS, _ITEMS, _USER_IDS, _ITEM_IDS, _TREE, _FAISS)
 
 
 def export(
@@ -82,46 +84,53 @@ def export(
     search = {"retrieval": retrieval, "beam_width": beam_width, "node_score": node_score}
     blocks = served.searched(rows, k, **search)
 
-    output.mkdir(parents=True, exist_ok=True)
-    (output / MANIFEST).unlink(missing_ok=True)
-    name = _LISTS[file_format]
-    with _writer(output / name, file_format) as write, _bar(len(rows), progress) as bar:
-        n_rows = 0
-        for block in blocks:
-            columns = _columns(served, block)
-            write(columns)
-            n_rows += len(columns["user"])
-            bar.update(len(block.users))
-    text = "best first, without the user's own items; users with fewer unseen ones have fewer"
-    files = {name: {"what": f"each user's {k} best items, {text}", "rows": n_rows}}
-    manifest = _about(served)
-    manifest["lists"] = {"k": k, "retrieval": retrieval or served.about["retrieval"]}
-    if manifest["lists"]["retrieval"] in ("beam", "faiss"):
-        for key in ("beam_width", "node_score"):
-            manifest["lists"][key] = served.about[key] if search[key] is None else search[key]
-    if served.arrays is None:
-        model = served.about["model"]
-        manifest["vectors"] = f"none: {model}'s score is no inner product of two vectors"
-    else:
-        files |= _write_vectors(served, rows, output)
-        manifest["metric"] = "inner product"
-        manifest["search"] = f"score = {_USERS}[row in {_USER_IDS}] @ {_ITEMS}[row in {_ITEM_IDS}]"
-    if served.index is not None and served.about["beam_width"] is None:  # a model's own search
-        files[_TREE] = _write_tree(served.index, output)
-    elif served.index is not None:
-        files |= _write_index(served, beam_width, output)
-        manifest["search_faiss"] = (
-            f"faiss.read_index('{_FAISS}').search(user_embeddings, k) gives scores and rows of "
-            f"{_ITEMS} (-1: none); a user's own items are not left out"
-        )
-    for file, entry in files.items():
-        entry["sha256"] = sha256_of(output / file)
-    manifest["files"] = files
-    for stale in {*_LISTS.values(), _USERS, _ITEMS, _USER_IDS, _ITEM_IDS, _TREE, _FAISS} - {*files}:
-        (output / stale).unlink(missing_ok=True)
-    with atomic_path(output / MANIFEST) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=1) + "\n")
-    return manifest
+    with runs.alone(output, f"another export is writing to {output}", {*_LISTS.values(), *_OTHERS}):
+        _require_free(output, force)
+        (output / MANIFEST).unlink(missing_ok=True)
+        name = _LISTS[file_format]
+        with _writer(output / name, file_format) as write, _bar(len(rows), progress) as bar:
+            n_rows = 0
+            for block in blocks:
+                columns = _columns(served, block)
+                write(columns)
+                n_rows += len(columns["user"])
+                bar.update(len(block.users))
+        text = "best first, without the user's own items; users with fewer unseen ones have fewer"
+        if file_format == "csv":
+            text += "; an id that a spreadsheet takes for a formula has an apostrophe before it"
+        files = {name: {"what": f"each user's {k} best items, {text}", "rows": n_rows}}
+        manifest = _about(served)
+        manifest["lists"] = {"k": k, "retrieval": retrieval or served.about["retrieval"]}
+        if manifest["lists"]["retrieval"] in ("beam", "faiss"):
+            for key in ("beam_width", "node_score"):
+                manifest["lists"][key] = served.about[key] if search[key] is None else search[key]
+        if served.arrays is None:
+            model = served.about["model"]
+            manifest["vectors"] = f"none: {model}'s score is no inner product of two vectors"
+        else:
+            files |= _write_vectors(served, rows, output)
+            manifest["metric"] = "inner product"
+            manifest["search"] = (
+                f"score = {_USERS}[row in {_USER_IDS}] @ {_ITEMS}[row in {_ITEM_IDS}]"
+            )
+        if served.index is not None and served.about["beam_width"] is None:  # a model's own search
+            files[_TREE] = _write_tree(served.index, output)
+        elif served.index is not None:
+            files |= _write_index(served, beam_width, output)
+            manifest["search_faiss"] = (
+                f"faiss.read_index('{_FAISS}').search(user_embeddings, k) gives scores and rows of "
+                f"{_ITEMS} (-1: none); a user's own items are not left out"
+            )
+        for file, entry in files.items():
+            entry["sha256"] = sha256_of(output / file)
+        manifest["files"] = files
+        for stale in {*_LISTS.values(), *_OTHERS} - {*files}:
+            (output / stale).unlink(missing_ok=True)
+        with atomic_path(output / MANIFEST) as temporary:
+            temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        with suppress(PermissionError):  # Windows removes no open file
+            (output / LOCK).unlink()
+        return manifest
 
 
 def _require_free(output: Path, force: bool) -> None:
@@ -129,7 +138,7 @@ def _require_free(output: Path, force: bool) -> None:
         raise ValueError(f"output {output} is a file; it must be a folder, or not there")
     if (output / runs.CONFIG).exists():
         raise ValueError(f"output {output} is a run's folder; export somewhere else")
-    if output.is_dir() and any(output.iterdir()) and not force:
+    if output.is_dir() and any(file.name != LOCK for file in output.iterdir()) and not force:
         raise ValueError(f"output {output} is not empty; --force writes over an earlier export")
 
 
@@ -181,6 +190,8 @@ def _csv_writer(path: Path) -> Iterator[Callable[[dict], None]]:
             lists = {name: columns[name].tolist() for name in COLUMNS}
             # Nine digits are enough to restore the same float32.
             lists["score"] = [f"{score:.9g}" for score in lists["score"]]
+            for name in ("user", "item"):
+                lists[name] = map(spreadsheet_cell, lists[name])
             writer.writerows(zip(*lists.values(), strict=True))
 
         yield write

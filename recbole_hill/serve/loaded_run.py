@@ -96,6 +96,7 @@ class LoadedRun(FinishedRun, ServedRun):
             ValueError: If k is less than 1.
         """
         require_length(k)
+        k = min(k, len(self.item_tokens))  # longer lists would only be padded
         block = max(1, min(_USERS_AT_ONCE, BLOCK_ENTRIES // len(self.item_tokens)))
         return (self._search_block(part, k, retriever) for part in users.split(block))
 
@@ -134,11 +135,24 @@ class LoadedRun(FinishedRun, ServedRun):
     ) -> tuple[Tensor, Tensor, Tensor]:
         seen = self.seen(users)
         if retriever is None:
-            return users, *self._score_all(users, k, seen)
-        if isinstance(retriever, NetworkSearch | VectorSearch):
-            return users, *(part.cpu() for part in retriever.search(users, k, seen))
-        lists = retriever.search(self.vectors[0][users], k, seen)
-        return users, *(part.cpu() for part in lists)
+            lists = self._score_all(users, k, seen)
+        elif isinstance(retriever, NetworkSearch | VectorSearch):
+            lists = retriever.search(users, k, seen)
+        else:
+            lists = retriever.search(self.vectors[0][users], k, seen)
+        return users, *self._by_popularity(users, seen, *(part.cpu() for part in lists))
+
+    def _by_popularity(self, users: Tensor, seen: tuple[Tensor, Tensor], scores: Tensor, ids):
+        """Replaces the lists of users without a train item, as the run's evaluation did."""
+        if self.popularity is None or not bool((cold := self.popularity.cold[users]).any()):
+            return scores, ids
+        everything = self.popularity.scores.repeat(len(users), 1)
+        everything[seen] = -torch.inf
+        best, items = top_k(everything[cold], scores.shape[1])
+        width = best.shape[1]
+        scores[cold, :width] = best
+        ids[cold, :width] = torch.where(best > -torch.inf, items, -1)
+        return scores, ids
 
     @torch.no_grad()
     def _score_all(self, users: Tensor, k: int, seen: tuple[Tensor, Tensor]):

@@ -8,6 +8,7 @@ import numpy as np
 
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.retrieval.widths import require_retrieval
+from recbole_hill.run.text import printable
 
 
 class Lists(NamedTuple):
@@ -128,7 +129,7 @@ class ServedRun:
         users, items = self.arrays
         user_vector = users[self.rows_of([user])[0]]
         index = self.index.refreshed(items)
-        lines = [f"user {user}"]
+        lines = [f"user {printable(user)}"]
         for depth in range(index.depth, 0, -1):
             scores = index.vectors[depth - 1] @ user_vector
             sizes = np.bincount(index.assignments(depth), minlength=len(scores))
@@ -137,13 +138,13 @@ class ServedRun:
                 representative = self.index.items[self.index.representatives[depth - 1][node]]
                 lines.append(
                     f"  node {node:>6}  score {scores[node]:8.4f}  {sizes[node]:>6} items, "
-                    f"represented by item {representative}"
+                    f"represented by item {printable(representative)}"
                 )
         lines.append("recommended items and their path, coarsest node first")
         row_of = {token: row for row, token in enumerate(index.items.tolist())}
         for item, score in self.recommend([user], k)[0]:
             path = " > ".join(str(node) for node in reversed(index.path(row_of[item])))
-            lines.append(f"  item {item:>8}  score {score:8.4f}  nodes {path}")
+            lines.append(f"  item {printable(item):>8}  score {score:8.4f}  nodes {path}")
         return "\n".join(lines)
 
     def search_named(

@@ -1,6 +1,6 @@
 """A stream's snapshot: the stream's model after a slice, with the data that count as seen."""
 
-import json
+import re
 from pathlib import Path
 
 from recbole.data.interaction import cat_interactions
@@ -17,7 +17,8 @@ from recbole_hill.labelled.model import LabelledModel
 from recbole_hill.labelled.stream import OneDataset, remember_history, slices_of
 from recbole_hill.model.build import build_model
 from recbole_hill.run.checkpoint import load_weights, set_model_weights
-from recbole_hill.run.folder import STREAM, read_config
+from recbole_hill.run.folder import read_config, read_stream
+from recbole_hill.run.hashes import require_unchanged
 
 
 def read_snapshot(folder: Path, number: int | None) -> tuple[HillConfig, Data, LabelledModel]:
@@ -35,15 +36,18 @@ def read_snapshot(folder: Path, number: int | None) -> tuple[HillConfig, Data, L
         ValueError: If the data or the weights are not those of the stream.
     """
     config = HillConfig(None, None, None, {**read_config(folder), "run_dir": str(folder)})
-    n_slices = json.loads((folder / STREAM).read_text())["slices"]
-    finished = [n for n in range(n_slices) if (folder / f"slice_{n}.safetensors").is_file()]
+    n_slices = read_stream(folder)["slices"]
+    numbers = (re.fullmatch(r"slice_(\d+)\.safetensors", file.name) for file in folder.iterdir())
+    finished = sorted(int(found[1]) for found in numbers if found)
     number = max(finished, default=0) if number is None else number
     if number not in finished:
         raise FileNotFoundError(f"the stream in {folder} has not finished slice {number}")
     parts = slices_of(config, n_slices)
     require_same_data(folder, interactions_sha256(*map(OneDataset, parts)))
     model = build_model(config, OneDataset(parts[0]))
-    set_model_weights(model, load_weights(folder / f"slice_{number}.safetensors"))
+    weights = f"slice_{number}.safetensors"
+    require_unchanged(folder, weights)
+    set_model_weights(model, load_weights(folder / weights))
     remember_history(model, parts[: number + 1])
     rows = cat_interactions([part.inter_feat for part in parts[: number + 1]])
     seen = OneDataset(parts[0].copy(rows))

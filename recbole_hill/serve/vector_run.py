@@ -9,7 +9,7 @@ import numpy as np
 from recbole_hill.checks import require_finite
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.model.bundle import Bundle
-from recbole_hill.retrieval.in_numpy import BeamSearch, ExactSearch, FaissSearch
+from recbole_hill.retrieval.in_numpy import BeamSearch, ExactSearch, FaissSearch, best_unseen
 from recbole_hill.serve.served_run import Lists, ServedRun, require_length
 
 #: Number of users whose lists are handed out at once.
@@ -50,6 +50,7 @@ class VectorRun(ServedRun):
     ) -> Iterator[Lists]:
         """Searches for the users' best unseen items; see :class:`ServedRun`."""
         require_length(k)
+        k = min(k, len(self.item_tokens))
         search = self.search(retrieval, beam_width, node_score)
         starts = range(0, len(rows), _USERS_AT_ONCE)
         return (self._block(rows[s : s + _USERS_AT_ONCE], k, search) for s in starts)
@@ -70,11 +71,14 @@ class VectorRun(ServedRun):
         return self.bundle.index.refreshed(self.bundle.item_vectors)
 
     def _block(self, rows: np.ndarray, k: int, search) -> Lists:
-        width = min(k, len(self.item_tokens))
-        scores = np.full((len(rows), width), -np.inf, dtype=np.float32)
-        items = np.full((len(rows), width), -1, dtype=np.int64)
-        for place, row in enumerate(rows.tolist()):
-            found = search.search(self.bundle.user_vectors[row], k, self.bundle.seen(row))
+        bundle = self.bundle
+        scores = np.full((len(rows), k), -np.inf, dtype=np.float32)
+        items = np.full((len(rows), k), -1, dtype=np.int64)
+        seen = [bundle.seen(row) for row in rows.tolist()]
+        lists = search.search_all(bundle.user_vectors[rows], k, seen)
+        for place, (row, found) in enumerate(zip(rows.tolist(), lists, strict=True)):
+            if bundle.is_cold[row]:
+                found = best_unseen(bundle.popularity.copy(), k, seen[place])
             n = len(found[0])
             scores[place, :n], items[place, :n] = found
         return Lists(self.user_tokens[rows], scores, items)

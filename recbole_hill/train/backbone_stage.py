@@ -1,14 +1,14 @@
 """The stage that trains a model, or takes its weights over from a finished run."""
 
-import json
 from pathlib import Path
 
 from recbole_hill.data.splits import known_data, require_same_data
 from recbole_hill.run.checkpoint import load_weights, set_model_weights
-from recbole_hill.run.folder import STAGES, read_config
+from recbole_hill.run.folder import BACKBONE, STAGES, read_config, read_stages
+from recbole_hill.run.hashes import require_unchanged
 from recbole_hill.run.parent_runs import training_seconds
 from recbole_hill.train.index_stage import IndexTrainer
-from recbole_hill.train.trainer import BACKBONE, RunTrainer
+from recbole_hill.train.trainer import RunTrainer
 
 
 def train_backbone(trainer: RunTrainer, train_data, valid_data) -> None:
@@ -54,15 +54,16 @@ def _inherit_backbone(trainer: IndexTrainer, folder: Path, train_data, valid_dat
             f"not {trainer.config['backbone']}"
         )
     require_same_data(folder, known_data(trainer.run_dir))
+    require_unchanged(folder, BACKBONE, STAGES)
     weights = load_weights(folder / BACKBONE)
     try:
         set_model_weights(trainer.model.backbone, weights)
     except RuntimeError as error:
         raise ValueError(f"the weights in {folder} do not fit: {error}") from error
     trainer.clock(0.0)
-    trainer.eval_collector.data_collect(train_data)
+    trainer.see(train_data)
     score = None if valid_data is None else trainer.valid_score(valid_data)
-    trained = json.loads((folder / STAGES).read_text())["backbone"]
+    trained = read_stages(folder)["backbone"]
     trainer.finish_stage(
         "backbone",
         save_as=BACKBONE,

@@ -7,6 +7,7 @@ from recbole_hill.data.splits import Data
 from recbole_hill.evaluation.per_user import user_table, write_per_user
 from recbole_hill.host.per_user import keep_per_user
 from recbole_hill.run.provenance import provenance
+from recbole_hill.run.rows import candidates_of
 from recbole_hill.train.arms import Arm
 from recbole_hill.train.trainer import RunTrainer
 
@@ -29,7 +30,11 @@ def evaluate(trainer: RunTrainer, arms: list[Arm], data: Data) -> list[dict]:
         "data_sha256": data.sha256,
         **provenance(config),
         "settings": plain_settings(config),
+        "candidates": candidates_of(plain_settings(config)),
     }
+    if data.dataset.cold_test_users:
+        rule, users = config["cold_test_users"], data.dataset.cold_test_users
+        common["cold_test_users"] = {"rule": rule, "users": users}
     rows, tables = [], []
     for arm in arms:
         trainer.take(arm)

@@ -12,7 +12,7 @@ from recbole_hill.data.ids import Ids
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.index.learners import IndexLearner, Vectors
 from recbole_hill.index.warm_start import OldIndex
-from recbole_hill.model.bundle import INDEX
+from recbole_hill.run.folder import INDEX
 from recbole_hill.run.stages import OWN_SECONDS
 from recbole_hill.train.trainer import RunTrainer
 from recbole_hill.train.warm_start import OldRun
@@ -102,7 +102,9 @@ class IndexTrainer(RunTrainer):
 def current_vectors(trainer: IndexTrainer) -> Vectors:
     """Returns the model's current vectors without the padding rows."""
     trainer.model.eval()
-    return Vectors(*(part[1:].detach().cpu().numpy() for part in trainer.model.vectors()))
+    users, items = (part[1:].detach().cpu() for part in trainer.model.vectors())
+    trainer.require_finite("vectors", users, items)
+    return Vectors(users.numpy(), items.numpy())
 
 
 def learn_index(trainer: IndexTrainer, train_data) -> HierarchicalIndex:

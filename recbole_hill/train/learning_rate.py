@@ -4,10 +4,6 @@ from dataclasses import dataclass
 
 from torch.optim import Optimizer
 
-from recbole_hill.checks import one_of
-
-RULES = ("constant", "exponential", "linear", "plateau")
-
 
 @dataclass(frozen=True)
 class LearningRateRule:
@@ -30,19 +26,10 @@ class LearningRateRule:
 
     @classmethod
     def from_config(cls, config) -> "LearningRateRule":
-        """Reads ``lr_rule``, ``lr_factor``, ``lr_least``, and for ``linear`` the number of epochs.
-
-        Raises:
-            ValueError: If a value does not fit. The message names the key, the value and what is
-                accepted.
-        """
-        rule = one_of("lr_rule", config["lr_rule"] or "constant", RULES)
+        """Reads the settings ``lr_*``, and for ``linear`` the number of epochs."""
+        rule = config["lr_rule"] or "constant"
         factor = 0.1 if config["lr_factor"] is None else config["lr_factor"]
         least = config["lr_least"] or 0.0
-        if not isinstance(factor, (int, float)) or not 0 < factor <= 1:
-            raise ValueError(f"lr_factor must be in (0, 1], got {factor!r}")
-        if not isinstance(least, (int, float)) or least < 0:
-            raise ValueError(f"lr_least must be a number >= 0, got {least!r}")
         if rule != "linear":
             return cls(rule, factor, least)
         start, epochs = config["learning_rate"], config["epochs"]

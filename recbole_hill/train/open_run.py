@@ -5,8 +5,10 @@ from pathlib import Path
 
 from recbole_hill import registry
 from recbole_hill.config.config import HillConfig, plain_settings
+from recbole_hill.data.splits import require_files
+from recbole_hill.evaluation.per_user import PER_USER
 from recbole_hill.run import folder as runs
-from recbole_hill.run.provenance import commit
+from recbole_hill.run.hashes import changed_files, forget_hashes, require_unchanged
 
 #: Settings that a resumed run may have otherwise: they change neither the data nor the weights of a
 #: finished stage.
@@ -14,25 +16,39 @@ RESUMED_WITH = frozenset(
     {"beam_width", "device", "eval_memory_mb", "node_score", "retrieval", "show_progress"}
     | {"state", "threads"}
 )
+#: Files that a resumed run writes anew, whatever was in them.
+_RESULTS = frozenset({runs.ROWS, runs.METRICS, PER_USER})
 
 
-def open_run(model, dataset, config_files, overrides, resume) -> tuple[HillConfig, Path]:
-    """Reads the settings, claims the run's folder, and starts its log."""
-    commit()  # noted now: the checkout may change during the run
+def settings_of(model, dataset, config_files, overrides, resume) -> HillConfig:
+    """Reads and checks the settings of a run, new or resumed; writes nothing."""
     if resume:
         own = runs.read_config(Path(resume))
         overrides = {**own, **(overrides or {}), "run_dir": resume}
     config = HillConfig(model, dataset, config_files, overrides)
     if resume:
         _require_same_settings(config, HillConfig(None, None, None, {**own, "run_dir": resume}))
-    folder = runs.folder_of(config)
-    if not resume:
+    require_files(config)
+    return config
+
+
+def open_run(config: HillConfig, folder: Path, *, resumed: bool) -> None:
+    """Claims the run's folder, and starts its log.
+
+    Raises:
+        ValueError: If the folder holds a run, and this one is not resumed; or if what the resumed
+            run starts from was changed after it was written. Its results are made again.
+    """
+    if not resumed:
         runs.claim(folder)
+    else:
+        if changed := set(changed_files(folder)) - _RESULTS:
+            require_unchanged(folder, min(changed))
+        forget_hashes(folder)
     runs.start_log(folder, config["state"])
     runs.write_config(folder, plain_settings(config))
     if other := registry.replaced(registry.find(config["model"])):
         logging.getLogger().info(f"{config['model']} is recbole_hill's; RecBole's runs as {other}")
-    return config, folder
 
 
 def _require_same_settings(config: HillConfig, own: HillConfig) -> None:

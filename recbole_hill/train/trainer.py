@@ -22,6 +22,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from recbole_hill import registry
 from recbole_hill.config.config import plain_settings
+from recbole_hill.data.cold_users import RANK, Popularity
 from recbole_hill.data.ids import Ids
 from recbole_hill.data.splits import note_data
 from recbole_hill.evaluation.collector import TopListCollector
@@ -30,11 +31,12 @@ from recbole_hill.host.tensorboard import no_tensorboard_in_working_folder
 from recbole_hill.model.bases.embedding import inner_products
 from recbole_hill.run import checkpoint
 from recbole_hill.run import folder as runs
-from recbole_hill.run.files import atomic_path
-from recbole_hill.run.folder import HOLDOUT, SERVES, STAGES
+from recbole_hill.run.files import atomic_path, refuse_link
+from recbole_hill.run.folder import BACKBONE, HOLDOUT, SERVES, STAGES, read_stages
 from recbole_hill.run.parent_runs import parent_record
 from recbole_hill.run.stages import seconds_of_stages
 from recbole_hill.train.arms import Arm
+from recbole_hill.train.divergence import diverged
 from recbole_hill.train.learning_rate import LearningRateRule, set_rate
 from recbole_hill.train.refit import Choice
 from recbole_hill.train.warm_start import OldRun, inherit_weights
@@ -43,7 +45,6 @@ from recbole_hill.train.warm_start import OldRun, inherit_weights
 _FUSED_ADAM = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 4)
 
 BEST = "best.safetensors"
-BACKBONE = "backbone.safetensors"
 STATE = "state.pt"
 
 
@@ -98,6 +99,7 @@ class RunTrainer(Trainer):
     def __init__(self, config, model):
         if not config["run_dir"]:  # started by RecBole's own run_recbole
             folder = runs.folder_of(config)
+            runs.claim(folder)
             runs.write_config(folder, plain_settings(config))
             note_data(folder, None)
         config["checkpoint_dir"] = config["run_dir"]
@@ -105,11 +107,12 @@ class RunTrainer(Trainer):
             super().__init__(config, model)
         self.eval_collector = TopListCollector(config)
         self.run_dir = Path(config["run_dir"])
+        refuse_link(self.run_dir / "tensorboard")
         self.tensorboard = SummaryWriter(str(self.run_dir / "tensorboard"))
         self.saved_model_file = str(self.run_dir / BEST)
         self.best_epoch = -1
         self.learning_rate_rule = LearningRateRule.from_config(config)
-        self.stages: dict[str, dict] = _read_json(self.run_dir / STAGES)
+        self.stages: dict[str, dict] = read_stages(self.run_dir)
         #: Further entries for the ``warm_start`` record; the pipeline sets them, because a trainer
         #: never sees the test set.
         self.warm_start_facts: dict = {}
@@ -117,7 +120,7 @@ class RunTrainer(Trainer):
         self.epochs_before = 0
         #: Called after every validation of the ``backbone`` stage.
         self.on_validation: Callable[[Validation], None] = lambda validation: None
-        self._epochs_done = 0
+        self._stage, self._epochs_done = "", 0
         #: Choices of an earlier run, which this run follows.
         self.choice: Choice | None = None
         #: Whether to show a bar per epoch.
@@ -125,6 +128,8 @@ class RunTrainer(Trainer):
         #: The arm (compared variant) that is evaluated; None in training, when the model's weights
         #: are used.
         self.arm: Arm | None = None
+        #: The ranking for users without a train item; None if they are left out.
+        self.popularity: Popularity | None = None
         self._begin_epoch: Callable[[int], None] | None = None
         #: Learning rate of each epoch up to the current weights, and up to the best weights.
         self._rates: list[float] = []
@@ -146,13 +151,13 @@ class RunTrainer(Trainer):
     def train_epochs(self, train_data, valid_data):
         """Runs the ``backbone`` stage by RecBole's loop; resumes it, or loads it if finished."""
         Ids.of(train_data._dataset).save(self.run_dir)
+        self.see(train_data)
         if self.config["warm_start"]:
             self.warm_start(train_data)
         if "backbone" in self.stages:
             self.load_stage(BACKBONE)
             done = self.stages["backbone"]
             self.best_valid_score, self.best_valid_result = done["valid_score"], done["valid"]
-            self.eval_collector.data_collect(train_data)
             return self.best_valid_score, self.best_valid_result
         self._begin_stage("backbone", train_data)
         if hasattr(self.model, "begin_epoch"):
@@ -174,6 +179,13 @@ class RunTrainer(Trainer):
             **record,
         )
         return score, result
+
+    def see(self, train_data) -> None:
+        """Notes what evaluation needs of the train set."""
+        self.eval_collector.data_collect(train_data)
+        dataset = train_data._dataset
+        if self.config["cold_test_users"] == RANK and dataset.of_pairs:
+            self.popularity = Popularity.of(dataset)
 
     def warm_start(self, train_data) -> None:
         """Continues the run that ``warm_start`` names: takes over weights by user and item ids.
@@ -260,7 +272,7 @@ class RunTrainer(Trainer):
             about[SERVES] = save_as
         self.stages[stage] = {"seconds": round(self._seconds(), 2), **about}
         with atomic_path(self.run_dir / STAGES) as temporary:
-            temporary.write_text(json.dumps(self.stages, indent=1))
+            temporary.write_text(json.dumps(self.stages, indent=1), encoding="utf-8")
         (self.run_dir / STATE).unlink(missing_ok=True)
 
     def save_model(self, file: str) -> None:
@@ -302,12 +314,27 @@ class RunTrainer(Trainer):
         if self._stage == "backbone" and hasattr(self.model, "fit_once"):
             self.model.fit_once()
             return 0.0
-        if self._stage != "backbone":
-            return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
-        self._set_rate(epoch_idx)
+        if self._stage == "backbone":
+            self._set_rate(epoch_idx)
         loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
-        self.learning_rate_rule.after_epoch(self.optimizer)
+        self.require_finite("weights", *self.model.parameters())
+        if self._stage == "backbone":
+            self.learning_rate_rule.after_epoch(self.optimizer)
         return loss
+
+    def _check_nan(self, loss):
+        """Stops at a loss that is not finite; RecBole stops at NaN alone."""
+        if not bool(loss.isfinite().all()):
+            raise self._diverged(f"the loss is {loss.detach().float().mean().item()}")
+
+    def require_finite(self, what: str, *values) -> None:
+        """Stops the run, with the setting to change, if a tensor has NaN or an infinite number."""
+        if not all(bool(each.isfinite().all()) for each in values):
+            raise self._diverged(f"{what} are not finite")
+
+    def _diverged(self, what: str) -> ValueError:
+        epoch = f"epoch {self._epochs_done - 1} of {self._stage}" if self._stage else "evaluation"
+        return diverged(self.config, epoch, what)
 
     def _set_rate(self, epoch: int) -> None:
         """Sets the epoch's learning rate if one was chosen before, and records the current rate."""
@@ -347,7 +374,34 @@ class RunTrainer(Trainer):
         checkpoint.set_model_weights(self.model, weights)
 
     def _full_sort_batch_eval(self, batched_data):
-        """RecBole's scoring of a batch of users, with the vectors and the search of the arm."""
+        """RecBole's scoring of a batch of users; stops at scores that are not finite."""
+        interaction, scores, positive_u, positive_i = self._score_all(batched_data)
+        if self.popularity is not None:
+            self.popularity.replace(scores, interaction[self.model.USER_ID])
+            if (seen := batched_data[1]) is not None:
+                scores[seen] = -torch.inf
+        self._require_scores(scores)
+        return interaction, scores, positive_u, positive_i
+
+    def _neg_sample_batch_eval(self, batched_data):
+        """RecBole's scoring of pairs; stops at scores that are not finite."""
+        interaction, scores, positive_u, positive_i = super()._neg_sample_batch_eval(batched_data)
+        if self.popularity is not None and scores.ndim == 2:  # a ranking
+            rows = torch.as_tensor(batched_data[1], device=scores.device)
+            users = interaction[self.model.USER_ID]
+            of_row = users.new_zeros(len(scores)).index_put((rows.to(users.device),), users)
+            no_candidates = scores == -torch.inf
+            self.popularity.replace(scores, of_row)[no_candidates] = -torch.inf
+        self._require_scores(scores)
+        return interaction, scores, positive_u, positive_i
+
+    def _require_scores(self, scores) -> None:
+        """Stops at a score that is NaN or infinite; minus infinity marks an item left out."""
+        if not bool(scores.max() < torch.inf):  # the maximum is NaN if any score is
+            raise self._diverged("scores are not finite")
+
+    def _score_all(self, batched_data):
+        """Scores a batch of users with the vectors and the search of the arm."""
         if self.arm is None or (self.arm.vectors is None and self.arm.retriever is None):
             return super()._full_sort_batch_eval(batched_data)
         interaction, seen, positive_u, positive_i = batched_data
@@ -456,12 +510,3 @@ def _float(value) -> float | None:
 
 def _floats(result: dict | None) -> dict | None:
     return None if result is None else {name: float(value) for name, value in result.items()}
-
-
-def _read_json(path: Path) -> dict:
-    if not path.exists():
-        return {}
-    try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not whole JSON: {error}") from error

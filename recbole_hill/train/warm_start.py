@@ -5,7 +5,6 @@ data, the learnt weights are taken over. :class:`recbole_hill.index.warm_start.O
 the index.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,8 @@ from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.model.bases.fit_once import train_matrix
 from recbole_hill.model.transfer import RowMap, transfer
 from recbole_hill.run.checkpoint import load_weights, random_numbers_kept
-from recbole_hill.run.folder import read_config, served_weights
+from recbole_hill.run.folder import INDEX, STAGES, read_config, read_stages, served_weights
+from recbole_hill.run.hashes import require_unchanged
 
 #: Settings that must be equal in the old run and in its continuation, as far as the model has them.
 _SAME = (
@@ -76,13 +76,14 @@ class OldRun:
                     f"{config[key]!r}; accepted is {key} {settings.get(key)!r}"
                 )
         try:
-            file, index = served_weights(folder), folder / "index.npz"
+            file, index = served_weights(folder), folder / INDEX
         except FileNotFoundError as error:
             raise FileNotFoundError(f"warm_start: {error}") from error
+        require_unchanged(folder, file.name, INDEX, STAGES, IDS)
         return cls(
             folder,
             settings,
-            json.loads((folder / "stages.json").read_text()),
+            read_stages(folder),
             _ids_of(folder, settings),
             load_weights(file),
             HierarchicalIndex.load(index) if index.is_file() else None,

@@ -74,6 +74,13 @@ def choose_columns(
             chosen[role] = _position(columns, role, wish, where)
         elif role not in OPTIONAL:
             raise ValueError(f"--{role}={NONE}: every row needs a {role}; {_listed(columns)}")
+    if len(set(chosen.values())) < len(chosen):
+        one, other = next(
+            (a, b) for a in chosen for b in chosen if a < b and chosen[a] == chosen[b]
+        )
+        raise ValueError(
+            f"--{one} and --{other} name one column, {columns[chosen[one]]!r}; {_listed(columns)}"
+        )
     taken = set(chosen.values())
     for role in ROLES:
         if given.get(role) is not None:
@@ -103,13 +110,6 @@ def choose_columns(
                 f"{where}: no column has a common name for the {role}; say which are which with "
                 f"{others}; {_listed(columns)}"
             )
-    if len(set(chosen.values())) < len(chosen):
-        one, other = next(
-            (a, b) for a in chosen for b in chosen if a < b and chosen[a] == chosen[b]
-        )
-        raise ValueError(
-            f"--{one} and --{other} name one column, {columns[chosen[one]]!r}; {_listed(columns)}"
-        )
     return chosen, guessed
 
 

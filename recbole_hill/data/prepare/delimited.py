@@ -202,6 +202,8 @@ def layout_of(file: SourceFile, encoding: str, wanted: Collection[str]) -> Layou
             break
         for quotes in (True, False):
             rows = _rows(whole_lines, one, quotes)
+            if quotes and len(data) < 1 << 16 and _ends_in_quotes(whole_lines, one):
+                continue
             if len(rows) > 1 and len(data) == 1 << 16:
                 rows = rows[:-1]  # the sample may end within it
             width, alike = Counter(map(len, rows)).most_common(1)[0]
@@ -238,6 +240,17 @@ def _rows(text: str, separator: str, quoted: bool) -> list[list[str]]:
         text = text.replace(separator, _UNIT.decode())
     reader = csv_reader(io.StringIO(text, newline=""), separator, quoted)
     return [row for row in reader if row] or [[]]
+
+
+def _ends_in_quotes(text: str, separator: str) -> bool:
+    """Returns whether a quote is open at the end of a text, so that quotes mean something else."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_one(separator), strict=True)
+    try:
+        for _ in reader:
+            pass
+    except csv.Error as error:
+        return "unexpected end" in str(error)
+    return False
 
 
 def csv_reader(text, separator: str, quoted: bool):

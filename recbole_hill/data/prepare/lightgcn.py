@@ -43,12 +43,12 @@ class Manifest:
     Attributes:
         name: The dataset's name, which is also its folder's.
         users: Distinct users with at least one train item.
-        items: Distinct items of train and test together.
+        items: Distinct items of train and test together, without ``cold_test_users``.
         train: Pairs written to the train file.
-        test: Pairs written to the test file.
+        test: Pairs written to the test file, without ``cold_test_pairs``.
         data_sha256: Hash of the two written files; it depends on the order of lines.
-        split_sha256: Hash of the pairs alone. A copy with its lines or items in another order has
-            the same hash.
+        split_sha256: Hash of the pairs that ``train`` and ``test`` count. A copy with its lines or
+            items in another order has the same hash.
         sources: Per split the ``file`` read and the ``sha256`` of its decompressed bytes. If an md5
             is published, also ``md5`` and ``md5_published``.
         files: ``bytes`` and ``sha256`` per file written.
@@ -58,9 +58,10 @@ class Manifest:
         test_seen_in_train: Test pairs that were dropped because they are train pairs, too.
             Evaluation masks the items that a user has seen, so these pairs could never be found.
         items_only_in_test: Items that no train pair mentions; they stay.
-        cold_test_users: Test users without a train item. Nothing is known of them to rank by, so
-            that they are left out of the test set.
-        cold_test_pairs: Test pairs that were dropped with these users.
+        cold_test_users: Test users without a train item. Nothing is known of them to rank by; the
+            setting ``cold_test_users`` says what a run does with them.
+        cold_test_pairs: Test pairs of these users.
+        cold_test_kept: Whether the test file has these pairs; older versions left them out.
         format: Version of this record.
         unchanged: True if `prepare` found everything in place and wrote nothing. Not stored.
     """
@@ -81,6 +82,7 @@ class Manifest:
     items_only_in_test: int
     cold_test_users: list[int] = field(default_factory=list)
     cold_test_pairs: int = 0
+    cold_test_kept: bool = False
     format: int = FORMAT
     unchanged: bool = field(default=False, compare=False)
 
@@ -114,8 +116,8 @@ class Manifest:
             notes.append(f"{n:,} test pairs dropped because they are in train too")
         if self.cold_test_users:
             notes.append(
-                f"{len(self.cold_test_users):,} test users have no train item and are left out "
-                f"with their {self.cold_test_pairs:,} test pairs"
+                f"{len(self.cold_test_users):,} test users have no train item; a run leaves out "
+                f"their {self.cold_test_pairs:,} test pairs unless cold_test_users is rank"
             )
         if self.users_without_train:
             notes.append(f"{len(self.users_without_train):,} users have no train item")
@@ -154,9 +156,10 @@ def prepare(
     sources = {split: _describe(*raw[split], published.get(f"md5_{split}")) for split in SPLITS}
     folder = Path(output) / name
     if not force and (known := _intact(folder)):
-        if all(known.sources[s]["sha256"] == sources[s]["sha256"] for s in SPLITS):
+        if any(known.sources[s]["sha256"] != sources[s]["sha256"] for s in SPLITS):
+            raise made_otherwise(folder, name, source)
+        if known.cold_test_kept or not known.cold_test_users:
             return replace(known, unchanged=True)
-        raise made_otherwise(folder, name, source)
     splits = {split: _Split(data, path) for split, (path, data) in raw.items()}
     manifest = _join(name, sources, splits["train"], splits["test"])
     _check_published(manifest, published, Path(source))
@@ -303,28 +306,27 @@ def _describe(path: Path, data: bytes, md5_published: str | None) -> dict[str, s
 
 
 def _join(name: str, sources: dict, train: _Split, test: _Split) -> Manifest:
-    """Drops test users that train lacks and test pairs that it has, and describes the splits."""
-    cold = ~np.isin(test.users, train.users)
-    cold_users = np.unique(test.users[cold]).tolist()
-    test.keep(~cold)
+    """Drops test pairs that train has, and describes the splits."""
     seen = np.isin(test.keys, train.keys)
     test.keep(~seen)
-    if not len(test.items):
+    cold = ~np.isin(test.users, train.users)
+    warm_items = test.items[~cold]
+    if not len(warm_items):
         raise ValueError(
             f"{test.path}: every pair is in {train.path} too, or of a user without an item there; "
             "nothing is left to test"
         )
-    train_items, test_items = np.unique(train.items), np.unique(test.items)
+    train_items, test_items = np.unique(train.items), np.unique(warm_items)
     digest = hashlib.sha256()
-    for split in (train, test):
-        digest.update(len(split.keys).to_bytes(8, "little"))
-        digest.update(np.sort(split.keys).astype("<i8").tobytes())
+    for keys in (train.keys, test.keys[~cold]):
+        digest.update(len(keys).to_bytes(8, "little"))
+        digest.update(np.sort(keys).astype("<i8").tobytes())
     return Manifest(
         name=name,
         users=len(np.unique(train.users)),
         items=len(np.union1d(train_items, test_items)),
         train=len(train.items),
-        test=len(test.items),
+        test=len(warm_items),
         data_sha256="",
         split_sha256=digest.hexdigest(),
         sources=sources,
@@ -334,8 +336,9 @@ def _join(name: str, sources: dict, train: _Split, test: _Split) -> Manifest:
         users_without_train=np.setdiff1d(train.idle_users, train.users).tolist(),
         test_seen_in_train=int(seen.sum()),
         items_only_in_test=len(np.setdiff1d(test_items, train_items)),
-        cold_test_users=cold_users,
+        cold_test_users=np.unique(test.users[cold]).tolist(),
         cold_test_pairs=int(cold.sum()),
+        cold_test_kept=bool(cold.any()),
     )
 
 

@@ -67,8 +67,13 @@ def require_unchanged(folder: Path, files: dict[str, dict]) -> None:
             )
 
 
-def require_as_prepared(folder: Path, name: str) -> None:
+def require_as_prepared(folder: Path, name: str, *, with_cold_users: bool = False) -> None:
     """Compares a dataset's files with its manifest, byte for byte, if it has a manifest.
+
+    Args:
+        folder: The dataset's folder.
+        name: The dataset's name.
+        with_cold_users: Whether the test file must have its users without a train item.
 
     Raises:
         ValueError: If the manifest lists no files, or a file of its is missing or has changed; the
@@ -78,10 +83,17 @@ def require_as_prepared(folder: Path, name: str) -> None:
     if not path.is_file():
         return
     try:
-        files = json.loads(path.read_text(encoding="utf-8"))["files"]
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        left_out = () if manifest.get("cold_test_kept") else manifest.get("cold_test_users", ())
+        files = manifest["files"]
         files = {str(Path(file).name): {**entry} for file, entry in files.items()}
         require_unchanged(folder, files)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} is not a manifest that prepare wrote: {error!r}; prepare the dataset again"
         ) from error
+    if with_cold_users and left_out:
+        raise ValueError(
+            f"cold_test_users rank: an older version prepared {folder} without its "
+            f"{len(left_out):,} test users that have no train item; prepare the dataset again"
+        )

@@ -189,5 +189,5 @@ def _array(column: pd.Series) -> pa.Array:
     try:
         found = pa.Array.from_pandas(column)
     except (pa.ArrowTypeError, pa.ArrowInvalid):
-        found = pa.Array.from_pandas(column.map(_text, na_action="ignore"), pa.string())
+        found = pa.Array.from_pandas(column.map(_text, na_action="ignore"), type=pa.string())
     return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found

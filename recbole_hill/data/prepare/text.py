@@ -1,6 +1,5 @@
 """Columns of any type as text: ids stay as they were written."""
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -8,8 +7,8 @@ import pyarrow.compute as pc
 def as_text(values: pa.Array) -> pa.Array:
     """Returns a column's values as strings; a missing value is "".
 
-    Whole numbers in a column of decimals are written as whole numbers: 1.0 becomes "1", because a
-    column of whole numbers becomes one of decimals as soon as a value is missing.
+    A whole number in a column of decimals is written as one: 1.0 becomes "1", because a column of
+    whole numbers becomes one of decimals as soon as a value is missing.
 
     Args:
         values: Strings, numbers or dates, shape (N,).
@@ -24,9 +23,8 @@ def as_text(values: pa.Array) -> pa.Array:
     if pa.types.is_decimal(values.type):
         values = values.cast(pa.float64())
     if pa.types.is_floating(values.type):
-        numbers = pc.if_else(pc.is_finite(values), values, None)
-        whole = numbers.to_numpy(zero_copy_only=False)
-        whole = whole[~np.isnan(whole)]
-        if np.array_equal(whole, np.trunc(whole)) and (np.abs(whole) < 2**63).all():
-            values = numbers.cast(pa.int64())
+        values = pc.if_else(pc.is_finite(values), values, None)
+        whole = pc.and_(pc.equal(values, pc.trunc(values)), pc.less(pc.abs(values), 2.0**63))
+        numbers = pc.if_else(whole, values, None).cast(pa.int64()).cast(pa.string())
+        values = pc.coalesce(numbers, values.cast(pa.string()))
     return pc.fill_null(values.cast(pa.string()), "")

@@ -8,7 +8,7 @@ from recbole_hill.config.units import parse_duration, parse_mebibytes
 from recbole_hill.experiments.study.datasets import datasets_table
 from recbole_hill.experiments.study.estimate import History, past_rows
 from recbole_hill.experiments.study.paper_table import PaperTable
-from recbole_hill.experiments.study.plan import plan
+from recbole_hill.experiments.study.plan import plan, require_data
 from recbole_hill.experiments.study.runner import plan_table, run_studies
 from recbole_hill.experiments.study.workers import LocalWorkers, RayWorkers
 from recbole_hill.run.ledger import CELLS
@@ -22,7 +22,7 @@ def run_table(
     *,
     datasets: Sequence[str] = (),
     rows: Sequence[str] | None = None,
-    seeds: Sequence[str] = ("2020",),
+    seeds: Sequence[int] = (2020,),
     protocol: str = "holdout",
     settings: dict | None = None,
     root: str = "studies",
@@ -43,7 +43,7 @@ def run_table(
         number: A file of ``properties/table``.
         datasets: Names; none: the paper's own for a table of datasets, else ml-100k.
         rows: Names of rows, None for all.
-        seeds: Whole numbers, as text.
+        seeds: Seeds of every row.
         protocol: holdout, refit or published.
         settings: Settings of every cell over the rows' own.
         root: Folder of all studies.
@@ -68,9 +68,6 @@ def run_table(
     if table.kind == "datasets":
         _print(datasets_table(number, datasets or None, settings))
         return 0
-    for name, value in (("jobs", jobs), ("threads", threads)):
-        if value < 1:
-            raise ValueError(f"--{name} must be at least 1, got {value}")
     budget = None if time_budget is None else parse_duration(time_budget)
     memory_mib = None if memory is None else parse_mebibytes(memory)
     studies = [
@@ -79,7 +76,7 @@ def run_table(
             dataset,
             root=root,
             protocol=protocol,
-            seeds=_whole_numbers(seeds),
+            seeds=seeds,
             rows=rows,
             settings=settings,
             backbone_from=backbone_from,
@@ -90,6 +87,8 @@ def run_table(
     if dry_run:
         _print(plan_table(studies, history, jobs))
         return 0
+    for study in studies:
+        require_data(study)
     if ray_address:
         workers = RayWorkers(ray_address, jobs, threads, gpus)
     else:
@@ -120,13 +119,6 @@ def report_dataset(dataset: str, root: str = "studies", *, reference: str | None
         raise FileNotFoundError(f"{root}/ holds no study of {dataset}; run `table` first")
     for file in cells:
         _report(file.parent, reference)
-
-
-def _whole_numbers(texts: Sequence[str]) -> list[int]:
-    for text in texts:
-        if not text.isdigit():
-            raise ValueError(f"--seeds must be whole numbers with commas, got {text!r}")
-    return [int(text) for text in texts]
 
 
 def _report(folder: Path, reference: str | None) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from recbole_hill.config.config import HillConfig
 from recbole_hill.config.properties import read_properties
 from recbole_hill.data.splits import create_dataset, require_files
-from recbole_hill.report.markdown import pipe_table
+from recbole_hill.report.markdown import note_list, pipe_table
 
 _COLUMNS = ("users", "items", "interactions", "density")
 
@@ -39,7 +39,9 @@ def datasets_table(
                 mark = f" [{len(notes)}]"
             lines.append(["", f"paper{mark}", *_shown(paper["paper"])])
     table = pipe_table(["dataset", "", *_COLUMNS], lines)
-    return "\n".join([table, "", *(f"- [{i}] {note}" for i, note in enumerate(notes, start=1))])
+    return "\n".join(
+        [table, "", *note_list(f"[{i}] {note}" for i, note in enumerate(notes, start=1))]
+    )
 
 
 def measure(name: str, settings: dict | None = None) -> tuple[int, int, int, float]:

@@ -7,7 +7,9 @@ from pathlib import Path
 from statistics import median
 
 from recbole_hill.experiments.study.plan import Cell
+from recbole_hill.run.jsonl import read_lines
 from recbole_hill.run.ledger import RUNS
+from recbole_hill.run.rows import row_fault
 from recbole_hill.run.stages import seconds_of_stages
 
 #: Train interactions, by which times on one dataset are scaled to another.
@@ -97,21 +99,28 @@ def past_rows(folders: Sequence[str | Path]) -> list[dict]:
     for folder in folders:
         for file in sorted(Path(folder).rglob("*.jsonl")):
             if RUNS not in file.parts:  # a study's runs are in its cells.jsonl already
-                for line in file.read_text().splitlines():
-                    rows += _rows_of(line)
+                read = read_lines(file, _fault)
+                read.warn()
+                for record in read.kept:
+                    rows += [row for row in _rows_of(record) if row.keys() >= _KEYS]
     return rows
 
 
-def _rows_of(line: str) -> list[dict]:
-    """Returns the rows in a line of any of our files: a cell's record, a row, or neither."""
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError:  # cut off by a kill
-        return []
-    if not isinstance(record, dict):
-        return []
-    rows = record.get("rows") or [] if "cell" in record else [record]
-    return [row for row in rows if {"model", "stages", "settings", "commit"} <= set(row)]
+#: What an estimate needs of a row.
+_KEYS = {"model", "dataset", "commit", "seed", "settings", "stages", "protocol", "peak_memory_mib"}
+
+
+def _rows_of(record: dict) -> list:
+    """Returns the rows in a record of any of our files: of a cell, the row itself, or another's."""
+    return record.get("rows") or [] if "cell" in record else [record]
+
+
+def _fault(record: dict) -> str | None:
+    """Returns what is wrong with the rows in a record, or None; other records have no rows."""
+    rows = _rows_of(record)
+    if not isinstance(rows, list):
+        return f"rows must be a list, got {rows!r}"
+    return next(filter(None, (row_fault(row, required=()) for row in rows)), None)
 
 
 def _agree(settings: dict, wanted: dict) -> bool:

@@ -7,20 +7,8 @@ from pathlib import Path
 
 from filelock import lock_descriptor
 
-from recbole_hill.run.ledger import CELLS, RUNS, Ledger
-
-
-def ledger_of(study: str | Path) -> Ledger:
-    """Returns the ledger of a study's finished cells.
-
-    A record holds ``cell`` (the cell's id), ``row``, ``seed``, ``given`` (the settings that the
-    command gave over the table's own), ``status`` (done or failed), ``seconds``, ``run_dir`` and
-    either ``rows`` (as the run left them) or ``error``.
-
-    Args:
-        study: The study's folder.
-    """
-    return Ledger(Path(study) / CELLS, "cell")
+from recbole_hill.run.files import make_folder, open_to_write
+from recbole_hill.run.ledger import RUNS
 
 
 def run_dir(study: str | Path, cell_id: str) -> Path:
@@ -42,8 +30,9 @@ def claim(study: str | Path, cell_id: str, patience: float = 0.0) -> Iterator[in
         the child lives; None if another process holds the cell.
     """
     path = run_dir(study, cell_id).with_suffix(".lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as file:
+    Path(study).mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
+    with open_to_write(path, "a") as file:
         end = time.monotonic() + patience
         while not lock_descriptor(file.fileno(), blocking=False):
             if time.monotonic() >= end:

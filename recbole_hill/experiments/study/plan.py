@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from recbole_hill import plugins
-from recbole_hill.checks import one_of
-from recbole_hill.config.config import PROTOCOLS, HillConfig
+from recbole_hill.config.config import HillConfig
+from recbole_hill.config.schema import check, schema_of
+from recbole_hill.data.splits import require_files
 from recbole_hill.experiments.study.paper_table import PaperTable, Row
 from recbole_hill.run.jsonl import short_id
 from recbole_hill.run.parent_runs import as_list, for_each
@@ -106,7 +107,8 @@ def plan(
     Raises:
         ValueError: If a row, protocol, seed or setting does not fit; the error names it.
     """
-    one_of("protocol", protocol, PROTOCOLS)
+    check("protocol", protocol, schema_of("protocol"))
+    check("dataset", dataset, schema_of("dataset"))
     seeds = tuple(dict.fromkeys(seeds))
     if not seeds or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
         raise ValueError(f"seeds must be whole numbers, got {seeds}")
@@ -143,6 +145,16 @@ def plan(
     _check(cells)
     folder = Path(root) / f"{table.stem}-{dataset}-{protocol}"
     return Study(table, dataset, protocol, seeds, folder, tuple(cells))
+
+
+def require_data(study: Study) -> None:
+    """Refuses a study of a dataset whose files are missing, before a cell runs.
+
+    Raises:
+        FileNotFoundError: Names the first missing file, and how to get it.
+    """
+    for cell in study.cells[:1]:
+        require_files(HillConfig(cell.model, cell.dataset, None, cell.settings))
 
 
 def _backbone(row: Row, seed: int, common: dict) -> Cell:

@@ -9,6 +9,7 @@ from tqdm import tqdm
 from recbole_hill.config.units import duration
 from recbole_hill.experiments.study.plan import Cell
 from recbole_hill.run.ledger import FAILED
+from recbole_hill.run.text import printable
 
 
 class Progress:
@@ -56,7 +57,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Prints a line above the live one, on standard error."""
-        tqdm.write(line, file=sys.stderr)
+        tqdm.write(printable(line), file=sys.stderr)
 
     def close(self) -> None:
         """Ends the live line."""

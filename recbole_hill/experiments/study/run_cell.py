@@ -1,6 +1,5 @@
 """One cell as a process of its own: it frees its memory, and its crash costs one row."""
 
-import json
 import os
 import signal
 import subprocess
@@ -11,15 +10,18 @@ from pathlib import Path
 
 from recbole_hill.config.dialect import written_setting
 from recbole_hill.experiments.ray_session import checkout_path
-from recbole_hill.experiments.study.folder import claim, ledger_of, run_dir
+from recbole_hill.experiments.study.folder import claim, run_dir
 from recbole_hill.experiments.study.plan import Cell
 from recbole_hill.host.processes import STOP_SIGNALS, bound_child
+from recbole_hill.run.files import open_to_write, path_inside
 from recbole_hill.run.folder import CONFIG, ROWS
-from recbole_hill.run.ledger import DONE, FAILED
+from recbole_hill.run.hashes import require_unchanged
+from recbole_hill.run.jsonl import rows_of
+from recbole_hill.run.ledger import DONE, FAILED, ledger_of
 from recbole_hill.run.parent_runs import for_each
 
 #: Environment of a cell: a thread that spins takes the core of the cell beside it.
-_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "TQDM_DISABLE": "1"}
+_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "TQDM_DISABLE": "1", "PYTHONIOENCODING": "utf-8"}
 
 #: Seconds that a process whose runner was killed may take to die.
 _PATIENCE = 5.0
@@ -77,6 +79,12 @@ def run_cell(
                     problem = _train(command, folder, Path(working_folder), lock, stop)
             except ValueError as error:
                 problem = str(error)
+        if not problem:
+            try:
+                require_unchanged(folder, ROWS)
+                rows = rows_of(folder / ROWS)
+            except ValueError as error:
+                problem = str(error)
         record = {
             "cell": cell.id,
             "row": cell.row,
@@ -90,7 +98,7 @@ def run_cell(
         if problem:
             record["error"] = problem
         else:
-            record["rows"] = [json.loads(line) for line in (folder / ROWS).read_text().splitlines()]
+            record["rows"] = rows
         ledger.append(record)
         return record
 
@@ -140,7 +148,7 @@ def _folder_of(study: Path, start: str) -> str:
     if record and record["status"] == FAILED:
         raise ValueError(f"{record['row']}, which it starts from, failed: {record['error']}")
     if record:
-        return str((study / record["run_dir"]).absolute())
+        return str(path_inside(study, record["run_dir"]).absolute())
     if not (Path(start) / CONFIG).exists():
         raise Stopped("the run that it starts from is not finished")
     return start
@@ -156,7 +164,7 @@ def _train(
     """
     log = folder.with_suffix(".log")
     environment = {**os.environ, **_ENVIRONMENT, "PYTHONPATH": checkout_path()}
-    with open(log, "a") as output:
+    with open_to_write(log, "a") as output:
         at = output.tell()
         process = subprocess.Popen(
             command,
@@ -180,7 +188,7 @@ def _train(
         return None
     if -process.returncode in STOP_SIGNALS:
         raise Stopped(f"stopped by {signal.Signals(-process.returncode).name}")
-    with open(log) as output:
+    with open(log, encoding="utf-8", errors="replace") as output:
         output.seek(at)
         lines = output.read().splitlines()
     errors = [line for line in lines if line.startswith("error: ")]

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from recbole_hill.config.units import duration
 from recbole_hill.experiments.study.estimate import Estimate, History
-from recbole_hill.experiments.study.folder import ledger_of
 from recbole_hill.experiments.study.plan import Cell, Study
 from recbole_hill.experiments.study.progress import Progress
+from recbole_hill.report.cells import read_description
 from recbole_hill.report.markdown import pipe_table
-from recbole_hill.run.files import atomic_path
-from recbole_hill.run.ledger import DONE, FAILED, STUDY
+from recbole_hill.run.files import LOCK, atomic_path, locked, remove_leftovers
+from recbole_hill.run.ledger import DONE, FAILED, STUDY, ledger_of
 from recbole_hill.run.provenance import commit
 
 
@@ -94,7 +94,10 @@ def run_studies(
     """
     waiting = open_tasks(studies, history, retry_failed=retry_failed)
     for study in studies:
-        _describe(study)
+        study.folder.mkdir(parents=True, exist_ok=True)
+        with locked(study.folder / LOCK):  # several runners may work on one study
+            remove_leftovers(study.folder)
+            _describe(study)
     everything = {(study.folder, cell.id) for study in studies for cell in study.cells}
     progress = Progress(
         [task.cell for task in waiting],
@@ -234,7 +237,7 @@ def description(study: Study) -> dict:
 def _describe(study: Study) -> None:
     """Writes ``study.json``, the study's description."""
     file = study.folder / STUDY
-    before = json.loads(file.read_text()) if file.exists() else {}
+    before = read_description(study.folder) if file.exists() else {}
     described = description(study)
     # A call for some rows or seeds adds to a study, and the report shows all rows and seeds. A call
     # with other settings is for other cells of the same rows and seeds: they replace the old cells.
@@ -247,7 +250,7 @@ def _describe(study: Study) -> None:
         "cells": cells,
     }
     with atomic_path(file) as temporary:
-        temporary.write_text(json.dumps(described, indent=1) + "\n")
+        temporary.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
 
 
 def _mixtures(studies: Sequence[Study]) -> list[str]:

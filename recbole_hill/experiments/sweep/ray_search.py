@@ -14,6 +14,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
 from recbole_hill.experiments.ray_session import start_ray
 from recbole_hill.experiments.sweep.trial import Trials, run_trial
+from recbole_hill.run.files import refuse_link
 from recbole_hill.run.ledger import DONE, FAILED, STOPPED
 
 
@@ -64,6 +65,7 @@ def search(
     gpus = min(1.0, ray.cluster_resources().get("GPU", 0) / jobs) if on_gpu else 0
     # A sweep may be called again right after a kill: it does not go on in the old session's folder.
     storage = trials.folder / "ray"
+    refuse_link(storage)
     shutil.rmtree(storage, ignore_errors=True)
     trainable = partial(_trainable, trials=trials, pending=pending, cwd=os.getcwd())
     tuner = tune.Tuner(

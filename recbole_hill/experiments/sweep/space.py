@@ -54,6 +54,12 @@ class Dimension:
             return len(self.values)
         return self.values[1] - self.values[0] + 1 if self.kind == "integer" else math.inf
 
+    def examples(self) -> list[tuple[str, object]]:
+        """Returns keys with values such that every value fits if these do: all, or the bounds."""
+        if self.kind == "choice":
+            return [pair for values in self.values for pair in values.items()]
+        return [(self.keys[0], value) for value in self.values]
+
     def draw(self, rng: np.random.Generator) -> dict:
         """Draws one value, as settings."""
         if self.kind == "choice":

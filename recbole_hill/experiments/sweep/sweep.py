@@ -4,15 +4,12 @@ All settings are drawn before the first trial, and ``trials.jsonl`` records the 
 so that a sweep goes on after any kill; ASHA's rungs then begin anew.
 """
 
-import contextlib
 import json
 import shlex
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from recbole_hill import pipeline, plugins, registry
@@ -20,17 +17,20 @@ from recbole_hill.checks import one_of
 from recbole_hill.config.config import plain_settings
 from recbole_hill.config.dialect import written_setting
 from recbole_hill.config.units import parse_duration
+from recbole_hill.data.splits import require_files
 from recbole_hill.experiments.sweep.space import Space
 from recbole_hill.experiments.sweep.trial import Trials, best_trial, remove_weights, trial_id
 from recbole_hill.host.optional import require
 from recbole_hill.run import folder as runs
 from recbole_hill.run.files import atomic_path
-from recbole_hill.run.ledger import DONE, FAILED, STOPPED, Ledger
+from recbole_hill.run.hashes import add_hashes, require_unchanged
+from recbole_hill.run.jsonl import rows_of
+from recbole_hill.run.ledger import DONE, FAILED, STOPPED, Ledger, trial_fault
 from recbole_hill.run.provenance import commit
 
 STRATEGIES = ("asha", "random", "grid")
 BEST = "best.yaml"
-SWEEP = "sweep.yaml"
+SWEEP, LOCK = "sweep.yaml", ".lock"
 TRIALS = "trials.jsonl"
 
 _DEFAULT_TRIALS = 20
@@ -114,16 +114,20 @@ def run_sweep(
 
     files = [str(Path(file).absolute()) for file in config_files or ()]
     config = _checked_config(Trials(model, dataset, Path(), files, given), plan[0]["settings"])
+    for dimension in plan_space.dimensions:
+        for key, value in dimension.examples():
+            config.require(key, value)
     if "adapt_control" in config and "adapt_control" not in [*given, *plan_space.keys]:
         # Controls explain a result; they do not choose settings.
         given["adapt_control"] = config["adapt_control"] = []
+    require_files(config)
     folder = Path(output) if output else _new_folder(config)
     given_plugins = plugins.loaded()
     common = Trials(config["model"], dataset, folder.absolute(), files, given, given_plugins)
 
-    with _alone(folder):
+    with runs.alone(folder, f"another sweep is running in {folder}", {SWEEP}):
         _claim(folder, _description(config, plan_space, strategy, seed))
-        ledger = Ledger(folder / TRIALS, "id")
+        ledger = Ledger(folder / TRIALS, "id", trial_fault)
         ids = {trial["id"] for trial in plan}
         ended = ledger.records()
         pending = [trial for trial in plan if trial["id"] not in ended]
@@ -225,7 +229,9 @@ def _claim(folder: Path, description: dict) -> None:
                 f"output {folder} holds a run; accepted is a sweep's folder or a new one"
             )
         with atomic_path(file) as temporary:
-            temporary.write_text(yaml.safe_dump(description, sort_keys=False, allow_unicode=True))
+            temporary.write_text(
+                yaml.safe_dump(description, sort_keys=False, allow_unicode=True), encoding="utf-8"
+            )
         return
     theirs = yaml.safe_load(file.read_text(encoding="utf-8"))
     ours = {**description.pop("settings"), **description}
@@ -236,22 +242,6 @@ def _claim(folder: Path, description: dict) -> None:
                 f"output {folder} holds another sweep: {key} is {ours.get(key)!r} here and "
                 f"{theirs.get(key)!r} there; give a new output"
             )
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keeps a second sweep out of the folder for as long as the block runs.
-
-    Raises:
-        ValueError: If another sweep is running in the folder.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = FileLock(folder / ".lock").acquire(blocking=False)
-    except Timeout as error:
-        raise ValueError(f"another sweep is running in {folder}") from error
-    with lock:
-        yield
 
 
 # -- the search -------------------------------------------------------------------------------
@@ -317,13 +307,15 @@ def _test(trials: Trials, best: dict, budget: dict) -> list[dict]:
     folder = trials.run_dir(best["settings"])
     file = folder / runs.ROWS
     if file.is_file():
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        require_unchanged(folder, runs.ROWS)
+        rows = rows_of(file)
     else:
         rows = pipeline.run(resume=str(folder)).rows
     tested = (trials.folder / "trials").glob(f"*/{runs.ROWS}")
     budget["test_readings"] = len(list(tested))
     rows = [{**row, "sweep": budget} for row in rows]
     runs.write_rows(trials.folder, rows)
+    add_hashes(trials.folder, [runs.ROWS, runs.METRICS])
     return rows
 
 

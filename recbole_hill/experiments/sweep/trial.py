@@ -8,6 +8,7 @@ from recbole_hill import plugins
 from recbole_hill.config.config import HillConfig, plain_settings
 from recbole_hill.pipeline import build, fit, load
 from recbole_hill.run import folder as runs
+from recbole_hill.run.files import path_inside
 from recbole_hill.run.jsonl import short_id
 from recbole_hill.run.ledger import DONE, Ledger
 from recbole_hill.run.stages import seconds_of_stages
@@ -46,7 +47,7 @@ class Trials:
 
     def run_dir(self, settings: dict) -> Path:
         """Returns a trial's folder, which depends on the searched settings alone."""
-        return self.folder / "trials" / trial_id(settings)
+        return path_inside(self.folder, f"trials/{trial_id(settings)}")
 
 
 def trial_id(settings: dict) -> str:

@@ -6,10 +6,7 @@ Reference:
 
 from torch import Tensor
 
-from recbole_hill.checks import one_of
 from recbole_hill.model.bases.factorization import MatrixFactorization
-
-REG_OVER = ("batch", "tables")
 
 
 class BPR(MatrixFactorization):
@@ -27,7 +24,7 @@ class BPR(MatrixFactorization):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.over_tables = one_of("reg_over", config["reg_over"], REG_OVER) == "tables"
+        self.over_tables = config["reg_over"] == "tables"
 
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
         """BPR over the drawn negatives, plus the L2 term."""

@@ -7,7 +7,6 @@ Reference:
 
 from torch import Tensor
 
-from recbole_hill.checks import integer, one_of
 from recbole_hill.model.bases.filter import FilterModel
 
 
@@ -29,9 +28,9 @@ class BSPM(FilterModel):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.merge = one_of("merge", config["merge"], ("late", "early"))
-        self.solver = one_of("solver", config["solver"], ("rk4", "euler"))
-        self.time, self.n_steps = config["sharpen_time"], integer("n_steps", config["n_steps"])
+        self.merge = config["merge"]
+        self.solver = config["solver"]
+        self.time, self.n_steps = config["sharpen_time"], config["n_steps"]
         self.average_times = config["average_times"]
 
     def filter(self, signals: Tensor) -> Tensor:

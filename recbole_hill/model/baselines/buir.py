@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_hill.checks import share
 from recbole_hill.model.bases.graph_model import LightGCNModel
 
 
@@ -32,7 +31,7 @@ class BUIR(LightGCNModel):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.momentum = share("momentum", config["momentum"])
+        self.momentum = config["momentum"]
         size = config["embedding_size"]
         self.predictor = nn.Linear(size, size)
         for table in (self.user_embedding, self.item_embedding):

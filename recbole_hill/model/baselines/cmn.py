@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_hill.checks import integer
 from recbole_hill.data.graph import InteractionGraph
 from recbole_hill.model.bases.attention import segment_softmax, segment_sums
 from recbole_hill.model.bases.fit_once import train_matrix
@@ -46,7 +45,7 @@ class CMN(PretrainedStart, PairScoreModel):
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.dense_reg_weight = config["dense_reg_weight"]
-        size, hops = config["embedding_size"], integer("n_hops", config["n_hops"])
+        size, hops = config["embedding_size"], config["n_hops"]
         self.graph = InteractionGraph(train_matrix(dataset))
         self.user_memory = nn.Embedding(self.n_users, size)
         self.user_output = nn.Embedding(self.n_users, size)

@@ -10,7 +10,6 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
-from recbole_hill.checks import rate
 from recbole_hill.data.graph import SymmetricProduct
 from recbole_hill.model.bases.fit_once import train_matrix
 from recbole_hill.model.bases.graph_model import GraphModel
@@ -35,7 +34,7 @@ class DeosGCF(GraphModel):
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.n_layers = config["n_layers"]
-        self.edge_dropout = rate("edge_dropout", config["edge_dropout"])
+        self.edge_dropout = config["edge_dropout"]
         matrix = deoscillated(train_matrix(dataset), config["cross_hop_least"])
         rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
         # Entry e of the sorted transpose is entry mirror[e] of the matrix.

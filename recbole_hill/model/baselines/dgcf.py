@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from recbole_hill.checks import integer
 from recbole_hill.model.bases.graph_model import GraphModel
 from recbole_hill.model.bases.routing import (
     chunk_count,
@@ -46,7 +45,7 @@ class DGCF(GraphModel):
         super().__init__(config, dataset)
         self.n_factors, self.cor_weight = chunk_count(config), config["cor_weight"]
         self.n_layers = config["n_layers"]
-        self.n_iterations = integer("n_iterations", config["n_iterations"])
+        self.n_iterations = config["n_iterations"]
         batches = dataset.inter_num // config["train_batch_size"] + 1
         self.n_sampled = max(2, max(self.n_users, self.n_items) // batches)
 

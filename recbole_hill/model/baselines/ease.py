@@ -8,7 +8,6 @@ import numpy as np
 import scipy.sparse as sp
 from tqdm import tqdm
 
-from recbole_hill.checks import positive
 from recbole_hill.model.bases.fit_once import FitOnceModel
 
 
@@ -24,7 +23,7 @@ class EASE(FitOnceModel):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.reg_weight = positive("reg_weight", config["reg_weight"])
+        self.reg_weight = config["reg_weight"]
 
     def fit(self, matrix: sp.csr_matrix) -> None:
         """Computes B."""

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from recbole_hill.checks import one_of
 from recbole_hill.host.dropout import dropout
 from recbole_hill.model.bases.graph_model import GraphModel
 
@@ -37,7 +36,7 @@ class GTN(GraphModel):
         self.n_layers, self.trend_weight = config["n_layers"], config["trend_weight"]
         self.dual_step, self.dropout_rate = config["dual_step"], config["dropout_rate"]
         degree = self.graph.degree
-        kind = one_of("incidence_degree", config["incidence_degree"], ("graph", "adjacency"))
+        kind = config["incidence_degree"]
         if kind == "adjacency":
             degree = self.graph.normalized().sum(1, keepdim=True).to_dense().squeeze(1)
         scale = (1 + degree).rsqrt().unsqueeze(1)

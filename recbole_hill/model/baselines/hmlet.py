@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_hill.checks import one_of, positive
 from recbole_hill.data.graph import SymmetricProduct
 from recbole_hill.host.dropout import Dropout
 from recbole_hill.model.bases.graph_model import GraphModel
@@ -36,10 +35,10 @@ class HMLET(GraphModel):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.gated = one_of("gates", config["gates"], ("learnt", "linear")) == "learnt"
+        self.gated = config["gates"] == "learnt"
         self.edge_dropout = config["edge_dropout"]
-        self.first = positive("temperature", config["temperature"])
-        self.least = positive("least_temperature", config["least_temperature"])
+        self.first = config["temperature"]
+        self.least = config["least_temperature"]
         self.decay, self.warmup = config["temperature_decay"], config["gate_warmup_epochs"]
         self.temperature = self.first
         size, rate = config["embedding_size"], config["gate_dropout"]

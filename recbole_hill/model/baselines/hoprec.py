@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_hill.checks import integer
 from recbole_hill.data.graph import InteractionGraph
 from recbole_hill.model.bases.factorization import MatrixFactorization
 from recbole_hill.model.bases.fit_once import train_matrix
@@ -36,7 +35,7 @@ class HOPRec(MatrixFactorization):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.n_hops = integer("n_hops", config["n_hops"])
+        self.n_hops = config["n_hops"]
         self.user_decay, self.item_decay = config["user_decay"], config["item_decay"]
         self.graph = InteractionGraph(train_matrix(dataset))
 

@@ -11,7 +11,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from recbole_hill.checks import integer
 from recbole_hill.data.graph import InteractionGraph
 from recbole_hill.model.bases.attention import segment_softmax, segment_sums
 from recbole_hill.model.bases.fit_once import train_matrix
@@ -51,7 +50,7 @@ class IAGCN(PairScoreModel):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.n_layers, self.rate = integer("n_layers", config["n_layers"]), config["softmax_rate"]
+        self.n_layers, self.rate = config["n_layers"], config["softmax_rate"]
         self.ranking_floats = config["ranking_memory_mb"] * 2**20 // 4
         self.graph = InteractionGraph(train_matrix(dataset))
         self.user_embedding = nn.Embedding(self.n_users, config["embedding_size"])

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_hill.checks import integer
 from recbole_hill.data.graph import InteractionGraph, SymmetricProduct
 from recbole_hill.host.dropout import dropout
 from recbole_hill.model.bases.graph_model import GraphModel
@@ -35,7 +34,7 @@ class IMPGCN(GraphModel):
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.n_layers = config["n_layers"]
-        self.n_groups = integer("n_groups", config["n_groups"])
+        self.n_groups = config["n_groups"]
         self.group_dropout = config["group_dropout"]
         size = config["embedding_size"]
         for name, shape in {"hidden": (size, size), "choice": (self.n_groups, size)}.items():

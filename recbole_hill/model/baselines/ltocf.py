@@ -9,7 +9,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-from recbole_hill.checks import one_of, positive
 from recbole_hill.data.graph import SymmetricProduct
 from recbole_hill.model.bases.graph_model import GraphModel
 from recbole_hill.model.bases.pretrained import PretrainedStart
@@ -37,8 +36,8 @@ class LTOCF(PretrainedStart, GraphModel):
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.n_layers = config["n_layers"]
-        self.order = 4 if one_of("solver", config["solver"], ("rk4", "euler")) == "rk4" else 1
-        learning_rate = positive("learning_rate", config["learning_rate"])
+        self.order = 4 if config["solver"] == "rk4" else 1
+        learning_rate = config["learning_rate"]
         self.time_scale = config["time_learning_rate"] / learning_rate
         self.time_shift = nn.Parameter(torch.zeros(self.n_layers - 1))
 

@@ -7,7 +7,6 @@ Reference:
 import torch
 from torch import Tensor
 
-from recbole_hill.checks import rate
 from recbole_hill.data.graph import propagate, propagate_to
 from recbole_hill.model.bases.graph_model import LightGCNModel
 from recbole_hill.model.losses import CosineLogSumExp, temperature, unit
@@ -33,7 +32,7 @@ class SGLED(LightGCNModel):
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.ssl_weight = config["ssl_weight"]
-        self.edge_dropout = rate("edge_dropout", config["edge_dropout"])
+        self.edge_dropout = config["edge_dropout"]
         self.ssl_tau = temperature("ssl_tau", config["ssl_tau"])
         self.views: list[Tensor] = []
 

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_hill.checks import one_of, share
 from recbole_hill.data.graph import InteractionGraph
 from recbole_hill.model.baselines.mfccl import MFCCL
 from recbole_hill.model.bases.attention import segment_softmax, segment_sums
@@ -37,8 +36,8 @@ class SimpleX(MFCCL):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.gamma = share("gamma", config["gamma"])
-        self.aggregator = one_of("aggregator", config["aggregator"], ("mean", "user_attention"))
+        self.gamma = config["gamma"]
+        self.aggregator = config["aggregator"]
         self.graph = InteractionGraph(train_matrix(dataset))
         size = config["embedding_size"]
         if not config["share_embedding"]:

@@ -4,7 +4,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_hill.checks import one_of, positive
 from recbole_hill.model.bases.fit_once import train_matrix
 from recbole_hill.model.bases.graph_model import LightGCNModel
 from recbole_hill.model.bases.spectral import Smoother, leading_settings, low_rank_factors
@@ -34,9 +33,9 @@ class SpectralSSM(LightGCNModel):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.tau = positive("tau", config["tau"])
-        rivals = one_of("rivals", config["rivals"], ("batch", "corrected"))
-        precision = one_of("softmax_precision", config["softmax_precision"], PRECISIONS)
+        self.tau = config["tau"]
+        rivals = config["rivals"]
+        precision = config["softmax_precision"]
         self.precision = PRECISIONS[precision]
         self.rank, self.iterations = leading_settings(config, "spectral_rank", dataset)
         self.degree_power, self.seed = config["degree_power"], config["seed"]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_hill.checks import one_of, positive
+from recbole_hill.checks import positive
 from recbole_hill.model.bases.factorization import MatrixFactorization, SampledScores
 from recbole_hill.model.bases.fit_once import train_matrix
 from recbole_hill.model.bases.graph_model import LightGCNModel
@@ -41,9 +41,9 @@ class SoftmaxLoss(PretrainedStart):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        rivals = one_of("rivals", config["rivals"], ("batch", "corrected", "uniform"))
-        rank_by = one_of("rank_by", config["rank_by"], ("cosine", "product"))
-        precision = one_of("softmax_precision", config["softmax_precision"], PRECISIONS)
+        rivals = config["rivals"]
+        rank_by = config["rank_by"]
+        precision = config["softmax_precision"]
         self.in_batch, self.by_cosine = rivals != "uniform", rank_by == "cosine"
         self.tau = (temperature if self.in_batch else positive)("tau", config["tau"])
         self.precision = PRECISIONS[precision]

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_hill.checks import is_number
 from recbole_hill.model.bases.factorization import MatrixFactorization, SampledScores
 from recbole_hill.model.bases.fit_once import train_matrix
 
@@ -39,9 +38,6 @@ class UltraGCN(MatrixFactorization):
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.pair_weights = config["pair_weights"]
-        given = self.pair_weights
-        if not isinstance(given, list) or len(given) != 4 or not all(map(is_number, given)):
-            raise ValueError(f"pair_weights must be a list of 4 numbers, got {given!r}")
         self.negative_weight = config["negative_weight"]
         self.item_weight, self.norm_weight = config["item_weight"], config["norm_weight"]
         matrix = train_matrix(dataset)

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from recbole_hill.checks import integer, one_of
 from recbole_hill.data.sampling import InteractionSampler
 from recbole_hill.model.bases.embedding import EmbeddingModel
 from recbole_hill.model.bases.fit_once import train_matrix
@@ -36,9 +35,9 @@ class DeviceSampling:
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.n_negatives = integer("n_negatives", config["n_negatives"])
+        self.n_negatives = config["n_negatives"]
         self.reject_positives = config["reject_positives"]
-        order = one_of("positive_order", config["positive_order"], ("interaction", "user"))
+        order = config["positive_order"]
         self.user_uniform = order == "user"
         self.sampler = InteractionSampler(train_matrix(dataset))
 

@@ -5,7 +5,6 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from recbole_hill.checks import integer
 from recbole_hill.model.bases.fit_once import FitOnceModel
 from recbole_hill.model.bases.spectral import Smoother, power
 
@@ -22,7 +21,7 @@ class FilterModel(FitOnceModel):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.ideal_rank = integer("ideal_rank", config["ideal_rank"], least=0)
+        self.ideal_rank = config["ideal_rank"]
         self.ideal_weight = config["ideal_weight"]
         if self.ideal_weight and not self.ideal_rank:
             raise ValueError(

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from recbole_hill.checks import integer
 from recbole_hill.data.graph import InteractionGraph, propagate, propagate_to
 from recbole_hill.model.bases.factorization import MatrixFactorization
 from recbole_hill.model.bases.fit_once import train_matrix
@@ -44,7 +43,7 @@ class LightGCNModel(GraphModel):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.n_layers = integer("n_layers", config["n_layers"], least=0)
+        self.n_layers = config["n_layers"]
 
     def propagate(self, ego: Tensor) -> Tensor:
         """Returns the mean of the layers on the whole graph."""

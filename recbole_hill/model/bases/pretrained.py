@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from recbole_hill.data.splits import known_data, require_same_data
 from recbole_hill.run.checkpoint import load_weights
+from recbole_hill.run.folder import BACKBONE
+from recbole_hill.run.hashes import require_unchanged
 
 
 class PretrainedStart:
@@ -63,7 +65,8 @@ def pretrained_tables(folder: str | Path, run_dir: str | Path) -> tuple[Tensor, 
     """
     folder = Path(folder)
     require_same_data(folder, known_data(Path(run_dir)))
-    weights = load_weights(folder / "backbone.safetensors")
+    require_unchanged(folder, BACKBONE)
+    weights = load_weights(folder / BACKBONE)
     names = ("user_embedding.weight", "item_embedding.weight")
     for name in names:
         if name not in weights:

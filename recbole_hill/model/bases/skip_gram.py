@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import numpy as np
 from torch import Tensor
 
-from recbole_hill.checks import integer, one_of
 from recbole_hill.host.optional import require
 from recbole_hill.model.bases.fitted_tables import FittedTables
 from recbole_hill.model.losses import unit
@@ -13,7 +12,6 @@ from recbole_hill.model.losses import unit
 #: gensim cuts longer sentences without a message.
 _LONGEST_SENTENCE = 10_000
 _SECONDS_BETWEEN_REPORTS = 30
-_AT_LEAST = {"window": 1, "skip_gram_negatives": 0, "skip_gram_passes": 1, "workers": 1}
 
 
 class SkipGramModel(FittedTables):
@@ -38,9 +36,7 @@ class SkipGramModel(FittedTables):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.score = one_of("score", config["score"], ("dot", "cosine", "context"))
-        for key, least in _AT_LEAST.items():
-            integer(key, config[key], least)
+        self.score = config["score"]
         negatives = config["skip_gram_negatives"]
         if self.score == "context" and not negatives:
             raise ValueError(

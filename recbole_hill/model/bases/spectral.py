@@ -7,8 +7,6 @@ from scipy.sparse.linalg import svds
 from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
-from recbole_hill.checks import integer
-
 
 class Smoother:
     """Applies N^T N, N = D_u^-1/2 R D_i^-1/2, to signals over the items, by two sparse products.
@@ -103,7 +101,7 @@ def leading_settings(config, key: str, dataset) -> tuple[int, int]:
     Raises:
         ValueError: If one is not an integer in its range. The rank must be below both dimensions.
     """
-    rank, iterations = config[key], integer("svd_iterations", config["svd_iterations"], least=0)
+    rank, iterations = config[key], config["svd_iterations"]
     most = min(dataset.user_num, dataset.item_num) - 2
     if not isinstance(rank, int) or not 0 < rank <= most:
         raise ValueError(f"{key} must be between 1 and {most}, got {rank!r}")

@@ -5,10 +5,10 @@ Colours are classes: the page's style sheet chooses them for light screens, dark
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from html import escape
 from statistics import quantiles
 
 from recbole_hill.report.page.axis import Axis, duration_text, tick_text
+from recbole_hill.report.page.html import html, joined
 
 WIDTH = 1080
 _LINE = 13
@@ -82,7 +82,7 @@ def scatter(points: Sequence[Point], y_name: str, description: str) -> str:
             front.append((x(point.x), y(point.y)))
     steps = [f"M{front[0][0]:.1f} {front[0][1]:.1f}"]
     steps += [f"H{a:.1f}V{b:.1f}" for a, b in front[1:]]
-    parts.append(f'<path class="front" d="{"".join(steps)}H{right}"/>')
+    parts.append(html('<path class="front" d="{}H{}"/>', joined(steps), right))
     edge = bottom - 10
     low = [replace(point, label=f"{point.label} {point.y:.4f} \u2193") for point in far]
     places = [(x(p.x), y(p.y), p) for p in shown] + [(x(p.x), edge, p) for p in low]
@@ -121,8 +121,13 @@ def _labels(points: list[tuple[float, float, Point]], frame: tuple) -> list[str]
             if abs(dy) > 15 or abs(dx) > 15:
                 near = a + dx - (2 if dx > 0 else -2)
                 parts.append(
-                    f'<line class="leader" x1="{a:.1f}" y1="{b:.1f}" x2="{near:.1f}" '
-                    f'y2="{b + dy:.1f}"/>'
+                    html(
+                        '<line class="leader" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>',
+                        a,
+                        b,
+                        near,
+                        b + dy,
+                    )
                 )
             kind = f"label {point.kind}{side}"
             parts.append(_text(a + dx, b + dy + 4, point.label, kind))
@@ -197,7 +202,7 @@ def pairs(rows: Sequence[Pair], x_name: str, description: str) -> str:
         a, b = x(row.published), x(row.measured)
         parts += [
             _text(left - 12, y + 4, row.name, f"label end {row.kind}"),
-            f'<line class="reach" x1="{a:.1f}" y1="{y}" x2="{b:.1f}" y2="{y}"/>',
+            html('<line class="reach" x1="{:.1f}" y1="{}" x2="{:.1f}" y2="{}"/>', a, y, b, y),
             marker(a, y, "published", tip),
         ]
         if row.deviation:
@@ -208,7 +213,7 @@ def pairs(rows: Sequence[Pair], x_name: str, description: str) -> str:
 
 
 def _whisker(x: float, reach: float, y: float, kind: str) -> str:
-    return f'<path class="whisker {kind}" d="M{x - reach:.1f} {y}H{x + reach:.1f}"/>'
+    return html('<path class="whisker {}" d="M{:.1f} {}H{:.1f}"/>', kind, x - reach, y, x + reach)
 
 
 def curves(
@@ -271,12 +276,20 @@ def _curve(each: Series, settings, places: list[float], y: Axis, connected: bool
         if each.kind == "own" and any(deviation for _, _, deviation, _ in points):
             upper = [f"{a:.1f} {y(m + d):.1f}" for a, m, d, _ in points]
             lower = [f"{a:.1f} {y(m - d):.1f}" for a, m, d, _ in points[::-1]]
-            parts.append(f'<path class="band {each.kind}" d="M{"L".join(upper + lower)}Z"/>')
+            parts.append(
+                html('<path class="band {}" d="M{}Z"/>', each.kind, "L".join(upper + lower))
+            )
         line = "L".join(f"{a:.1f} {y(m):.1f}" for a, m, _, _ in points)
-        parts.append(f'<path class="curve {each.kind}" d="M{line}"/>')
+        parts.append(html('<path class="curve {}" d="M{}"/>', each.kind, line))
     else:
         parts += [
-            f'<path class="whisker {each.kind}" d="M{a:.1f} {y(m - d):.1f}V{y(m + d):.1f}"/>'
+            html(
+                '<path class="whisker {}" d="M{:.1f} {:.1f}V{:.1f}"/>',
+                each.kind,
+                a,
+                y(m - d),
+                y(m + d),
+            )
             for a, m, d, _ in points
             if d
         ]
@@ -343,9 +356,16 @@ def histogram(sizes: Sequence[int], even: float, title: str, width: int = 520) -
         span = f"{low:,}" if step == 1 else f"{low:,} to {high:,}"
         if count:
             parts.append(
-                f'<rect class="bar" x="{a + 0.75:.1f}" y="{y(count):.1f}" '
-                f'width="{max(b - a - 1.5, 1):.1f}" height="{bottom - y(count):.1f}">'
-                f"<title>{count:,} nodes of {span} items</title></rect>"
+                html(
+                    '<rect class="bar" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}">'
+                    "<title>{:,} nodes of {} items</title></rect>",
+                    a + 0.75,
+                    y(count),
+                    max(b - a - 1.5, 1),
+                    bottom - y(count),
+                    count,
+                    span,
+                )
             )
     for tick in x.ticks(6):
         if tick == int(tick):
@@ -353,7 +373,9 @@ def histogram(sizes: Sequence[int], even: float, title: str, width: int = 520) -
     at = x(even)
     shift, side = (-6, "label even end") if at > width * 0.6 else (6, "label even")
     parts += [
-        f'<line class="even" x1="{at:.1f}" y1="{top - 4}" x2="{at:.1f}" y2="{bottom}"/>',
+        html(
+            '<line class="even" x1="{:.1f}" y1="{}" x2="{:.1f}" y2="{}"/>', at, top - 4, at, bottom
+        ),
         _text(at + shift, top + 4, "even share", side),
         _text((left + right) / 2, bottom + 38, "items in a node", "name middle"),
     ]
@@ -368,13 +390,22 @@ def _grid_y(y: Axis, left: float, right: float, name: str, about: int = 6) -> li
     for tick in y.ticks(about):
         at = y(tick)
         parts.append(
-            f'<line class="grid" x1="{left:.1f}" y1="{at:.1f}" x2="{right:.1f}" y2="{at:.1f}"/>'
+            html(
+                '<line class="grid" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>',
+                left,
+                at,
+                right,
+                at,
+            )
         )
         parts.append(_text(left - 8, at + 4, tick_text(tick), "tick end"))
     middle = (y.start + y.end) / 2
     parts.append(
-        f'<text class="name middle" transform="translate(14 {middle:.1f}) rotate(-90)">'
-        f"{escape(name)}</text>"
+        html(
+            '<text class="name middle" transform="translate(14 {:.1f}) rotate(-90)">{}</text>',
+            middle,
+            name,
+        )
     )
     return parts
 
@@ -384,7 +415,13 @@ def _ticks_x(x: Axis, top: float, bottom: float, text: Callable[[float], str]) -
     for tick in x.ticks():
         at = x(tick)
         parts.append(
-            f'<line class="grid" x1="{at:.1f}" y1="{top:.1f}" x2="{at:.1f}" y2="{bottom:.1f}"/>'
+            html(
+                '<line class="grid" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>',
+                at,
+                top,
+                at,
+                bottom,
+            )
         )
         parts.append(_text(at, bottom + 18, text(tick), "tick middle"))
     return parts
@@ -406,19 +443,21 @@ def marker(x: float, y: float, kind: str, tip: str) -> str:
         "control5": f"M{x - 1.5:.1f} {y - 5:.1f}h3v10h-3Z",
     }
     usual = f"M{x - r:.1f} {y:.1f}a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0 {-2 * r} 0Z"
-    return (
-        f'<path class="point {kind}" d="{shapes.get(kind, usual)}">'
-        f"<title>{escape(tip)}</title></path>"
+    return html(
+        '<path class="point {}" d="{}"><title>{}</title></path>', kind, shapes.get(kind, usual), tip
     )
 
 
 def _text(x: float, y: float, text: str, kind: str) -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
+    return html('<text class="{}" x="{:.1f}" y="{:.1f}">{}</text>', kind, x, y, text)
 
 
 def _svg(height: float, parts: list[str], description: str, width: int = WIDTH) -> str:
-    return (
-        f'<svg viewBox="0 0 {width} {height:.0f}" role="img" '
-        f'aria-label="{escape(description)}" style="max-width:{width}px">'
-        f"{''.join(parts)}</svg>"
+    return html(
+        '<svg viewBox="0 0 {} {:.0f}" role="img" aria-label="{}" style="max-width:{}px">{}</svg>',
+        width,
+        height,
+        description,
+        width,
+        joined(parts),
     )

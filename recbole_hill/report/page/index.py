@@ -2,15 +2,18 @@
 
 import json
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import numpy as np
 
+from recbole_hill.data.ids import IDS
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.report.cells import Study
 from recbole_hill.report.page.figure import histogram
+from recbole_hill.report.page.html import html, joined
 from recbole_hill.report.page.sunburst import LOAD_NAMES, MOST_NODES, sunburst
+from recbole_hill.run.folder import INDEX
+from recbole_hill.run.hashes import require_unchanged
 
 #: The most indexes drawn for a study: the indexes of its first rows.
 MOST_INDEXES = 4
@@ -35,43 +38,52 @@ class UserPath:
 def index_section(study: Study) -> str:
     """Returns the section, or nothing if no run of the study has an index."""
     runs: dict[str, tuple[int, Path]] = {}
+    refused = []
     for cell in study.done:
-        if not cell.get("run_dir"):
+        try:
+            run = study.run_of(cell)
+        except ValueError as error:
+            refused.append(html('<p class="hint">Not drawn: {}</p>', str(error)))
             continue
-        run = study.folder / cell["run_dir"]
-        if (run / "index.npz").is_file():
+        if run is not None and (run / INDEX).is_file():
             runs.setdefault(cell["row"], (cell["seed"], run))
     if not runs:
         return ""
     parts = [
-        "<h2>The index</h2>",
-        '<p class="hint">A ring per depth, the coarsest within; the width of a node is its share '
-        "of the items, its shade its load over the even share. Of a ring with more than "
-        f"{MOST_NODES} nodes the largest are drawn, the others of a parent as one.</p>",
+        html("<h2>The index</h2>"),
+        html(
+            '<p class="hint">A ring per depth, the coarsest within; the width of a node is '
+            "its share of the items, its shade its load over the even share. Of a ring with "
+            "more than {} nodes the largest are drawn, the others of a parent as one.</p>",
+            MOST_NODES,
+        ),
     ]
     for number, (name, (seed, run)) in enumerate(list(runs.items())[:MOST_INDEXES]):
-        parts.append(f"<h3>{escape(name)}, seed {seed}</h3>")
+        parts.append(html("<h3>{}, seed {}</h3>", name, seed))
         try:
-            index = HierarchicalIndex.load(run / "index.npz")
+            require_unchanged(run, INDEX)
+            index = HierarchicalIndex.load(run / INDEX)
         except ValueError as error:
-            parts.append(f'<p class="hint">Not drawn: {escape(str(error))}</p>')
+            parts.append(html('<p class="hint">Not drawn: {}</p>', str(error)))
             continue
         path = user_path(run) if number == 0 else None
         paths = path.nodes if isinstance(path, UserPath) else ()
         parts.append(
-            f'<div class="index"><figure>{sunburst(index, paths)}{_key(paths)}</figure>'
-            f"<figure>{''.join(_histograms(index))}</figure></div>"
+            html(
+                '<div class="index"><figure>{}{}</figure><figure>{}</figure></div>',
+                sunburst(index, paths),
+                _key(paths),
+                joined(_histograms(index)),
+            )
         )
         if isinstance(path, UserPath):
-            parts.append(
-                f"<h3>The path of user {escape(path.user)}</h3><pre>{escape(path.text)}</pre>"
-            )
+            parts.append(html("<h3>The path of user {}</h3><pre>{}</pre>", path.user, path.text))
         elif path:
-            parts.append(f'<p class="hint">A user\'s path is not shown: {escape(path)}</p>')
+            parts.append(html('<p class="hint">A user\'s path is not shown: {}</p>', path))
     if len(runs) > MOST_INDEXES:
         left = ", ".join(list(runs)[MOST_INDEXES:])
-        parts.append(f'<p class="hint">Not drawn: the indexes of {escape(left)}.</p>')
-    return "".join(parts)
+        parts.append(html('<p class="hint">Not drawn: the indexes of {}.</p>', left))
+    return joined([*parts, *refused])
 
 
 def user_path(run: Path) -> UserPath | str:
@@ -79,7 +91,7 @@ def user_path(run: Path) -> UserPath | str:
     from recbole_hill.serve.open_run import open_run
 
     try:
-        user = json.loads((run / "ids.json").read_text())["users"][0]
+        user = json.loads((run / IDS).read_text(encoding="utf-8"))["users"][0]
         served = open_run(run)
         text = served.explain(user, _ITEMS)
         row_of = {item: row for row, item in enumerate(served.index.items.tolist())}
@@ -104,9 +116,13 @@ def _key(paths: tuple) -> str:
     kinds.append(("pooled", "several smaller"))
     if paths:
         kinds.append(("on-path", "on the user's path"))
-    swatches = "".join(
-        f'<span><svg viewBox="0 0 13 13"><rect class="sector {kind}" width="13" height="13"/></svg>'
-        f"{escape(name)}</span>"
+    swatches = joined(
+        html(
+            '<span><svg viewBox="0 0 13 13"><rect class="sector {}" width="13" height="13"/>'
+            "</svg>{}</span>",
+            kind,
+            name,
+        )
         for kind, name in kinds
     )
-    return f'<div class="key"><span>load over the even share:</span>{swatches}</div>'
+    return html('<div class="key"><span>load over the even share:</span>{}</div>', swatches)

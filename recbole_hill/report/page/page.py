@@ -1,13 +1,13 @@
 """The page itself: its parts, in their order."""
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
 from recbole_hill.report.cells import Study, read_study
 from recbole_hill.report.document import Line, Number, Table, is_better
 from recbole_hill.report.lines import provenance_notes
 from recbole_hill.report.page.figure import Pair, Point, Series, curves, marker, pairs, scatter
+from recbole_hill.report.page.html import html, joined
 from recbole_hill.report.page.index import index_section
 from recbole_hill.report.page.style import CSS, JAVASCRIPT
 from recbole_hill.report.page.table import html_notes, html_table, kind_of
@@ -47,17 +47,21 @@ def html_page(studies: Sequence[tuple[Study, Table]]) -> str:
     links = ""
     if len(tables) > 1:
         named = [
-            f'<a href="#study{number}">{escape(table.title)}</a>'
+            html('<a href="#study{}">{}</a>', number, table.title)
             for number, table in enumerate(tables)
         ]
-        links = f"<nav>{''.join(named)}</nav>"
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{CSS}</style></head>\n"
-        f"<body><main>{links}{''.join(sections)}</main>\n<script>{JAVASCRIPT}</script></body>"
-        "</html>\n"
+        links = html("<nav>{}</nav>", joined(named))
+    whole = html(
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
+        'content="width=device-width, initial-scale=1"><title>{}</title><style>{}</style>'
+        "</head>\n<body><main>{}{}</main>\n<script>{}</script></body></html>\n",
+        title,
+        CSS,
+        links,
+        joined(sections),
+        JAVASCRIPT,
     )
+    return str(whole)
 
 
 def _study(number: int, study: Study, table: Table) -> str:
@@ -74,7 +78,7 @@ def _study(number: int, study: Study, table: Table) -> str:
         parts += [_pairs(table), _scatter(study, table)]
     parts.append(index_section(study))
     parts.append(_every_line(drawn))
-    return f'<section class="study" id="study{number}">{"".join(parts)}</section>'
+    return html('<section class="study" id="study{}">{}</section>', number, joined(parts))
 
 
 def _header(study: Study, table: Table) -> str:
@@ -82,9 +86,9 @@ def _header(study: Study, table: Table) -> str:
     seeds = sorted({seed for each in made for seed in each["seeds"]})  # the seeds that were run
     protocols = list(dict.fromkeys(each["protocol"] for each in made))
     protocols = protocols or [study.about["protocol"]]
-    badges = [f'<span class="badge">{escape(name)}</span>' for name in protocols]
+    badges = [html(' <span class="badge">{}</span>', name) for name in protocols]
     if any(each["test_selected"] for each in made):
-        badges.append('<span class="badge warning">test-selected</span>')
+        badges.append(html(' <span class="badge warning">test-selected</span>'))
     entries = [
         ("data", _joined(f"{each['dataset']} (SHA-256 {each['data_sha256']})" for each in made)),
         ("protocol", "; ".join(f"{name}: {PROTOCOLS.get(name, name)}" for name in protocols)),
@@ -95,18 +99,22 @@ def _header(study: Study, table: Table) -> str:
         ("device", _joined(each["device"] for each in made)),
         ("training", _training(study)),
     ]
-    listed = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in entries if text)
+    listed = joined(html("<dt>{}</dt><dd>{}</dd>", name, text) for name, text in entries if text)
     command = study.about.get("command")
     if command:
-        listed += f"<dt>command</dt><dd><code>{escape(command)}</code></dd>"
+        listed += html("<dt>command</dt><dd><code>{}</code></dd>", command)
     rows = len({line.name for line in table.lines if line.made})
-    return (
-        f"<h1>{escape(table.title)}</h1>"
-        f'<p class="lead">{escape(study.about["dataset"])}, {rows} rows, '
-        f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''} {' '.join(badges)}</p><dl>{listed}</dl>"
-        "<h2>Results</h2>"
-        '<p class="hint">The best of a column is bold, the second underlined. '
-        '<span class="screen">Press a column\'s head to sort by it.</span></p>'
+    return html(
+        '<h1>{}</h1><p class="lead">{}, {} rows, {} seed{}{}</p><dl>{}</dl><h2>Results</h2>'
+        '<p class="hint">The best of a column is bold, the second underlined. <span '
+        'class="screen">Press a column\'s head to sort by it.</span></p>',
+        table.title,
+        study.about["dataset"],
+        rows,
+        len(seeds),
+        "s" if len(seeds) > 1 else "",
+        joined(badges),
+        listed,
     )
 
 
@@ -151,11 +159,13 @@ def _scatter(study: Study, table: Table) -> str:
         return ""
     description = f"{metric} of {len(points)} models over their training time"
     kinds = {point.kind for point in points}
-    return (
-        f"<h2>{escape(metric)} against training time</h2>"
-        '<p class="hint">One point per model, means over seeds; the dotted line is the best that '
-        "was had for the time or less. The pointer names a point.</p>"
-        f"<figure>{scatter(points, metric, description)}{_key(kinds, table)}</figure>"
+    return html(
+        '<h2>{} against training time</h2><p class="hint">One point per model, means over '
+        "seeds; the dotted line is the best that was had for the time or less. The pointer "
+        "names a point.</p><figure>{}{}</figure>",
+        metric,
+        scatter(points, metric, description),
+        _key(kinds, table),
     )
 
 
@@ -177,11 +187,12 @@ def _pairs(table: Table) -> str:
     metric = table.metrics[0]
     rows.sort(key=lambda row: row.published, reverse=is_better(metric, 1, 0))
     kinds = {"published", *(row.kind for row in rows)}
-    return (
-        "<h2>Ours beside the published numbers</h2>"
-        f'<p class="hint">{escape(metric)}, the best published first.</p>'
-        f"<figure>{pairs(rows, metric, f'{metric}: ours and published')}"
-        f"{_key(kinds, table)}</figure>"
+    return html(
+        '<h2>Ours beside the published numbers</h2><p class="hint">{}, the best published '
+        "first.</p><figure>{}{}</figure>",
+        metric,
+        pairs(rows, metric, f"{metric}: ours and published"),
+        _key(kinds, table),
     )
 
 
@@ -214,10 +225,12 @@ def _sweep(study: Study, table: Table, metric: str) -> str:
     connected = len(names) > 1 and all(name.lstrip(".")[:1].isdigit() for name in names)
     description = f"{metric} over {len(names)} settings"
     band = "the band is" if connected else "whiskers are"
-    return (
-        f"<h2>{escape(metric)} by setting</h2>"
-        f'<p class="hint">Means over seeds; {band} one sample standard deviation each way.</p>'
-        f"<figure>{curves(names, series, metric, description, connected=connected)}</figure>"
+    return html(
+        '<h2>{} by setting</h2><p class="hint">Means over seeds; {} one sample standard '
+        "deviation each way.</p><figure>{}</figure>",
+        metric,
+        band,
+        curves(names, series, metric, description, connected=connected),
     )
 
 
@@ -239,12 +252,12 @@ def _key(kinds: set[str], table: Table) -> str:
         "beyond": "rows beyond it",
         "published": "published",
     }
-    shown = "".join(
-        f'<span><svg viewBox="0 0 14 14">{marker(7, 7, kind, name)}</svg>{escape(name)}</span>'
+    shown = joined(
+        html('<span><svg viewBox="0 0 14 14">{}</svg>{}</span>', marker(7, 7, kind, name), name)
         for kind, name in names.items()
         if kind in kinds
     )
-    return f'<div class="key">{shown}</div>'
+    return html('<div class="key">{}</div>', shown)
 
 
 def _every_line(lines: Sequence[Line]) -> str:
@@ -254,16 +267,24 @@ def _every_line(lines: Sequence[Line]) -> str:
         made = line.made
         stamp = " (test-selected)" if made["test_selected"] else ""
         rows.append(
-            f"<tr><td>{escape(line.label)}</td><td>{', '.join(map(str, made['seeds']))}</td>"
-            f"<td>{escape(made['protocol'])}{stamp}</td><td>{escape(str(made['commit']))}</td>"
-            f"<td>{escape(made['device'])}</td><td>{made['seconds']:,.1f}</td>"
-            f"<td>{made['peak_memory_mib']:,}</td>"
-            f'<td class="command"><code>{escape(made["command"])}</code></td></tr>'
+            html(
+                "<tr><td>{}</td><td>{}</td><td>{}{}</td><td>{}</td><td>{}</td>"
+                '<td>{:,.1f}</td><td>{:,}</td><td class="command"><code>{}</code></td></tr>',
+                line.label,
+                ", ".join(map(str, made["seeds"])),
+                made["protocol"],
+                stamp,
+                str(made["commit"]),
+                made["device"],
+                made["seconds"],
+                made["peak_memory_mib"],
+                made["command"],
+            )
         )
-    return (
-        "<details><summary>How each row was made</summary>"
-        '<div class="scroll"><table><thead><tr><th>row</th><th>seeds</th><th>protocol</th>'
-        "<th>commit</th><th>device</th><th>training, s</th><th>peak, MiB</th>"
-        f'<th class="word">command of the first seed</th></tr></thead><tbody>{"".join(rows)}'
-        "</tbody></table></div></details>"
+    return html(
+        '<details><summary>How each row was made</summary><div class="scroll"><table><thead>'
+        "<tr><th>row</th><th>seeds</th><th>protocol</th><th>commit</th><th>device</th>"
+        '<th>training, s</th><th>peak, MiB</th><th class="word">command of the first '
+        "seed</th></tr></thead><tbody>{}</tbody></table></div></details>",
+        joined(rows),
     )

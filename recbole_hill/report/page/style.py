@@ -1,6 +1,8 @@
 """The page's style sheet and its one script."""
 
-CSS = """
+from markupsafe import Markup
+
+CSS = Markup("""
 :root {
   color-scheme: light dark;
   --ink: #1a2028; --muted: #5a6572; --paper: #ffffff; --panel: #f5f7f9; --rule: #d8dee5;
@@ -155,10 +157,10 @@ details td.command { text-align: left; min-width: 30em; }
   .screen { display: none; }
   svg * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
-"""
+""")
 
 #: Sorts a table by the column whose head is pressed; the page needs no script for anything else.
-JAVASCRIPT = """
+JAVASCRIPT = Markup("""
 for (const button of document.querySelectorAll("th button")) {
   button.addEventListener("click", () => {
     const head = button.closest("th"), table = head.closest("table"), body = table.tBodies[0];
@@ -182,4 +184,4 @@ for (const button of document.querySelectorAll("th button")) {
     body.append(...rows);
   });
 }
-"""
+""")

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 
 from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.report.page.html import html, joined
 
 #: Nodes drawn per depth; the smaller nodes of a parent are drawn as one.
 MOST_NODES = 800
@@ -98,18 +98,27 @@ def sunburst(
         kind = f"load{shade}" + (" pooled" if len(sector.nodes) > 1 else "")
         kind += " on-path" if _is_marked(sector, marked) else ""
         parts.append(
-            f'<path class="sector {kind}" d="{_arc(sector, inner, inner + ring - _GAP)}">'
-            f"<title>{escape(_tip(sector))}</title></path>"
+            html(
+                '<path class="sector {}" d="{}"><title>{}</title></path>',
+                kind,
+                _arc(sector, inner, inner + ring - _GAP),
+                _tip(sector),
+            )
         )
     half = _SIZE / 2
     parts += [
-        f'<text class="middle title" x="{half}" y="{half - 2}">{index.n_items:,}</text>',
-        f'<text class="middle tick" x="{half}" y="{half + 16}">items</text>',
+        html('<text class="middle title" x="{}" y="{}">{:,}</text>', half, half - 2, index.n_items),
+        html('<text class="middle tick" x="{}" y="{}">items</text>', half, half + 16),
     ]
     name = f"Index of {index.n_items:,} items: {' / '.join(map(str, index.nodes_per_depth))} nodes"
-    return (
-        f'<svg class="sunburst" viewBox="0 0 {_SIZE} {_SIZE}" role="img" '
-        f'aria-label="{escape(name)}" style="max-width:{_SIZE}px">{"".join(parts)}</svg>'
+    return html(
+        '<svg class="sunburst" viewBox="0 0 {} {}" role="img" aria-label="{}" '
+        'style="max-width:{}px">{}</svg>',
+        _SIZE,
+        _SIZE,
+        name,
+        _SIZE,
+        joined(parts),
     )
 
 

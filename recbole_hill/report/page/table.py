@@ -1,17 +1,19 @@
 """A table in HTML; a press on a column's head sorts the table by it."""
 
 from collections.abc import Iterable
-from html import escape
 
 from recbole_hill.report.document import (
     Line,
     Number,
     Table,
     difference_text,
-    inline,
     is_better,
     published_text,
+    spans,
 )
+from recbole_hill.report.page.html import html, joined
+
+_SPANS = {"text": "{}", "code": "<code>{}</code>", "stress": "<strong>{}</strong>"}
 
 
 def html_table(table: Table) -> str:
@@ -21,19 +23,18 @@ def html_table(table: Table) -> str:
     for line in table.lines:
         body.append(_row(table, line, previous))
         previous = line.name
-    return (
-        f'<div class="scroll"><table class="results"><thead>{_head(table)}</thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>"
+    return html(
+        '<div class="scroll"><table class="results"><thead>{}</thead><tbody>{}</tbody>'
+        "</table></div>",
+        _head(table),
+        joined(body),
     )
 
 
 def html_notes(notes: Iterable[str]) -> str:
     """Returns a table's notes as a list."""
-    listed = (
-        inline(note, escape, "<code>{}</code>".format, "<strong>{}</strong>".format)
-        for note in notes
-    )
-    return f'<ul class="notes">{"".join(f"<li>{note}</li>" for note in listed)}</ul>'
+    listed = (joined(html(_SPANS[kind], text) for kind, text in spans(note)) for note in notes)
+    return html('<ul class="notes">{}</ul>', joined(html("<li>{}</li>", note) for note in listed))
 
 
 def _head(table: Table) -> str:
@@ -43,42 +44,50 @@ def _head(table: Table) -> str:
     for metric in table.metrics:
         first = "descending" if is_better(metric, 1, 0) else "ascending"
         if table.has_published:
-            groups.append(f'<th class="group" colspan="3">{escape(metric)}</th>')
+            groups.append(html('<th class="group" colspan="3">{}</th>', metric))
             columns += [("ours", first, ""), ("published", first, ""), ("diff.", "descending", "")]
         else:
             columns.append((metric, first, ""))
     columns += [(name, "ascending", "") for name in table.extra_columns]
     above = ""
     if groups:
-        above = (
-            f'<tr><th colspan="{len(names)}"></th>{"".join(groups)}'
-            f'<th colspan="{len(table.extra_columns)}"></th></tr>'
+        above = html(
+            '<tr><th colspan="{}"></th>{}<th colspan="{}"></th></tr>',
+            len(names),
+            joined(groups),
+            len(table.extra_columns),
         )
-    heads = "".join(
-        f'<th scope="col" class="{kind}" data-column="{number}" data-first="{first}">'
-        f'<button type="button">{escape(name)}</button></th>'
+    heads = joined(
+        html(
+            '<th scope="col" class="{}" data-column="{}" data-first="{}"><button '
+            'type="button">{}</button></th>',
+            kind,
+            number,
+            first,
+            name,
+        )
         for number, (name, first, kind) in enumerate(columns)
     )
-    return f"{above}<tr>{heads}</tr>"
+    return html("{}<tr>{}</tr>", above, heads)
 
 
 def _row(table: Table, line: Line, previous: str | None) -> str:
     kinds = [kind_of(table, line)]
     if table.has_arms:
         kinds.append("again" if line.name == previous else "first")
-    note = f" <sup>{line.note}</sup>" if line.note else ""
-    name, *arm = map(escape, table.names(line))
-    cells = [f'<td class="word" data-key="{name}">{name}{note}</td>']
-    cells += [f'<td class="word" data-key="{each}">{each}</td>' for each in arm]
+    note = html(" <sup>{}</sup>", line.note) if line.note else ""
+    name, *arm = table.names(line)
+    cells = [html('<td class="word" data-key="{}">{}{}</td>', name, name, note)]
+    cells += [html('<td class="word" data-key="{}">{}</td>', each, each) for each in arm]
     per_metric = 3 if table.has_published else 1
     if not line.made:
         span = per_metric * len(table.metrics)
-        cells.append(f'<td class="failed" colspan="{span}">{escape(str(line.numbers[0]))}</td>')
+        cells.append(html('<td class="failed" colspan="{}">{}</td>', span, str(line.numbers[0])))
     else:
         for number in line.numbers:
             cells += _number(table, number, line.source)
-    cells += [f'<td data-key="{_key(cell)}">{escape(cell)}</td>' for cell in line.extra_cells]
-    return f'<tr class="{" ".join(filter(None, kinds))}">{"".join(cells)}</tr>'
+    cells += [html('<td data-key="{}">{}</td>', _key(cell), cell) for cell in line.extra_cells]
+    return html('<tr class="{}">{}</tr>', " ".join(filter(None, kinds)), joined(cells))
 
 
 def kind_of(table: Table, line: Line) -> str:
@@ -90,7 +99,7 @@ def kind_of(table: Table, line: Line) -> str:
 
 def _number(table: Table, number: Number | str, source: str) -> Iterable[str]:
     if isinstance(number, str):
-        yield f"<td>{escape(number)}</td>" + "<td></td><td></td>" * table.has_published
+        yield html("<td>{}</td>", number) + html("<td></td><td></td>") * table.has_published
         return
     kind = {1: "first-best", 2: "second-best"}.get(number.rank, "")
     value, _, deviation = number.text.partition(" ± ")
@@ -98,27 +107,40 @@ def _number(table: Table, number: Number | str, source: str) -> Iterable[str]:
     spread = mark = ""
     if table.has_deviations:
         absent = "" if deviation else " absent"
-        spread = f' <span class="spread{absent}">± {deviation or value}</span>'
+        spread = html(' <span class="spread{}">± {}</span>', absent, deviation or value)
     if table.has_marks:
-        mark = f'<span class="mark">{number.mark}</span>'
-    tip = "" if number.t_p is None else f' title="{escape(_tested(number))}"'
+        mark = html('<span class="mark">{}</span>', number.mark)
+    tip = "" if number.t_p is None else html(' title="{}"', _tested(number))
     yield (
-        f'<td class="{kind}" data-key="{number.mean!r}"{tip}>'
-        f'<span class="value">{value}</span>{mark}{spread}</td>'
+        html(
+            '<td class="{}" data-key="{!r}"{}><span class="value">{}</span>{}{}</td>',
+            kind,
+            number.mean,
+            tip,
+            value,
+            mark,
+            spread,
+        )
     )
     if not table.has_published:
         return
     if number.published is None:
-        yield "<td></td><td></td>"
+        yield html("<td></td><td></td>")
         return
-    tip = f' title="published by {escape(source)}"' if source else ""
+    tip = html(' title="published by {}"', source) if source else ""
     starred = "*" if source else ""
     difference = difference_text(number.difference)
     yield (
-        f'<td class="quiet" data-key="{number.published!r}"{tip}>'
-        f"{published_text(number.published)}{starred}</td>"
-        f'<td class="quiet" data-key="{number.difference!r}">'
-        f"{difference.replace('-', '−')}</td>"
+        html(
+            '<td class="quiet" data-key="{!r}"{}>{}{}</td>'
+            '<td class="quiet" data-key="{!r}">{}</td>',
+            number.published,
+            tip,
+            published_text(number.published),
+            starred,
+            number.difference,
+            difference.replace("-", "−"),
+        )
     )
 
 
@@ -128,7 +150,7 @@ def _key(cell: str) -> str:
     try:
         return repr(float(first))
     except ValueError:
-        return escape("" if cell == "–" else cell)
+        return "" if cell == "–" else cell
 
 
 def _tested(number: Number) -> str:
