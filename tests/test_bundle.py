@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -113,15 +114,30 @@ def test_serving_imports_neither_recbole_nor_torch(alone, tmp_path, argv):
 
 def test_a_changed_bundle_is_refused(alone, tmp_path):
     shutil.copytree(alone, tmp_path / "run")
-    file = tmp_path / "run" / BUNDLE
-    content = bytearray(file.read_bytes())
+    file, content = tmp_path / "run" / BUNDLE, bytearray((alone / BUNDLE).read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"serving\.safetensors was changed after the run"):
+        open_run(tmp_path / "run")
+    (tmp_path / "run" / "hashes.json").unlink()
     with pytest.raises(ValueError, match=r"serving\.safetensors was changed after it was saved"):
         open_run(tmp_path / "run")
     file.write_bytes(content[:100])
     with pytest.raises(ValueError, match=r"serving\.safetensors is not a whole serving file"):
         open_run(tmp_path / "run")
+
+
+def test_a_user_without_a_train_item_gets_the_most_popular(run_folder):
+    """As the run's evaluation ranks for him: items by their number of users, none he has."""
+    bundle = Bundle.load(run_folder)
+    cold = np.arange(len(bundle.ids.users)) == 3
+    popularity = np.arange(48, 0, -1, dtype=np.float32)
+    served = VectorRun(run_folder, replace(bundle, is_cold=cold, popularity=popularity))
+    users = bundle.ids.users[[3, 4]].tolist()
+    lists = served.recommend(users, 5)
+    unseen = [row for row in range(48) if row not in bundle.seen(3)][:5]
+    assert lists[0] == [(bundle.ids.items[row], float(48 - row)) for row in unseen]
+    assert lists[1] == open_run(run_folder).recommend(users, 5)[1]
 
 
 def test_best_places_by_hand():

@@ -13,7 +13,7 @@ from recbole_hill.api.models import name_of
 from recbole_hill.checks import integer
 from recbole_hill.evaluation.per_user import write_per_user
 from recbole_hill.experiments.study.estimate import History, past_rows
-from recbole_hill.experiments.study.folder import ledger_of, run_dir
+from recbole_hill.experiments.study.folder import run_dir
 from recbole_hill.experiments.study.paper_table import PaperTable, Row
 from recbole_hill.experiments.study.plan import Cell, plan
 from recbole_hill.experiments.study.plan import Study as Planned
@@ -25,7 +25,7 @@ from recbole_hill.report.document import Number, Table
 from recbole_hill.report.study import study_table
 from recbole_hill.report.write import write_tables
 from recbole_hill.run.jsonl import short_id
-from recbole_hill.run.ledger import DONE
+from recbole_hill.run.ledger import DONE, ledger_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -73,7 +73,7 @@ class Bundle:
             ValueError: If a file is not whole, was changed, or is of another run.
         """
         file = folder / BUNDLE
-        require_unchanged(folder, IDS, INDEX)
+        require_unchanged(folder, BUNDLE, IDS, INDEX)
         warn_if_changed(folder, CONFIG)
         try:
             with safe_open(file, framework="np") as opened:
