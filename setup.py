@@ -34,6 +34,7 @@ setup(
         "recbole_hill.tuning": "tuning",
     },
     package_data={
+        "recbole_hill": ["*.pyi"],
         "recbole_hill.properties": ["**/*.yaml"],
         "recbole_hill.tuning": ["**/*.yaml"],
     },

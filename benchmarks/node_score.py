@@ -17,7 +17,7 @@ import torch
 from recbole_hill.evaluation.retrieval import compare_retrievers
 from recbole_hill.report.markdown import pipe_table
 from recbole_hill.retrieval.choose import choose_retriever
-from recbole_hill.retrieval.descent import NODE_SCORES
+from recbole_hill.retrieval.widths import NODE_SCORES
 from recbole_hill.serve.loaded_run import LoadedRun
 
 TOPK = (10, 20, 50)

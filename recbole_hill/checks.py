@@ -1,10 +1,14 @@
 """Checks of settings and vectors; the message of each names the key, the value and the bounds."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:  # serving a finished run checks its input, and need not wait for torch
+    from torch import Tensor
 
 #: Largest size of a number in a vector: the squares of vectors of it still add up in float32. In
 #: FAISS, larger ones end the process.
@@ -81,8 +85,9 @@ def require_finite(
         ValueError: If a vector does not fit. The message names the number of such rows and the
             first of them.
     """
-    small = torch.as_tensor(vectors).abs() <= LARGEST  # false for NaN
-    bad = (~small).any(1).nonzero().flatten().tolist()
+    is_array = isinstance(vectors, np.ndarray)
+    sizes = np.abs(vectors if is_array else vectors.detach().cpu().numpy())
+    bad = np.flatnonzero(~(sizes <= LARGEST).all(1)).tolist()  # false for NaN
     if bad:
         first = [str(row) if tokens is None else repr(str(tokens[row])) for row in bad[:_NAMED]]
         which = f"{'row' if tokens is None else 'id'} {', '.join(first)}"

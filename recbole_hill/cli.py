@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -65,9 +64,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 1 for an error that is the user's to mend.
     """
-    # Before torch is imported: threads that spin at every barrier, OpenMP's habit, make an epoch
-    # forty times slower as soon as another process wants a core.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     print_every_character()
     given = map(as_utf8, sys.argv[1:]) if argv is None else argv
     argv = [_underscored(word) for word in given]

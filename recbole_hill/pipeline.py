@@ -16,6 +16,7 @@ from recbole_hill.data.splits import Data, load_data, note_data
 from recbole_hill.host.memory import keep_freed_memory
 from recbole_hill.host.threads import set_threads
 from recbole_hill.model.build import build_model
+from recbole_hill.model.finished import FinishedRun, needs_tables
 from recbole_hill.run import folder as runs
 from recbole_hill.run.files import make_folder
 from recbole_hill.run.hashes import write_hashes
@@ -73,11 +74,14 @@ def run(
     folder = runs.folder_of(config)
     with runs.alone(folder):
         open_run(config, folder, resumed=resume is not None)
+        if needs_tables(config):
+            config["keep_tables"] = str(folder)
         choice = _choose_by_holdout(config, folder) if config["protocol"] == "refit" else None
         data = load(config)
         trainer = build(config, data, choice=choice)
         arms = fit(trainer, data.train, data.valid if choice is None else None)
         rows = evaluate(trainer, arms, data)
+        keep_for_serving(trainer, arms[-1], data)
         runs.write_rows(folder, rows)
         write_hashes(folder)
     return Result(folder, rows, trainer.stages)
@@ -135,6 +139,20 @@ def build(
     if config["warm_start"] and "warm_start" not in trainer.stages:
         trainer.warm_start_facts = {"seen_before": seen_before(config["warm_start"], data)}
     return trainer
+
+
+def keep_for_serving(trainer: RunTrainer, arm: Arm, data: Data) -> None:
+    """Keeps what lists are made of in the run's folder, where inner products make them.
+
+    Args:
+        trainer: Trainer of the finished stages.
+        arm: The arm that is served.
+        data: The run's data.
+    """
+    trainer.take(arm)
+    run = FinishedRun(trainer.config, data, trainer.model)
+    if run.is_served_by_vectors:
+        run.bundle().save(trainer.run_dir)
 
 
 class HILLTrainer(IndexTrainer):

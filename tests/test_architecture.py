@@ -34,6 +34,7 @@ ORDER = (
     "experiments",
     "integration",
     "commands",
+    "api",
     "cli",
     "__main__",
 )

@@ -15,6 +15,7 @@ from conftest import tiny_settings
 from recbole_hill.cli import main
 from recbole_hill.data.prepare.lightgcn import prepare
 from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.model.bundle import Bundle
 from recbole_hill.pipeline import run
 from recbole_hill.retrieval.beam import BeamRetriever
 from recbole_hill.run.files import sha256_of
@@ -194,7 +195,7 @@ def test_some_users_from_the_command_line(run_folder, in_tmp, capsys):
     assert (in_tmp / "two" / "users.txt").read_text() == "42\n17\n"
     users = np.load(in_tmp / "two" / "user_embeddings.npy")
     served = LoadedRun.load(run_folder)
-    np.testing.assert_array_equal(users, served.vectors[0][served.user_ids(["42", "17"])])
+    np.testing.assert_array_equal(users, served.arrays[0][served.rows_of(["42", "17"])])
     manifest = json.loads((in_tmp / "two" / "manifest.json").read_text())
     search = {"retrieval": "faiss", "beam_width": [2, 1], "node_score": "best"}
     assert manifest["lists"] == {"k": 3, **search}
@@ -258,10 +259,10 @@ def test_vectors_without_an_index(runs_of, model, in_tmp, capsys):
 
 @pytest.mark.parametrize("retrieval", RETRIEVALS)
 def test_everything_seen_under_every_retrieval(run_folder, retrieval, in_tmp, monkeypatch, capsys):
-    def all_of_the_first(users):
-        return torch.zeros(48, dtype=torch.int64), torch.arange(1, 49)
+    def all_of_the_first(bundle, user):
+        return np.arange(48 if bundle.ids.users[user] == "3" else 0)
 
-    monkeypatch.setattr(LoadedRun, "seen", staticmethod(all_of_the_first))
+    monkeypatch.setattr(Bundle, "seen", all_of_the_first)
     for command in (["recommend"], ["export", "--output=out"]):
         arguments = [f"--checkpoint={run_folder}", "--users=3,4", f"--retrieval={retrieval}"]
         assert main([*command, *arguments, "--k=100"]) == 0

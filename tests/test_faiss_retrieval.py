@@ -14,7 +14,8 @@ from recbole_hill.pipeline import run
 from recbole_hill.report.tables import arms_table
 from recbole_hill.retrieval import faiss_ivf
 from recbole_hill.retrieval.beam import BeamRetriever
-from recbole_hill.retrieval.faiss_ivf import FaissRetriever, inverted_file
+from recbole_hill.retrieval.faiss_ivf import FaissRetriever
+from recbole_hill.retrieval.inverted_file import inverted_file
 
 N_ITEMS, DIM = 400, 8
 

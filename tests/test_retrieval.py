@@ -10,9 +10,10 @@ from recbole_hill.index.em import kmeans_index
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.retrieval.base import top_k
 from recbole_hill.retrieval.beam import BeamRetriever
-from recbole_hill.retrieval.choose import RETRIEVALS, choose_retriever
+from recbole_hill.retrieval.choose import choose_retriever
 from recbole_hill.retrieval.exact import ExactRetriever
 from recbole_hill.retrieval.faiss_ivf import FaissRetriever
+from recbole_hill.retrieval.widths import RETRIEVALS
 
 
 def slow_search(users, items, ids, k, exclude):

@@ -20,8 +20,6 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Prints the path."""
     hush_libraries()
-    from recbole_hill.serve.loaded_run import LoadedRun
+    from recbole_hill.serve.open_run import open_run
 
-    print(
-        printable_lines(LoadedRun.load(arguments.checkpoint).explain(arguments.user, arguments.k))
-    )
+    print(printable_lines(open_run(arguments.checkpoint).explain(arguments.user, arguments.k)))

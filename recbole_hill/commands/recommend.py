@@ -42,9 +42,9 @@ def run(arguments: argparse.Namespace) -> None:
     if users is None:
         raise ValueError("no user given: say --users=42,17, --user=ID or --users_file=FILE")
     hush_libraries()
-    from recbole_hill.serve.loaded_run import LoadedRun
+    from recbole_hill.serve.open_run import open_run
 
-    lists = LoadedRun.load(arguments.checkpoint).recommend(users, arguments.k, **search)
+    lists = open_run(arguments.checkpoint).recommend(users, arguments.k, **search)
     for user, listed in zip(users, lists, strict=True):
         if not listed:
             print(f"user {user!r} has every item: none is left to recommend", file=sys.stderr)

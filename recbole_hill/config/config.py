@@ -55,6 +55,8 @@ _DERIVED = frozenset(
         "gpu_id",
         "use_gpu",
         "data_path",
+        "keep_tables",
+        "kept_tables",
         "resume",
         "plugins",
     }

@@ -14,6 +14,7 @@ from recbole.utils import FeatureSource, FeatureType, ModelType
 
 from recbole_hill.data.cold_users import DROP
 from recbole_hill.data.file_checks import check_file
+from recbole_hill.data.tables import keep_tables, read_tables
 from recbole_hill.data.tasks import tasks_of
 from recbole_hill.host.parsing import c_parser, text_encoding
 
@@ -41,6 +42,19 @@ class CleanRows:
         ordered = self.config["eval_args"]["order"] == "TO"
         ordered |= self.config["MODEL_TYPE"] == ModelType.SEQUENTIAL
         return ordered and self.benchmark_filename_list is None
+
+    def _load_data(self, token, dataset_path):
+        """Reads the data set's files, or the tables of them that a finished run keeps.
+
+        The two settings are none of a user's: a run sets ``keep_tables``, and its loading
+        ``kept_tables``, to the run's folder.
+        """
+        if kept := self.config["kept_tables"]:
+            read_tables(self, Path(kept))
+            return
+        super()._load_data(token, dataset_path)
+        if run := self.config["keep_tables"]:
+            keep_tables(self, Path(run))
 
     def _get_load_and_unload_col(self, source):
         """Adds the times to what is read of the interactions, where their order needs them."""

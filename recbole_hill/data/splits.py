@@ -199,8 +199,9 @@ def load_data(config) -> Data:
         FileNotFoundError: If the dataset's files are missing; the message says how to get them.
         ValueError: If the dataset lacks something that the model needs; the message names it.
     """
-    require_files(config)
-    require_features(config)
+    if not config["kept_tables"]:
+        require_files(config)
+        require_features(config)
     dataset = create_dataset(config)
     n_rows = len(dataset.inter_feat)
     if max(config["topk"]) >= dataset.item_num:

@@ -32,7 +32,7 @@ from recbole_hill.labelled.model import LabelledModel, grid_logits
 from recbole_hill.labelled.search import BLOCK_PAIRS, LayeredSearch
 from recbole_hill.labelled.towers.block import MoNNBlock
 from recbole_hill.labelled.towers.sizes import Size, size_of
-from recbole_hill.retrieval.descent import beam_widths
+from recbole_hill.retrieval.widths import beam_widths
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from recbole_hill.labelled.search import BLOCK_PAIRS, VectorSearch
 from recbole_hill.labelled.towers.block import MoNNBlock
 from recbole_hill.labelled.towers.sizes import size_of
 from recbole_hill.retrieval.beam import BeamRetriever
-from recbole_hill.retrieval.descent import beam_widths
 from recbole_hill.retrieval.exact import ExactRetriever
+from recbole_hill.retrieval.widths import beam_widths
 
 
 class MoNN(LabelledModel):

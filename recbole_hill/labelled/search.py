@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from recbole_hill.retrieval.base import Retriever, leave_out, top_k
-from recbole_hill.retrieval.descent import beam_widths, places_of_children
+from recbole_hill.retrieval.descent import places_of_children
+from recbole_hill.retrieval.widths import beam_widths
 
 #: Largest number of <user, node> pairs that a network scores at once.
 BLOCK_PAIRS = 1 << 15

@@ -13,14 +13,19 @@ _ADAPTED = _TABLES_ARE_VECTORS | _FORWARD_GIVES_VECTORS | {"NCL", "SGL"}
 _SUMS = frozenset({"SGL"})
 
 
-def _adapter(model: nn.Module) -> str | None:
+def _adapter(model: nn.Module | type) -> str | None:
     """Returns the supported RecBole model that the model is or derives from, by name; or None."""
-    names = (kind.__name__ for kind in type(model).__mro__)
+    kinds = model if isinstance(model, type) else type(model)
+    names = (kind.__name__ for kind in kinds.__mro__)
     return next((name for name in names if name in _ADAPTED), None)
 
 
-def has_embeddings(model: nn.Module) -> bool:
-    """Returns whether a model's score is one inner product of user vector and item vector."""
+def has_embeddings(model: nn.Module | type) -> bool:
+    """Returns whether a model's score is one inner product of user vector and item vector.
+
+    Args:
+        model: The model or its class.
+    """
     return hasattr(model, "user_item_embeddings") or _adapter(model) is not None
 
 

@@ -6,19 +6,48 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from recbole.utils import ModelType
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from recbole_hill.checks import require_finite
 from recbole_hill.config.config import HillConfig, without_retired
+from recbole_hill.data.cold_users import RANK, Popularity
 from recbole_hill.data.ids import Ids
 from recbole_hill.data.splits import Data, load_data, require_same_data
+from recbole_hill.data.tables import has_tables
 from recbole_hill.host.memory import keep_freed_memory
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.model.backbone import has_embeddings, user_item_embeddings
 from recbole_hill.model.build import build_model
+from recbole_hill.model.bundle import Bundle
+from recbole_hill.model.hill import HILL
 from recbole_hill.run.checkpoint import load_weights, set_model_weights
 from recbole_hill.run.folder import CONFIG, INDEX, STAGES, read_config, served_weights
 from recbole_hill.run.hashes import require_unchanged, warn_if_changed
+
+
+def is_served_by_vectors(model_class: type) -> bool:
+    """Returns whether a model's lists are made by inner products, not by a search of its own."""
+    return has_embeddings(model_class) and not hasattr(model_class, "searcher")
+
+
+def needs_tables(config) -> bool:
+    """Returns whether a run keeps the tables of its data, because its model serves it.
+
+    A model of a knowledge graph reads more than tables; its runs are served beside the data set.
+    """
+    served = is_served_by_vectors(config.model_class)
+    return not served and config["MODEL_TYPE"] != ModelType.KNOWLEDGE
+
+
+def config_of(folder: Path) -> HillConfig:
+    """Returns a finished run's configuration; its data are the run's own tables, if it has any."""
+    settings = {**without_retired(read_config(folder)), "run_dir": str(folder)}
+    config = HillConfig(None, None, None, settings)
+    if has_tables(folder):
+        config["kept_tables"] = str(folder)
+    return config
 
 
 @dataclass(frozen=True)
@@ -46,10 +75,9 @@ class FinishedRun:
         """
         keep_freed_memory()  # saves a third of a request's time if a network scores every item
         folder = Path(folder)
-        weights, settings = served_weights(folder), without_retired(read_config(folder))
+        weights, config = served_weights(folder), config_of(folder)
         require_unchanged(folder, weights.name, INDEX, STAGES)
         warn_if_changed(folder, CONFIG)
-        config = HillConfig(None, None, None, {**settings, "run_dir": str(folder)})
         data = load_data(config)
         require_same_data(folder, data.sha256)
         model = build_model(config, data)
@@ -76,6 +104,73 @@ class FinishedRun:
         require_finite("user embeddings", users[1:], self.user_tokens)
         require_finite("item embeddings", items[1:], self.item_tokens)
         return users, items
+
+    @property
+    def index(self) -> HierarchicalIndex | None:
+        """The run's index over its items, as it was saved; None for a run without an index."""
+        return getattr(self.model, "index", None)
+
+    @property
+    def is_served_by_vectors(self) -> bool:
+        """Whether lists are made by inner products, not by a search of the model's own."""
+        return is_served_by_vectors(type(self.model))
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether the model predicts from a user's last items."""
+        return self.config["MODEL_TYPE"] == ModelType.SEQUENTIAL
+
+    @property
+    def search_settings(self) -> dict:
+        """How the run makes lists: ``retrieval``, ``beam_width`` and ``node_score``."""
+        if not isinstance(self.model, HILL):
+            own = "own" if hasattr(self.model, "searcher") else "exact"
+            return {"retrieval": own, "beam_width": None, "node_score": None}
+        settings = self.model.settings
+        return {
+            "retrieval": settings.retrieval,
+            "beam_width": list(settings.beam_width),
+            "node_score": settings.node_score,
+        }
+
+    @property
+    def about(self) -> dict:
+        """The run in plain data: model, dataset, hash of the data, and how lists are made."""
+        named = {key: self.config[key] for key in ("model", "dataset")}
+        return {**named, "data_sha256": self.data.sha256, **self.search_settings}
+
+    def bundle(self) -> Bundle:
+        """Returns what serving needs, for a run that :attr:`is_served_by_vectors`."""
+        with torch.no_grad():
+            pair = user_item_embeddings(self.model)
+        users, items = (part.detach().cpu().float().numpy()[1:] for part in pair)
+        seen = self.seen_matrix()[1:, 1:]
+        ids = Ids(self.user_tokens, self.item_tokens)
+        starts, of_users = seen.indptr.astype(np.int64), seen.indices.astype(np.int32)
+        cold, popular = np.zeros(len(users), dtype=bool), np.zeros(len(items), dtype=np.float32)
+        if self.popularity is not None:
+            cold, popular = self.popularity.cold[1:].numpy(), self.popularity.scores[1:].numpy()
+        return Bundle(
+            self.about, ids, users, items, starts, of_users, cold, popular, index=self.index
+        )
+
+    @cached_property
+    def popularity(self) -> Popularity | None:
+        """The ranking for users without a train item; None if the run left them out."""
+        dataset = self.data.train._dataset
+        rank = self.config["cold_test_users"] == RANK and dataset.of_pairs
+        return Popularity.of(dataset) if rank else None
+
+    def seen_matrix(self) -> csr_matrix:
+        """Returns the pairs that count as seen, by RecBole's ids, shape (U + 1, I + 1).
+
+        They are the pairs of train and, where it is no test set, of validation.
+        """
+        loaders = [self.data.train]
+        if self.config["protocol"] == "holdout":
+            loaders.append(self.data.valid)
+        matrices = [loader._dataset.inter_matrix(form="csr") for loader in loaders]
+        return sum(matrices[1:], matrices[0])
 
     @cached_property
     def user_tokens(self) -> np.ndarray:

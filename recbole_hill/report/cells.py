@@ -18,7 +18,8 @@ class Study:
     Attributes:
         folder: The study's folder.
         about: ``study.json``: table, dataset, protocol, seeds, rows, cells, command.
-        definition: The table's file of ``properties/table``.
+        definition: The table's file of ``properties/table``; of a comparison that a program made,
+            ``study.json`` has it.
         cells: One record per row and seed: row, seed, status, rows, error, run_dir.
         aside: Cells that were made differently from their row's last cell; no table has them.
         left_out: Which lines of ``cells.jsonl`` are no whole or no unchanged records, in words.
@@ -81,9 +82,20 @@ def read_study(folder: str | Path) -> Study:
     ledger = ledger_of(folder)
     read = ledger.read()
     read.warn()
-    definition = definition_of(described["table"])
-    kept, aside = _alike(_called_for(described, ledger.last(read.kept).values()))
     left_out = (read.left_out,) if read.faults else ()
+    return study_of(folder, described, ledger.last(read.kept).values(), left_out)
+
+
+def study_of(
+    folder: Path, described: dict, records: Iterable[dict], left_out: tuple[str, ...] = ()
+) -> Study:
+    """Returns a study that is described as ``study.json`` describes one, of these cells' records.
+
+    Raises:
+        ValueError: If there is no such table.
+    """
+    definition = described.get("definition") or definition_of(described["table"])
+    kept, aside = _alike(_called_for(described, records))
     return Study(folder, described, definition, tuple(kept), tuple(aside), left_out)
 
 
@@ -111,6 +123,7 @@ def read_description(folder: str | Path) -> dict:
         ("command", isinstance(about.get("command", ""), str), "a text"),
         ("seeds", _is_list_of(about.get("seeds"), int), "a list of whole numbers"),
         ("rows", _is_list_of(about.get("rows", []), str), "a list of texts"),
+        ("definition", isinstance(about.get("definition", {}), dict), "an object"),
         ("cells", isinstance(cells, dict) and _is_list_of([*cells.values()], dict), "an object"),
     ):
         if not fits:

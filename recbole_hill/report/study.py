@@ -217,7 +217,7 @@ def _missing(study: Study) -> list[str]:
     """Returns the cells that the study still lacks, whole rows first."""
     ran = {(cell["row"], cell["seed"]) for cell in (*study.cells, *study.aside)}
     seeds = study.about["seeds"]
-    names = dict.fromkeys([*study.definition["rows"], *study.order])
+    names = dict.fromkeys([*study.definition["rows"], *study.about.get("rows", study.order)])
     absent: dict[tuple[int, ...], list[str]] = {}
     for name in names:
         lacking = tuple(seed for seed in seeds if (name, seed) not in ran)

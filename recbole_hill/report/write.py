@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from recbole_hill.report.cells import read_study
+from recbole_hill.report.cells import Study, read_study
 from recbole_hill.report.delimited import csv_table
 from recbole_hill.report.latex import latex
 from recbole_hill.report.markdown import escape, markdown
@@ -33,8 +33,11 @@ def write_report(
     if output is None:
         output = study / "report"
         refuse_link(output)
-    output = Path(output)
-    read = read_study(study)
+    return write_tables(read_study(study), Path(output), reference)
+
+
+def write_tables(read: Study, output: Path, reference: str | None = None) -> dict[str, Path]:
+    """Writes the files of :func:`write_report` for a study that is read already."""
     table = study_table(read, reference)
     about = read.about
     label = f"{about['table']}-{about['dataset']}"

@@ -5,14 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from recbole_hill.checks import one_of
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.retrieval.base import Retriever
 from recbole_hill.retrieval.beam import BeamRetriever
 from recbole_hill.retrieval.exact import ExactRetriever
 from recbole_hill.retrieval.faiss_ivf import FaissRetriever
-
-RETRIEVALS = ("exact", "beam", "faiss")
+from recbole_hill.retrieval.widths import require_retrieval
 
 
 def choose_retriever(
@@ -49,12 +47,3 @@ def choose_retriever(
     options = {"beam_width": beam_width, "node_score": node_score}
     kind = BeamRetriever if name == "beam" else FaissRetriever
     return kind(index, vectors, ids, **options)
-
-
-def require_retrieval(name: str) -> None:
-    """Refuses an unknown name of a retriever.
-
-    Raises:
-        ValueError: If the name is unknown. The message names it and what is accepted.
-    """
-    one_of("retrieval", name, RETRIEVALS)

@@ -4,7 +4,6 @@ Depth 1 is the nodes just above the items, depth L the coarsest nodes.
 """
 
 from collections.abc import Sequence
-from numbers import Integral
 
 import numpy as np
 import torch
@@ -15,13 +14,13 @@ from recbole_hill.data.ragged import ranges
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.index.node_scores import lead_of_best
 from recbole_hill.retrieval.base import BLOCK_ENTRIES, top_k
+from recbole_hill.retrieval.widths import NODE_SCORES, beam_widths, require_fit
 
 #: If a user's candidates may be more than this share of a depth, the whole depth is scored by one
 #: matrix product. That takes a tenth of the time of gathering the candidates user by user, so that
 #: it is faster for every share above a half. Below a half, gathering computes far fewer inner
 #: products.
 GATHERED_SHARE = 0.5
-NODE_SCORES = ("mean", "best")
 
 
 class Children:
@@ -198,45 +197,3 @@ class Descent:
                 beam = top_k(scores, width)[1]
                 scored += scores.numel()
         return beam, scored
-
-
-def require_fit(index: HierarchicalIndex, item_vectors: Tensor) -> None:
-    """Refuses an index over other items, or over the vectors of another model.
-
-    Raises:
-        ValueError: If the sizes differ. The message names both.
-    """
-    if index.n_items != len(item_vectors):
-        raise ValueError(f"the index holds {index.n_items} items, the vectors {len(item_vectors)}")
-    width = index.vectors[0].shape[1]
-    if width != item_vectors.shape[1]:
-        raise ValueError(
-            f"the index's node vectors are {width} wide, the item vectors {item_vectors.shape[1]}: "
-            f"the index is another model's"
-        )
-
-
-def beam_widths(beam_width: int | Sequence[int] | str, nodes: tuple[int, ...]) -> tuple[int, ...]:
-    """Returns the number of nodes kept per depth, at most the number of nodes of the depth.
-
-    Args:
-        beam_width: As in :class:`Descent`.
-        nodes: Number of nodes per depth, in the order of ``beam_width``.
-
-    Raises:
-        ValueError: If ``beam_width`` is not ``"full"``, a positive integer, or one positive integer
-            per depth.
-    """
-    if beam_width == "full":
-        return nodes
-    widths = (beam_width,) * len(nodes) if isinstance(beam_width, Integral) else beam_width
-    if (
-        not isinstance(widths, Sequence)
-        or len(widths) != len(nodes)
-        or any(isinstance(w, bool) or not isinstance(w, Integral) or w < 1 for w in widths)
-    ):
-        raise ValueError(
-            f"beam_width must be a positive integer, one per depth of {nodes}, or 'full'; "
-            f"got {beam_width!r}"
-        )
-    return tuple(min(pair) for pair in zip(widths, nodes, strict=True))

@@ -10,21 +10,27 @@ from pathlib import Path
 
 from recbole_hill.host.processes import peak_memory_mib
 
+#: Packages whose versions a result depends on.
+_PACKAGES = ("recbole-hill", "recbole", "torch", "numpy", "scipy", "pandas", "faiss-cpu")
+
 
 def provenance(config) -> dict:
     """Returns how a row was made, settings and data aside."""
-    packages = ("recbole-hill", "recbole", "torch", "numpy", "scipy", "pandas", "faiss-cpu")
     return {
         "protocol": config["protocol"],
         "test_selected": config["protocol"] == "published",
         "seed": config["seed"],
         "split_seed": config["split_seed"],
         "device": device_name(config["device"]),
-        "commit": commit(),
-        "versions": {"python": platform.python_version(), **_versions(packages)},
         "peak_memory_mib": peak_memory_mib(),
-        "command": " ".join(sys.argv),
+        **made_by(),
     }
+
+
+def made_by() -> dict:
+    """Returns the code that makes a result: command, commit and versions."""
+    versions = {"python": platform.python_version(), **_versions(_PACKAGES)}
+    return {"command": " ".join(sys.argv), "commit": commit(), "versions": versions}
 
 
 def device_name(device) -> str:

@@ -7,17 +7,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from recbole_hill.checks import one_of
 from recbole_hill.host.optional import require, require_faiss
 from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.retrieval.in_numpy import FaissSearch
 from recbole_hill.run import folder as runs
 from recbole_hill.run.files import LOCK, atomic_path, sha256_of
-from recbole_hill.run.provenance import provenance
+from recbole_hill.run.provenance import made_by
 from recbole_hill.run.text import spreadsheet_cell
-from recbole_hill.serve.loaded_run import LoadedRun
+from recbole_hill.serve.open_run import open_run
+from recbole_hill.serve.served_run import Lists, ServedRun
 
 FORMATS = ("csv", "parquet")
 MANIFEST = "manifest.json"
@@ -54,10 +55,9 @@ def export(
         k: Items per user, at least 1.
         file_format: Format of the lists, ``csv`` | ``parquet``.
         users: External ids of the users to export; None exports all users.
-        retrieval: Search that makes the lists, see ``LoadedRun.retriever``.
-        beam_width: See ``LoadedRun.retriever``; also the ``nprobe`` that is written to
-            ``index.faiss``.
-        node_score: See ``LoadedRun.retriever``.
+        retrieval: Search that makes the lists, see :meth:`ServedRun.recommend`.
+        beam_width: See there; also the ``nprobe`` that is written to ``index.faiss``.
+        node_score: See there.
         force: Whether to write into a folder that is not empty. Files of an earlier export that
             this export does not write are removed.
         progress: Whether to show a bar.
@@ -77,43 +77,43 @@ def export(
         _parquet()
     output = Path(output)
     _require_free(output, force)
-    served = LoadedRun.load(folder)
-    ids = torch.arange(1, len(served.user_tokens) + 1)
+    served = open_run(folder)
+    rows = np.arange(len(served.user_tokens))
     if users is not None:
-        ids = served.user_ids(list(dict.fromkeys(users)))
-    retriever = served.retriever(retrieval, beam_width, node_score)
+        rows = served.rows_of(list(dict.fromkeys(users)))
+    search = {"retrieval": retrieval, "beam_width": beam_width, "node_score": node_score}
+    blocks = served.searched(rows, k, **search)
 
     with runs.alone(output, f"another export is writing to {output}", {*_LISTS.values(), *_OTHERS}):
         _require_free(output, force)
         (output / MANIFEST).unlink(missing_ok=True)
         name = _LISTS[file_format]
-        with _writer(output / name, file_format) as write, _bar(len(ids), progress) as bar:
+        with _writer(output / name, file_format) as write, _bar(len(rows), progress) as bar:
             n_rows = 0
-            for block, scores, items in served.search(ids, k, retriever):
-                columns = _columns(served, block, scores, items)
+            for block in blocks:
+                columns = _columns(served, block)
                 write(columns)
                 n_rows += len(columns["user"])
-                bar.update(len(block))
+                bar.update(len(block.users))
         text = "best first, without the user's own items; users with fewer unseen ones have fewer"
         if file_format == "csv":
             text += "; an id that a spreadsheet takes for a formula has an apostrophe before it"
         files = {name: {"what": f"each user's {k} best items, {text}", "rows": n_rows}}
-        manifest = _about(served, folder)
-        manifest["lists"] = {"k": k, "retrieval": retrieval or served.retrieval}
+        manifest = _about(served)
+        manifest["lists"] = {"k": k, "retrieval": retrieval or served.about["retrieval"]}
         if manifest["lists"]["retrieval"] in ("beam", "faiss"):
-            width = list(served.settings.beam_width) if beam_width is None else beam_width
-            manifest["lists"]["beam_width"] = width
-            manifest["lists"]["node_score"] = node_score or served.settings.node_score
-        if served.vectors is None:
-            model = served.config["model"]
+            for key in ("beam_width", "node_score"):
+                manifest["lists"][key] = served.about[key] if search[key] is None else search[key]
+        if served.arrays is None:
+            model = served.about["model"]
             manifest["vectors"] = f"none: {model}'s score is no inner product of two vectors"
         else:
-            files |= _write_vectors(served, ids, output)
+            files |= _write_vectors(served, rows, output)
             manifest["metric"] = "inner product"
             manifest["search"] = (
                 f"score = {_USERS}[row in {_USER_IDS}] @ {_ITEMS}[row in {_ITEM_IDS}]"
             )
-        if served.index is not None and served.settings is None:  # not HILL: a model's own search
+        if served.index is not None and served.about["beam_width"] is None:  # a model's own search
             files[_TREE] = _write_tree(served.index, output)
         elif served.index is not None:
             files |= _write_index(served, beam_width, output)
@@ -142,28 +142,27 @@ def _require_free(output: Path, force: bool) -> None:
         raise ValueError(f"output {output} is not empty; --force writes over an earlier export")
 
 
-def _about(served: LoadedRun, folder: str | Path) -> dict:
+def _about(served: ServedRun) -> dict:
     """Returns the manifest's entries about the run."""
-    origin = provenance(served.config)
-    settings = {key: origin[key] for key in ("protocol", "test_selected", "seed", "split_seed")}
+    settings = runs.read_config(served.folder)
     return {
-        "run": Path(folder).resolve().name,
-        "model": served.config["model"],
-        "dataset": served.config["dataset"],
-        "data_sha256": served.data.sha256,
-        **settings,
-        "exported_by": {key: origin[key] for key in ("command", "commit", "versions")},
+        "run": served.folder.resolve().name,
+        **{key: served.about[key] for key in ("model", "dataset", "data_sha256")},
+        "protocol": settings["protocol"],
+        "test_selected": settings["protocol"] == "published",
+        **{key: settings[key] for key in ("seed", "split_seed")},
+        "exported_by": made_by(),
     }
 
 
-def _columns(served: LoadedRun, users, scores, items) -> dict[str, np.ndarray]:
+def _columns(served: ServedRun, lists: Lists) -> dict[str, np.ndarray]:
     """Returns a block's lists with external ids, one row per <user, item>."""
-    rows, places = (items >= 0).nonzero().numpy().T  # padding is at the end of a list
+    rows, places = (lists.items >= 0).nonzero()  # padding is at the end of a list
     return {
-        "user": served.user_tokens[users.numpy()[rows] - 1],
+        "user": lists.users[rows],
         "rank": places + 1,
-        "item": served.item_tokens[items.numpy()[rows, places] - 1],
-        "score": scores.numpy()[rows, places],
+        "item": served.item_tokens[lists.items[rows, places]],
+        "score": lists.scores[rows, places],
     }
 
 
@@ -218,12 +217,11 @@ def _parquet():
     return tuple(require(name, "pyarrow", "export to Parquet", extra=None) for name in names)
 
 
-def _write_vectors(served: LoadedRun, ids, output: Path) -> dict[str, dict]:
-    users, items = (vectors.cpu().float().numpy() for vectors in served.vectors)
-    user_tokens = served.user_tokens[ids.numpy() - 1]
+def _write_vectors(served: ServedRun, rows: np.ndarray, output: Path) -> dict[str, dict]:
+    users, items = served.arrays
     parts = (
-        ("user", _USERS, users[ids.numpy()], _USER_IDS, user_tokens),
-        ("item", _ITEMS, items[1:], _ITEM_IDS, served.item_tokens),
+        ("user", _USERS, users[rows], _USER_IDS, served.user_tokens[rows]),
+        ("item", _ITEMS, items, _ITEM_IDS, served.item_tokens),
     )
     files = {}
     for kind, array_file, array, ids_file, tokens in parts:
@@ -246,11 +244,13 @@ def _write_tree(index: HierarchicalIndex, output: Path) -> dict:
     }
 
 
-def _write_index(served: LoadedRun, beam_width, output: Path) -> dict[str, dict]:
+def _write_index(served: ServedRun, beam_width, output: Path) -> dict[str, dict]:
     """Writes the tree, with node vectors for the current items, and FAISS's lists over it."""
-    index = served.index.refreshed(served.vectors[1][1:].cpu().numpy())
+    items = served.arrays[1]
+    index = served.index.refreshed(items)
     tree = _write_tree(index, output)
-    lists = served.retriever("faiss", beam_width).faiss_index
+    width = served.about["beam_width"] if beam_width is None else beam_width
+    lists = FaissSearch(index, items, width).faiss_index
     with atomic_path(output / _FAISS) as temporary:
         require_faiss("export of an index").write_index(lists, str(temporary))
     return {

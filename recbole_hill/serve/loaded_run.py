@@ -1,4 +1,4 @@
-"""A finished run, loaded to recommend and to explain recommendations, with external ids."""
+"""A finished run that is served by its model, which RecBole builds again from the run's data."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -9,18 +9,15 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_hill.data.cold_users import RANK, Popularity
 from recbole_hill.host.memory import keep_freed_memory
-from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.labelled.model import LabelledModel
 from recbole_hill.labelled.search import NetworkSearch, VectorSearch
 from recbole_hill.model.finished import FinishedRun
-from recbole_hill.model.hill import HILL
-from recbole_hill.model.settings import HillSettings
 from recbole_hill.retrieval.base import BLOCK_ENTRIES, Retriever, top_k
-from recbole_hill.retrieval.choose import choose_retriever, require_retrieval
+from recbole_hill.retrieval.choose import choose_retriever
 from recbole_hill.run.folder import STREAM
-from recbole_hill.run.text import printable
+from recbole_hill.serve.histories import Histories
+from recbole_hill.serve.served_run import Lists, ServedRun, require_length
 from recbole_hill.serve.snapshot import read_snapshot
 
 #: A search for users given by vectors (``Retriever``) or by user ids.
@@ -29,11 +26,8 @@ Search = Retriever | NetworkSearch | VectorSearch
 _USERS_AT_ONCE = 1024
 
 
-class LoadedRun(FinishedRun):
-    """A finished run, ready to recommend and to explain recommendations.
-
-    The items of a user in the run's train and validation sets count as seen.
-    """
+class LoadedRun(FinishedRun, ServedRun):
+    """A finished run with its model and data."""
 
     @classmethod
     def load(cls, folder: str | Path, snapshot: int | None = None) -> "LoadedRun":
@@ -56,37 +50,32 @@ class LoadedRun(FinishedRun):
             raise ValueError(f"{folder} is no stream's folder, so that it has no snapshots")
         return super().load(folder)
 
-    def recommend(
-        self,
-        users: str | Sequence[str],
-        k: int,
-        *,
-        retrieval: str | None = None,
-        beam_width: int | Sequence[int] | None = None,
-        node_score: str | None = None,
-    ) -> list[list[tuple[str, float]]]:
-        """Returns each user's k best unseen items with their scores, best first.
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return Path(self.config["run_dir"])
 
-        Args:
-            users: External user ids, at least one. A string is one user.
-            k: Items per user, at least 1. A user with fewer unseen items gets fewer items.
-            retrieval, beam_width, node_score: See :meth:`retriever`.
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """User and item vectors without padding, (U, D) and (I, D); None if the model has none."""
+        if self.vectors is None:
+            return None
+        return tuple(part.cpu().float().numpy()[1:] for part in self.vectors)
 
-        Returns:
-            One list per user of pairs (external item id, score).
-
-        Raises:
-            ValueError: If there is no user or an unknown user, k is less than 1, or
-                :meth:`retriever` raises.
-        """
-        lists = []
+    def searched(
+        self, rows, k, *, retrieval=None, beam_width=None, node_score=None
+    ) -> Iterator[Lists]:
+        """Searches for the users' best unseen items; see :class:`ServedRun`."""
         retriever = self.retriever(retrieval, beam_width, node_score)
-        users = [users] if isinstance(users, str) else users
-        for _, scores, items in self.search(self.user_ids(users), k, retriever):
-            for pair in zip(scores.tolist(), items.tolist(), strict=True):
-                listed = [(item, score) for score, item in zip(*pair, strict=True) if item >= 0]
-                lists.append([(str(self.item_tokens[item - 1]), score) for item, score in listed])
-        return lists
+        blocks = self.search(torch.from_numpy(rows) + 1, k, retriever)
+        return (
+            Lists(
+                self.user_tokens[users.numpy() - 1],
+                scores.numpy(),
+                torch.where(items > 0, items - 1, -1).numpy(),
+            )
+            for users, scores, items in blocks
+        )
 
     def search(
         self, users: Tensor, k: int, retriever: Search | None
@@ -106,8 +95,7 @@ class LoadedRun(FinishedRun):
         Raises:
             ValueError: If k is less than 1.
         """
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}")
+        require_length(k)
         k = min(k, len(self.item_tokens))  # longer lists would only be padded
         block = max(1, min(_USERS_AT_ONCE, BLOCK_ENTRIES // len(self.item_tokens)))
         return (self._search_block(part, k, retriever) for part in users.split(block))
@@ -115,7 +103,7 @@ class LoadedRun(FinishedRun):
     def retriever(
         self,
         retrieval: str | None = None,
-        beam_width: int | Sequence[int] | None = None,
+        beam_width: int | Sequence[int] | str | None = None,
         node_score: str | None = None,
     ) -> Search | None:
         """Returns the search that makes the lists; None if the model's scores are not of vectors.
@@ -124,116 +112,23 @@ class LoadedRun(FinishedRun):
         With ``exact``, this search keeps every node.
 
         Args:
-            retrieval: ``exact`` | ``beam`` | ``faiss``; the run's setting if None.
-            beam_width: Number of nodes that ``beam`` and ``faiss`` keep per depth (depth 1 is the
-                nodes just above the items); the run's setting if None.
-            node_score: Score by which nodes are kept, ``mean`` | ``best``; the run's setting if
-                None.
+            retrieval, beam_width, node_score: See :meth:`ServedRun.recommend`.
 
         Raises:
-            ValueError: If the search is unknown or needs an index that the run does not have, if
-                the width or the node score is not valid or does not apply, or if the model's
-                vectors are not finite.
+            ValueError: As :meth:`ServedRun.recommend`; and if the model's vectors are not finite.
         """
-        name = retrieval or self.retrieval
-        given = {"beam_width": beam_width, "node_score": node_score}
-        given = {key: value for key, value in given.items() if value is not None}
         if isinstance(self.model, LabelledModel):
-            if name not in ("own", "exact") or given:
+            name = retrieval or "own"
+            if name not in ("own", "exact") or beam_width is not None or node_score is not None:
                 raise ValueError(
                     f"{self.config['model']} is served by its own search, as wide as its settings "
                     f"say; accepted is retrieval exact or none"
                 )
             return self.model.searcher(full=name == "exact")
-        require_retrieval(name)
-        if name != "exact" and self.index is None:
-            raise ValueError(
-                f"retrieval {name} needs an index, which the run in {self.config['run_dir']} does "
-                f"not have; accepted is exact"
-            )
-        if name == "exact" and given:
-            key, value = next(iter(given.items()))
-            raise ValueError(f"{key} is for retrieval beam and faiss, got {value} with exact")
+        name, settings = self.search_named(retrieval, beam_width, node_score)
         if self.vectors is None:
             return None
-        if self.settings is None:
-            return choose_retriever(name, self.vectors[1])
-        keys = "beam_width", "node_score"
-        own = {key: getattr(self.settings, key) for key in keys}
-        return choose_retriever(name, self.vectors[1], self.index, **{**own, **given})
-
-    @property
-    def settings(self) -> HillSettings | None:
-        """HILL's settings; None for every other model."""
-        return self.model.settings if isinstance(self.model, HILL) else None
-
-    @property
-    def retrieval(self) -> str:
-        """The search of the run: ``exact`` | ``beam`` | ``faiss`` | ``own`` (the model's own)."""
-        if isinstance(self.model, LabelledModel):
-            return "own"
-        return "exact" if self.settings is None else self.settings.retrieval
-
-    @property
-    def index(self) -> HierarchicalIndex | None:
-        """The run's index over its items, as it was saved; None for a run without an index."""
-        return getattr(self.model, "index", None)
-
-    def user_ids(self, users: Sequence[str]) -> Tensor:
-        """Returns RecBole's ids of external user ids, shape (N,).
-
-        Raises:
-            ValueError: If there is no user or an unknown user.
-        """
-        if not len(users):
-            raise ValueError("users must name at least one user, got none")
-        dataset = self.data.dataset
-        known = dataset.field2token_id[dataset.uid_field]
-        for user in users:
-            if user not in known or user == "[PAD]":
-                raise ValueError(
-                    f"user {str(user)!r} is not in {dataset.dataset_name}, which has "
-                    f"{dataset.user_num - 1:,} users, such as {str(list(known)[1])!r}"
-                )
-        return torch.tensor([known[user] for user in users])
-
-    def explain(self, user: str, k: int) -> str:
-        """Returns the user's path through the index as text, coarsest depth first.
-
-        Each depth lists the nodes whose items have the best mean score for the user. For each node
-        the text gives the number of its items and its representative item (the member item closest
-        to the node). The recommended items and their nodes follow.
-
-        Args:
-            user: External user id.
-            k: Number of nodes per depth, and of recommended items.
-
-        Raises:
-            ValueError: If the run has no index or the user is unknown.
-        """
-        index = self.index
-        if index is None or self.vectors is None:
-            raise ValueError(f"{self.config['run_dir']} is no HILL run, which explain needs")
-        vectors, items = self.vectors
-        user_vector = vectors[self.user_ids([user])[0]]
-        lines = [f"user {printable(user)}"]
-        for depth in range(index.depth, 0, -1):
-            scores = self.model.nodes.means(items, depth) @ user_vector
-            best = scores.topk(min(k, len(scores)))
-            sizes = np.bincount(index.assignments(depth), minlength=len(scores))
-            lines.append(f"depth {depth}: {len(scores)} nodes, best for this user")
-            for score, node in zip(best.values.tolist(), best.indices.tolist(), strict=True):
-                representative = index.items[index.representatives[depth - 1][node]]
-                lines.append(
-                    f"  node {node:>6}  score {score:8.4f}  {sizes[node]:>6} items, "
-                    f"represented by item {printable(representative)}"
-                )
-        lines.append("recommended items and their path, coarsest node first")
-        row_of = {token: row for row, token in enumerate(index.items.tolist())}
-        for item, score in self.recommend([user], k)[0]:
-            path = " > ".join(str(node) for node in reversed(index.path(row_of[item])))
-            lines.append(f"  item {printable(item):>8}  score {score:8.4f}  nodes {path}")
-        return "\n".join(lines)
+        return choose_retriever(name, self.vectors[1], self.index, **settings)
 
     def _search_block(
         self, users: Tensor, k: int, retriever: Search | None
@@ -247,18 +142,11 @@ class LoadedRun(FinishedRun):
             lists = retriever.search(self.vectors[0][users], k, seen)
         return users, *self._by_popularity(users, seen, *(part.cpu() for part in lists))
 
-    @cached_property
-    def _popularity(self) -> Popularity | None:
-        """The ranking for users without a train item; None if the run left them out."""
-        dataset = self.data.train._dataset
-        rank = self.config["cold_test_users"] == RANK and dataset.of_pairs
-        return Popularity.of(dataset) if rank else None
-
     def _by_popularity(self, users: Tensor, seen: tuple[Tensor, Tensor], scores: Tensor, ids):
         """Replaces the lists of users without a train item, as the run's evaluation did."""
-        if self._popularity is None or not bool((cold := self._popularity.cold[users]).any()):
+        if self.popularity is None or not bool((cold := self.popularity.cold[users]).any()):
             return scores, ids
-        everything = self._popularity.scores.repeat(len(users), 1)
+        everything = self.popularity.scores.repeat(len(users), 1)
         everything[seen] = -torch.inf
         best, items = top_k(everything[cold], scores.shape[1])
         width = best.shape[1]
@@ -269,8 +157,12 @@ class LoadedRun(FinishedRun):
     @torch.no_grad()
     def _score_all(self, users: Tensor, k: int, seen: tuple[Tensor, Tensor]):
         """Returns the best items by ``full_sort_predict``, for models without vectors."""
-        batch = Interaction({self.data.dataset.uid_field: users}).to(self.config["device"])
-        scores = self.model.full_sort_predict(batch).view(len(users), -1).cpu()
+        if self.histories is None:
+            batch = Interaction({self.data.dataset.uid_field: users})
+        else:
+            batch = self.histories.of(users)
+        scores = self.model.full_sort_predict(batch.to(self.config["device"]))
+        scores = scores.view(len(users), -1).cpu()
         if bool(scores.isnan().any()):
             raise ValueError(f"{self.config['model']} gives scores that are no numbers")
         scores[:, 0] = -torch.inf
@@ -278,11 +170,16 @@ class LoadedRun(FinishedRun):
         values, ids = top_k(scores, k)
         return values, torch.where(values > -torch.inf, ids, -1)
 
+    @cached_property
+    def histories(self) -> Histories | None:
+        """What a sequential model reads of each user; None for another model."""
+        return Histories.of_data(self.data) if self.is_sequential else None
+
     def seen(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """Returns (rows, item ids) of the users' items in train and validation."""
-        loaders = [self.data.train]
-        if self.config["protocol"] == "holdout":
-            loaders.append(self.data.valid)
-        matrices = [loader._dataset.inter_matrix(form="csr")[users.numpy()] for loader in loaders]
-        seen = sum(matrices[1:], matrices[0]).tocoo()
+        seen = self._seen[users.numpy()].tocoo()
         return torch.from_numpy(seen.row).long(), torch.from_numpy(seen.col).long()
+
+    @cached_property
+    def _seen(self):
+        return self.seen_matrix() if self.histories is None else self.histories.items()

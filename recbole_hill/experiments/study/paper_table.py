@@ -56,6 +56,7 @@ class PaperTable:
         backbone: The row that all others start from, or None.
         backbone_per_seed: Whether each seed trains a backbone; otherwise all share the first
             seed's.
+        definition: What reports read of a table that has no file in ``properties/table``.
     """
 
     number: str
@@ -64,6 +65,12 @@ class PaperTable:
     rows: tuple[Row, ...]
     backbone: Row | None = None
     backbone_per_seed: bool = False
+    definition: dict | None = None
+
+    @property
+    def stem(self) -> str:
+        """The beginning of the name of the table's studies."""
+        return self.number if self.definition else f"table{self.number}"
 
     @classmethod
     def read(cls, number: str) -> "PaperTable":

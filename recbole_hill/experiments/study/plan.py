@@ -143,7 +143,7 @@ def plan(
             cells.append(Cell(row.name, row.model, **cell, starts_from=starts_from))
             of_row[row.name] = cells[-1].id
     _check(cells)
-    folder = Path(root) / f"table{table.number}-{dataset}-{protocol}"
+    folder = Path(root) / f"{table.stem}-{dataset}-{protocol}"
     return Study(table, dataset, protocol, seeds, folder, tuple(cells))
 
 

@@ -39,6 +39,7 @@ def run_cell(
     memory_mib: int | None = None,
     working_folder: str | Path = ".",
     stop: Callable[[], bool] = lambda: False,
+    train: Callable[[Cell, Path, dict | None], str | None] | None = None,
 ) -> dict:
     """Runs a cell to its end, or goes on with it, and records it.
 
@@ -50,6 +51,8 @@ def run_cell(
         working_folder: The folder that relative paths in the settings, such as ``dataset/``, start
             from.
         stop: Asked every half second whether to stop.
+        train: Trains the cell into a folder with settings (None: the folder's run goes on with its
+            own), and returns its error in a line, or None. By default a process of its own does.
 
     Returns:
         The cell's record; of a cell that is done already, its old one.
@@ -68,8 +71,12 @@ def run_cell(
         problem = None
         if not (folder / ROWS).exists():
             try:
-                command = _command(Path(study), cell, folder, threads)
-                problem = _train(command, folder, Path(working_folder), lock, stop)
+                settings = _settings(Path(study), cell, folder, threads)
+                if train is not None:
+                    problem = train(cell, folder, settings)
+                else:
+                    command = _command(cell, folder, settings)
+                    problem = _train(command, folder, Path(working_folder), lock, stop)
             except ValueError as error:
                 problem = str(error)
         if not problem:
@@ -96,22 +103,28 @@ def run_cell(
         return record
 
 
-def _command(study: Path, cell: Cell, folder: Path, threads: int) -> list[str]:
-    """Returns the command line that starts the cell, or goes on with it.
+def _settings(study: Path, cell: Cell, folder: Path, threads: int) -> dict | None:
+    """Returns the settings of the cell's run; None for one that is to go on with its own.
 
     Raises:
         ValueError: If a cell that this one starts from failed.
         Stopped: If such a cell has not ended.
     """
-    python = [sys.executable, "-m", "recbole_hill", "run"]
-    python += [f"--plugin={source}" for source in cell.plugins]
-    folder = folder.absolute()
     if (folder / CONFIG).exists():
-        return [*python, f"--resume={folder}"]
+        return None
     settings = {**cell.settings, "protocol": cell.protocol, "seed": cell.seed, "threads": threads}
-    settings |= {"run_dir": str(folder), "show_progress": False}
+    settings |= {"run_dir": str(folder.absolute()), "show_progress": False}
     for setting, starts in cell.starts_from.items():
         settings[setting] = for_each(starts, lambda start: _folder_of(study, start))
+    return settings
+
+
+def _command(cell: Cell, folder: Path, settings: dict | None) -> list[str]:
+    """Returns the command line that starts the cell, or goes on with it."""
+    python = [sys.executable, "-m", "recbole_hill", "run"]
+    python += [f"--plugin={source}" for source in cell.plugins]
+    if settings is None:
+        return [*python, f"--resume={folder.absolute()}"]
     return [
         *python,
         f"--model={cell.model}",

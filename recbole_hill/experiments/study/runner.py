@@ -216,27 +216,41 @@ def _take(future, task: Task, progress: Progress) -> None:
         progress.say(f"{task.cell}: took {peak:,} MiB, declared were {declared:,}")
 
 
-def _describe(study: Study) -> None:
-    """Writes ``study.json``, the description of the study that its reports read."""
-    file = study.folder / STUDY
-    before = read_description(study.folder) if file.exists() else {}
-    # A call for some rows or seeds adds to a study, and the report shows all rows and seeds. A call
-    # with other settings is for other cells of the same rows and seeds: they replace the old cells.
-    known = {name: before.get(name, []) for name in ("seeds", "rows")}
-    cells = before.get("cells", {})
+def description(study: Study) -> dict:
+    """Returns the description of a study that its reports read."""
+    cells: dict[str, dict[str, str]] = {}
     for cell in study.cells:
         cells.setdefault(cell.row, {})[str(cell.seed)] = cell.id
-    description = {
+    described = {
         "table": study.table.number,
         "dataset": study.dataset,
         "protocol": study.protocol,
-        "seeds": sorted({*known["seeds"], *study.seeds}),
-        "rows": list(dict.fromkeys([*known["rows"], *(cell.row for cell in study.cells)])),
+        "seeds": sorted(study.seeds),
+        "rows": list(cells),
         "cells": cells,
         "command": " ".join(sys.argv),
     }
+    own = study.table.definition
+    return {**described, "definition": own} if own else described
+
+
+def _describe(study: Study) -> None:
+    """Writes ``study.json``, the study's description."""
+    file = study.folder / STUDY
+    before = read_description(study.folder) if file.exists() else {}
+    described = description(study)
+    # A call for some rows or seeds adds to a study, and the report shows all rows and seeds. A call
+    # with other settings is for other cells of the same rows and seeds: they replace the old cells.
+    cells = before.get("cells", {})
+    for row, of_row in described["cells"].items():
+        cells.setdefault(row, {}).update(of_row)
+    described |= {
+        "seeds": sorted({*before.get("seeds", []), *study.seeds}),
+        "rows": list(dict.fromkeys([*before.get("rows", []), *described["rows"]])),
+        "cells": cells,
+    }
     with atomic_path(file) as temporary:
-        temporary.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
 
 
 def _mixtures(studies: Sequence[Study]) -> list[str]:

@@ -88,11 +88,11 @@ def index_section(study: Study) -> str:
 
 def user_path(run: Path) -> UserPath | str:
     """Returns the path of a run's first user, or the reason why there is none."""
-    from recbole_hill.serve.loaded_run import LoadedRun
+    from recbole_hill.serve.open_run import open_run
 
     try:
         user = json.loads((run / IDS).read_text(encoding="utf-8"))["users"][0]
-        served = LoadedRun.load(run)
+        served = open_run(run)
         text = served.explain(user, _ITEMS)
         row_of = {item: row for row, item in enumerate(served.index.items.tolist())}
         items = [item for item, _ in served.recommend([user], _ITEMS)[0]]

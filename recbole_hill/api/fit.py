@@ -1,0 +1,60 @@
+"""Trains a model on data: the command ``run`` as a function."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from recbole_hill.api.dataset import Dataset, as_dataset
+from recbole_hill.api.models import name_of
+from recbole_hill.api.run import Run
+from recbole_hill.commands.options import hush_libraries
+from recbole_hill.host.waiting import wait_passively
+
+
+def fit(
+    model: str | type,
+    data: Dataset | str,
+    *,
+    split: str | None = None,
+    protocol: str = "holdout",
+    seed: int = 2020,
+    run_dir: str | Path | None = None,
+    **settings,
+) -> Run:
+    """Trains, indexes, adapts and tests a model.
+
+    Args:
+        model: A name that :func:`recbole_hill.models` lists, or a class of one's own.
+        data: The dataset, or the name of one in ``dataset/``.
+        split: How rows become train, validation and test: ``random``, ``leave_one_out``,
+            ``time_per_user``, ``global_time``, ``cold_users``, ``cold_items`` or ``fixed``; None:
+            the dataset's own.
+        protocol: ``holdout`` | ``refit`` | ``published``: the rule by which numbers are made.
+        seed: Seed of the weights and of the training.
+        run_dir: The run's folder; None: a new one in ``saved/``.
+        **settings: Any setting of RecBole, of the model or of its backbone.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        ValueError: If a name, a setting or the data do not fit. The message names it.
+    """
+    name, data = name_of(model), as_dataset(data)
+    settings |= {"protocol": protocol, "seed": seed, **data.settings}
+    settings |= {} if split is None else {"split": split}
+    settings |= {} if run_dir is None else {"run_dir": str(run_dir)}
+    with quietly():
+        from recbole_hill import pipeline
+
+        return Run(pipeline.run(name, data.name, overrides=settings).folder)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Leaves out, within the block, warnings of libraries that are not the user's to mend."""
+    wait_passively()
+    with warnings.catch_warnings():
+        hush_libraries()
+        yield

@@ -1,0 +1,124 @@
+"""The tables that RecBole read for a run, kept in the run's folder, so that it can be served alone.
+
+A run whose scores are no inner products is served by its model, which RecBole builds from the data.
+What the data set's files held is kept as it was read: before ids are numbered, filtered and split.
+All that follows is done again, and gives the same data.
+"""
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as arrow
+from pyarrow import parquet
+from recbole.utils import FeatureSource, FeatureType
+
+from recbole_hill.run.files import atomic_path, sha256_of
+
+#: Folder of the tables in a run's folder, and the file in it that describes them.
+TABLES, ABOUT = "tables", "tables.json"
+#: Digits of a table's SHA-256 in its file's name.
+_DIGITS = 16
+#: What RecBole knows of each field besides its values.
+_OF_FIELDS = ("field2type", "field2source", "field2seqlen", "field2bucketnum")
+
+
+def has_tables(run: Path) -> bool:
+    """Returns whether a run's folder keeps the tables of its data."""
+    return (run / TABLES / ABOUT).is_file()
+
+
+def keep_tables(dataset, run: Path) -> None:
+    """Writes what a RecBole dataset has just read to a run's folder, unless it is there.
+
+    A table that a run beside this one keeps is not stored twice: the two share the file.
+
+    Args:
+        dataset: The dataset, in the middle of its ``_load_data``.
+        run: The run's folder.
+    """
+    if has_tables(run):
+        return
+    files = {
+        name: _write(table, name, run)
+        for name in dataset._build_feat_name_list()
+        if (table := getattr(dataset, name)) is not None
+    }
+    about = {
+        "files": files,
+        "file_sizes": getattr(dataset, "file_size_list", None),
+        **{name: _plain(getattr(dataset, name)) for name in _OF_FIELDS},
+    }
+    with atomic_path(run / TABLES / ABOUT) as temporary:
+        temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def read_tables(dataset, run: Path) -> None:
+    """Reads into a RecBole dataset what :func:`keep_tables` wrote.
+
+    Raises:
+        ValueError: If a file is missing, or is not the one that was written.
+    """
+    folder = run / TABLES
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        files, sizes = about["files"], about["file_sizes"]
+        fields = [about[name] for name in _OF_FIELDS]
+    except (json.JSONDecodeError, KeyError) as error:
+        raise ValueError(f"{folder / ABOUT} does not describe a run's tables") from error
+    kinds = {field: FeatureType(kind) for field, kind in fields[0].items()}
+    sources = {field: _source(source) for field, source in fields[1].items()}
+    for name, values in zip(_OF_FIELDS, (kinds, sources, *fields[2:]), strict=True):
+        getattr(dataset, name).update(values)
+    if sizes is not None:
+        dataset.file_size_list = sizes
+    for name in ("inter_feat", "user_feat", "item_feat", *files):
+        setattr(dataset, name, _read(folder / files[name], kinds) if name in files else None)
+
+
+def _write(table: pd.DataFrame, name: str, run: Path) -> str:
+    """Writes a table, or links to the file of a run beside this one, and returns its name."""
+    folder = run / TABLES
+    unnamed = folder / f"{name}.parquet"
+    with atomic_path(unnamed) as temporary:
+        # The index numbers a file's lines, which nothing reads after this.
+        rows = arrow.Table.from_pandas(table, preserve_index=False)
+        parquet.write_table(rows, temporary, compression="zstd")
+    sha256 = sha256_of(unnamed)
+    file = f"{name}-{sha256[:_DIGITS]}.parquet"
+    others = run.parent.glob(f"*/{TABLES}/{file}")
+    if other := next((other for other in others if sha256_of(other) == sha256), None):
+        with suppress(OSError):  # a file system without links
+            os.link(other, folder / file)
+    if (folder / file).exists():
+        unnamed.unlink()
+    else:
+        os.replace(unnamed, folder / file)
+    return file
+
+
+def _read(file: Path, kinds: dict[str, FeatureType]) -> pd.DataFrame:
+    """Reads a table; its columns hold what RecBole's parser makes of the same values."""
+    expected = file.stem.rpartition("-")[2]
+    if not file.is_file() or sha256_of(file)[:_DIGITS] != expected:
+        raise ValueError(f"{file} is missing or was changed after it was saved")
+    table = parquet.read_table(file).to_pandas()
+    for field in table:
+        kind = kinds[field]
+        if kind in (FeatureType.TOKEN_SEQ, FeatureType.FLOAT_SEQ):
+            table[field] = [np.array(list(values)) for values in table[field]]
+        elif kind == FeatureType.TOKEN:  # RecBole's parser marks a missing text by NaN
+            table[field] = table[field].where(table[field].notna(), np.nan)
+    return table
+
+
+def _plain(of_field: dict) -> dict:
+    return {field: getattr(value, "value", value) for field, value in of_field.items()}
+
+
+def _source(value: str) -> FeatureSource | str:
+    """Returns RecBole's name of a source; a further file's source is its suffix."""
+    return FeatureSource(value) if value in {source.value for source in FeatureSource} else value
