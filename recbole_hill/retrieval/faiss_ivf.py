@@ -38,8 +38,7 @@ class FaissRetriever(Retriever):
         probe: How the lists are chosen. ``beam``: by our descent through the depths; the candidates
             are those of :class:`~recbole_hill.retrieval.beam.BeamRetriever`. ``nodes``: by FAISS,
             which scores every depth-1 node and uses no other depth, as in plain ``search``.
-        beam_width: For ``beam``, as in ``BeamRetriever``.
-        node_score: For ``beam``, as in ``BeamRetriever``.
+        beam_width, node_score: For ``beam``, as in ``BeamRetriever``.
         n_probe: For ``nodes``, the number of lists per user; a number above the number of nodes
             means all.
 

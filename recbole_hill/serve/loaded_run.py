@@ -67,9 +67,7 @@ class LoadedRun(FinishedRun):
         Args:
             users: External user ids, at least one. A string is one user.
             k: Items per user, at least 1. A user with fewer unseen items gets fewer items.
-            retrieval: See :meth:`retriever`.
-            beam_width: See :meth:`retriever`.
-            node_score: See :meth:`retriever`.
+            retrieval, beam_width, node_score: See :meth:`retriever`.
 
         Returns:
             One list per user of pairs (external item id, score).
