@@ -50,21 +50,20 @@ def parsed(monkeypatch) -> list:
     return seen
 
 
-def require_known(arguments) -> None:
+def require_known(words: list[str], arguments) -> None:
     """Raises if a model, a setting of it, or a row of a table does not exist."""
     settings = dict(arguments.overrides)
-    if hasattr(arguments, "number"):  # the command `table`
-        names = arguments.models.split(",") if arguments.models else None
-        rows = PaperTable.read(arguments.number).chosen(names)
-        assert rows or arguments.number == "2"
-        for dataset in (arguments.dataset or "ml-100k").split(","):
-            for row in rows if settings else ():
-                HillConfig(row.model, dataset, config_dict=settings)
-        return
-    if getattr(arguments, "protocol", None):
-        settings["protocol"] = arguments.protocol
-    if getattr(arguments, "model", None):
-        HillConfig(arguments.model, arguments.dataset, config_dict=settings)
+    given = dict(word[2:].split("=", 1) for word in words if "=" in word)
+    if "protocol" in given:
+        settings["protocol"] = given["protocol"]
+    if words[0] == "table":
+        names = given["models"].split(",") if "models" in given else None
+        models = {row.model for row in PaperTable.read(words[1]).chosen(names)}
+    else:
+        models = {given["model"]} if "model" in given else set()
+    for model in models if settings or words[0] != "table" else ():
+        for dataset in given.get("dataset", "ml-100k").split(","):
+            HillConfig(model, dataset, config_dict=settings)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -73,7 +72,7 @@ def test_command_lines_parse(page, examples, parsed, capsys):
     for number, words in enumerate(lines, start=1):
         assert main(words) == 0, f"{shlex.join(words)}: {capsys.readouterr().err}"
         assert len(parsed) == number
-        require_known(parsed[-1])
+        require_known(words, parsed[-1])
 
 
 @pytest.mark.parametrize(
@@ -88,7 +87,7 @@ def test_command_lines_parse(page, examples, parsed, capsys):
 def test_a_stale_command_line_is_found(line, message, parsed):
     assert main(line.split()) == 0
     with pytest.raises(ValueError, match=message):
-        require_known(parsed[-1])
+        require_known(line.split(), parsed[-1])
 
 
 def test_command_lines_are_read(tmp_path):
@@ -142,6 +141,6 @@ def test_every_command_has_a_page_with_its_options(build):
 
     pages = commands.pages()
     assert len(pages) == len(COMMANDS) + 1
-    assert "| `--source=SOURCE` | " in pages["commands/prepare.md"]
+    assert "| `--source=" in pages["commands/prepare.md"]
     assert "| `--k=K` | items per user (default: 10). |" in pages["commands/recommend.md"]
     assert "`--help`" not in pages["commands/recommend.md"]

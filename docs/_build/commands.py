@@ -3,13 +3,14 @@
 import argparse
 
 from recbole_hill.cli import DESCRIPTION, _parser
+from recbole_hill.report.markdown import pipe_table
 
 HEAD = """\
 # Commands
 
-Each command is `python run_recbole_hill.py COMMAND` in a checkout, and `recbole-hill COMMAND` where the
-package is installed. Without a command's name, `run` is meant. A hyphen in an option's name may be written as an
-underscore.
+Each command is `python run_recbole_hill.py COMMAND` in a checkout, and `recbole-hill COMMAND` where
+the package is installed. Without a command's name, `run` is meant. A hyphen in an option's name may
+be written as an underscore.
 
 """
 
@@ -20,7 +21,9 @@ def pages() -> dict[str, str]:
         action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction)
     )
     made = {f"commands/{name}.md": _page(name, own) for name, own in subparsers.choices.items()}
-    rows = [f"| [`{name}`]({name}.md) | {own.description} |" for name, own in subparsers.choices.items()]
+    rows = [
+        f"| [`{name}`]({name}.md) | {own.description} |" for name, own in subparsers.choices.items()
+    ]
     table = "\n".join(["| command | what it does |", "|---|---|", *rows])
     made["commands/index.md"] = f"{HEAD}{table}\n\n```text\n{DESCRIPTION}```\n"
     return made
@@ -34,7 +37,7 @@ def _page(name: str, parser: argparse.ArgumentParser) -> str:
     parts = [
         f"# {name}",
         f"{description}.",
-        "\n".join(["| option | meaning |", "|---|---|", *rows]),
+        pipe_table(["option", "meaning"], rows),
     ]
     if getattr(parser.get_default("command"), "TAKES_SETTINGS", False):
         parts.append(
@@ -46,11 +49,11 @@ def _page(name: str, parser: argparse.ArgumentParser) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _row(action: argparse.Action) -> str:
+def _row(action: argparse.Action) -> list[str]:
     """Returns an option's line of the table."""
     name = action.option_strings[-1] if action.option_strings else action.metavar or action.dest
     takes = action.nargs != 0 and action.option_strings
     value = f"={action.metavar or action.dest.upper()}" if takes else ""
     needed = " Required." if action.required and action.option_strings else ""
-    text = (action.help or "").replace("|", "\\|").replace("<", "&lt;")
-    return f"| `{name}{value}` | {text}.{needed} |"
+    text = (action.help or "").replace("<", "&lt;")
+    return [f"`{name}{value}`", f"{text}.{needed}"]

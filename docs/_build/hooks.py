@@ -22,6 +22,9 @@ LOADS = re.compile(
     r"""|url\(["']?(https?:)?//|@import\s+["'](https?:)?//"""
 )
 
+#: A "less than" that Markdown takes for the start of a tag.
+NO_TAG = re.compile(r"<(?=user\b|[A-Za-z][A-Za-z0-9-]*[^A-Za-z0-9\s/>-])")
+
 
 def on_files(files, config):
     """Adds the pages that do not lie in docs/, and puts them into the navigation."""
@@ -36,7 +39,9 @@ def on_files(files, config):
     for uri, path in {**copied, **{PAGES[name]: ROOT / name for name in PAGES}}.items():
         files.append(File.generated(config, uri, abs_src_path=str(path)))
     made = [uri for uri in [*written, *copied] if uri.endswith(".md")]
-    config.nav = _filled(config.nav, sorted(made, key=lambda uri: (not _is_index(uri), uri.lower())))
+    config.nav = _filled(
+        config.nav, sorted(made, key=lambda uri: (not _is_index(uri), uri.lower()))
+    )
     return files
 
 
@@ -48,6 +53,11 @@ def on_page_markdown(markdown, page, **_):
     for name, uri in PAGES.items():
         markdown = markdown.replace(f"]({name})", f"]({uri})")
     return re.sub(r"\]\(((?:\.\./)*)docs/", r"](\1", markdown)
+
+
+def on_page_content(html, **_):
+    """Shows what looks like a tag and is none, as in <user, node>."""
+    return NO_TAG.sub("&lt;", html)
 
 
 def on_post_build(config):

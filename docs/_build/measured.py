@@ -16,14 +16,18 @@ RESULTS = Path(__file__).resolve().parents[2] / "results"
 MOST = 12
 METRICS = ("recall@20", "ndcg@20")
 LABELLED = ("ne", "auc")
-EXPLANATION = """\
-Mean ± sample standard deviation over the seeds. The file of a row holds its command, settings, data hash and
-machine. [Protocols](../concepts/protocols.md) say what a number means: numbers under `published` were chosen on the
-test set, as the papers' were. Seconds are of training, on a machine that did other work too. MiB is the largest
-memory of the process."""
-PAPER = """\
-The paper's numbers are those of HILL's Table 3, or of the source that `properties/table/3.yaml` names. They stand
-beside rows that are trained on all of train, as theirs."""
+EXPLANATION = (
+    "Mean ± sample standard deviation over the seeds. The file of a row holds its command, "
+    "settings, data hash and machine. [Protocols](../concepts/protocols.md) say what a number "
+    "means: numbers under `published` were chosen on the test set, as the papers' were. Seconds "
+    "are of training, on a machine that did other work too. MiB is the largest memory of the "
+    "process."
+)
+PAPER = (
+    " The paper's numbers are those of HILL's Table 3, or of the source that "
+    "`properties/table/3.yaml` names. They stand beside rows that are trained on all of train, as "
+    "theirs."
+)
 
 
 def by_model() -> dict[str, list[dict]]:
@@ -62,7 +66,7 @@ def section(name: str, rows: list[dict]) -> list[str]:
     more = ", ".join(_link(file) for file in files if file not in shown)
     return [
         "## Results and cost",
-        f"{EXPLANATION}{f' {PAPER}' if paper else ''}".replace("\n", " "),
+        EXPLANATION + (PAPER if paper else ""),
         *([pipe_table(head, lines)] if lines else []),
         *([f"More rows of this model: {more}."] if more else []),
     ]

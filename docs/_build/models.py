@@ -2,7 +2,6 @@
 
 import ast
 import re
-import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,8 +27,7 @@ ORIGINS = {
 def pages() -> dict[str, str]:
     """Returns the pages' Markdown by their place in the site."""
     ours = {name for name, *_ in CATALOGUE}
-    with warnings.catch_warnings(action="ignore"):  # of Python, on RecBole's files
-        entries = {entry.name: entry for entry in registry.entries()}
+    entries = {entry.name: entry for entry in registry.entries()}
     results = measured.by_model()
     known = _meanings()
     made = {
@@ -47,7 +45,8 @@ def _index(entries: dict, ours: set[str]) -> str:
     theirs = [[f"`{name}`", entry.citation] for name, entry in entries.items() if name not in ours]
     return f"""# Models
 
-Every name runs by `--model=NAME`. A model with user and item embeddings can be HILL's backbone: `--backbone=NAME`.
+Every name runs by `--model=NAME`. A model with user and item embeddings can be HILL's backbone:
+`--backbone=NAME`.
 
 {pipe_table(["model", "paper"], lines)}
 
@@ -84,6 +83,7 @@ def _docstring(path: str) -> str:
     (own,) = (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name)
     return ast.get_docstring(own) or ast.get_docstring(tree)
 
+
 def _settings(name: str, known: dict[str, tuple]) -> list[str]:
     """Returns the parts of a page on the settings of ``properties/model/NAME.yaml``."""
     file = properties("model", f"{name}.yaml")
@@ -97,7 +97,11 @@ def _settings(name: str, known: dict[str, tuple]) -> list[str]:
         [f"`{key}`", kind, f"`{default or values[key]}`", meaning]
         for key, default, kind, meaning in _lines(own, known)
     ]
-    parts = ["## Settings", comment, pipe_table(["setting", "type", "default", "meaning"], lines)]
+    parts = [
+        "## Settings",
+        _text(comment),
+        pipe_table(["setting", "type", "default", "meaning"], lines),
+    ]
     if per_dataset:
         parts += ["On these datasets the defaults are others:", f"```yaml\n{per_dataset}```"]
     return parts
@@ -109,7 +113,7 @@ def _lines(text: str, known: dict[str, tuple]) -> Iterator[tuple[str, str, str, 
         if found := SETTING.match(line):
             key, default, kind, meaning = found.groups()
             kind, meaning = (kind, meaning) if kind else known.get(key, ("", meaning or ""))
-            yield key, _cell(default), _cell(kind), _cell(meaning)
+            yield key, _text(default), _text(kind), _text(meaning)
 
 
 def _meanings() -> dict[str, tuple[str, str]]:
@@ -122,5 +126,6 @@ def _meanings() -> dict[str, tuple[str, str]]:
     return found
 
 
-def _cell(text: str) -> str:
+def _text(text: str) -> str:
+    """Returns plain text as Markdown."""
     return text.replace("<", "&lt;")
