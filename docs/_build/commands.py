@@ -20,11 +20,10 @@ def pages() -> dict[str, str]:
     subparsers = next(
         action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction)
     )
-    made = {f"commands/{name}.md": _page(name, own) for name, own in subparsers.choices.items()}
-    rows = [
-        f"| [`{name}`]({name}.md) | {own.description} |" for name, own in subparsers.choices.items()
-    ]
-    table = "\n".join(["| command | what it does |", "|---|---|", *rows])
+    parsers = subparsers.choices
+    rows = [[f"[`{name}`]({name}.md)", own.description] for name, own in parsers.items()]
+    table = pipe_table(["command", "what it does"], rows)
+    made = {f"commands/{name}.md": _page(name, own) for name, own in parsers.items()}
     made["commands/index.md"] = f"{HEAD}{table}\n\n```text\n{DESCRIPTION}```\n"
     return made
 
