@@ -126,7 +126,8 @@ def build(monkeypatch):
 def test_a_models_page_holds_its_settings_and_results(build):
     import models
 
-    page = models.pages()["models/BPR.md"]
+    pages = models.pages()
+    page = pages["models/BPR.md"]
     assert "| `n_negatives` | int | `300` | Negatives per positive. |" in page
     assert "| `lr_least` | float | `1.0e-6` | Lower bound of the learning rate. |" in page
     (gowalla,) = [line for line in page.splitlines() if "gowalla/baselines-published" in line]
@@ -134,6 +135,7 @@ def test_a_models_page_holds_its_settings_and_results(build):
     assert cells[2:9] == ["published", "BPR", "1", "0.1615", "0.1365", "0.1627", "0.1378"]
     (seeds,) = [line for line in page.splitlines() if "[ml-100k/table3-seeds]" in line]
     assert "| 3 | 0.3863 ± 0.0008 | 0.3351 ± 0.0028 |" in seeds
+    assert "| `lr_least` | float | `0.0` | Lower bound" in pages["commands/settings.md"]
 
 
 def test_every_command_has_a_page_with_its_options(build):

@@ -40,8 +40,8 @@ def _page(name: str, parser: argparse.ArgumentParser) -> str:
     ]
     if getattr(parser.get_default("command"), "TAKES_SETTINGS", False):
         parts.append(
-            "Settings of the [model](../models/index.md), of its backbone and of RecBole follow as "
-            "`--key=value`."
+            "Settings of the [model](../models/index.md), of its backbone and of [every "
+            "run](settings.md) follow as `--key=value`."
         )
     if parser.epilog:
         parts.append(f"```text\n{parser.epilog}```")

@@ -36,6 +36,7 @@ def pages() -> dict[str, str]:
         if name in ours
     }
     made["models/index.md"] = _index(entries, ours)
+    made["commands/settings.md"] = _of_every_run()
     return made
 
 
@@ -93,18 +94,36 @@ def _settings(name: str, known: dict[str, tuple]) -> list[str]:
     own, _, per_dataset = text.partition("per_dataset:\n")
     comment = " ".join(line[1:].strip() for line in own.splitlines() if line.startswith("#"))
     values = read_properties("model", f"{name}.yaml")
-    lines = [
-        [f"`{key}`", kind, f"`{default or values[key]}`", meaning]
-        for key, default, kind, meaning in _lines(own, known)
-    ]
-    parts = [
-        "## Settings",
-        _text(comment),
-        pipe_table(["setting", "type", "default", "meaning"], lines),
-    ]
+    parts = ["## Settings", _text(comment), _table(own, values, known)]
     if per_dataset:
         parts += ["On these datasets the defaults are others:", f"```yaml\n{per_dataset}```"]
     return parts
+
+
+def _of_every_run() -> str:
+    """Returns the page on the settings that do not belong to a model."""
+    parts = [
+        "# Settings of every run",
+        "A setting is given as `--key=value`, or in a YAML file by `--config_files`. The page of "
+        "each [model](../models/index.md) has its own settings. RecBole's other settings are "
+        "accepted, too.",
+    ]
+    for title, file in (("All models", "overall.yaml"), ("Models of labels", "context.yaml")):
+        values = read_properties(file)
+        parts += [
+            f"## {title}",
+            _table(properties(file).read_text(encoding="utf-8"), values, {}),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(text: str, values: dict, known: dict[str, tuple]) -> str:
+    """Returns the table of a file's settings."""
+    lines = [
+        [f"`{key}`", kind, f"`{default or values[key]}`", meaning]
+        for key, default, kind, meaning in _lines(text, known)
+    ]
+    return pipe_table(["setting", "type", "default", "meaning"], lines)
 
 
 def _lines(text: str, known: dict[str, tuple]) -> Iterator[tuple[str, str, str, str]]:
