@@ -119,7 +119,7 @@ def build(monkeypatch):
     """Makes the modules of docs/_build importable."""
     monkeypatch.syspath_prepend(ROOT / "docs" / "_build")
     yield
-    for name in ("commands", "models", "measured", "docstrings"):
+    for name in ("commands", "models", "measured", "docstrings", "markup"):
         sys.modules.pop(name, None)
 
 
@@ -146,3 +146,31 @@ def test_every_command_has_a_page_with_its_options(build):
     assert "| `--source=" in pages["commands/prepare.md"]
     assert "| `--k=K` | items per user (default: 10). |" in pages["commands/recommend.md"]
     assert "`--help`" not in pages["commands/recommend.md"]
+
+
+@pytest.mark.parametrize(
+    ("html", "loads"),
+    [
+        ('<script defer src="https://example.org/a.js">', True),
+        ("<img src=//example.org/a.png>", True),
+        ('<link rel="stylesheet" href="https://example.org/a.css">', True),
+        ("@font-face { src: url(https://example.org/a.woff2) }", True),
+        ('<link rel="canonical" href="https://example.org/page">', False),
+        ('<a href="https://example.org">a link</a> <img src="../a.svg">', False),
+    ],
+)
+def test_what_loads_from_another_host_is_found(build, html, loads):
+    from markup import LOADS
+
+    assert bool(LOADS.search(html)) is loads
+
+
+def test_what_is_no_tag_is_shown(build):
+    from docstrings import plain
+    from markup import NO_TAG
+
+    html = "<p>the <user, node> pairs <z_u|i, v> <user at depth j> of <code>x</code><br/></p>"
+    shown = "<p>the &lt;user, node> pairs &lt;z_u|i, v> &lt;user at depth j> of "
+    assert NO_TAG.sub("&lt;", html) == shown + "<code>x</code><br/></p>"
+    text = "See :class:`~recbole_hill.adapt.pairs.Pairs` and ``k``::\n\n    code"
+    assert plain(text) == "See `recbole_hill.adapt.pairs.Pairs` and `k`:\n\n    code"

@@ -9,21 +9,13 @@ from pathlib import Path
 
 import commands
 import models
+from markup import LOADS, NO_TAG
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Files of the checkout that are pages of the site.
 PAGES = {"README.md": "index.md", "SECURITY.md": "trust.md", "CONTRIBUTING.md": "contributing.md"}
-#: What makes a browser load a file: each names the attribute's value.
-LOADS = re.compile(
-    r"""<(?:script|img|iframe|source|video|audio)\b[^>]*\bsrc=["']?(https?:)?//"""
-    r"""|<link\b(?![^>]*rel=["']?(?:canonical|next|prev))[^>]*\bhref=["']?(https?:)?//"""
-    r"""|url\(["']?(https?:)?//|@import\s+["'](https?:)?//"""
-)
-
-#: A "less than" that Markdown takes for the start of a tag.
-NO_TAG = re.compile(r"<(?=user\b|[A-Za-z][A-Za-z0-9-]*[^A-Za-z0-9\s/>-])")
 
 
 def on_files(files, config):
