@@ -10,6 +10,7 @@ INIT = (HERE / "recbole_hill" / "__init__.py").read_text(encoding="utf-8")
 README = HERE / "README.md"
 
 BASELINES = ["gensim"]  # DeepWalk, Node2Vec, Item2Vec
+DOCS = ["mkdocs-material", "mkdocstrings[python]"]
 PLOTS = ["matplotlib"]
 TUNE = ["ray[tune]"]
 # torch-geometric: a reference for APPNP and GAT
@@ -57,10 +58,11 @@ setup(
     ],
     extras_require={
         "baselines": BASELINES,
+        "docs": DOCS,
         "plots": PLOTS,
         "tune": TUNE,
         "test": [*BASELINES, *PLOTS, *TUNE, *TEST],
-        "all": sorted({*BASELINES, *PLOTS, *TUNE, *TEST}),
+        "all": sorted({*BASELINES, *DOCS, *PLOTS, *TUNE, *TEST}),
     },
     entry_points={"console_scripts": ["recbole-hill = recbole_hill.cli:main"]},
 )

@@ -235,7 +235,9 @@ def recbole_models() -> dict[str, ModelEntry]:
         return {}
     models = {}
     for file in sorted((Path(spec.origin).parent / "model").glob("*_recommender/*.py")):
-        tree = ast.parse(file.read_text(encoding="utf-8"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python, on escapes in RecBole's docstrings
+            tree = ast.parse(file.read_text(encoding="utf-8"))
         for node in tree.body:
             if isinstance(node, ast.ClassDef) and node.name.lower() == file.stem:
                 path = f"recbole.model.{file.parent.name}.{file.stem}:{node.name}"

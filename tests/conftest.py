@@ -15,12 +15,14 @@ os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 import numpy as np
 import pytest
 
+from recbole_hill import plugins
 from recbole_hill.config.config import HillConfig
 from recbole_hill.config.properties import internal_defaults, recbole_defaults
 from recbole_hill.data.prepare.lightgcn import prepare
 from recbole_hill.data.splits import load_data
 from recbole_hill.model.build import build_model
 from recbole_hill.pipeline import run
+from recbole_hill.registry import LEARNERS, MODELS, SELECTORS
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -86,6 +88,14 @@ def run_folder(tiny_path, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("saved")
     settings = tiny_settings(tiny_path, "HILL", checkpoint_dir=str(root), adapt_control=[])
     return run("HILL", "tiny", overrides=settings).folder
+
+
+@pytest.fixture
+def forgotten_plugins(monkeypatch):
+    """Forgets after the test the names that its plugins added."""
+    for known in (MODELS, LEARNERS, SELECTORS):
+        monkeypatch.setattr(known, "_added", dict(known._added))
+    monkeypatch.setattr(plugins, "_loaded", {})
 
 
 @pytest.fixture

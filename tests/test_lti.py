@@ -382,9 +382,9 @@ def test_identical_items_and_a_single_one(direction):
         assert all(np.isfinite(v).all() for v in tree.vectors)
 
 
-def test_the_readmes_example_runs():
-    readme = Path(__file__).resolve().parents[1] / "README.md"
-    blocks = re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.S)
+def test_the_documentations_example_runs():
+    page = Path(__file__).resolve().parents[1] / "docs" / "howto" / "index-learning.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
     (example,) = [block for block in blocks if "LearnedIndex(" in block]
     torch.manual_seed(0)
     names = {}

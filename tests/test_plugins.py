@@ -104,12 +104,7 @@ needs_ray = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(autouse=True)
-def forgotten(monkeypatch):
-    """Forgets after each test the names that the test added."""
-    for known in (MODELS, LEARNERS, SELECTORS):
-        monkeypatch.setattr(known, "_added", dict(known._added))
-    monkeypatch.setattr(plugins, "_loaded", {})
+pytestmark = pytest.mark.usefixtures("forgotten_plugins")
 
 
 @pytest.fixture
