@@ -11,8 +11,6 @@ reads our run folders.
 import importlib.util
 import sys
 import types
-from copy import deepcopy
-from functools import cache
 from importlib.machinery import ModuleSpec
 
 from recbole_hill import registry
@@ -140,7 +138,6 @@ def _teach(config_class, visible: dict[str, registry.ModelEntry]) -> None:
     from recbole_hill.host.compatibility import numpy_aliases
 
     load = config_class._load_internal_config_dict
-    overall = cache(lambda: read_properties("overall.yaml"))
 
     def with_ours(self, model, model_class, dataset):
         load(self, model, model_class, dataset)
@@ -151,7 +148,10 @@ def _teach(config_class, visible: dict[str, registry.ModelEntry]) -> None:
             # RecBole's own entry points compute with this number, so that "auto" is not possible.
             self.internal_config_dict["eval_batch_size"] = 2**25
         else:  # RecBole's own: the settings of our trainer, which keeps no pickled checkpoint
-            self.internal_config_dict = {**deepcopy(overall()), **self.internal_config_dict}
+            self.internal_config_dict = {
+                **read_properties("overall.yaml"),
+                **self.internal_config_dict,
+            }
 
     config_class._load_internal_config_dict = with_ours
     config_class.compatibility_settings = lambda self: numpy_aliases()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -189,12 +190,22 @@ def _read_mapping(file: Path) -> dict:
 
 def read_properties(*parts: str) -> dict:
     """Reads one of our YAML files under ``properties/``; an absent one is empty."""
-    return read_yaml(properties(*parts))
+    return _shipped_settings(properties(*parts))
 
 
 def recbole_defaults(*parts: str) -> dict:
     """Reads one of RecBole's own YAML files; an absent one is empty."""
-    return read_yaml(files("recbole").joinpath("properties", *parts))
+    return _shipped_settings(files("recbole").joinpath("properties", *parts))
+
+
+def _shipped_settings(file: Traversable) -> dict:
+    """Reads a YAML file of a package, which does not change: each process reads it once."""
+    return copy.deepcopy(_shipped_once(file))
+
+
+@cache
+def _shipped_once(file: Traversable) -> dict:
+    return read_yaml(file)
 
 
 def read_yaml(file) -> dict:
