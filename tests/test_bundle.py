@@ -12,6 +12,8 @@ import pytest
 import torch
 from conftest import tiny_settings
 
+from recbole_hill.config.config import HillConfig
+from recbole_hill.data.splits import load_data
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.model.bundle import BUNDLE, Bundle
 from recbole_hill.pipeline import run
@@ -208,6 +210,37 @@ def test_runs_beside_each_other_share_their_tables(tiny_path, tmp_path):
     tables[0].write_bytes(b"changed")
     with pytest.raises(ValueError, match=r"inter_feat-.*\.parquet is missing or was changed"):
         open_run(tmp_path / "2")
+
+
+def test_every_kind_of_column_comes_back_as_it_was_read(tmp_path):
+    (tmp_path / "kinds").mkdir()
+    (tmp_path / "kinds" / "kinds.inter").write_text(
+        "user_id:token\titem_id:token\trating:float\n"
+        + "".join(f"{u}\t{i}\t{u + i / 7}\n" for u in range(12) for i in range(6))
+    )
+    (tmp_path / "kinds" / "kinds.item").write_text(
+        "item_id:token\tkind:token\ttags:token_seq\tweights:float_seq\n"
+        "0\ta\tx y\t.1 .2\n1\t\t\t.3\n2\tNA\tz\t\n3\tb\tx\t1\n4\ta\ty\t2\n5\ta\tz\t3\n"
+    )
+    columns = {"inter": ["user_id", "item_id", "rating"]}
+    columns["item"] = ["item_id", "kind", "tags", "weights"]
+    settings = {"data_path": str(tmp_path), "load_col": columns, "topk": [3]}
+    config = HillConfig("EASE", "kinds", None, {**settings, "valid_metric": "NDCG@3"})
+    config["keep_tables"] = str(tmp_path / "run")
+    from_files = load_data(config)
+    config["keep_tables"], config["kept_tables"] = None, str(tmp_path / "run")
+    shutil.rmtree(tmp_path / "kinds")
+    from_tables = load_data(config)
+    assert from_tables.sha256 == from_files.sha256
+    for name in ("inter_feat", "item_feat"):
+        read, kept = (getattr(data.dataset, name) for data in (from_files, from_tables))
+        assert list(read.interaction) == list(kept.interaction)
+        for field, column in read.interaction.items():
+            assert torch.equal(column, kept[field]), field
+    for name in ("field2type", "field2source", "field2seqlen"):
+        assert getattr(from_files.dataset, name) == getattr(from_tables.dataset, name)
+    for field, tokens in from_files.dataset.field2id_token.items():
+        assert tokens.tolist() == from_tables.dataset.field2id_token[field].tolist()
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,7 @@ def keep_tables(dataset, run: Path) -> None:
     if has_tables(run):
         return
     files = {
-        name: _write(table, name, run)
+        name: _write(_as_arrow(table, dataset.field2type), name, run)
         for name in dataset._build_feat_name_list()
         if (table := getattr(dataset, name)) is not None
     }
@@ -79,14 +79,25 @@ def read_tables(dataset, run: Path) -> None:
         setattr(dataset, name, _read(folder / files[name], kinds) if name in files else None)
 
 
-def _write(table: pd.DataFrame, name: str, run: Path) -> str:
+def _as_arrow(table: pd.DataFrame, kinds: dict[str, FeatureType]) -> arrow.Table:
+    """Returns a table as Arrow's; its index, which numbers a file's lines, is left out."""
+    lists = {FeatureType.TOKEN_SEQ: arrow.string(), FeatureType.FLOAT_SEQ: arrow.float64()}
+    columns = {}
+    for field in table:
+        values, of = table[field], lists.get(kinds[field])
+        if of is None:
+            columns[field] = arrow.Array.from_pandas(values)
+        else:  # RecBole's empty lists are of numbers in a column of text, too
+            columns[field] = arrow.array([v.tolist() for v in values], arrow.list_(of))
+    return arrow.table(columns)
+
+
+def _write(table: arrow.Table, name: str, run: Path) -> str:
     """Writes a table, or links to the file of a run beside this one, and returns its name."""
     folder = run / TABLES
     unnamed = folder / f"{name}.parquet"
     with atomic_path(unnamed) as temporary:
-        # The index numbers a file's lines, which nothing reads after this.
-        rows = arrow.Table.from_pandas(table, preserve_index=False)
-        parquet.write_table(rows, temporary, compression="zstd")
+        parquet.write_table(table, temporary, compression="zstd")
     sha256 = sha256_of(unnamed)
     file = f"{name}-{sha256[:_DIGITS]}.parquet"
     others = run.parent.glob(f"*/{TABLES}/{file}")
