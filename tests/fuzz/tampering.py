@@ -179,7 +179,9 @@ def _swapped(path: Path, rng) -> None:
     """Puts another run's file of this name in its place, or else its neighbour."""
     work = next(parent for parent in path.parents if parent.name == "work")
     others = [other for other in sorted(work.rglob(path.name)) if other != path]
-    others = others or [other for other in sorted(path.parent.iterdir()) if other.is_file()]
+    others = others or [
+        other for other in sorted(path.parent.iterdir()) if other.is_file() and other != path
+    ]
     shutil.copy(rng.choice(others), path)
 
 
