@@ -299,7 +299,7 @@ def _names(line: Line, error: str) -> bool:
     error, value = error.lower(), line.value.strip().lower()
     names = {line.key, line.key.replace("_", "-"), *_ALSO.get(line.key, ()), *line.files}
     names |= {"none.yaml"} if line.argv[0] == "sweep" else set()
-    return any(name in error for name in names) or (value != "" and value[:40] in error)
+    return any(name.lower() in error for name in names) or (value != "" and value[:40] in error)
 
 
 def _is_of_a_started_run(place: Path, name: str) -> bool:

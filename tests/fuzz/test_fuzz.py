@@ -133,7 +133,7 @@ def test_some_command_lines(tally, servers, few, tmp_path):
 
 def test_some_kills_and_crashes(tally, servers, few, tmp_path):
     every = kills.targets()
-    targets = {name: every[name] for name in ("run BPR", "run HILL", "prepare")}
+    targets = {name: every[name] for name in ("run BPR", "export", "prepare")}
     count_kills(tally, servers, few, tmp_path, targets, 5, 8)
 
 
