@@ -266,7 +266,7 @@ def judge(servers: Servers, template: Path, root: Path, number: int, line: Line)
         for name, text in line.files.items():
             (work / name).write_text(text.replace(OWNED, str(owned)))
         before = files_below(place)
-        ended = servers.run(argv, place, limited=argv[:1] not in (["sweep"], ["table"]))
+        ended = servers.run(argv, place)
         verdict = _verdict(line, place, before, ended)
     shown = [*argv, *(f"[{name}: {text[:200]!r}]" for name, text in line.files.items())]
     said = (ended.error or ended.err[-300:].strip() or ended.out[-100:].strip())[:300]
