@@ -5,12 +5,13 @@ its own, because a process that has run a torch operation has threads, which no 
 
 It reads one JSON object a line (:class:`harness.Server` writes it) and answers each with one:
 
-    {"argv": [...], "cwd": DIR, "limit": 20, "kill_after": null, "group": true, "hook": null}
+    {"argv": [...], "cwd": DIR, "limit": 20, "kill_after": null, "group": true, "alone": true,
+     "hook": null}
     {"status": 0, "seconds": 1.2, "ended": "itself" | "limit" | "killed"}
 
 A negative status is the number of the signal that ended the process. What the process prints is in
 ``cwd/../out.txt`` and ``cwd/../err.txt``. ``hook`` is ``[module, function, arguments]``, called in
-the fork before the command.
+the fork before the command. ``alone`` says that the command starts no processes.
 """
 
 import atexit
@@ -88,7 +89,8 @@ def run_command(request: dict) -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE, _FILE))
     resource.setrlimit(resource.RLIMIT_CPU, (request["limit"],) * 2)
-    if request["limited"]:
+    if request["alone"]:
+        atexit._clear()  # what libraries clean up for processes that they started
         resource.setrlimit(resource.RLIMIT_AS, (own_memory() + _MEMORY,) * 2)
     if request["hook"]:
         module, function, arguments = request["hook"]

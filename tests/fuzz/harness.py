@@ -22,6 +22,8 @@ from queue import Queue
 FUZZ = Path(__file__).resolve().parent
 CHECKOUT = FUZZ.parents[1]
 
+#: Commands that start processes of their own.
+_WITH_OTHERS = (["sweep"], ["table"])
 SURVIVED, REFUSED = "survived", "refused"
 #: What must not be; the columns of the table.
 FAULTS = (
@@ -95,7 +97,6 @@ class Server:
         limit: float = 20,
         kill_after: float | None = None,
         group: bool = True,
-        limited: bool = True,
         hook: list | None = None,
     ) -> Ended:
         """Runs a command line in ``place/work``.
@@ -106,11 +107,10 @@ class Server:
             limit: Seconds of CPU time after which it counts as a hang.
             kill_after: Seconds until it is killed.
             group: Whether what it started is killed with it.
-            limited: Whether its memory is limited.
             hook: ``[module, function, arguments]``, called in the process before the command.
         """
         request = {"argv": argv, "cwd": str(place / "work"), "limit": limit, "hook": hook}
-        request |= {"kill_after": kill_after, "group": group, "limited": limited}
+        request |= {"kill_after": kill_after, "group": group, "alone": argv[:1] not in _WITH_OTHERS}
         printed = place / "out.txt", place / "err.txt"
         for file in printed:  # a kill may come before the process makes them
             file.write_text("")

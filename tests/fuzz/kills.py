@@ -60,7 +60,7 @@ class Undisturbed:
     def __init__(self, servers: Servers, template: Path, root: Path, name: str, target: Target):
         with case_folder(root, f"undisturbed-{name.replace(' ', '-')}", template) as place:
             hook = ["failing_writes", "note_writes", {"log": str(place / "writes")}]
-            ended = servers.run(target.argv, place, limit=100, limited=False, hook=hook)
+            ended = servers.run(target.argv, place, limit=100, hook=hook)
             assert ended.status == 0, (target, ended)
             self.seconds = ended.seconds
             self.outcome = outcome(place / "work" / target.folder)
@@ -82,9 +82,7 @@ def kill_at_random(
             moments.append(round(rng.random() * whole.seconds, 2))
             argv = target.argv if len(moments) == 1 else target.again(place / "work")
             alone = rng.random() < 0.3
-            servers.run(
-                argv, place, limit=100, kill_after=moments[-1], group=not alone, limited=False
-            )
+            servers.run(argv, place, limit=100, kill_after=moments[-1], group=not alone)
         return _go_on(servers, place, target, whole, f"killed after {moments} s")
 
 
@@ -95,7 +93,7 @@ def crash_at(
     number, way = point
     with case_folder(*place_of, template) as place:
         hook = ["failing_writes", "fail_at", {"number": number, "way": way}]
-        ended = servers.run(target.argv, place, limit=100, limited=False, hook=hook)
+        ended = servers.run(target.argv, place, limit=100, hook=hook)
         what = f"write {number} {way}"
         if way == "full" and (fault := fault_of(ended)):
             return fault, f"{target.argv}: {what}: {ended.err[-300:]!r}"
@@ -107,7 +105,7 @@ def _go_on(
 ) -> tuple[str, str]:
     """Lets a killed command go on, and compares what it made."""
     argv = target.again(place / "work")
-    ended: Ended = servers.run(argv, place, limit=100, limited=False)
+    ended: Ended = servers.run(argv, place, limit=100)
     note = f"{argv!r:.300}: {what}: {ended.error or ended.err[-300:]!r}"
     if fault := fault_of(ended):
         return fault, note

@@ -95,7 +95,7 @@ def make(
     if studies:
         commands += [study_command(), sweep_command()]
     for command in commands:
-        ended = servers.run(command, place, limit=300, limited=False)
+        ended = servers.run(command, place, limit=300)
         assert ended.status == 0, (command, ended)
     return work
 

@@ -107,7 +107,7 @@ def judge(
         path = place / "work" / name
         {**WAYS, **PLAIN_WAYS}[way](path, random.Random(number))
         tampered = _state(path)
-        ended = servers.run(reader.argv, place, limit=60, limited=False)
+        ended = servers.run(reader.argv, place, limit=60)
         note = f"{name} {way}: {reader.argv!r:.200} -> {ended.status} "
         note += repr((ended.error or ended.err[-200:])[:300])
         if (place / "owned").exists():
@@ -148,7 +148,7 @@ def answers(servers: Servers, template: Path, root: Path, cases: list[tuple]) ->
     def ask(numbered: tuple) -> tuple:
         number, reader = numbered
         with case_folder(root, f"before-{number}", template) as place:
-            ended = servers.run(reader.argv, place, limit=60, limited=False)
+            ended = servers.run(reader.argv, place, limit=60)
             assert ended.status == 0, (reader, ended)
             return json.dumps(reader.argv), reader.answer(place / "work", ended.out)
 
@@ -179,7 +179,9 @@ def _swapped(path: Path, rng) -> None:
     """Puts another run's file of this name in its place, or else its neighbour."""
     work = next(parent for parent in path.parents if parent.name == "work")
     others = [other for other in sorted(work.rglob(path.name)) if other != path]
-    others = others or [other for other in sorted(path.parent.iterdir()) if other.is_file()]
+    others = others or [
+        other for other in sorted(path.parent.iterdir()) if other.is_file() and other != path
+    ]
     shutil.copy(rng.choice(others), path)
 
 
