@@ -12,6 +12,7 @@ from pathlib import Path
 from recbole_hill.adapt.retrieval_cost import retrieval_cost
 from recbole_hill.adapt.stage import adapt, select_pairs
 from recbole_hill.config.config import plain_settings
+from recbole_hill.data import auto
 from recbole_hill.data.splits import Data, load_data, note_data
 from recbole_hill.host.memory import keep_freed_memory
 from recbole_hill.host.threads import set_threads
@@ -24,11 +25,13 @@ from recbole_hill.run.provenance import commit
 from recbole_hill.train.arms import Arm
 from recbole_hill.train.backbone_stage import train_backbone
 from recbole_hill.train.evaluate import evaluate
+from recbole_hill.train.floor import floor
 from recbole_hill.train.index_stage import IndexTrainer, learn_index
 from recbole_hill.train.open_run import open_run, settings_of
 from recbole_hill.train.refit import Choice, holdout_config
 from recbole_hill.train.trainer import RunTrainer, Validation, trainer_for
 from recbole_hill.train.warm_start import seen_before
+from recbole_hill.train.warnings import run_warnings
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def run(
         data = load(config)
         trainer = build(config, data, choice=choice)
         arms = fit(trainer, data.train, data.valid if choice is None else None)
-        rows = evaluate(trainer, arms, data)
+        rows = _judged(config, evaluate(trainer, arms, data), data)
         keep_for_serving(trainer, arms[-1], data)
         runs.write_rows(folder, rows)
         write_hashes(folder)
@@ -108,11 +111,16 @@ def fit(trainer: RunTrainer, train_data, valid_data) -> list[Arm]:
 
 
 def load(config) -> Data:
-    """Loads the data of a run, and records their hash in its folder."""
+    """Loads the data of a run; records their hash and the settings that were ``auto``."""
     set_threads(config["threads"])
     keep_freed_memory()
+    settings = plain_settings(config)
     data = load_data(config)
-    note_data(Path(config["run_dir"]), data.sha256)
+    folder = Path(config["run_dir"])
+    note_data(folder, data.sha256)
+    decided = {key: config[key] for key in auto.KEYS if key in settings}
+    if any(settings[key] != value for key, value in decided.items()):
+        runs.write_config(folder, settings | decided)
     return data
 
 
@@ -172,6 +180,15 @@ class HILLTrainer(IndexTrainer):
         return {"retrieval": retrieval_cost(self, data.test)} if self.arm.served else {}
 
 
+def _judged(config, rows: list[dict], data: Data) -> list[dict]:
+    """Adds the run's floor and warnings to its rows; the last row is of the served arm."""
+    reached = floor(config, data)
+    warnings = run_warnings(rows[-1], reached)
+    for warning in warnings:
+        logging.getLogger().warning(f"warning: {warning}")
+    return [{**row, "floor": reached, "warnings": warnings} for row in rows]
+
+
 def _choose_by_holdout(config, folder: Path) -> Choice:
     """Runs ``holdout`` in a sub-folder and returns its choices."""
     inner = holdout_config(config, folder)
@@ -179,6 +196,10 @@ def _choose_by_holdout(config, folder: Path) -> Choice:
     runs.write_config(Path(inner["run_dir"]), plain_settings(inner))
     logging.getLogger().info("refit: choosing by holdout")
     data = load(inner)
+    for key in auto.KEYS:
+        if key in config:
+            config[key] = inner[key]
+    runs.write_config(folder, plain_settings(config))
     trainer = build(inner, data)
     fit(trainer, data.train, data.valid)
     write_hashes(Path(inner["run_dir"]))

@@ -14,17 +14,19 @@ def arms_table(rows: list[dict]) -> str:
     """
     first = rows[0]
     names = list(first["metrics"])
-    width = max(len(row["arm"]) for row in rows)
-    head = f"{'':{width}}  " + "  ".join(f"{name:>10}" for name in names)
+    rows_of_table = {row["arm"]: row["metrics"] for row in rows}
+    for name, metrics in first.get("floor", {}).items():
+        rows_of_table[f"floor: {name}"] = metrics
+    width = max(map(len, rows_of_table))
     lines = [
-        head,
+        f"{'':{width}}  " + "  ".join(f"{name:>10}" for name in names),
         *(
-            f"{row['arm']:{width}}  "
-            + "  ".join(f"{row['metrics'][name]:>10.4f}" for name in names)
-            for row in rows
+            f"{label:{width}}  " + "  ".join(f"{metrics[name]:>10.4f}" for name in names)
+            for label, metrics in rows_of_table.items()
         ),
         "",
         *_notes(rows),
+        *(f"warning: {warning}" for warning in first.get("warnings", ())),
     ]
     return "\n".join(map(printable, lines))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recbole_hill.config.config import HillConfig, plain_settings
+from recbole_hill.data.auto import IN_EPOCHS
 from recbole_hill.run.folder import CHOICE, HOLDOUT, STAGES
 from recbole_hill.run.parent_runs import PARENT_SETTINGS, for_each
 from recbole_hill.run.stages import seconds_of_stages
@@ -23,6 +24,8 @@ class Choice:
             run).
         keeps_adapted: Whether HILL keeps the adapted weights.
         seconds: Seconds that the choosing run took.
+        best_epoch: Epoch of its backbone's best validation, from 1.
+        epochs_trained: Number of epochs that its backbone was trained for.
     """
 
     epochs: int
@@ -30,6 +33,8 @@ class Choice:
     adapt_epochs: Mapping[str, int]
     keeps_adapted: bool
     seconds: float
+    best_epoch: int
+    epochs_trained: int
 
     @classmethod
     def of(cls, stages: Mapping[str, dict]) -> "Choice":
@@ -46,6 +51,8 @@ class Choice:
             },
             keeps_adapted=stages.get(CHOICE, {}).get("kept") == "adapted",
             seconds=seconds_of_stages(stages),
+            best_epoch=stages["backbone"]["epochs"],
+            epochs_trained=stages["backbone"].get("epochs_trained", 0),
         )
 
 
@@ -66,6 +73,9 @@ def holdout_config(config, folder: Path) -> HillConfig:
     for key in PARENT_SETTINGS:
         if settings.get(key):
             settings[key] = for_each(settings[key], lambda start, key=key: _chooser(key, start))
+    for key in IN_EPOCHS:  # a default may shrink with the size of the data, a given value may not
+        if key not in config.external_config_dict:
+            del settings[key]
     settings |= {"protocol": "holdout", "run_dir": str(folder / HOLDOUT)}
     return HillConfig(config["model"], config["dataset"], None, settings)
 
