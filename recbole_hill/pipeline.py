@@ -14,6 +14,7 @@ import torch
 from recbole_hill.adapt.retrieval_cost import retrieval_cost
 from recbole_hill.adapt.stage import adapt, select_pairs
 from recbole_hill.config.config import plain_settings
+from recbole_hill.data import auto
 from recbole_hill.data.splits import Data, load_data, note_data
 from recbole_hill.host.memory import keep_freed_memory
 from recbole_hill.model.build import build_model
@@ -102,12 +103,17 @@ def fit(trainer: RunTrainer, train_data, valid_data) -> list[Arm]:
 
 
 def load(config) -> Data:
-    """Loads the data of a run, and records their hash in its folder."""
+    """Loads the data of a run; records their hash and the settings that were ``auto``."""
     if config["threads"]:
         torch.set_num_threads(config["threads"])
     keep_freed_memory()
+    settings = plain_settings(config)
     data = load_data(config)
-    note_data(Path(config["run_dir"]), data.sha256)
+    folder = Path(config["run_dir"])
+    note_data(folder, data.sha256)
+    decided = {key: config[key] for key in auto.KEYS if key in settings}
+    if any(settings[key] != value for key, value in decided.items()):
+        runs.write_config(folder, settings | decided)
     return data
 
 
@@ -160,6 +166,10 @@ def _choose_by_holdout(config, folder: Path) -> Choice:
     runs.write_config(Path(inner["run_dir"]), plain_settings(inner))
     logging.getLogger().info("refit: choosing by holdout")
     data = load(inner)
+    for key in auto.KEYS:
+        if key in config:
+            config[key] = inner[key]
+    runs.write_config(folder, plain_settings(config))
     trainer = build(inner, data)
     fit(trainer, data.train, data.valid)
     choice = Choice.of(trainer.stages)

@@ -24,6 +24,9 @@ from recbole_hill.registry import (
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
+#: The block of ``per_dataset`` for every dataset that it does not name.
+OTHERWISE = "otherwise"
+
 
 def properties(*parts: str) -> Traversable:
     """Returns a file or folder under ``properties/``, e.g. ``properties("dataset", "x.yaml")``.
@@ -164,11 +167,15 @@ def _settings_of(known: Registry, entry: Entry) -> dict:
 
 
 def _on_dataset(layers: list[tuple[Entry, dict]], dataset: str) -> dict:
-    """Merges layers on a dataset; later ones win, over the ``per_dataset`` of earlier ones too."""
+    """Merges layers on a dataset; later ones win, over the ``per_dataset`` of earlier ones too.
+
+    Of a layer's ``per_dataset``, the dataset's own block counts, or else the block ``otherwise``.
+    """
     merged = {}
     for _, settings in layers:
         merged.update(settings)
-        merged.update((merged.pop("per_dataset", None) or {}).get(dataset, {}))
+        blocks = merged.pop("per_dataset", None) or {}
+        merged.update(blocks.get(dataset, blocks.get(OTHERWISE)) or {})
     return merged
 
 

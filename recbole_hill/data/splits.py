@@ -31,6 +31,7 @@ from recbole.data.interaction import Interaction, cat_interactions
 from recbole.utils import FeatureSource, FeatureType, ModelType, init_seed
 
 from recbole_hill.checks import one_of
+from recbole_hill.data.auto import AUTO, Size, resolve
 from recbole_hill.data.features import require_features
 from recbole_hill.data.ids import Ids
 from recbole_hill.data.loaders import our_loaders, say_full_users
@@ -82,10 +83,11 @@ class SplitDataset(CleanRows, Dataset):
                 f"benchmark_filename must name two files (train, test) or three "
                 f"(train, valid, test), got {self.config['benchmark_filename']}"
             )
-        if self.config["protocol"] == "holdout":
-            return [train, valid, test]
-        whole = self.copy(cat_interactions([train.inter_feat, valid.inter_feat]))
-        return [whole, test, self.copy(test.inter_feat)]
+        if self.config["protocol"] != "holdout":
+            train = self.copy(cat_interactions([train.inter_feat, valid.inter_feat]))
+            valid, test = test, self.copy(test.inter_feat)
+        resolve(self.config, Size.of(train))
+        return [train, valid, test]
 
     def __getitem__(self, index, join=True):
         """Returns the rows of a batch, as RecBole does; see :func:`_rows`."""
@@ -188,7 +190,7 @@ def load_data(config) -> Data:
             f"topk {config['topk']} asks for longer lists than there are items "
             f"({dataset.item_num - 1}) in {config['dataset']}"
         )
-    if config["eval_batch_size"] == "auto":
+    if config["eval_batch_size"] == AUTO:
         config["eval_batch_size"] = evaluation_batch(
             dataset.item_num, config["eval_memory_mb"], cached=config["device"].type == "cpu"
         )
@@ -255,6 +257,11 @@ def create_dataset(config) -> Dataset:
     kinds = (ModelType.GENERAL, ModelType.TRADITIONAL, ModelType.CONTEXT)
     if config["MODEL_TYPE"] in kinds:
         return SplitDataset(config)
+    if config["train_batch_size"] == AUTO:
+        raise ValueError(
+            f"train_batch_size auto is for general and context-aware models; {config['model']} "
+            "needs an integer >= 1"
+        )
     theirs = pickles.dataset_class(config)
     return type(theirs.__name__, (CleanRows, theirs), {})(config)
 

@@ -22,6 +22,7 @@ from recbole_hill.checks import is_integer
 from recbole_hill.config.config import HillConfig, plain_settings
 from recbole_hill.data.features import require_features
 from recbole_hill.data.rows import sort_by_time
+from recbole_hill.data.auto import Size, resolve
 from recbole_hill.data.splits import (
     create_dataset,
     interactions_sha256,
@@ -140,6 +141,7 @@ def _train_slices(config, folder: Path, slices: int, keep: int | None) -> list[S
     parts = slices_of(config, slices)
     sha256 = interactions_sha256(*map(OneDataset, parts))
     note_data(folder, sha256)
+    resolve(config, Size.of(parts[0]))
     common = {"model": config["model"], "dataset": config["dataset"], "data_sha256": sha256}
     trained = build_model(config, OneDataset(parts[0]))
     trainer = trainer_for(config, trained)

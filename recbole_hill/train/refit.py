@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recbole_hill.config.config import HillConfig, plain_settings
+from recbole_hill.data.auto import IN_EPOCHS
 from recbole_hill.run.folder import CHOICE, HOLDOUT, STAGES
 from recbole_hill.run.parent_runs import PARENT_SETTINGS, for_each
 from recbole_hill.run.stages import seconds_of_stages
@@ -66,6 +67,9 @@ def holdout_config(config, folder: Path) -> HillConfig:
     for key in PARENT_SETTINGS:
         if settings.get(key):
             settings[key] = for_each(settings[key], lambda start, key=key: _chooser(key, start))
+    for key in IN_EPOCHS:  # a default may shrink with the size of the data, a given value may not
+        if key not in config.external_config_dict:
+            del settings[key]
     settings |= {"protocol": "holdout", "run_dir": str(folder / HOLDOUT)}
     return HillConfig(config["model"], config["dataset"], None, settings)
 

@@ -1,0 +1,126 @@
+"""Settings that are ``auto``: resolved from the size of the data, after loading, before training.
+
+| setting            | value                                                                        |
+|--------------------|------------------------------------------------------------------------------|
+| train_batch_size   | the power of two nearest to train rows / ``steps_per_epoch``, 64 to 8,192     |
+| nodes_per_depth    | an eighth and an eightieth of the items, to one significant digit, at least 2 |
+
+A model that trains on batches of users counts users instead of rows. Where the data are so large
+that the largest batch leaves an epoch more than ``steps_per_epoch`` steps, the default ``epochs``
+and ``stopping_step`` shrink in proportion, to 20 and 3 at least.
+"""
+
+import logging
+from dataclasses import dataclass
+
+from recbole_hill.run.folder import read_config
+
+AUTO = "auto"
+LEAST_BATCH, LARGEST_BATCH = 64, 8192
+#: The settings whose values this module decides.
+KEYS = ("train_batch_size", "epochs", "stopping_step", "nodes_per_depth", "phi_dep")
+#: Defaults that are counted in epochs, with their least values on large data.
+IN_EPOCHS = {"epochs": 20, "stopping_step": 3}
+#: Items per node at depth 1 and 2.
+_ITEMS_PER_NODE = (8, 80)
+#: RecBole's models that train on batches of users; one of our own has ``user_wise = True``.
+_USER_WISE = frozenset(
+    {"MultiDAE", "MultiVAE", "MacridVAE", "CDAE", "ENMF", "RaCT", "RecVAE", "DiffRec", "LDiffRec"}
+)
+
+
+@dataclass(frozen=True)
+class Size:
+    """Size of the data: train rows, users and items, without RecBole's padding."""
+
+    rows: int
+    users: int
+    items: int
+
+    @classmethod
+    def of(cls, train) -> "Size":
+        """Counts a RecBole dataset."""
+        return cls(len(train.inter_feat), train.user_num - 1, train.item_num - 1)
+
+
+def resolve(config, size: Size) -> None:
+    """Replaces every ``auto`` in a configuration, and logs what it became.
+
+    Args:
+        config: RecBole's Config, changed in place.
+        size: Size of the data that are trained on.
+    """
+    notes = []
+    if config["train_batch_size"] == AUTO:
+        notes += _resolve_batch(config, size)
+    if "nodes_per_depth" in config and config["nodes_per_depth"] == AUTO:
+        notes += _resolve_nodes(config, size.items)
+    if notes:
+        logging.getLogger().info(f"auto: {', '.join(notes)}")
+
+
+def batch_size(n: int, steps: int) -> int:
+    """Returns the power of two that is nearest to n / steps, from 64 to 8,192.
+
+    Args:
+        n: Number of rows (or users) of an epoch.
+        steps: Number of steps that an epoch is to have.
+    """
+    powers = (2**exponent for exponent in range(6, 14))
+    return min(powers, key=lambda power: abs(power - n / steps))
+
+
+def node_counts(items: int) -> list[int]:
+    """Returns the nodes per depth, finest first; a small catalogue has fewer depths.
+
+    Args:
+        items: I, the number of items.
+    """
+    counts = [max(2, _one_digit(items / share)) for share in _ITEMS_PER_NODE]
+    return sorted(set(counts), reverse=True)
+
+
+def shrunk(value: int, share: float, least: int) -> int:
+    """Returns a number of epochs times a share, at least ``least`` unless it was less before."""
+    return min(value, max(least, round(value * share)))
+
+
+def _resolve_batch(config, size: Size) -> list[str]:
+    n, unit = (size.users, "users") if _is_user_wise(config) else (size.rows, "train rows")
+    wanted = config["steps_per_epoch"]
+    batch = config["train_batch_size"] = batch_size(n, wanted)
+    notes = [f"train_batch_size {batch} ({n:,} {unit})"]
+    if n > LARGEST_BATCH * wanted:
+        for key, least in IN_EPOCHS.items():
+            value = shrunk(config[key], LARGEST_BATCH * wanted / n, least)
+            if key not in config.external_config_dict and value != config[key]:
+                config[key] = value
+                notes.append(f"{key} {value} ({-(-n // batch):,} steps an epoch)")
+    return notes
+
+
+def _resolve_nodes(config, items: int) -> list[str]:
+    if config["warm_start"]:  # the index goes on, and with it its sizes
+        nodes, why = read_config(config["warm_start"])["nodes_per_depth"], "as before"
+    else:
+        nodes, why = node_counts(items), f"{items:,} items"
+    config["nodes_per_depth"] = nodes
+    notes = [f"nodes_per_depth {nodes} ({why})"]
+    if config["phi_dep"] > len(nodes):
+        config["phi_dep"] = len(nodes)
+        notes.append(f"phi_dep {len(nodes)}")
+    return notes
+
+
+def _is_user_wise(config) -> bool:
+    model = config.model_class
+    return getattr(model, "user_wise", False) or any(
+        cls.__name__ in _USER_WISE
+        for cls in model.__mro__
+        if cls.__module__.startswith("recbole.model.general")
+    )
+
+
+def _one_digit(number: float) -> int:
+    """Rounds to one significant digit."""
+    return int(float(f"{number:.0e}"))
