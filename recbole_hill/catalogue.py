@@ -433,8 +433,8 @@ CATALOGUE = (
     ),
     (
         "ItemKNN",
-        f"{_RECBOLE}.itemknn:ItemKNN",
-        "recbole",
+        f"{_BASELINES}.itemknn:ItemKNN",
+        "own, for RecBole's",
         'Mukund Deshpande and George Karypis. "Item-based Top-N Recommendation Algorithms." '
         "in TOIS 2004.",
     ),

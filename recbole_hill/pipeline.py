@@ -23,11 +23,13 @@ from recbole_hill.run.provenance import commit
 from recbole_hill.train.arms import Arm
 from recbole_hill.train.backbone_stage import train_backbone
 from recbole_hill.train.evaluate import evaluate
+from recbole_hill.train.floor import floor
 from recbole_hill.train.index_stage import IndexTrainer, learn_index
 from recbole_hill.train.open_run import open_run, settings_of
 from recbole_hill.train.refit import Choice, holdout_config
 from recbole_hill.train.trainer import BACKBONE, RunTrainer, Validation, trainer_for
 from recbole_hill.train.warm_start import seen_before
+from recbole_hill.train.warnings import run_warnings
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def run(
         data = load(config)
         trainer = build(config, data, choice=choice)
         arms = fit(trainer, data.train, data.valid if choice is None else None)
-        rows = evaluate(trainer, arms, data)
+        rows = _judged(config, evaluate(trainer, arms, data), data)
         runs.write_rows(folder, rows)
     return Result(folder, rows, trainer.stages)
 
@@ -157,6 +159,15 @@ class HILLTrainer(IndexTrainer):
     def costs(self, data: Data) -> dict[str, dict]:
         """Returns the cost and the index recall of the search, for the arm that is served."""
         return {"retrieval": retrieval_cost(self, data.test)} if self.arm.served else {}
+
+
+def _judged(config, rows: list[dict], data: Data) -> list[dict]:
+    """Adds the run's floor and warnings to its rows; the last row is of the served arm."""
+    reached = floor(config, data)
+    warnings = run_warnings(rows[-1], reached)
+    for warning in warnings:
+        logging.getLogger().warning(f"warning: {warning}")
+    return [{**row, "floor": reached, "warnings": warnings} for row in rows]
 
 
 def _choose_by_holdout(config, folder: Path) -> Choice:

@@ -22,19 +22,37 @@ class TopListCollector(Collector):
         self, scores_tensor: Tensor, interaction, positive_u: Tensor, positive_i: Tensor
     ) -> None:
         """RecBole's hook: takes one batch's scores, shape (B, I), and its test pairs, each (E,)."""
-        if any(map(self.register.need, ("rec.meanrank", "rec.score", "data.label"))):
+        if not self.needs_lists_alone:
             super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
             return
-        n_users, n_items = scores_tensor.shape
         best = best_columns(scores_tensor, max(self.topk))
+        found = scores_tensor.gather(1, best) > -torch.inf
+        self.collect_lists(best, found, positive_u, positive_i, scores_tensor.shape[1])
+
+    @property
+    def needs_lists_alone(self) -> bool:
+        """Whether the metrics need the best items alone, and no scores."""
+        return not any(map(self.register.need, ("rec.meanrank", "rec.score", "data.label")))
+
+    def collect_lists(
+        self, best: Tensor, found: Tensor, positive_u: Tensor, positive_i: Tensor, n_items: int
+    ) -> None:
+        """Takes one batch's lists.
+
+        Args:
+            best: Items of the users' lists, best first, shape (B, k).
+            found: Whether a place of a list has an item, shape (B, k).
+            positive_u: Row in ``best`` of each test pair's user, shape (E,).
+            positive_i: Item of each test pair, shape (E,).
+            n_items: Number of items with RecBole's padding item.
+        """
+        n_users = len(best)
         if self.register.need("rec.items"):
             self.data_struct.update_tensor("rec.items", best)
         if self.register.need("rec.topk"):
             pairs = torch.unique(positive_u * n_items + positive_i).to(best.device)
             own = torch.arange(n_users, device=best.device).unsqueeze(1) * n_items
-            hits = torch.isin(own + best, pairs)
-            hits &= scores_tensor.gather(1, best) > -torch.inf
-            hits = hits.long()
+            hits = (torch.isin(own + best, pairs) & found).long()
             lengths = torch.bincount(pairs // n_items, minlength=n_users).unsqueeze(1)
             self.data_struct.update_tensor("rec.topk", torch.cat((hits, lengths), dim=1))
 

@@ -12,19 +12,21 @@ def arms_table(rows: list[dict]) -> str:
     """
     first = rows[0]
     names = list(first["metrics"])
-    width = max(len(row["arm"]) for row in rows)
-    head = f"{'':{width}}  " + "  ".join(f"{name:>10}" for name in names)
-    lines = [
-        head,
-        *(
-            f"{row['arm']:{width}}  "
-            + "  ".join(f"{row['metrics'][name]:>10.4f}" for name in names)
-            for row in rows
-        ),
-        "",
-        *_notes(rows),
-    ]
-    return "\n".join(lines)
+    lines = {row["arm"]: row["metrics"] for row in rows}
+    lines |= {f"floor: {name}": metrics for name, metrics in first.get("floor", {}).items()}
+    width = max(map(len, lines))
+    return "\n".join(
+        [
+            f"{'':{width}}  " + "  ".join(f"{name:>10}" for name in names),
+            *(
+                f"{label:{width}}  " + "  ".join(f"{metrics[name]:>10.4f}" for name in names)
+                for label, metrics in lines.items()
+            ),
+            "",
+            *_notes(rows),
+            *(f"warning: {warning}" for warning in first.get("warnings", ())),
+        ]
+    )
 
 
 def _notes(rows: list[dict]) -> list[str]:

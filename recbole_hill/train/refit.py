@@ -24,6 +24,8 @@ class Choice:
             run).
         keeps_adapted: Whether HILL keeps the adapted weights.
         seconds: Seconds that the choosing run took.
+        best_epoch: Epoch of its backbone's best validation, from 1.
+        epochs_trained: Number of epochs that its backbone was trained for.
     """
 
     epochs: int
@@ -31,6 +33,8 @@ class Choice:
     adapt_epochs: Mapping[str, int]
     keeps_adapted: bool
     seconds: float
+    best_epoch: int
+    epochs_trained: int
 
     @classmethod
     def of(cls, stages: Mapping[str, dict]) -> "Choice":
@@ -47,6 +51,8 @@ class Choice:
             },
             keeps_adapted=stages.get(CHOICE, {}).get("kept") == "adapted",
             seconds=seconds_of_stages(stages),
+            best_epoch=stages["backbone"]["epochs"],
+            epochs_trained=stages["backbone"].get("epochs_trained", 0),
         )
 
 

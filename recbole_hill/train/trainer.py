@@ -136,7 +136,8 @@ class RunTrainer(Trainer):
         self.choice, self.epochs = choice, choice.epochs
         if HOLDOUT not in self.stages:
             self.clock(choice.seconds)
-            self.finish_stage(HOLDOUT)
+            made = {"epochs": choice.best_epoch, "epochs_trained": choice.epochs_trained}
+            self.finish_stage(HOLDOUT, **made)
 
     # -- stages ---------------------------------------------------------------------------------
 
@@ -170,6 +171,7 @@ class RunTrainer(Trainer):
             save_as=BACKBONE,
             serves=self.ends_with_backbone,
             epochs=self.best_epoch + 1,
+            epochs_trained=self._epochs_done,
             valid_score=None if valid_data is None else float(score),
             valid=_floats(result),
             **record,

@@ -1,0 +1,150 @@
+"""The floor of a run (Pop, ItemKNN), and what a run warns of at its end."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from conftest import tiny_settings
+from recbole.model.general_recommender.itemknn import ComputeSimilarity
+
+from recbole_hill.config.config import HillConfig
+from recbole_hill.data.splits import load_data
+from recbole_hill.model.baselines.itemknn import nearest_items
+from recbole_hill.model.bases.fit_once import train_matrix
+from recbole_hill.pipeline import run
+from recbole_hill.report.tables import arms_table
+from recbole_hill.train.floor import floor
+from recbole_hill.train.warnings import run_warnings
+
+
+def test_nearest_items_by_hand():
+    # Users 0 and 1 have items 0 and 1, user 2 has 1 and 2: cosines 2/sqrt(6), 1/sqrt(3), and none.
+    matrix = sp.csr_matrix(np.array([[1, 1, 0], [1, 1, 0], [0, 1, 1]], dtype=np.float32))
+    near = nearest_items(matrix, 2).toarray()
+    expected = [[0, 2 / 6**0.5, 0], [2 / 6**0.5, 0, 3**-0.5], [0, 3**-0.5, 0]]
+    np.testing.assert_allclose(near, expected, rtol=1e-5)
+    near = nearest_items(matrix, 1, shrink=1.0).toarray()
+    np.testing.assert_allclose(near[:, 1], [2 / (6**0.5 + 1), 0, 0], rtol=1e-5)
+
+
+def test_of_equal_cosines_the_lower_id_is_nearer():
+    matrix = sp.csr_matrix(np.ones((3, 5), dtype=np.float32))
+    assert np.flatnonzero(nearest_items(matrix, 2).toarray()[:, 1]).tolist() == [0, 2]
+
+
+def test_nearest_items_are_recboles_up_to_ties():
+    rng = np.random.default_rng(0)
+    matrix = sp.csr_matrix((rng.random((200, 90)) < 0.1).astype(np.float32))
+    ours = nearest_items(matrix, 10, shrink=2.0).toarray()
+    theirs = ComputeSimilarity(matrix, topk=10, shrink=2.0).compute_similarity("item")[1].toarray()
+    np.testing.assert_allclose(np.sort(ours, axis=0), np.sort(theirs, axis=0), atol=1e-6)
+    every = ComputeSimilarity(matrix, topk=90, shrink=2.0).compute_similarity("item")[1].toarray()
+    np.testing.assert_allclose(ours[ours > 0], every[ours > 0], atol=1e-6)
+
+
+def recall(scores: np.ndarray, data, k: int) -> float:
+    """Mean recall@k of dense scores, slowly; of equal scores the lower id is first."""
+    seen = [train_matrix(part._dataset).toarray() for part in (data.train, data.valid)]
+    test = train_matrix(data.test._dataset).toarray()
+    scores = np.where(sum(seen) > 0, -np.inf, scores)
+    scores[:, 0] = -np.inf
+    found = []
+    for user in np.flatnonzero(test.sum(1)):
+        best = sorted(range(scores.shape[1]), key=lambda item: (-scores[user, item], item))[:k]
+        best = [item for item in best if scores[user, item] > 0]
+        found.append(test[user, best].sum() / test[user].sum())
+    return float(np.mean(found))
+
+
+def test_floor_against_dense_scores(tiny_config):
+    config = tiny_config("BPR")
+    data = load_data(config)
+    matrix = train_matrix(data.train._dataset)
+    dense = matrix.toarray()
+    lengths = np.sqrt((dense**2).sum(0))
+    cosines = dense.T @ dense / np.maximum(np.outer(lengths, lengths), 1e-9)
+    np.fill_diagonal(cosines, 0)  # 48 items: all are among the 100 nearest
+    reached = floor(config, data)
+    for name, scores in {
+        "Pop": np.tile(dense.sum(0), (len(dense), 1)),
+        "ItemKNN": dense @ cosines,
+    }.items():
+        for k in (5, 10):
+            assert reached[name][f"recall@{k}"] == pytest.approx(recall(scores, data, k), abs=2e-3)
+
+
+def test_a_run_ends_with_its_floor(tiny_path, in_tmp):
+    result = run("ItemKNN", "tiny", overrides=tiny_settings(tiny_path, "ItemKNN"))
+    row = result.rows[0]
+    assert row["floor"]["ItemKNN"] == pytest.approx(row["metrics"], abs=2e-3)
+    assert row["warnings"] == []
+    lines = arms_table(result.rows).splitlines()
+    assert lines[3].split()[:2] == ["floor:", "ItemKNN"]
+    assert lines[3].split()[2] == f"{row['floor']['ItemKNN']['recall@5']:.4f}"
+
+
+def test_labelled_logs_have_no_floor():
+    config = HillConfig("TTSN", "ml-100k", None, {"state": "ERROR"})
+    assert floor(config, load_data(config)) == {}
+
+
+def row(best: int, trained: int, *, eval_step=1, epochs=100, reached=0.3, **stages) -> dict:
+    return {
+        "model": "BPR",
+        "arm": "BPR",
+        "metrics": {"ndcg@20": reached},
+        "settings": {
+            "eval_step": eval_step,
+            "epochs": epochs,
+            "learning_rate": 0.01,
+            "stopping_step": 10,
+            "valid_metric": "NDCG@20",
+        },
+        "stages": {"backbone": {"epochs": best, "epochs_trained": trained}, **stages},
+    }
+
+
+EARLY, LATE = "validation was best after epoch", "training ended at epochs=100"
+
+
+@pytest.mark.parametrize(
+    ("best", "trained", "more", "expected"),
+    [
+        (1, 12, {}, EARLY),  # the first of 12, stopped by patience
+        (2, 13, {}, EARLY),
+        (3, 14, {}, None),  # the third of 14
+        (3, 30, {}, EARLY),  # the third of 30 is in their first tenth
+        (1, 3, {}, None),  # two worse ones are no fall yet
+        (60, 71, {}, None),
+        (100, 100, {}, LATE),
+        (95, 100, {}, LATE),
+        (90, 100, {}, None),
+        (100, 100, {"eval_step": 20}, LATE),  # the last of 5
+        (80, 100, {"eval_step": 20}, None),
+        (100, 100, {"epochs": 200}, None),
+        (1, 1, {"epochs": 1}, None),  # nothing is trained by epochs
+        (50, 0, {}, None),  # taken over from another run
+        (50, 50, {"holdout": {"epochs": 1, "epochs_trained": 12}}, EARLY),  # refit
+    ],
+)
+def test_warnings_of_validations(best, trained, more, expected):
+    found = run_warnings(row(best, trained, **more), {})
+    assert [text[: len(expected)] for text in found] == ([expected] if expected else [])
+
+
+def test_warning_of_the_floor():
+    reached = {"Pop": {"ndcg@20": 0.2}, "ItemKNN": {"ndcg@20": 0.31}}
+    assert run_warnings(row(60, 71), reached) == [
+        "BPR is below the floor: test ndcg@20 0.3000, ItemKNN 0.3100; try --tune=30m, or another "
+        "model"
+    ]
+    assert run_warnings(row(60, 71, reached=0.31), reached) == []
+    assert run_warnings({**row(60, 71), "model": "Pop"}, reached) == []
+
+
+def test_a_run_warns_in_its_row_its_log_and_its_table(tiny_path, in_tmp):
+    settings = tiny_settings(tiny_path, "BPR", learning_rate=1e-6, state="WARNING")
+    result = run("BPR", "tiny", overrides=settings)
+    below = result.rows[0]["warnings"][-1]
+    assert below.startswith("BPR is below the floor: test ndcg@10")
+    assert f"warning: {below}" in (result.folder / "run.log").read_text()
+    assert arms_table(result.rows).splitlines()[-1] == f"warning: {below}"
