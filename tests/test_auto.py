@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from conftest import tiny_settings
 
 from recbole_hill.config.config import HillConfig, plain_settings
 from recbole_hill.config.properties import internal_defaults
@@ -11,12 +12,10 @@ from recbole_hill.data.auto import Size, batch_size, node_counts, resolve, shrun
 from recbole_hill.data.splits import load_data
 from recbole_hill.pipeline import run
 from recbole_hill.run.folder import read_config
-from conftest import tiny_settings
 
 #: The settings of 2026-11, before unnamed datasets had defaults of their own.
 BEFORE = [
-    json.loads(line)
-    for line in Path(__file__).with_name("defaults.jsonl").read_text().splitlines()
+    json.loads(line) for line in Path(__file__).with_name("defaults.jsonl").read_text().splitlines()
 ]
 ML_100K = Size(rows=80_000, users=943, items=1682)
 #: Settings that differ on ml-100k since then: 2,000 rows a batch are no power of two.

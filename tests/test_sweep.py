@@ -11,11 +11,14 @@ from conftest import tiny_settings
 from recbole.data.dataloader import FullSortEvalDataLoader
 
 from recbole_hill import pipeline
+from recbole_hill.cli import main
+from recbole_hill.config.dialect import written_setting
 from recbole_hill.data.splits import SealedTest, load_data
 from recbole_hill.experiments.sweep import sweep
 from recbole_hill.experiments.sweep.space import Space
 from recbole_hill.experiments.sweep.sweep import run_sweep
 from recbole_hill.experiments.sweep.trial import Trials, best_trial, run_trial, trial_id
+from recbole_hill.experiments.sweep.tuned_run import resume_tuned, run_tuned
 from recbole_hill.pipeline import run
 from recbole_hill.report.sweep import budget_note, sweep_table
 from recbole_hill.run.ledger import Ledger
@@ -396,3 +399,79 @@ def test_if_no_trial_finishes_it_says_why(fast, tmp_path, monkeypatch):
     monkeypatch.setattr(ray_search, "search", lambda *rest, **options: None)
     with pytest.raises(ValueError, match=r"no trial of .* finished in time; call it again"):
         run_sweep("BPR", "tiny", **arguments, output=tmp_path / "late")
+
+
+# -- a run that searches first ----------------------------------------------------------------
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Runs the trials of a search in this process, and nothing stops them; counts the searches."""
+    calls = []
+
+    def search(trials, pending, *, on_end, **rest):
+        calls.append(len(pending))
+        for trial in pending:
+            reports = []
+            run_trial(trials, trial["settings"], reports.append)
+            end = {key: reports[-1][key] for key in ("score", "epochs", "seconds")}
+            on_end({**trial, "status": "done", **end, "error": None})
+
+    monkeypatch.setattr(ray_search, "search", search)
+    monkeypatch.setattr(ray_search, "session", lambda *_: contextlib.nullcontext())
+    return calls
+
+
+@pytest.mark.parametrize("protocol", ["holdout", "refit"])
+def test_a_tuned_run_trains_the_best_settings(fast, tmp_path, in_process, protocol):
+    given = {**fast, "run_dir": str(tmp_path / "run"), "protocol": protocol}
+    result = run_tuned("BPR", "tiny", "2", overrides=given)
+    ledger = Ledger(tmp_path / "run" / "sweep" / "trials.jsonl", "id").records().values()
+    best = max(ledger, key=lambda record: record["score"])
+    assert len(ledger) == 2 and in_process == [2]
+    row = result.rows[0]
+    assert row["tune"]["settings"] == best["settings"] and row["tune"]["score"] == best["score"]
+    assert {key: row["settings"][key] for key in best["settings"]} == best["settings"]
+    assert row["protocol"] == protocol
+    if protocol == "holdout":  # the run is the best trial again
+        assert result.stages["backbone"]["valid_score"] == best["score"]
+    tested = list((tmp_path / "run" / "sweep").rglob("rows.jsonl"))
+    assert not tested  # no trial was
+    again = resume_tuned(tmp_path / "run")
+    assert again.rows[0]["metrics"] == row["metrics"] and in_process == [2]
+    assert again.rows[0]["tune"] == row["tune"]
+
+
+def test_a_killed_search_goes_on_with_resume(fast, tmp_path, in_process, monkeypatch):
+    given = {**fast, "run_dir": str(tmp_path / "run")}
+    search = ray_search.search
+
+    def killed(trials, pending, **rest):
+        search(trials, pending[:1], **rest)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ray_search, "search", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_tuned("BPR", "tiny", "3", overrides=given)
+    monkeypatch.setattr(ray_search, "search", search)
+    result = resume_tuned(tmp_path / "run")
+    assert in_process == [1, 2]
+    assert result.rows[0]["tune"]["trials"] == 3
+    with pytest.raises(ValueError, match="holds a run already"):
+        run_tuned("BPR", "tiny", "3", overrides=given)
+
+
+@pytest.mark.parametrize("tune", ["0", "soon", "-3m"])
+def test_a_budget_that_is_none_is_refused(fast, in_tmp, tune):
+    with pytest.raises(ValueError, match=f"tune must be .*, got '?{tune}"):
+        run_tuned("BPR", "tiny", tune, overrides=fast)
+    assert not list(in_tmp.iterdir())  # before anything is written
+
+
+@pytest.mark.slow
+def test_tune_on_the_command_line(fast, ray_session, in_tmp, capsys):
+    settings = [f"--{key}={written_setting(key, value)}" for key, value in fast.items()]
+    command = ["--model=BPR", "--dataset=tiny", "--tune=2", "--run_dir=run"]
+    assert main([*command, *settings]) == 0
+    assert "floor: ItemKNN" in capsys.readouterr().out
+    assert len(list((in_tmp / "run" / "sweep" / "trials").iterdir())) == 2

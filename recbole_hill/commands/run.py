@@ -16,9 +16,13 @@ protocols
   refit      epochs chosen by holdout, then trained on all of train, test read once
   published  trained on all of train, the best test epoch reported; rows are stamped test-selected
 
+--tune searches settings first (ASHA over tuning/<Model>.yaml), always under holdout, in the run's
+folder; then the best of them are run under --protocol. The test set is read by the run alone.
+
 examples
   run_recbole_hill.py --model=HILL --dataset=ml-100k
   run_recbole_hill.py --model=HILL --dataset=ml-100k --nodes_per_depth="[300, 30]" --ttt_epochs=5
+  run_recbole_hill.py --model=BPR --dataset=mine --tune=30m
   run_recbole_hill.py --model=NESCL --dataset=gowalla --protocol=published --config_files="my.yaml"
 """
 
@@ -29,6 +33,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--dataset", help="ml-100k ships with RecBole; others need `prepare`")
     add_config_files(command)
     command.add_argument("--protocol", help="holdout | refit | published")
+    command.add_argument(
+        "--tune", help="first search settings on validation: 20 (trials), or 30m (needs Ray)"
+    )
     command.add_argument("--resume", metavar="DIR", help="continue the killed run in this folder")
 
 
@@ -36,18 +43,41 @@ def run(arguments: argparse.Namespace) -> None:
     """Trains and tests a model, and prints a line per arm."""
     os.environ.setdefault("TQDM_MININTERVAL", "1")
     hush_libraries()
-    from recbole_hill import pipeline
     from recbole_hill.report.tables import arms_table
 
     overrides = arguments.overrides
     if arguments.protocol is not None:
         overrides["protocol"] = arguments.protocol
-    result = pipeline.run(
-        arguments.model,
-        arguments.dataset,
-        config_files=config_files_of(arguments),
-        overrides=overrides,
-        resume=arguments.resume,
-    )
+    result = _result(arguments, overrides)
     print(arms_table(result.rows))
     print(f"\nkept in {result.folder}")
+
+
+def _result(arguments: argparse.Namespace, overrides: dict):
+    """Runs the pipeline, after a search where one was asked for."""
+    from recbole_hill import pipeline
+    from recbole_hill.experiments.sweep.tuned_run import is_tuned, resume_tuned, run_tuned
+
+    files = config_files_of(arguments)
+    if arguments.resume and is_tuned(arguments.resume):
+        return resume_tuned(arguments.resume, overrides)
+    if arguments.tune is None:
+        return pipeline.run(
+            arguments.model,
+            arguments.dataset,
+            config_files=files,
+            overrides=overrides,
+            resume=arguments.resume,
+        )
+    if arguments.resume:
+        raise ValueError(
+            f"--tune begins a run, --resume={arguments.resume} continues one without a search; "
+            "accepted is one of them"
+        )
+    return run_tuned(
+        arguments.model,
+        arguments.dataset,
+        arguments.tune,
+        config_files=files,
+        overrides=overrides,
+    )

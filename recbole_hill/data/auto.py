@@ -1,9 +1,9 @@
-"""Settings that are ``auto``: resolved from the size of the data, after loading, before training.
+"""Settings that are ``auto``: resolved from the size of the data, between loading and training.
 
-| setting            | value                                                                        |
-|--------------------|------------------------------------------------------------------------------|
-| train_batch_size   | the power of two nearest to train rows / ``steps_per_epoch``, 64 to 8,192     |
-| nodes_per_depth    | an eighth and an eightieth of the items, to one significant digit, at least 2 |
+| setting          | value                                                                         |
+|------------------|-------------------------------------------------------------------------------|
+| train_batch_size | the power of two nearest to train rows / ``steps_per_epoch``, 64 to 8,192     |
+| nodes_per_depth  | an eighth and an eightieth of the items, to one significant digit, at least 2 |
 
 A model that trains on batches of users counts users instead of rows. Where the data are so large
 that the largest batch leaves an epoch more than ``steps_per_epoch`` steps, the default ``epochs``

@@ -20,9 +20,9 @@ from tqdm import tqdm
 from recbole_hill import registry
 from recbole_hill.checks import is_integer
 from recbole_hill.config.config import HillConfig, plain_settings
+from recbole_hill.data.auto import Size, resolve
 from recbole_hill.data.features import require_features
 from recbole_hill.data.rows import sort_by_time
-from recbole_hill.data.auto import Size, resolve
 from recbole_hill.data.splits import (
     create_dataset,
     interactions_sha256,

@@ -1,7 +1,5 @@
 """The floor of a run: what popularity and item neighbours reach on its split, with no training."""
 
-from itertools import pairwise
-
 import numpy as np
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader
@@ -39,22 +37,24 @@ def floor(config, data: Data) -> dict[str, dict[str, float]]:
     popular = np.argsort(-np.asarray(matrix.sum(axis=0)).ravel(), kind="stable")
     popular = popular[popular > 0]  # item 0 is RecBole's padding
     neighbours = nearest_items(matrix, **read_properties("model", "ItemKNN.yaml"))
+    taken = np.zeros(matrix.shape[1], dtype=bool)
     for collector in collectors.values():
         collector.data_collect(data.train)
     for interaction, seen, positive_u, positive_i in data.test:
         users = interaction[data.dataset.uid_field].numpy()
-        masks = _seen_of(seen, len(users))
         scores = matrix[users] @ neighbours
-        rows = (slice(low, high) for low, high in pairwise(scores.indptr))
-        lists = {
-            "Pop": [_first(popular, mask, k) for mask in masks],
-            "ItemKNN": [
-                _best(scores.indices[row], scores.data[row], mask, k)
-                for row, mask in zip(rows, masks, strict=True)
-            ],
-        }
+        lists = {name: np.zeros((len(users), k), dtype=np.int64) for name in collectors}
+        for row, had in enumerate(_seen_of(seen, len(users))):
+            taken[had] = True
+            part = slice(*scores.indptr[row : row + 2])
+            for name, best in {
+                "Pop": _first(popular[: k + len(had)], taken, k),
+                "ItemKNN": _best(scores.indices[part], scores.data[part], taken, k),
+            }.items():
+                lists[name][row, : len(best)] = best
+            taken[had] = False
         for name, collector in collectors.items():
-            best = _padded(lists[name], k)
+            best = torch.from_numpy(lists[name])  # a list that ends early goes on with 0
             collector.collect_lists(best, best > 0, positive_u, positive_i, matrix.shape[1])
     evaluator = Evaluator(config)
     results = {name: evaluator.evaluate(c.get_data_struct()) for name, c in collectors.items()}
@@ -70,24 +70,15 @@ def _seen_of(seen: tuple[Tensor, Tensor] | None, n_users: int) -> list[np.ndarra
     return np.split(items[order], np.searchsorted(rows[order], np.arange(1, n_users)))
 
 
-def _first(ranked: np.ndarray, seen: np.ndarray, k: int) -> np.ndarray:
-    """Returns the first k items of a ranking that a user has not."""
-    candidates = ranked[: k + len(seen)]
-    return candidates[~np.isin(candidates, seen)][:k]
+def _first(ranked: np.ndarray, taken: np.ndarray, k: int) -> np.ndarray:
+    """Returns the first k items of a ranking that are not taken."""
+    return ranked[~taken[ranked]][:k]
 
 
-def _best(items: np.ndarray, scores: np.ndarray, seen: np.ndarray, k: int) -> np.ndarray:
-    """Returns a user's k best items that the user has not, best first."""
-    new = ~np.isin(items, seen)
-    items, scores = items[new], scores[new]
+def _best(items: np.ndarray, scores: np.ndarray, taken: np.ndarray, k: int) -> np.ndarray:
+    """Returns the k items of the largest scores above 0 that are not taken, best first."""
+    free = ~taken[items]
+    items, scores = items[free], scores[free]
     best = largest(scores, items, k)
     items, scores = items[best], scores[best]
     return items[np.lexsort((items, -scores))]
-
-
-def _padded(lists: list[np.ndarray], k: int) -> Tensor:
-    """Returns lists as one tensor, shape (B, k), with 0 where a list has ended."""
-    result = np.zeros((len(lists), k), dtype=np.int64)
-    for row, items in zip(result, lists, strict=True):
-        row[: len(items)] = items
-    return torch.from_numpy(result)

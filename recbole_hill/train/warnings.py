@@ -33,8 +33,8 @@ def _of_validations(stages: Mapping[str, Mapping], settings: Mapping) -> list[st
     if (best <= 2 or number <= _PART * count) and count - number >= _FALLEN:
         return [
             f"validation was best after epoch {best} of {trained} and worse since: try a smaller "
-            f"learning_rate than {settings['learning_rate']}, or, if the model first falls and then "
-            f"rises, a stopping_step above {settings['stopping_step']}"
+            f"learning_rate than {settings['learning_rate']}, or a stopping_step above "
+            f"{settings['stopping_step']} if the model falls for a while before it rises"
         ]
     if trained >= settings["epochs"] and count - number < max(1, _PART * count):
         return [

@@ -75,6 +75,7 @@ def run_sweep(
     overrides: dict | None = None,
     config_files: list[str] | None = None,
     seed: int = 2020,
+    test: bool = True,
 ) -> SweepResult:
     """Tries settings on validation, and tests the best of them once.
 
@@ -96,6 +97,7 @@ def run_sweep(
         overrides: Settings that all trials share. A key that is also in the space is not searched.
         config_files: YAML files; the overrides win over them.
         seed: Seed of the draw of the settings; the models' own seed is the setting ``seed``.
+        test: Whether to test the best settings; without, the result has no rows.
 
     Returns:
         The trials, the winner and the budget.
@@ -104,7 +106,7 @@ def run_sweep(
         ImportError: If Ray is not installed; the error names the extra.
         ValueError: For settings, a space or an ``output`` that do not fit, or if no trial finished.
     """
-    _require_ray()
+    require_ray()
     _check("jobs", jobs)
     if trials is not None:
         _check("trials", trials)
@@ -138,14 +140,15 @@ def run_sweep(
         if best is None:
             raise ValueError(_nothing_finished(ledger, folder))
         budget = _budget(ledger, len(ids - ledger.records().keys()))
-        rows = _test(common, best, budget)
+        rows = _test(common, best, budget) if test else []
         command = _command(common, folder, {"threads": given["threads"], **(overrides or {})})
         _write_best(common, best, config["valid_metric"], budget, command)
     records = _ranked(ledger, config["valid_metric_bigger"])
     return SweepResult(folder, config["valid_metric"], records, best, rows, budget, command)
 
 
-def _require_ray() -> None:
+def require_ray() -> None:
+    """Refuses to start without a Ray that sweeps can use; the error names the extra."""
     tune = require("ray.tune", "ray[tune]", "a sweep", extra="tune")
     if not hasattr(tune, "RunConfig"):  # came with 2.43; RecBole 1.2.1 asks for 2.6.3 at most
         from ray import __version__

@@ -59,7 +59,9 @@ def nearest_items(matrix: sp.csr_matrix, k: int, shrink: float = 0.0) -> sp.csr_
         item = start + np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
         cosines = products.data / (norms[item] * norms[ids] + np.float32(shrink + 1e-6))
         cosines[ids == item] = 0
-        best = [low + largest(cosines[low:high], ids[low:high], k) for low, high in pairwise(bounds)]
+        best = [
+            low + largest(cosines[low:high], ids[low:high], k) for low, high in pairwise(bounds)
+        ]
         best = np.concatenate(best)
         columns.append(item[best])
         rows.append(ids[best])
@@ -71,8 +73,12 @@ def nearest_items(matrix: sp.csr_matrix, k: int, shrink: float = 0.0) -> sp.csr_
 def largest(values: np.ndarray, ids: np.ndarray, k: int) -> np.ndarray:
     """Returns the places of the k largest values above 0; of equal ones those of the lowest ids."""
     if len(values) <= k:
-        return np.flatnonzero(values > 0)
+        return (values > 0).nonzero()[0]
     least = np.partition(values, len(values) - k)[len(values) - k]
-    above, equal = np.flatnonzero(values > least), np.flatnonzero(values == least)
-    equal = equal[np.argsort(ids[equal])[: k - len(above)]]
-    return np.concatenate((above, equal)) if least > 0 else above
+    above = (values > least).nonzero()[0]
+    if least <= 0:
+        return above
+    equal = (values == least).nonzero()[0]
+    if len(above) + len(equal) > k:
+        equal = equal[ids[equal].argsort()[: k - len(above)]]
+    return np.concatenate((above, equal))
