@@ -10,11 +10,11 @@ import logging
 from pathlib import Path
 
 from recbole_hill import pipeline
-from recbole_hill.config.config import HillConfig
 from recbole_hill.config.units import parse_duration
 from recbole_hill.experiments.sweep.sweep import require_ray, run_sweep
 from recbole_hill.run import folder as runs
 from recbole_hill.run.files import atomic_path
+from recbole_hill.train.open_run import settings_of
 
 _TUNE = "tune.json"
 _SWEEP = "sweep"
@@ -48,26 +48,34 @@ def run_tuned(
     """
     require_ray()
     _budget(tune)
-    config = HillConfig(model, dataset, config_files, overrides)
-    folder = runs.folder_of(config)
-    runs.claim(folder)
-    asked = {
-        "model": model,
-        "dataset": dataset,
-        "tune": str(tune),
-        "config_files": [str(Path(file).absolute()) for file in config_files or ()],
-        "overrides": {**(overrides or {}), "run_dir": str(folder)},
-    }
-    asked = json.loads(json.dumps(asked))  # as it will be read
+    folder = runs.folder_of(settings_of(model, dataset, config_files, overrides, None))
+    with runs.nothing_left(folder, {*runs.NOTES, _TUNE}):
+        runs.claim(folder)
+        _ask(
+            folder,
+            {
+                "model": model,
+                "dataset": dataset,
+                "tune": str(tune),
+                "config_files": [str(Path(file).absolute()) for file in config_files or ()],
+                "overrides": {**(overrides or {}), "run_dir": str(folder)},
+            },
+        )
+        return resume_tuned(folder)
+
+
+def _ask(folder: Path, asked: dict) -> None:
+    """Writes what is asked for, or refuses a folder with another search."""
     if not is_tuned(folder):
         _write(folder, {"asked": asked})
-    elif (before := _read(folder)["asked"]) != asked:
-        key = next(key for key in asked if asked[key] != before[key])
-        raise ValueError(
-            f"run_dir {folder} holds a search with {key} {before[key]!r}, not {asked[key]!r}; "
-            f"continue it with --resume={folder}, or give another run_dir"
-        )
-    return resume_tuned(folder)
+        return
+    asked, before = json.loads(json.dumps(asked)), _read(folder)["asked"]
+    for key, value in asked.items():
+        if value != before[key]:
+            raise ValueError(
+                f"run_dir {folder} holds a search with {key} {before[key]!r}, not {value!r}; "
+                f"continue it with --resume={folder}, or give another run_dir"
+            )
 
 
 def is_tuned(folder: str | Path) -> bool:
