@@ -129,8 +129,11 @@ BAD_RELATIONS = [
 ]
 
 BAD_SETTINGS = [
-    ({"nodes_per_depth": []}, "nodes_per_depth must be an integer >= 1, or a list of such"),
-    ({"nodes_per_depth": [10, 0]}, "nodes_per_depth must be an integer >= 1, or a list of such"),
+    ({"nodes_per_depth": []}, "nodes_per_depth must be an integer >= 1, a list of such, or auto"),
+    (
+        {"nodes_per_depth": [10, 0]},
+        "nodes_per_depth must be an integer >= 1, a list of such, or auto",
+    ),
     ({"interest_thresholds": [0.8, 1.2]}, r"interest_thresholds must be a list of numbers in \[0"),
     ({"interest_thresholds": [0.8, -0.1]}, r"interest_thresholds must be a list of numbers in"),
     ({"phi_dep": 0}, "phi_dep must be an integer >= 1"),
@@ -193,8 +196,9 @@ def test_relations_of_hills_settings_are_checked(change, message):
 
 
 def test_hill_settings_are_frozen_and_filled():
-    settings = HillSettings.from_config(config(beam_width=3), n_items=1682)
-    one = HillSettings.from_config(config(adapt_control="continue"), n_items=1682)
+    nodes = {"nodes_per_depth": [200, 20]}
+    settings = HillSettings.from_config(config(beam_width=3, **nodes), n_items=1682)
+    one = HillSettings.from_config(config(adapt_control="continue", **nodes), n_items=1682)
     assert one.adapt_control == ("continue",)
     assert settings.beam_width == (3, 3) and settings.nodes_per_depth == (200, 20)
     with pytest.raises(AttributeError):

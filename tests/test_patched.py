@@ -57,7 +57,7 @@ def test_cached_vectors_are_those_of_the_best_epoch(in_tmp):
 
 
 @pytest.mark.parametrize(
-    "model", ["recbole.BPR", "recbole.ENMF", "recbole.Pop", "MultiDAE", "ItemKNN"]
+    "model", ["recbole.BPR", "recbole.ENMF", "recbole.Pop", "MultiDAE", "recbole.ItemKNN"]
 )
 def test_recboles_models_run_and_reload_by_name(model, in_tmp):
     from recbole_hill.serve.loaded_run import LoadedRun

@@ -80,7 +80,7 @@ def test_a_name_taken_from_recbole_is_marked_and_recboles_stays_reachable():
 def test_a_run_says_that_the_class_is_not_recboles():
     assert registry.replaced(registry.find("SGL-ED")) == "recbole.SGL"
     assert registry.replaced(registry.find("BPR")) == "recbole.BPR"
-    for name in ("NESCL", "LightGCN", "recbole.BPR", "ItemKNN"):
+    for name in ("NESCL", "LightGCN", "recbole.BPR", "DMF"):
         assert registry.replaced(registry.find(name)) is None
 
 
