@@ -50,6 +50,7 @@ def settings(path: Path, **changes) -> dict:
         "epochs": 3,
         "train_batch_size": 128,
         "learning_rate": 0.01,
+        "dropout_prob": 0.0,
         "topk": [3, 5],
         "show_progress": False,
         "state": "ERROR",

@@ -37,6 +37,11 @@ AT_REST = {
     "em_rounds": 0,
     "ttt_epochs": 0,
     "adapt_control": [],
+    # Slow enough that 48 items do not move far.
+    "learning_rate": 0.001,
+    "n_layers": 3,
+    "index_learning_rate": 0.01,
+    "index_batch": 1024,
 }
 #: Of the planted dataset: users 0..79 and items 0..47, a user's group being its number modulo 4 and
 #: an item's its number over 12.
