@@ -220,7 +220,8 @@ def test_other_models_continue(tiny_path, later_path, tmp_path, model):
 
 def test_continuing_is_better_than_beginning(old_em, later_path, tmp_path):
     warm = continued(old_em, later_path, tmp_path).stages["backbone"]
-    settings = tiny_settings(later_path, "HILL", checkpoint_dir=str(tmp_path), **AT_REST)
+    at_rest = {**AT_REST, "epochs": 1, "learning_rate": 1e-12}  # epochs 0 is for a warm start
+    settings = tiny_settings(later_path, "HILL", checkpoint_dir=str(tmp_path), **at_rest)
     cold = run("HILL", "later", overrides=settings).stages["backbone"]
     assert warm["valid_score"] > cold["valid_score"] + 0.03
 
