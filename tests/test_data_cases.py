@@ -295,7 +295,7 @@ def test_ids_with_commas_are_asked_for(write, tmp_path, capsys):
     for wrong, message in (
         ("--user=Smith", "user 'Smith' is not in d, which has 4 users, such as 'Smith, John'"),
         ("--users-file=none.txt", "--users_file none.txt does not exist"),
-        ("--k=2", "users must name at least one user, by --users=42,17, --user=ID or --users_file"),
+        ("--k=2", "no user given: say --users=42,17, --user=ID or --users_file=FILE"),
     ):
         assert main(["recommend", f"--checkpoint={folder}", wrong]) == 1
         assert message in capsys.readouterr().err

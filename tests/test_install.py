@@ -113,7 +113,11 @@ def test_wheel_from_the_source_archive_holds_the_package_and_nothing_else(archiv
     wheel, archive = archives
     with zipfile.ZipFile(wheel) as file:
         inside = {name for name in file.namelist() if ".dist-info/" not in name}
-    modules = {p.relative_to(ROOT).as_posix() for p in (ROOT / "recbole_hill").rglob("*.py")}
+    modules = {
+        p.relative_to(ROOT).as_posix()
+        for p in (ROOT / "recbole_hill").rglob("*.py*")
+        if p.suffix in (".py", ".pyi")
+    }
     shipped = {f"recbole_hill/{name}" for name in [*SHIPPED, "tuning/sweep.py"]}
     assert inside == modules | shipped
 

@@ -402,7 +402,7 @@ def test_a_softmax_model_starts_from_the_directions_of_a_filter(tiny_path, tmp_p
     common = {"checkpoint_dir": str(tmp_path), "epochs": 1, "embedding_size": 8}
     first = run("SpectralMF", "tiny", overrides=tiny_settings(tiny_path, "SpectralMF", **common))
     theirs = LoadedRun.load(first.folder).model
-    alone = {**common, "learning_rate": 0.0}
+    alone = {**common, "learning_rate": 1e-30}
     drawn, started = (
         LoadedRun.load(run(name, "tiny", overrides=tiny_settings(tiny_path, name, **given)).folder)
         for given in (alone, {**alone, "pretrained_from": str(first.folder)})

@@ -21,6 +21,7 @@ from recbole_hill.data.splits import load_data
 from recbole_hill.experiments.study.paper_table import PaperTable
 from recbole_hill.experiments.study.plan import plan
 from recbole_hill.model.build import build_model
+from recbole_hill.model.bundle import BUNDLE
 from recbole_hill.model.hill import HILL
 from recbole_hill.pipeline import run
 from recbole_hill.registry import LEARNERS, MODELS, SELECTORS, UnknownName
@@ -449,6 +450,7 @@ def test_a_folder_needs_its_plugin_again(command, my_run, my_model, in_tmp, caps
         "export": ["export", f"--checkpoint={my_run}", f"--output={in_tmp / 'exported'}"],
         "resume": [f"--resume={my_run}"],
     }[command]
+    (Path(my_run) / BUNDLE).unlink()  # so that the model serves
     assert main(argv) == 1
     error = error_of(capsys)
     assert "unknown model 'MyModel'" in error
@@ -580,6 +582,8 @@ def test_a_learner_and_a_selector_in_a_run(my_learner, my_selector, tiny_path, i
     assert main([*recommend, *argv[2:]]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
     LEARNERS._added.pop("by_norm")
+    assert main(recommend) == 0  # its vectors and its index serve without the learner
+    (in_tmp / folder / BUNDLE).unlink()
     assert main(recommend) == 1
     assert "unknown index_learning 'by_norm'" in error_of(capsys)
 
@@ -682,7 +686,7 @@ def test_a_runs_settings_import_nothing(
     folder = tmp_path / "given"
     folder.mkdir()
     for file in run_folder.iterdir():
-        if file.is_file():
+        if file.is_file() and file.name != BUNDLE:  # so that the model serves
             (folder / file.name).write_bytes(file.read_bytes())
     settings = yaml.safe_load((folder / "config.yaml").read_text())
     (folder / "config.yaml").write_text(yaml.safe_dump({**settings, **change}))

@@ -163,9 +163,8 @@ def test_dgcfs_correlation_is_of_a_batchs_share_of_the_nodes(build, monkeypatch)
 
 @pytest.mark.parametrize("name", ["DGCF", "DisenGCN"])
 def test_chunks_must_fit(build, name):
-    for count in (3, 0, 2.0):
-        with pytest.raises(ValueError, match=f"n_factors must .* embedding_size 16, got {count}"):
-            build(name, n_factors=count, embedding_size=16)
+    with pytest.raises(ValueError, match=r"n_factors must .* embedding_size 16, got 3"):
+        build(name, n_factors=3, embedding_size=16)
 
 
 # -- IMP-GCN ------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def test_what_is_accepted_is_said_in_words(schema, words):
 def test_a_message_is_one_short_line_with_the_innermost_key():
     with pytest.raises(ValueError) as refused:
         check("eval_args", {"split": {"RS": "half"}}, schema_of("eval_args"))
-    said = "eval_args split RS must be a list of two or three numbers above 0, got 'half'"
+    said = "eval_args split RS must be a list of two or three numbers >= 0, got 'half'"
     assert str(refused.value) == said
     assert shown(None) == "~" and shown("a\nb") == r"'a\nb'"
     assert len(shown(list(range(1000)))) == 80 and shown(list(range(1000))).endswith("...")

@@ -16,6 +16,7 @@ from recbole_hill.evaluation.per_user import PER_USER
 from recbole_hill.experiments.study.folder import claim
 from recbole_hill.experiments.study.run_cell import _folder_of
 from recbole_hill.experiments.sweep.trial import Trials, trial_id
+from recbole_hill.model.bundle import BUNDLE
 from recbole_hill.pipeline import run
 from recbole_hill.report import cells as module
 from recbole_hill.report.document import is_better
@@ -66,6 +67,7 @@ def test_a_finished_run_notes_the_hashes_of_its_files(finished):
 
 def test_swapped_weights_are_not_served(finished, copy, capsys):
     shutil.copy(finished[1] / BACKBONE, copy / BACKBONE)
+    (copy / BUNDLE).unlink()  # so that the model serves
     for command in (
         ["recommend", f"--checkpoint={copy}", "--users=1"],
         ["export", f"--checkpoint={copy}", f"--output={copy.parent / 'out'}"],

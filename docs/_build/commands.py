@@ -2,8 +2,9 @@
 
 import argparse
 
+import markup
+
 from recbole_hill.cli import DESCRIPTION, _parser
-from recbole_hill.report.markdown import pipe_table
 
 HEAD = """\
 # Commands
@@ -22,7 +23,7 @@ def pages() -> dict[str, str]:
     )
     parsers = subparsers.choices
     rows = [[f"[`{name}`]({name}.md)", own.description] for name, own in parsers.items()]
-    table = pipe_table(["command", "what it does"], rows)
+    table = markup.table(["command", "what it does"], rows)
     made = {f"commands/{name}.md": _page(name, own) for name, own in parsers.items()}
     made["commands/index.md"] = f"{HEAD}{table}\n\n```text\n{DESCRIPTION}```\n"
     return made
@@ -36,7 +37,7 @@ def _page(name: str, parser: argparse.ArgumentParser) -> str:
     parts = [
         f"# {name}",
         f"{description}.",
-        pipe_table(["option", "meaning"], rows),
+        markup.table(["option", "meaning"], rows),
     ]
     if getattr(parser.get_default("command"), "TAKES_SETTINGS", False):
         parts.append(

@@ -1,6 +1,7 @@
-"""What is looked for in the built pages."""
+"""Markdown of the generated pages, and what is looked for in the built ones."""
 
 import re
+from collections.abc import Iterable, Sequence
 
 #: What makes a browser load a file from another host. A link that is followed by a click is none.
 LOADS = re.compile(
@@ -10,3 +11,14 @@ LOADS = re.compile(
 )
 #: A "less than" that Markdown takes for the start of a tag.
 NO_TAG = re.compile(r"<(?=user\b|[A-Za-z][A-Za-z0-9-]*[^A-Za-z0-9\s/>-])")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Returns rows of cells, in Markdown, under a head; a pipe in a cell is shown."""
+    first, *body = (_row(cells) for cells in (head, *rows))
+    return "\n".join([first, "|---" * len(head) + "|", *body])
+
+
+def _row(cells: Sequence[str]) -> str:
+    escaped = (cell.replace("|", "\\|") for cell in cells)
+    return "|" + "".join(f" {cell} |" if cell else " |" for cell in escaped)

@@ -5,9 +5,10 @@ from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
+import markup
+
 from recbole_hill.config.properties import read_properties
 from recbole_hill.report.lines import training_seconds
-from recbole_hill.report.markdown import pipe_table
 from recbole_hill.report.seeds import identity, spread
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -67,7 +68,7 @@ def section(name: str, rows: list[dict]) -> list[str]:
     return [
         "## Results and cost",
         EXPLANATION + (PAPER if paper else ""),
-        *([pipe_table(head, lines)] if lines else []),
+        *([markup.table(head, lines)] if lines else []),
         *([f"More rows of this model: {more}."] if more else []),
     ]
 

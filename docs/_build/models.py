@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import markup
 import measured
 from docstrings import plain
 
 from recbole_hill import registry
 from recbole_hill.catalogue import CATALOGUE
 from recbole_hill.config.properties import properties, read_properties
-from recbole_hill.report.markdown import pipe_table
 
 #: A line of a settings file: key, default, type, meaning.
 SETTING = re.compile(r"^(\w+):\s*(.*?)\s*(?:#\s*(?:\((.+?)\)\s)?(.*))?$")
@@ -49,13 +49,13 @@ def _index(entries: dict, ours: set[str]) -> str:
 Every name runs by `--model=NAME`. A model with user and item embeddings can be HILL's backbone:
 `--backbone=NAME`.
 
-{pipe_table(["model", "paper"], lines)}
+{markup.table(["model", "paper"], lines)}
 
 ## RecBole's own
 
 These models of RecBole run by their names, with RecBole's settings.
 
-{pipe_table(["model", "paper"], theirs)}
+{markup.table(["model", "paper"], theirs)}
 """
 
 
@@ -123,7 +123,7 @@ def _table(text: str, values: dict, known: dict[str, tuple]) -> str:
         [f"`{key}`", kind, f"`{default or values[key]}`", meaning]
         for key, default, kind, meaning in _lines(text, known)
     ]
-    return pipe_table(["setting", "type", "default", "meaning"], lines)
+    return markup.table(["setting", "type", "default", "meaning"], lines)
 
 
 def _lines(text: str, known: dict[str, tuple]) -> Iterator[tuple[str, str, str, str]]:

@@ -163,7 +163,7 @@ class DelimitedFile:
         return "skip"
 
     def _open(self):
-        stream = self.file.open()
+        stream = self.file.opened()
         if len(self.layout.separator) == 1:
             return stream
         return io.BufferedReader(_Replacing(stream, self.layout.separator.encode(), _UNIT))
@@ -275,7 +275,7 @@ def encoding_of(file: SourceFile) -> str:
             return encoding
     for encoding in ("utf-8", "cp1252"):
         decoder = codecs.getincrementaldecoder(encoding)()
-        with file.open() as stream:
+        with file.opened() as stream:
             try:
                 while block := stream.read(1 << 20):
                     decoder.decode(block)

@@ -38,7 +38,7 @@ class SourceFile:
         """One of the values of `KINDS`; None for a file that is not read."""
         return KINDS.get(Path(self.name.lower().removesuffix(".gz")).suffix)
 
-    def open(self) -> BinaryIO:
+    def opened(self) -> BinaryIO:
         """Opens the file's bytes, decompressed."""
         path = zipfile.Path(self.path, self.member) if self.member else self.path
         raw = path.open("rb")
@@ -51,7 +51,7 @@ class SourceFile:
             ValueError: If the file is named ``.gz`` and is not compressed so.
         """
         try:
-            with self.open() as stream:
+            with self.opened() as stream:
                 return stream.read(size)
         except (gzip.BadGzipFile, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{self} is damaged: {error}") from error

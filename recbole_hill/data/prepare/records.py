@@ -37,7 +37,7 @@ class JsonLines:
 
     def __init__(self, file: SourceFile):
         self.file, self.broken = file, 0
-        with file.open() as stream:
+        with file.opened() as stream:
             lines = [line for line in islice(stream, _SAMPLE) if line.strip()]
         if not lines:
             raise ValueError(f"{file} is empty")
@@ -58,7 +58,7 @@ class JsonLines:
     def blocks(self, positions: Sequence[int]) -> Iterator[list[pa.Array]]:
         """Yields the columns at some positions, block by block."""
         keys = [self.columns[position] for position in positions]
-        with self.file.open() as stream:
+        with self.file.opened() as stream:
             while block := stream.read(_BLOCK):
                 yield self._columns(block + stream.readline(), keys)
 
@@ -86,13 +86,13 @@ class JsonLines:
     def lines(self, rows: Collection[int]) -> list[int]:
         """Returns the line of each of some rows; rows count from 0, without broken lines."""
         wanted = set(rows)
-        with self.file.open() as stream:
+        with self.file.opened() as stream:
             good = (n for n, line in enumerate(stream, 1) if line.strip() and _object(line))
             return [n for row, n in enumerate(islice(good, max(wanted) + 1)) if row in wanted]
 
     def broken_lines(self, n: int) -> list[tuple[int, str]]:
         """Returns number and text of the first n lines that hold no object."""
-        with self.file.open() as stream:
+        with self.file.opened() as stream:
             others = (
                 (number, line.decode("utf-8", "replace").strip())
                 for number, line in enumerate(stream, 1)
@@ -139,7 +139,7 @@ class ParquetFile:
         self.file, self.broken = file, 0
         try:
             self._parquet = pa.parquet.ParquetFile(
-                io.BytesIO(file.open().read()) if file.member else file.path
+                io.BytesIO(file.opened().read()) if file.member else file.path
             )
         except pa.ArrowInvalid as error:
             raise ValueError(f"{file} is no Parquet file: {error}") from error
