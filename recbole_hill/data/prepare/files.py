@@ -42,7 +42,7 @@ class SourceFile:
         """Opens the file's bytes, decompressed."""
         path = zipfile.Path(self.path, self.member) if self.member else self.path
         raw = path.open("rb")
-        return gzip.open(raw) if self.name.lower().endswith(".gz") else raw
+        return gzip.open(raw, "rb") if self.name.lower().endswith(".gz") else raw
 
     def head(self, size: int = 1 << 16) -> bytes:
         """Returns the first bytes.
