@@ -17,6 +17,7 @@ from pyarrow import parquet
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_hill.run.files import atomic_path, sha256_of
+from recbole_hill.run.json_file import read_json
 
 #: Folder of the tables in a run's folder, and the file in it that describes them.
 TABLES, ABOUT = "tables", "tables.json"
@@ -63,12 +64,10 @@ def read_tables(dataset, run: Path) -> None:
         ValueError: If a file is missing, or is not the one that was written.
     """
     folder = run / TABLES
-    try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        files, sizes = about["files"], about["file_sizes"]
-        fields = [about[name] for name in _OF_FIELDS]
-    except (json.JSONDecodeError, KeyError) as error:
-        raise ValueError(f"{folder / ABOUT} does not describe a run's tables") from error
+    of_fields = dict.fromkeys(_OF_FIELDS, dict)
+    about = read_json(folder / ABOUT, files=dict, file_sizes=(list, type(None)), **of_fields)
+    files, sizes = about["files"], about["file_sizes"]
+    fields = [about[name] for name in _OF_FIELDS]
     kinds = {field: FeatureType(kind) for field, kind in fields[0].items()}
     sources = {field: _source(source) for field, source in fields[1].items()}
     for name, values in zip(_OF_FIELDS, (kinds, sources, *fields[2:]), strict=True):

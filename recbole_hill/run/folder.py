@@ -14,6 +14,7 @@ import yaml
 
 from recbole_hill.config.dialect import dump_settings, load_settings
 from recbole_hill.run.files import LOCK, alone_in, atomic_path, open_to_write, path_inside
+from recbole_hill.run.json_file import read_json
 from recbole_hill.run.text import printable_lines
 
 #: Files of every run.
@@ -186,12 +187,7 @@ def _read_json(file: Path, of: type | tuple[type, ...]) -> dict:
     """Reads an object whose values are of a type; an absent file is an empty object."""
     if not file.exists():
         return {}
-    try:
-        found = json.loads(file.read_bytes().decode("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{file} is not whole JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{file} must hold an object, got {found!r}")
+    found = read_json(file)
     for key, value in found.items():
         if not isinstance(value, of):
             raise ValueError(f"{file}: {key} must not be {value!r}")

@@ -37,9 +37,11 @@ from recbole_hill.data.prepare.prepared import (
     dataset_settings,
     described,
     made_otherwise,
+    reading,
     require_unchanged,
 )
 from recbole_hill.run.files import atomic_path, sha256_of
+from recbole_hill.run.json_file import read_json
 
 FORMAT = 1
 LABELS = ("is_click", "is_like", "is_follow", "long_view")
@@ -458,8 +460,8 @@ def verify(folder: str | Path) -> Manifest:
     """
     folder = Path(folder)
     path = folder / f"{folder.name}.manifest.json"
-    try:
-        manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
+    with reading(path):
+        manifest = Manifest(**read_json(path))
         if (manifest.converter, manifest.format) != ("kuairand", FORMAT):
             raise ValueError(f"it is of {manifest.converter} in format {manifest.format}")
         parts = ("inter", "random.inter", "user", "item")
@@ -467,10 +469,6 @@ def verify(folder: str | Path) -> Manifest:
             raise ValueError(f"it lists the files {[*manifest.files]}")
         if combined(manifest.files) != manifest.data_sha256:
             raise ValueError("data_sha256 is not that of the files it lists")
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(
-            f"{path} is not a manifest that prepare wrote: {error}; prepare the dataset again"
-        ) from error
     require_unchanged(folder, manifest.files)
     return manifest
 

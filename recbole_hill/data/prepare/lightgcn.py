@@ -20,9 +20,11 @@ from recbole_hill.data.prepare.prepared import (
     dataset_settings,
     described,
     made_otherwise,
+    reading,
     require_unchanged,
 )
 from recbole_hill.run.files import atomic_path
+from recbole_hill.run.json_file import read_json
 
 FORMAT = 1
 SPLITS = ("train", "test")
@@ -391,8 +393,8 @@ def _intact(folder: Path) -> Manifest | None:
 def _load(path: Path) -> Manifest:
     """Reads a manifest without trusting any entry of it that is used to find files."""
     name = path.parent.name
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+    with reading(path):
+        stored = read_json(path)
         if stored["format"] != FORMAT:
             raise ValueError(f"format {stored['format']!r}, expected {FORMAT}")
         manifest = Manifest(**stored)
@@ -406,8 +408,4 @@ def _load(path: Path) -> Manifest:
             raise ValueError("a size or hash is missing")
         if combined(manifest.files) != manifest.data_sha256:
             raise ValueError("data_sha256 is not that of the files it lists")
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(
-            f"{path} is not a manifest that prepare wrote: {error}; prepare the dataset again"
-        ) from error
     return manifest

@@ -19,13 +19,16 @@ from recbole_hill.data.prepare.prepared import (
     combined,
     dataset_settings,
     described,
+    described_files,
     made_otherwise,
+    reading,
     require_unchanged,
 )
 from recbole_hill.data.prepare.rows import Rows, core_of, first_of_pairs, read_rows
 from recbole_hill.data.prepare.source import Source
 from recbole_hill.data.prepare.statistics import describe
 from recbole_hill.run.files import atomic_path, sha256_of
+from recbole_hill.run.json_file import read_json
 
 FORMAT = 1
 #: Share of rows that may be unreadable: rows that cannot be taken apart, times and ratings.
@@ -186,16 +189,19 @@ def _in_place(folder: Path, name: str, made_from: dict, where: str) -> Prepared 
         if target.is_file() or (folder / f"{name}.train.inter").is_file():
             raise made_otherwise(folder, name, where)
         return None
-    known = json.loads(manifest.read_text(encoding="utf-8"))
+    with reading(manifest):
+        known = read_json(manifest)
     if {key: known.get(key) for key in made_from} != made_from or known.get("format") != FORMAT:
         raise made_otherwise(folder, name, f"{where}, or by other options")
+    with reading(manifest):
+        files, found = described_files(known), known["prepared"]
+        summary = f"already prepared, nothing written\n{found['summary']}"
+        prepared = Prepared(folder, **{**found, "summary": summary})
     try:
-        require_unchanged(folder, known["files"])
+        require_unchanged(folder, files)
     except ValueError:  # a half-written or damaged folder is written again
         return None
-    found = known["prepared"]
-    summary = f"already prepared, nothing written\n{found['summary']}"
-    return Prepared(folder, **{**found, "summary": summary})
+    return prepared
 
 
 def _says_columns(opened: Source, chosen: dict[str, int], guessed: list[str]) -> str:

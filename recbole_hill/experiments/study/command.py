@@ -116,7 +116,7 @@ def report_dataset(dataset: str, root: str = "studies", *, reference: str | None
     """
     cells = sorted(Path(root).glob(f"table*-{dataset}-*/{CELLS}"))
     if not cells:
-        raise FileNotFoundError(f"{root}/ holds no study of {dataset}; run `table` first")
+        raise FileNotFoundError(f"{root}/ holds no study of {dataset!r}; run `table` first")
     for file in cells:
         _report(file.parent, reference)
 
