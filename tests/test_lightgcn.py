@@ -55,6 +55,7 @@ def test_writes_the_split_in_file_order_with_counts_and_hashes(source, out):
     manifest = prepare("toy", source, out)
     folder = out / "toy"
     assert sorted(p.name for p in folder.iterdir()) == [
+        ".lock",
         "toy.manifest.json",
         "toy.test.inter",
         "toy.train.inter",

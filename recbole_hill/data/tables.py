@@ -18,6 +18,7 @@ from recbole.utils import FeatureSource, FeatureType
 
 from recbole_hill.run.files import atomic_path, sha256_of
 from recbole_hill.run.json_file import read_json
+from recbole_hill.run.jsonl import HASH, short_id
 
 #: Folder of the tables in a run's folder, and the file in it that describes them.
 TABLES, ABOUT = "tables", "tables.json"
@@ -53,6 +54,7 @@ def keep_tables(dataset, run: Path) -> None:
         "file_sizes": getattr(dataset, "file_size_list", None),
         **{name: _plain(getattr(dataset, name)) for name in _OF_FIELDS},
     }
+    about[HASH] = short_id(about)
     with atomic_path(run / TABLES / ABOUT) as temporary:
         temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
@@ -66,6 +68,8 @@ def read_tables(dataset, run: Path) -> None:
     folder = run / TABLES
     of_fields = dict.fromkeys(_OF_FIELDS, dict)
     about = read_json(folder / ABOUT, files=dict, file_sizes=(list, type(None)), **of_fields)
+    if about.pop(HASH, noted := short_id(about)) != noted:
+        raise ValueError(f"{folder / ABOUT} was changed after it was written")
     files, sizes = about["files"], about["file_sizes"]
     fields = [about[name] for name in _OF_FIELDS]
     kinds = {field: FeatureType(kind) for field, kind in fields[0].items()}

@@ -39,6 +39,7 @@ from recbole_hill.data.prepare.prepared import (
     made_otherwise,
     reading,
     require_unchanged,
+    writing,
 )
 from recbole_hill.run.files import atomic_path, sha256_of
 from recbole_hill.run.json_file import read_json
@@ -202,31 +203,32 @@ def prepare(
     if "random" in logs:
         texts[f"{name}.random.inter"] = logs["random"].atomic
     texts |= {f"{name}.user": users.atomic, f"{name}.item": items.atomic}
-    for file, text in texts.items():
-        with atomic_path(folder / file) as temporary:
-            temporary.write_text(text(), encoding="utf-8", newline="")
-        files[file] = described(folder / file)
-    for stale in {f"{name}.random.inter"} - set(files):  # of a preparation that ``force`` replaces
-        (folder / stale).unlink(missing_ok=True)
-    standard = logs["standard"]
-    manifest = Manifest(
-        name=name,
-        read=read,
-        impressions={log: len(rows.rows) for log, rows in logs.items()},
-        disagreeing={log: rows.disagreeing for log, rows in logs.items()},
-        positives={log: rows.positives() for log, rows in logs.items()},
-        users=len(np.unique(standard.rows[:, _USER])),
-        items=len(np.unique(standard.rows[:, _ITEM])),
-        missing={**users.missing(), **items.missing()},
-        start_ms=START_MS,
-        data_sha256=combined(files),
-        sources=sources,
-        files=files,
-    )
-    stored = asdict(manifest)
-    del stored["unchanged"]
-    with atomic_path(folder / f"{name}.manifest.json") as temporary:
-        temporary.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
+    with writing(folder):
+        for file, text in texts.items():
+            with atomic_path(folder / file) as temporary:
+                temporary.write_text(text(), encoding="utf-8", newline="")
+            files[file] = described(folder / file)
+        for stale in {f"{name}.random.inter"} - set(files):  # of what ``force`` replaces
+            (folder / stale).unlink(missing_ok=True)
+        standard = logs["standard"]
+        manifest = Manifest(
+            name=name,
+            read=read,
+            impressions={log: len(rows.rows) for log, rows in logs.items()},
+            disagreeing={log: rows.disagreeing for log, rows in logs.items()},
+            positives={log: rows.positives() for log, rows in logs.items()},
+            users=len(np.unique(standard.rows[:, _USER])),
+            items=len(np.unique(standard.rows[:, _ITEM])),
+            missing={**users.missing(), **items.missing()},
+            start_ms=START_MS,
+            data_sha256=combined(files),
+            sources=sources,
+            files=files,
+        )
+        stored = asdict(manifest)
+        del stored["unchanged"]
+        with atomic_path(folder / f"{name}.manifest.json") as temporary:
+            temporary.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
     return manifest
 
 

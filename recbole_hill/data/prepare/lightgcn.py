@@ -22,6 +22,7 @@ from recbole_hill.data.prepare.prepared import (
     made_otherwise,
     reading,
     require_unchanged,
+    writing,
 )
 from recbole_hill.run.files import atomic_path
 from recbole_hill.run.json_file import read_json
@@ -165,17 +166,18 @@ def prepare(
     splits = {split: _Split(data, path) for split, (path, data) in raw.items()}
     manifest = _join(name, sources, splits["train"], splits["test"])
     _check_published(manifest, published, Path(source))
-    files = {}
-    for split in SPLITS:
-        path = folder / f"{name}.{split}.inter"
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(_atomic(splits[split]))
-        files[path.name] = described(path)
-    manifest = replace(manifest, files=files, data_sha256=combined(files))
-    stored = asdict(manifest)
-    del stored["unchanged"]
-    with atomic_path(folder / f"{name}.manifest.json") as temporary:
-        temporary.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
+    with writing(folder):
+        files = {}
+        for split in SPLITS:
+            path = folder / f"{name}.{split}.inter"
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(_atomic(splits[split]))
+            files[path.name] = described(path)
+        manifest = replace(manifest, files=files, data_sha256=combined(files))
+        stored = asdict(manifest)
+        del stored["unchanged"]
+        with atomic_path(folder / f"{name}.manifest.json") as temporary:
+            temporary.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
     return manifest
 
 

@@ -23,6 +23,7 @@ from recbole_hill.data.prepare.prepared import (
     made_otherwise,
     reading,
     require_unchanged,
+    writing,
 )
 from recbole_hill.data.prepare.rows import Rows, core_of, first_of_pairs, read_rows
 from recbole_hill.data.prepare.source import Source
@@ -138,25 +139,26 @@ def prepare_interactions(
     rows = read_rows(opened, chosen)
     notes = [f"read {opened.described()}", _says_columns(opened, chosen, guessed), *rows.notes]
     notes += _leave_out(rows, opened, min_rating, core)
-    files = _write(rows, folder, target)
-    n_users, n_items = (len(np.unique(ids)) for ids in (rows.users, rows.items))
-    compact = [np.unique(ids, return_inverse=True)[1] for ids in (rows.users, rows.items)]
-    summary = "\n".join([*notes, describe(*compact, rows.times)])
-    prepared = Prepared(folder, n_users, n_items, len(rows), notes, summary)
-    manifest = {
-        "name": name,
-        "converter": "interactions",
-        "format": FORMAT,
-        **made_from,
-        "columns": {role: opened.columns[position] for role, position in chosen.items()},
-        "counts": {"read": rows.n_read, "left_out": rows.left_out},
-        "data_sha256": combined(files),
-        "files": files,
-        "prepared": {key: value for key, value in asdict(prepared).items() if key != "folder"},
-    }
-    with atomic_path(folder / f"{name}.manifest.json") as temporary:
-        text = json.dumps(manifest, indent=2, ensure_ascii=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    with writing(folder):
+        files = _write(rows, folder, target)
+        n_users, n_items = (len(np.unique(ids)) for ids in (rows.users, rows.items))
+        compact = [np.unique(ids, return_inverse=True)[1] for ids in (rows.users, rows.items)]
+        summary = "\n".join([*notes, describe(*compact, rows.times)])
+        prepared = Prepared(folder, n_users, n_items, len(rows), notes, summary)
+        manifest = {
+            "name": name,
+            "converter": "interactions",
+            "format": FORMAT,
+            **made_from,
+            "columns": {role: opened.columns[position] for role, position in chosen.items()},
+            "counts": {"read": rows.n_read, "left_out": rows.left_out},
+            "data_sha256": combined(files),
+            "files": files,
+            "prepared": {key: value for key, value in asdict(prepared).items() if key != "folder"},
+        }
+        with atomic_path(folder / f"{name}.manifest.json") as temporary:
+            text = json.dumps(manifest, indent=2, ensure_ascii=False)
+            temporary.write_text(text + "\n", encoding="utf-8")
     return prepared
 
 

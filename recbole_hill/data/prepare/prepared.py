@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from recbole_hill.config.properties import properties
-from recbole_hill.run.files import sha256_of
+from recbole_hill.run.files import alone_in, sha256_of
 from recbole_hill.run.json_file import read_json
 
 
@@ -45,6 +45,17 @@ def made_otherwise(folder: Path, name: str, source: str | Path) -> ValueError:
         f"{folder} holds {name!r} made from other files than those in {source}: "
         "use force to replace it, or another name or output folder"
     )
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Keeps other processes out of a dataset's folder, and removes what a killed one left there.
+
+    Raises:
+        ValueError: If another process writes there.
+    """
+    with alone_in(folder, f"another process prepares {folder}"):
+        yield
 
 
 @contextmanager
