@@ -17,11 +17,12 @@ from pyarrow import parquet
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_hill.run.files import atomic_path, sha256_of
+from recbole_hill.run.folder import TABLES
 from recbole_hill.run.json_file import read_json
 from recbole_hill.run.jsonl import HASH, short_id
 
-#: Folder of the tables in a run's folder, and the file in it that describes them.
-TABLES, ABOUT = "tables", "tables.json"
+#: The file that describes the tables, in their folder.
+ABOUT = "tables.json"
 #: Digits of a table's SHA-256 in its file's name.
 _DIGITS = 16
 #: What RecBole knows of each field besides its values.
@@ -68,7 +69,7 @@ def read_tables(dataset, run: Path) -> None:
     folder = run / TABLES
     of_fields = dict.fromkeys(_OF_FIELDS, dict)
     about = read_json(folder / ABOUT, files=dict, file_sizes=(list, type(None)), **of_fields)
-    if about.pop(HASH, noted := short_id(about)) != noted:
+    if about.pop(HASH, None) not in (None, short_id(about)):
         raise ValueError(f"{folder / ABOUT} was changed after it was written")
     files, sizes = about["files"], about["file_sizes"]
     fields = [about[name] for name in _OF_FIELDS]

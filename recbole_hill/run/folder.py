@@ -39,8 +39,10 @@ HOLDOUT = "holdout"
 STREAM = "stream.json"
 #: Log of a run, note of the data that it saw, and external ids of its users and items.
 LOG, DATA, IDS = "run.log", "data.json", "ids.json"
-#: Files, and the folder of TensorBoard's, that a run writes before it has a result.
-NOTES = frozenset({CONFIG, LOG, DATA, IDS, STREAM, "tensorboard"})
+#: Folder of the tables that the run's data were read from.
+TABLES = "tables"
+#: Files, and folders of files, that a run writes before it has a result.
+NOTES = frozenset({CONFIG, LOG, DATA, IDS, STREAM, TABLES, "tensorboard"})
 
 
 def new_folder(root: str | Path, model: str, dataset: str) -> Path:

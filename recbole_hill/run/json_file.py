@@ -12,7 +12,7 @@ _KINDS = {
 }
 
 
-def read_json(file: str | Path, **of: type | tuple[type, ...]) -> dict:
+def read_json(file: str | Path, /, **of: type | tuple[type, ...]) -> dict:
     """Reads a file that holds one JSON object.
 
     Args:
@@ -36,7 +36,7 @@ def read_json(file: str | Path, **of: type | tuple[type, ...]) -> dict:
     return parse_json(data, file, **of)
 
 
-def parse_json(data: bytes | str, name: object, **of: type | tuple[type, ...]) -> dict:
+def parse_json(data: bytes | str, name: object, /, **of: type | tuple[type, ...]) -> dict:
     """Reads one JSON object of a text; see :func:`read_json`.
 
     Args:

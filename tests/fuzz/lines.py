@@ -314,6 +314,8 @@ def _is_as_asked(line: Line, place: Path, ended: Ended) -> bool:
     kept = ended.out.strip().rpartition("kept in ")[2]
     if line.kind == "prepare, a name":
         return (place / "work/made" / line.value / f"{line.value}.train.inter").is_file()
+    if line.key == "run_dir" and parse_setting("run_dir", line.value) is None:
+        return kept.startswith("saved/")
     if line.key == "run_dir" and line.kind == "run, a name":
         return (place / "work" / line.value / "rows.jsonl").is_file()
     if not line.kind.startswith("run, a") or "\n" in kept:
