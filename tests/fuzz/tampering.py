@@ -66,7 +66,7 @@ def readers(template: Path) -> dict[str, list[Reader]]:
         Reader(["report", "--dataset=tiny"]),
     ]
     found["sweep"] = [
-        Reader(made.sweep_command(), "sweep"),
+        Reader(made.sweep_command("sweep"), "sweep"),
         Reader(made.run_command("BPR", "--run_dir=new", "--epochs=1"), "new"),
     ]
     return {folder: each for folder, each in found.items() if (template / folder).is_dir()}
