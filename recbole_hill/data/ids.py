@@ -8,7 +8,7 @@ import numpy as np
 
 from recbole_hill.run.files import atomic_path
 from recbole_hill.run.folder import IDS
-from recbole_hill.run.json_file import read_json
+from recbole_hill.run.own_files import read_json
 
 
 @dataclass(frozen=True)

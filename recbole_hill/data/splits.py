@@ -53,7 +53,7 @@ from recbole_hill.data.validation import choose_later_validation, choose_validat
 from recbole_hill.host import pickles
 from recbole_hill.run.files import atomic_path
 from recbole_hill.run.folder import DATA
-from recbole_hill.run.json_file import read_json
+from recbole_hill.run.own_files import read_json
 
 #: Number of score-sized arrays that RecBole's full-sort evaluation holds for a batch of users.
 _EVALUATION_COPIES = 5

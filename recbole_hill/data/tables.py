@@ -18,8 +18,8 @@ from recbole.utils import FeatureSource, FeatureType
 
 from recbole_hill.run.files import atomic_path, sha256_of
 from recbole_hill.run.folder import TABLES
-from recbole_hill.run.json_file import read_json
 from recbole_hill.run.jsonl import HASH, short_id
+from recbole_hill.run.own_files import read_json
 
 #: The file that describes the tables, in their folder.
 ABOUT = "tables.json"

@@ -17,7 +17,7 @@ from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.run.files import atomic_path
 from recbole_hill.run.folder import CONFIG, INDEX
 from recbole_hill.run.hashes import require_unchanged, warn_if_changed
-from recbole_hill.run.json_file import parse_json
+from recbole_hill.run.own_files import parse_json
 
 BUNDLE = "serving.safetensors"
 _ARRAYS = (

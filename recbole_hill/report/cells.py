@@ -7,8 +7,8 @@ from pathlib import Path
 from recbole_hill.report.comparison import definition_of
 from recbole_hill.report.seeds import identity
 from recbole_hill.run.files import path_inside
-from recbole_hill.run.json_file import read_json
 from recbole_hill.run.ledger import DONE, STUDY, ledger_of
+from recbole_hill.run.own_files import read_json
 
 
 @dataclass(frozen=True)

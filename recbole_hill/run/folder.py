@@ -10,11 +10,9 @@ import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-import yaml
-
-from recbole_hill.config.dialect import dump_settings, load_settings
+from recbole_hill.config.dialect import dump_settings
 from recbole_hill.run.files import LOCK, alone_in, atomic_path, open_to_write, path_inside
-from recbole_hill.run.json_file import read_json
+from recbole_hill.run.own_files import read_json, read_yaml
 from recbole_hill.run.text import printable_lines
 
 #: Files of every run.
@@ -142,18 +140,12 @@ def read_config(folder: Path) -> dict:
 
     Raises:
         FileNotFoundError: If the folder is not a run's folder.
-        ValueError: If the file is not YAML.
+        ValueError: If the file is not YAML, or is not whole.
     """
     file = Path(folder) / CONFIG
     if not file.is_file():
         raise FileNotFoundError(f"{folder} is not a run's folder: it has no {CONFIG}")
-    try:
-        settings = load_settings(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} is not YAML: {error}") from error
-    if not isinstance(settings, dict):
-        raise ValueError(f"{file} holds no settings")
-    return _in_present_format(settings)
+    return _in_present_format(read_yaml(file, model=str, dataset=str, protocol=str))
 
 
 def _in_present_format(settings: dict) -> dict:

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from recbole_hill.run.files import atomic_path, sha256_of
-from recbole_hill.run.json_file import read_json
+from recbole_hill.run.own_files import read_json
 
 HASHES = "hashes.json"
 #: Kinds of a run's files that are hashed; logs and the state of a stage are not.

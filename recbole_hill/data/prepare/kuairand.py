@@ -42,7 +42,7 @@ from recbole_hill.data.prepare.prepared import (
     writing,
 )
 from recbole_hill.run.files import atomic_path, sha256_of
-from recbole_hill.run.json_file import read_json
+from recbole_hill.run.own_files import read_json
 
 FORMAT = 1
 LABELS = ("is_click", "is_like", "is_follow", "long_view")

@@ -25,7 +25,7 @@ from recbole_hill.data.prepare.prepared import (
     writing,
 )
 from recbole_hill.run.files import atomic_path
-from recbole_hill.run.json_file import read_json
+from recbole_hill.run.own_files import read_json
 
 FORMAT = 1
 SPLITS = ("train", "test")

@@ -29,7 +29,7 @@ from recbole_hill.data.prepare.rows import Rows, core_of, first_of_pairs, read_r
 from recbole_hill.data.prepare.source import Source
 from recbole_hill.data.prepare.statistics import describe
 from recbole_hill.run.files import atomic_path, sha256_of
-from recbole_hill.run.json_file import read_json
+from recbole_hill.run.own_files import read_json
 
 FORMAT = 1
 #: Share of rows that may be unreadable: rows that cannot be taken apart, times and ratings.

@@ -10,7 +10,7 @@ import yaml
 
 from recbole_hill.config.properties import properties
 from recbole_hill.run.files import alone_in, sha256_of
-from recbole_hill.run.json_file import read_json
+from recbole_hill.run.own_files import read_json
 
 
 def dataset_settings(name: str) -> dict:

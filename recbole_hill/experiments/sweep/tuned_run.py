@@ -14,7 +14,7 @@ from recbole_hill.config.units import parse_duration
 from recbole_hill.experiments.sweep.sweep import require_ray, run_sweep
 from recbole_hill.run import folder as runs
 from recbole_hill.run.files import atomic_path
-from recbole_hill.run.json_file import read_json
+from recbole_hill.run.own_files import read_json
 from recbole_hill.train.open_run import settings_of
 
 _TUNE = "tune.json"

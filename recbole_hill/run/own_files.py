@@ -1,7 +1,11 @@
-"""Reads the JSON files that we wrote. Anything may stand in them by now, or in their place."""
+"""Reads the JSON and YAML files that we wrote. Anything may stand in them by now."""
 
 import json
 from pathlib import Path
+
+import yaml
+
+from recbole_hill.config.dialect import load_settings
 
 _KINDS = {
     dict: "an object",
@@ -27,13 +31,18 @@ def read_json(file: str | Path, /, **of: type | tuple[type, ...]) -> dict:
         ValueError: If it cannot be read, is not whole, or holds anything else. The message names
             the file.
     """
+    return parse_json(_bytes(file), file, **of)
+
+
+def read_yaml(file: str | Path, /, **of: type | tuple[type, ...]) -> dict:
+    """Reads a file that holds settings; see :func:`read_json`."""
     try:
-        data = Path(file).read_bytes()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise ValueError(f"{file} cannot be read: {error.strerror}") from error
-    return parse_json(data, file, **of)
+        found = load_settings(_bytes(file).decode("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} is not YAML: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{file} holds no settings")
+    return _checked(found, file, of)
 
 
 def parse_json(data: bytes | str, name: object, /, **of: type | tuple[type, ...]) -> dict:
@@ -50,6 +59,19 @@ def parse_json(data: bytes | str, name: object, /, **of: type | tuple[type, ...]
         raise ValueError(f"{name} is not whole JSON: {error}") from error
     if not isinstance(found, dict):
         raise ValueError(f"{name} must hold an object, got {_shown(found)}")
+    return _checked(found, name, of)
+
+
+def _bytes(file: str | Path) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _checked(found: dict, name: object, of: dict) -> dict:
     for key, kinds in of.items():
         kinds = kinds if isinstance(kinds, tuple) else (kinds,)
         if not isinstance(found.get(key), kinds) or key not in found:

@@ -1,10 +1,10 @@
-"""Our JSON files, with what else may stand in them or in their place."""
+"""Our JSON and YAML files, with what else may stand in them or in their place."""
 
 import re
 
 import pytest
 
-from recbole_hill.run.json_file import parse_json, read_json
+from recbole_hill.run.own_files import parse_json, read_json, read_yaml
 
 
 def test_an_object_is_read(tmp_path):
@@ -33,6 +33,26 @@ def test_anything_else_is_refused_and_the_file_is_named(tmp_path, data, message)
     file.write_bytes(data)
     with pytest.raises(ValueError, match=rf"^{re.escape(str(file))}.*{re.escape(message)}"):
         read_json(file, sha256=(str, type(None)))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "holds no settings"),
+        (b"[1]", "holds no settings"),
+        (b"{", "is not YAML"),
+        (b"\xff", "is not YAML: 'utf-8' codec"),
+        (b"a: 1", ": settings must be an object, got nothing"),
+        (b"settings: 3", ": settings must be an object, got 3"),
+    ],
+)
+def test_other_yaml_is_refused_and_the_file_is_named(tmp_path, data, message):
+    file = tmp_path / "a.yaml"
+    file.write_bytes(data)
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(file))}.*{re.escape(message)}"):
+        read_yaml(file, settings=dict)
+    file.write_text("settings: {learning_rate: 1e-3}\n")
+    assert read_yaml(file, settings=dict) == {"settings": {"learning_rate": 0.001}}
 
 
 def test_what_is_no_file_is_refused(tmp_path):
