@@ -105,7 +105,8 @@ def _in_a_line(error: Exception) -> str:
     plugins = sys.modules.get("recbole_hill.plugins")
     place = plugins.place_of(error) if plugins else ""
     where = place or ("" if users else "--debug shows where")
-    return printable(text.splitlines()[0] + (f" ({where})" if where else "") if text else where)
+    said = " ".join(line.strip() for line in text.splitlines())
+    return printable(" ".join(part for part in (said, f"({where})" if where else "") if part))
 
 
 def _underscored(word: str) -> str:

@@ -207,6 +207,10 @@ def test_runs_beside_each_other_share_their_tables(tiny_path, tmp_path):
     assert names[0] == names[1] and len(names[0]) == 2
     tables = [next((tmp_path / s / "tables").glob("inter_feat-*.parquet")) for s in "12"]
     assert os.path.samefile(*tables)
+    about = tmp_path / "1" / "tables" / "tables.json"
+    about.write_text(about.read_text().replace('"user_id": "token"', '"user_id": "float"', 1))
+    with pytest.raises(ValueError, match=r"tables\.json was changed after it was written"):
+        open_run(tmp_path / "1")
     tables[0].write_bytes(b"changed")
     with pytest.raises(ValueError, match=r"inter_feat-.*\.parquet is missing or was changed"):
         open_run(tmp_path / "2")

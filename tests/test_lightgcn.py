@@ -48,6 +48,14 @@ def publish(monkeypatch, tmp_path, **block):
     monkeypatch.setattr(prepared, "properties", lambda *parts: file)
 
 
+def test_what_a_killed_process_left_is_removed(source, out):
+    left = out / "toy" / ".toy.train.inter.abcd1234.tmp"
+    left.parent.mkdir(parents=True)
+    left.write_text("half")
+    prepare("toy", source, out)
+    assert not left.exists()
+
+
 # --- what is written -----------------------------------------------------------------------------
 
 
@@ -55,6 +63,7 @@ def test_writes_the_split_in_file_order_with_counts_and_hashes(source, out):
     manifest = prepare("toy", source, out)
     folder = out / "toy"
     assert sorted(p.name for p in folder.iterdir()) == [
+        ".lock",
         "toy.manifest.json",
         "toy.test.inter",
         "toy.train.inter",

@@ -126,7 +126,7 @@ def test_a_bad_description_of_a_study_is_one_line(tmp_path, change, key):
     with pytest.raises(ValueError, match=rf"study\.json: {key} must be"):
         module.read_study(study)
     file.write_bytes(b"\xff")
-    with pytest.raises(ValueError, match=r"study\.json: not JSON"):
+    with pytest.raises(ValueError, match=r"study\.json is not whole JSON"):
         module.read_study(study)
 
 

@@ -242,6 +242,32 @@ def test_a_stopped_stream_goes_on(path, tmp_path, monkeypatch):
         run_stream("HSNN", "log", slices=3, overrides=changed)
 
 
+def test_a_stream_serves_the_slice_that_it_finished_last_or_none(path, tmp_path):
+    given, folder = settings(path, tmp_path / "s"), tmp_path / "s"
+    run_stream("HSNN", "log", slices=2, overrides=given)
+    config = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(config.replace("learning_rate: ", "learning_rate: 1"))
+    with pytest.warns(UserWarning, match=r"config\.yaml was changed after the run"):
+        LoadedRun.load(folder)
+    with pytest.raises(ValueError, match=r"config\.yaml was changed after the run"):
+        run_stream("HSNN", "log", slices=2, overrides=given)
+    (folder / "config.yaml").write_text(config)
+    weights = folder / "slice_1.safetensors"
+    weights.rename(tmp_path / "kept")
+    with pytest.raises(ValueError, match=r"slice_1\.safetensors is not a whole weights file"):
+        LoadedRun.load(folder)
+    weights.symlink_to("nowhere")
+    with pytest.raises(ValueError, match=r"slice_1\.safetensors is not a whole weights file"):
+        LoadedRun.load(folder)
+    (tmp_path / "kept").replace(weights)
+    (path / "log" / "log.user").rename(tmp_path / "log.user")
+    try:
+        with pytest.raises((ValueError, FileNotFoundError), match=r"log\.user"):
+            LoadedRun.load(folder)
+    finally:
+        (tmp_path / "log.user").rename(path / "log" / "log.user")
+
+
 @pytest.mark.parametrize(
     ("model", "changes", "message"),
     [

@@ -283,3 +283,14 @@ def test_a_stopped_cell_is_not_a_failed_one(tiny_path, in_tmp):
     with pytest.raises(Stopped):
         run_cell(study.folder, study.cells[0], stop=lambda: (run / "state.pt").exists())
     assert not ledger_of(study.folder).records() and (run / "state.pt").exists()
+
+
+def test_a_table_whose_metrics_are_not_measured_is_refused_before_the_first_cell(in_tmp, capsys):
+    command = ["table", "3", "--dataset=ml-100k", "--models=Pop,BPR", "--dry-run"]
+    assert main([*command, "--topk=[5,10]", "--valid_metric=NDCG@10"]) == 1
+    assert "topk must have 20 for recall@20, which table 3 reports, got [5, 10]" in (
+        capsys.readouterr().err
+    )
+    assert main([*command, "--metrics=[Recall,MRR]", "--valid_metric=MRR@20"]) == 1
+    assert "metrics must have ndcg for ndcg@20, which table 3" in capsys.readouterr().err
+    assert main([*command, "--topk=[5,20]", "--valid_metric=NDCG@20"]) == 0

@@ -8,6 +8,7 @@ import numpy as np
 
 from recbole_hill.run.files import atomic_path
 from recbole_hill.run.folder import IDS
+from recbole_hill.run.own_files import read_json
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,8 @@ class Ids:
             FileNotFoundError: If the run was made by a version that kept no ids.
             ValueError: If the file is damaged.
         """
-        text = (folder / IDS).read_text(encoding="utf-8")
-        try:
-            lists = json.loads(text)
-            return cls(*(np.asarray(lists[name], dtype=str) for name in ("users", "items")))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"{folder / IDS} does not list a run's users and items") from error
+        lists = read_json(folder / IDS, users=list, items=list)
+        return cls(*(np.asarray(lists[name], dtype=str) for name in ("users", "items")))
 
 
 def places(wanted: np.ndarray, held: np.ndarray) -> np.ndarray:

@@ -53,6 +53,7 @@ from recbole_hill.data.validation import choose_later_validation, choose_validat
 from recbole_hill.host import pickles
 from recbole_hill.run.files import atomic_path
 from recbole_hill.run.folder import DATA
+from recbole_hill.run.own_files import read_json
 
 #: Number of score-sized arrays that RecBole's full-sort evaluation holds for a batch of users.
 _EVALUATION_COPIES = 5
@@ -364,9 +365,9 @@ def known_data(folder: Path) -> str | None:
         ValueError: If the folder has no readable note of its data.
     """
     try:
-        return json.loads((folder / DATA).read_text(encoding="utf-8"))["sha256"]
-    except (OSError, json.JSONDecodeError, KeyError) as error:
-        raise ValueError(f"{folder / DATA} does not say which data the run saw") from error
+        return read_json(folder / DATA, sha256=(str, type(None)))["sha256"]
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder / DATA} does not say which data the run saw: {error}") from error
 
 
 def require_same_data(folder: Path, sha256: str) -> None:

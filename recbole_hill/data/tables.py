@@ -17,9 +17,12 @@ from pyarrow import parquet
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_hill.run.files import atomic_path, sha256_of
+from recbole_hill.run.folder import TABLES
+from recbole_hill.run.jsonl import HASH, short_id
+from recbole_hill.run.own_files import read_json
 
-#: Folder of the tables in a run's folder, and the file in it that describes them.
-TABLES, ABOUT = "tables", "tables.json"
+#: The file that describes the tables, in their folder.
+ABOUT = "tables.json"
 #: Digits of a table's SHA-256 in its file's name.
 _DIGITS = 16
 #: What RecBole knows of each field besides its values.
@@ -52,6 +55,7 @@ def keep_tables(dataset, run: Path) -> None:
         "file_sizes": getattr(dataset, "file_size_list", None),
         **{name: _plain(getattr(dataset, name)) for name in _OF_FIELDS},
     }
+    about[HASH] = short_id(about)
     with atomic_path(run / TABLES / ABOUT) as temporary:
         temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
@@ -63,12 +67,12 @@ def read_tables(dataset, run: Path) -> None:
         ValueError: If a file is missing, or is not the one that was written.
     """
     folder = run / TABLES
-    try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        files, sizes = about["files"], about["file_sizes"]
-        fields = [about[name] for name in _OF_FIELDS]
-    except (json.JSONDecodeError, KeyError) as error:
-        raise ValueError(f"{folder / ABOUT} does not describe a run's tables") from error
+    of_fields = dict.fromkeys(_OF_FIELDS, dict)
+    about = read_json(folder / ABOUT, files=dict, file_sizes=(list, type(None)), **of_fields)
+    if about.pop(HASH, None) not in (None, short_id(about)):
+        raise ValueError(f"{folder / ABOUT} was changed after it was written")
+    files, sizes = about["files"], about["file_sizes"]
+    fields = [about[name] for name in _OF_FIELDS]
     kinds = {field: FeatureType(kind) for field, kind in fields[0].items()}
     sources = {field: _source(source) for field, source in fields[1].items()}
     for name, values in zip(_OF_FIELDS, (kinds, sources, *fields[2:]), strict=True):

@@ -36,7 +36,13 @@ from recbole_hill.labelled.model import LabelledModel
 from recbole_hill.model.build import build_model
 from recbole_hill.run import folder as runs
 from recbole_hill.run.files import atomic_path, make_folder
-from recbole_hill.run.hashes import add_hashes, require_unchanged
+from recbole_hill.run.hashes import (
+    add_hashes,
+    changed_files,
+    forget_hashes,
+    require_unchanged,
+    write_hashes,
+)
 from recbole_hill.run.provenance import commit, provenance
 from recbole_hill.train.trainer import trainer_for
 
@@ -154,9 +160,9 @@ def _train_slices(config, folder: Path, slices: int, keep: int | None) -> list[S
         rows = part.inter_feat
         loader = get_dataloader(config, "train")(config, part, None, shuffle=True)
         last_shown |= dict.fromkeys(rows[trained.ITEM_ID].tolist(), number)
-        stage, file = f"slice_{number}", f"slice_{number}.safetensors"
+        stage = slice_name(number)
+        file = f"{stage}.safetensors"
         if stage in trainer.stages:
-            require_unchanged(folder, file)
             trainer.load_stage(file)
             metrics = trainer.stages[stage]["metrics"]
         else:
@@ -179,7 +185,13 @@ def _train_slices(config, folder: Path, slices: int, keep: int | None) -> list[S
         with atomic_path(folder / SLICES) as temporary:
             temporary.write_text("".join(lines), encoding="utf-8")
         add_hashes(folder, [file, SLICES])
+    write_hashes(folder)
     return records
+
+
+def slice_name(number: int) -> str:
+    """Returns the stage of a slice, which is also the stem of its weights file."""
+    return f"slice_{number}"
 
 
 def _open(config, folder: Path, cut: dict) -> None:
@@ -189,6 +201,8 @@ def _open(config, folder: Path, cut: dict) -> None:
     """
     settings = plain_settings(config)
     if (folder / runs.CONFIG).exists():
+        if changed := set(changed_files(folder)) - {SLICES}:  # the slices are noted anew
+            require_unchanged(folder, min(changed))
         stored = {
             **runs.read_config(folder),
             **runs.read_stream(folder),
@@ -201,6 +215,7 @@ def _open(config, folder: Path, cut: dict) -> None:
                 f"{current[changed[0]]!r} here and {stored.get(changed[0])!r} there"
             )
     folder.mkdir(parents=True, exist_ok=True)
+    forget_hashes(folder)
     with atomic_path(folder / runs.STREAM) as temporary:
         temporary.write_text(json.dumps(cut), encoding="utf-8")
     runs.write_config(folder, settings)

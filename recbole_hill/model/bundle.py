@@ -17,6 +17,7 @@ from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.run.files import atomic_path
 from recbole_hill.run.folder import CONFIG, INDEX
 from recbole_hill.run.hashes import require_unchanged, warn_if_changed
+from recbole_hill.run.own_files import parse_json
 
 BUNDLE = "serving.safetensors"
 _ARRAYS = (
@@ -93,7 +94,7 @@ class Bundle:
             )
         index = folder / INDEX
         of_items = HierarchicalIndex.load(index, items=ids.items) if index.is_file() else None
-        return cls(json.loads(about), ids, **arrays, index=of_items)
+        return cls(parse_json(about, f"{file}: about"), ids, **arrays, index=of_items)
 
 
 def _sha256(about: str, arrays: dict[str, np.ndarray]) -> str:

@@ -7,16 +7,17 @@ from recbole_hill.report.seeds import (
     require_comparable,
     require_one_experiment,
     sampled_notes,
-    spread,
+    spread_of,
 )
 from recbole_hill.run.folder import CHOICE
 from recbole_hill.run.stages import seconds_of_stages
 
 #: Fields that all rows must share; the settings that differ tell the variants apart.
 _SHARED = ("model", "dataset", "data_sha256", "protocol", "split_seed", "versions")
+_USUAL = ("recall@20", "ndcg@20")
 
 
-def ablation_table(rows: list[dict], metrics: tuple[str, ...] = ("recall@20", "ndcg@20")) -> str:
+def ablation_table(rows: list[dict], metrics: tuple[str, ...] | None = None) -> str:
     """Returns one line per variant, in the order of the rows.
 
     The settings in which the runs differ, apart from the seed, name a variant; its seeds are
@@ -25,7 +26,8 @@ def ablation_table(rows: list[dict], metrics: tuple[str, ...] = ("recall@20", "n
 
     Args:
         rows: Rows of runs of one model on one dataset under one protocol.
-        metrics: The metrics to show.
+        metrics: The metrics to show. None: recall@20 and ndcg@20, or all of the first row's if the
+            runs were not measured at 20.
 
     Raises:
         ValueError: If rows differ in something that they must share, or in nothing.
@@ -47,6 +49,8 @@ def ablation_table(rows: list[dict], metrics: tuple[str, ...] = ("recall@20", "n
         require_comparable(group)
     arms = [arm for arm in ("backbone", CHOICE) if any(row["arm"] == arm for row in rows)]
     arms = arms or [rows[0]["arm"]]
+    usual = [metric for metric in _USUAL if metric in rows[0]["metrics"]]
+    metrics = metrics or usual or [*rows[0]["metrics"]]
     through = {"backbone": "exact", CHOICE: "as served"}
     columns = [*settings, "seeds"]
     columns += [f"{metric}, {through.get(arm, arm)}" for arm in arms for metric in metrics]
@@ -58,7 +62,8 @@ def ablation_table(rows: list[dict], metrics: tuple[str, ...] = ("recall@20", "n
         by_arm = {arm: [row for row in group if row["arm"] == arm] for arm in arms}
         cells = [*values, str(len(by_arm[arms[0]]))]
         for arm in arms:
-            cells += [spread([row["metrics"][metric] for row in by_arm[arm]]) for metric in metrics]
+            measured = [row["metrics"] for row in by_arm[arm]]
+            cells += [spread_of(measured, metric) for metric in metrics]
         if CHOICE in arms:
             cells += _index_cells(by_arm[CHOICE])
         cells.append(f"{_mean_seconds(by_arm[arms[0]]):,.0f}")
@@ -70,7 +75,7 @@ def ablation_table(rows: list[dict], metrics: tuple[str, ...] = ("recall@20", "n
 def _index_cells(rows: list[dict]) -> list[str]:
     """Returns the search's recall and cost, and how evenly the nodes of depth 1 are used."""
     costs = [row["retrieval"] for row in rows]
-    cells = [spread([cost["index_recall@20"] for cost in costs])]
+    cells = [spread_of(costs, "index_recall@20")]
     cells.append(f"{sum(cost['scored_fraction'] for cost in costs) / len(costs):.2%}")
     indexes = [row["stages"]["index"] for row in rows]
     used = [index["nodes_per_depth"] for index in indexes]

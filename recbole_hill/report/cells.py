@@ -1,6 +1,5 @@
 """A study's folder: the cells of its table, and the cells that were made differently."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from recbole_hill.report.comparison import definition_of
 from recbole_hill.report.seeds import identity
 from recbole_hill.run.files import path_inside
 from recbole_hill.run.ledger import DONE, STUDY, ledger_of
+from recbole_hill.run.own_files import read_json
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,7 @@ def read_description(folder: str | Path) -> dict:
     file = Path(folder) / STUDY
     if not file.is_file():
         raise FileNotFoundError(f"{folder} is not a study's folder: it has no {STUDY}")
-    try:
-        about = json.loads(file.read_bytes().decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: not JSON: {error}") from error
-    if not isinstance(about, dict):
-        raise ValueError(f"{file} must hold an object, got {about!r}")
+    about = read_json(file)
     cells = about.get("cells", {})
     for key, fits, kind in (
         ("table", isinstance(about.get("table"), str), "a text"),

@@ -135,6 +135,11 @@ def identity(row: dict) -> dict:
     return {**shared, **settings, **started_from, "warm_start": continued}
 
 
+def spread_of(tables: Sequence[dict], name: str) -> str:
+    """Returns :func:`spread` of one value of each table; a dash if a table has no such value."""
+    return spread([table[name] for table in tables]) if all(name in t for t in tables) else "–"
+
+
 def spread(values: list[float], digits: int = 4) -> str:
     """Returns mean and sample standard deviation; for one value, the value."""
     if len(values) == 1:

@@ -13,6 +13,7 @@ from recbole_hill.report.seeds import (
     require_comparable,
     require_one_experiment,
     spread,
+    spread_of,
 )
 from recbole_hill.run.stages import seconds_of_stages
 
@@ -80,7 +81,7 @@ def _of_all(rows: list[dict]) -> list[str]:
 
 
 def _cells(name: str, rows: list[dict], towers: dict[int, dict]) -> list[str]:
-    cost = [row["serving"] for row in rows]
+    cost, metrics = ([row[part] for row in rows] for part in ("serving", "metrics"))
     flops = mean(one["flops"] for one in cost)
     gains = differences(rows, towers, "ne")
     operations, latency, kept = request_cost(cost).values()
@@ -88,11 +89,11 @@ def _cells(name: str, rows: list[dict], towers: dict[int, dict]) -> list[str]:
     return [
         name,
         str(len(rows)),
-        spread([row["metrics"]["ne"] for row in rows]),
+        spread_of(metrics, "ne"),
         f"{spread(gains, 2)} %" if gains and name != BASELINE else "–",
-        spread([row["metrics"]["auc"] for row in rows]),
-        spread([row["metrics"]["recall@20"] for row in rows]),
-        spread([one["index_recall@20"] for one in cost]),
+        spread_of(metrics, "auc"),
+        spread_of(metrics, "recall@20"),
+        spread_of(cost, "index_recall@20"),
         operations,
         "–" if base is None else f"{flops / base:,.1f}",
         _mean(cost, "flops_measured", ",.0f"),

@@ -50,9 +50,16 @@ def set_model_weights(model: nn.Module, state: dict[str, Tensor]) -> None:
 
     A cache that the state does not contain is emptied. Otherwise RecBole's LightGCN would continue
     to score with the vectors of its former weights.
+
+    Raises:
+        ValueError: If the weights are not of this model's shapes.
     """
     others = {name: value for name, value in state.items() if name.startswith(_OTHER)}
-    model.load_state_dict({name: state[name] for name in state if name not in others})
+    try:
+        model.load_state_dict({name: state[name] for name in state if name not in others})
+    except RuntimeError as error:
+        said = " ".join(str(error).split("\n\t")[:2])
+        raise ValueError(f"the weights are of other settings or other data: {said}") from error
     for name, value in _other_parameters(model).items():
         if value is None or isinstance(value, Tensor):
             saved = others.get(_OTHER + name)

@@ -10,10 +10,9 @@ import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-import yaml
-
-from recbole_hill.config.dialect import dump_settings, load_settings
+from recbole_hill.config.dialect import dump_settings
 from recbole_hill.run.files import LOCK, alone_in, atomic_path, open_to_write, path_inside
+from recbole_hill.run.own_files import read_json, read_yaml
 from recbole_hill.run.text import printable_lines
 
 #: Files of every run.
@@ -38,8 +37,10 @@ HOLDOUT = "holdout"
 STREAM = "stream.json"
 #: Log of a run, note of the data that it saw, and external ids of its users and items.
 LOG, DATA, IDS = "run.log", "data.json", "ids.json"
-#: Files, and the folder of TensorBoard's, that a run writes before it has a result.
-NOTES = frozenset({CONFIG, LOG, DATA, IDS, STREAM, "tensorboard"})
+#: Folder of the tables that the run's data were read from.
+TABLES = "tables"
+#: Files, and folders of files, that a run writes before it has a result.
+NOTES = frozenset({CONFIG, LOG, DATA, IDS, STREAM, TABLES, "tensorboard"})
 
 
 def new_folder(root: str | Path, model: str, dataset: str) -> Path:
@@ -139,18 +140,12 @@ def read_config(folder: Path) -> dict:
 
     Raises:
         FileNotFoundError: If the folder is not a run's folder.
-        ValueError: If the file is not YAML.
+        ValueError: If the file is not YAML, or is not whole.
     """
     file = Path(folder) / CONFIG
     if not file.is_file():
         raise FileNotFoundError(f"{folder} is not a run's folder: it has no {CONFIG}")
-    try:
-        settings = load_settings(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} is not YAML: {error}") from error
-    if not isinstance(settings, dict):
-        raise ValueError(f"{file} holds no settings")
-    return _in_present_format(settings)
+    return _in_present_format(read_yaml(file, model=str, dataset=str, protocol=str))
 
 
 def _in_present_format(settings: dict) -> dict:
@@ -186,12 +181,7 @@ def _read_json(file: Path, of: type | tuple[type, ...]) -> dict:
     """Reads an object whose values are of a type; an absent file is an empty object."""
     if not file.exists():
         return {}
-    try:
-        found = json.loads(file.read_bytes().decode("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{file} is not whole JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{file} must hold an object, got {found!r}")
+    found = read_json(file)
     for key, value in found.items():
         if not isinstance(value, of):
             raise ValueError(f"{file}: {key} must not be {value!r}")

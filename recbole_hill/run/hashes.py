@@ -10,6 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from recbole_hill.run.files import atomic_path, sha256_of
+from recbole_hill.run.own_files import read_json
 
 HASHES = "hashes.json"
 #: Kinds of a run's files that are hashed; logs and the state of a stage are not.
@@ -74,7 +75,7 @@ def _read(folder: Path) -> dict[str, str]:
     if not file.is_file():
         return {}
     try:
-        files = json.loads(file.read_bytes().decode("utf-8"))["sha256"]
-        return {str(name): str(digest) for name, digest in files.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{file} does not list the hashes of the run's files") from error
+        files = read_json(file, sha256=dict)["sha256"]
+    except ValueError as error:
+        raise ValueError(f"{file} does not list the hashes of the run's files: {error}") from error
+    return {name: str(digest) for name, digest in files.items()}

@@ -25,12 +25,14 @@ class Target:
         folder: What it makes.
         resumes: Whether it goes on with ``--resume``, and not by the same command line.
         more: Options of the same command line when it goes on.
+        most: Largest number of crashes, for a command that takes long.
     """
 
     argv: list[str]
     folder: str
     resumes: bool = False
     more: tuple[str, ...] = ()
+    most: int = 1000
 
     def again(self, work: Path) -> list[str]:
         """Returns the command line that goes on."""
@@ -40,7 +42,7 @@ class Target:
 
 
 def targets(*, studies: bool = False) -> dict[str, Target]:
-    """Returns the commands to kill, by their name in the table."""
+    """Returns the commands to kill, by their name in the table; with a study and a sweep or not."""
     found = {
         f"run {model}": Target(made.run_command(model, "--run_dir=new"), "new", resumes=True)
         for model in ("BPR", "HILL", "HSNN")
@@ -50,7 +52,8 @@ def targets(*, studies: bool = False) -> dict[str, Target]:
     found["export"] = Target(export, "new", more=("--force",))
     found["prepare"] = Target(["prepare", "mine", "--source=source", "--output=new"], "new")
     if studies:
-        found["study"] = Target([*made.study_command(), "--output=new"], "new")
+        found["study"] = Target([*made.study_command(), "--output=new"], "new", most=6)
+        found["sweep"] = Target(made.sweep_command("new"), "new", most=6)
     return found
 
 
@@ -65,10 +68,12 @@ class Undisturbed:
             self.seconds = ended.seconds
             self.outcome = outcome(place / "work" / target.folder)
             self.writes = (place / "writes").read_text().split()
+            self.most = target.most
 
     def crash_points(self) -> list[tuple[int, str]]:
-        """Returns every write's number with each way in which it fails."""
-        return [(n, way) for n, call in enumerate(self.writes) for way in WAYS[call]]
+        """Returns every write's number with each way in which it fails; of many, some."""
+        points = [(n, way) for n, call in enumerate(self.writes) for way in WAYS[call]]
+        return random.Random(0).sample(points, min(self.most, len(points)))
 
 
 def kill_at_random(

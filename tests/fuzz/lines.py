@@ -299,7 +299,8 @@ def _names(line: Line, error: str) -> bool:
     error, value = error.lower(), line.value.strip().lower()
     names = {line.key, line.key.replace("_", "-"), *_ALSO.get(line.key, ()), *line.files}
     names |= {"none.yaml"} if line.argv[0] == "sweep" else set()
-    return any(name.lower() in error for name in names) or (value != "" and value[:40] in error)
+    shown = {value[:40], repr(value)[1:41].rstrip("'")} - {""}  # as it is, or with its escapes
+    return any(name.lower() in error for name in {*names, *shown})
 
 
 def _is_of_a_started_run(place: Path, name: str) -> bool:
@@ -314,6 +315,8 @@ def _is_as_asked(line: Line, place: Path, ended: Ended) -> bool:
     kept = ended.out.strip().rpartition("kept in ")[2]
     if line.kind == "prepare, a name":
         return (place / "work/made" / line.value / f"{line.value}.train.inter").is_file()
+    if line.key == "run_dir" and parse_setting("run_dir", line.value) is None:
+        return kept.startswith("saved/")
     if line.key == "run_dir" and line.kind == "run, a name":
         return (place / "work" / line.value / "rows.jsonl").is_file()
     if not line.kind.startswith("run, a") or "\n" in kept:
@@ -326,5 +329,5 @@ def _is_as_asked(line: Line, place: Path, ended: Ended) -> bool:
     if line.kind != "run, a setting" or line.key in PATHS | {"backbone", "model", "dataset"}:
         return True
     config = read_config(folder)
-    asked = parse_setting(line.key, line.value)
+    asked = parse_setting(line.key, line.value.replace(OWNED, str(place / "owned")))
     return line.key not in config or config[line.key] == asked

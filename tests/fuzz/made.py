@@ -53,10 +53,10 @@ def study_command() -> list[str]:
     return ["table", "3", "--dataset=tiny", "--models=Pop,BPR", *given]
 
 
-def sweep_command() -> list[str]:
+def sweep_command(folder: str) -> list[str]:
     """Returns the command line of a sweep of two trials."""
     start = ["sweep", *run_command("BPR"), "--space=space.yaml", "--strategy=grid"]
-    return [*start, "--output=sweep"]
+    return [*start, f"--output={folder}"]
 
 
 def stream_command(folder: str) -> list[str]:
@@ -93,7 +93,7 @@ def make(
     commands += [stream_command("runs/stream")] if "HSNN" in finished else []
     commands += [["export", "--checkpoint=runs/HILL", "--output=exported", "--k=5"]]
     if studies:
-        commands += [study_command(), sweep_command()]
+        commands += [study_command(), sweep_command("sweep")]
     for command in commands:
         ended = servers.run(command, place, limit=300)
         assert ended.status == 0, (command, ended)

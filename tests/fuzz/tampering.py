@@ -1,7 +1,7 @@
 """Tampers with the files of finished work, and asks the commands that read them.
 
 Right is a refusal in one line, the answer from before (the file was not needed), or another answer
-with a warning that names the file. Another answer without one is wrong.
+with a warning or a note that names the file. Another answer without one is wrong.
 """
 
 import json
@@ -66,7 +66,7 @@ def readers(template: Path) -> dict[str, list[Reader]]:
         Reader(["report", "--dataset=tiny"]),
     ]
     found["sweep"] = [
-        Reader(made.sweep_command(), "sweep"),
+        Reader(made.sweep_command("sweep"), "sweep"),
         Reader(made.run_command("BPR", "--run_dir=new", "--epochs=1"), "new"),
     ]
     return {folder: each for folder, each in found.items() if (template / folder).is_dir()}
@@ -125,7 +125,8 @@ def judge(
             answer, expected = (
                 {k: v for k, v in a.items() if k != own} for a in (answer, expected)
             )
-        if answer == expected or path.name in ended.err:
+        said = path.name in ended.err or (isinstance(answer, str) and path.name in answer)
+        if answer == expected or said:
             return SURVIVED, note
         if isinstance(answer, dict) and isinstance(expected, dict):
             keys = sorted(answer.keys() | expected.keys())

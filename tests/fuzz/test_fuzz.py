@@ -128,17 +128,17 @@ def count_tampering(tally, servers, template, root, number, **options):
 
 
 def test_some_command_lines(tally, servers, few, tmp_path):
-    count_lines(tally, servers, few, tmp_path, 60, light=True)
+    count_lines(tally, servers, few, tmp_path, 24, light=True)
 
 
 def test_some_kills_and_crashes(tally, servers, few, tmp_path):
     every = kills.targets()
     targets = {name: every[name] for name in ("run BPR", "export", "prepare")}
-    count_kills(tally, servers, few, tmp_path, targets, 5, 4)
+    count_kills(tally, servers, few, tmp_path, targets, 3, 3)
 
 
 def test_some_tampered_files(tally, servers, few, tmp_path):
-    count_tampering(tally, servers, few, tmp_path, 40)
+    count_tampering(tally, servers, few, tmp_path, 20)
 
 
 @pytest.mark.slow
@@ -154,7 +154,7 @@ def test_kills_and_crashes(tally, many_servers, everything, tmp_path):
 
 @pytest.mark.slow
 def test_tampered_files(tally, many_servers, everything, tmp_path):
-    count_tampering(tally, many_servers, everything, tmp_path, 500)
+    count_tampering(tally, many_servers, everything, tmp_path, 400)
 
 
 @pytest.mark.slow

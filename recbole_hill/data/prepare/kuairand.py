@@ -37,9 +37,12 @@ from recbole_hill.data.prepare.prepared import (
     dataset_settings,
     described,
     made_otherwise,
+    reading,
     require_unchanged,
+    writing,
 )
 from recbole_hill.run.files import atomic_path, sha256_of
+from recbole_hill.run.own_files import read_json
 
 FORMAT = 1
 LABELS = ("is_click", "is_like", "is_follow", "long_view")
@@ -200,31 +203,32 @@ def prepare(
     if "random" in logs:
         texts[f"{name}.random.inter"] = logs["random"].atomic
     texts |= {f"{name}.user": users.atomic, f"{name}.item": items.atomic}
-    for file, text in texts.items():
-        with atomic_path(folder / file) as temporary:
-            temporary.write_text(text(), encoding="utf-8", newline="")
-        files[file] = described(folder / file)
-    for stale in {f"{name}.random.inter"} - set(files):  # of a preparation that ``force`` replaces
-        (folder / stale).unlink(missing_ok=True)
-    standard = logs["standard"]
-    manifest = Manifest(
-        name=name,
-        read=read,
-        impressions={log: len(rows.rows) for log, rows in logs.items()},
-        disagreeing={log: rows.disagreeing for log, rows in logs.items()},
-        positives={log: rows.positives() for log, rows in logs.items()},
-        users=len(np.unique(standard.rows[:, _USER])),
-        items=len(np.unique(standard.rows[:, _ITEM])),
-        missing={**users.missing(), **items.missing()},
-        start_ms=START_MS,
-        data_sha256=combined(files),
-        sources=sources,
-        files=files,
-    )
-    stored = asdict(manifest)
-    del stored["unchanged"]
-    with atomic_path(folder / f"{name}.manifest.json") as temporary:
-        temporary.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
+    with writing(folder):
+        for file, text in texts.items():
+            with atomic_path(folder / file) as temporary:
+                temporary.write_text(text(), encoding="utf-8", newline="")
+            files[file] = described(folder / file)
+        for stale in {f"{name}.random.inter"} - set(files):  # of what ``force`` replaces
+            (folder / stale).unlink(missing_ok=True)
+        standard = logs["standard"]
+        manifest = Manifest(
+            name=name,
+            read=read,
+            impressions={log: len(rows.rows) for log, rows in logs.items()},
+            disagreeing={log: rows.disagreeing for log, rows in logs.items()},
+            positives={log: rows.positives() for log, rows in logs.items()},
+            users=len(np.unique(standard.rows[:, _USER])),
+            items=len(np.unique(standard.rows[:, _ITEM])),
+            missing={**users.missing(), **items.missing()},
+            start_ms=START_MS,
+            data_sha256=combined(files),
+            sources=sources,
+            files=files,
+        )
+        stored = asdict(manifest)
+        del stored["unchanged"]
+        with atomic_path(folder / f"{name}.manifest.json") as temporary:
+            temporary.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
     return manifest
 
 
@@ -458,8 +462,8 @@ def verify(folder: str | Path) -> Manifest:
     """
     folder = Path(folder)
     path = folder / f"{folder.name}.manifest.json"
-    try:
-        manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
+    with reading(path):
+        manifest = Manifest(**read_json(path))
         if (manifest.converter, manifest.format) != ("kuairand", FORMAT):
             raise ValueError(f"it is of {manifest.converter} in format {manifest.format}")
         parts = ("inter", "random.inter", "user", "item")
@@ -467,10 +471,6 @@ def verify(folder: str | Path) -> Manifest:
             raise ValueError(f"it lists the files {[*manifest.files]}")
         if combined(manifest.files) != manifest.data_sha256:
             raise ValueError("data_sha256 is not that of the files it lists")
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(
-            f"{path} is not a manifest that prepare wrote: {error}; prepare the dataset again"
-        ) from error
     require_unchanged(folder, manifest.files)
     return manifest
 

@@ -20,9 +20,12 @@ from recbole_hill.data.prepare.prepared import (
     dataset_settings,
     described,
     made_otherwise,
+    reading,
     require_unchanged,
+    writing,
 )
 from recbole_hill.run.files import atomic_path
+from recbole_hill.run.own_files import read_json
 
 FORMAT = 1
 SPLITS = ("train", "test")
@@ -163,17 +166,18 @@ def prepare(
     splits = {split: _Split(data, path) for split, (path, data) in raw.items()}
     manifest = _join(name, sources, splits["train"], splits["test"])
     _check_published(manifest, published, Path(source))
-    files = {}
-    for split in SPLITS:
-        path = folder / f"{name}.{split}.inter"
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(_atomic(splits[split]))
-        files[path.name] = described(path)
-    manifest = replace(manifest, files=files, data_sha256=combined(files))
-    stored = asdict(manifest)
-    del stored["unchanged"]
-    with atomic_path(folder / f"{name}.manifest.json") as temporary:
-        temporary.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
+    with writing(folder):
+        files = {}
+        for split in SPLITS:
+            path = folder / f"{name}.{split}.inter"
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(_atomic(splits[split]))
+            files[path.name] = described(path)
+        manifest = replace(manifest, files=files, data_sha256=combined(files))
+        stored = asdict(manifest)
+        del stored["unchanged"]
+        with atomic_path(folder / f"{name}.manifest.json") as temporary:
+            temporary.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
     return manifest
 
 
@@ -391,8 +395,8 @@ def _intact(folder: Path) -> Manifest | None:
 def _load(path: Path) -> Manifest:
     """Reads a manifest without trusting any entry of it that is used to find files."""
     name = path.parent.name
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+    with reading(path):
+        stored = read_json(path)
         if stored["format"] != FORMAT:
             raise ValueError(f"format {stored['format']!r}, expected {FORMAT}")
         manifest = Manifest(**stored)
@@ -406,8 +410,4 @@ def _load(path: Path) -> Manifest:
             raise ValueError("a size or hash is missing")
         if combined(manifest.files) != manifest.data_sha256:
             raise ValueError("data_sha256 is not that of the files it lists")
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(
-            f"{path} is not a manifest that prepare wrote: {error}; prepare the dataset again"
-        ) from error
     return manifest

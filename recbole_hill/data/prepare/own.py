@@ -19,13 +19,17 @@ from recbole_hill.data.prepare.prepared import (
     combined,
     dataset_settings,
     described,
+    described_files,
     made_otherwise,
+    reading,
     require_unchanged,
+    writing,
 )
 from recbole_hill.data.prepare.rows import Rows, core_of, first_of_pairs, read_rows
 from recbole_hill.data.prepare.source import Source
 from recbole_hill.data.prepare.statistics import describe
 from recbole_hill.run.files import atomic_path, sha256_of
+from recbole_hill.run.own_files import read_json
 
 FORMAT = 1
 #: Share of rows that may be unreadable: rows that cannot be taken apart, times and ratings.
@@ -135,25 +139,26 @@ def prepare_interactions(
     rows = read_rows(opened, chosen)
     notes = [f"read {opened.described()}", _says_columns(opened, chosen, guessed), *rows.notes]
     notes += _leave_out(rows, opened, min_rating, core)
-    files = _write(rows, folder, target)
-    n_users, n_items = (len(np.unique(ids)) for ids in (rows.users, rows.items))
-    compact = [np.unique(ids, return_inverse=True)[1] for ids in (rows.users, rows.items)]
-    summary = "\n".join([*notes, describe(*compact, rows.times)])
-    prepared = Prepared(folder, n_users, n_items, len(rows), notes, summary)
-    manifest = {
-        "name": name,
-        "converter": "interactions",
-        "format": FORMAT,
-        **made_from,
-        "columns": {role: opened.columns[position] for role, position in chosen.items()},
-        "counts": {"read": rows.n_read, "left_out": rows.left_out},
-        "data_sha256": combined(files),
-        "files": files,
-        "prepared": {key: value for key, value in asdict(prepared).items() if key != "folder"},
-    }
-    with atomic_path(folder / f"{name}.manifest.json") as temporary:
-        text = json.dumps(manifest, indent=2, ensure_ascii=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    with writing(folder):
+        files = _write(rows, folder, target)
+        n_users, n_items = (len(np.unique(ids)) for ids in (rows.users, rows.items))
+        compact = [np.unique(ids, return_inverse=True)[1] for ids in (rows.users, rows.items)]
+        summary = "\n".join([*notes, describe(*compact, rows.times)])
+        prepared = Prepared(folder, n_users, n_items, len(rows), notes, summary)
+        manifest = {
+            "name": name,
+            "converter": "interactions",
+            "format": FORMAT,
+            **made_from,
+            "columns": {role: opened.columns[position] for role, position in chosen.items()},
+            "counts": {"read": rows.n_read, "left_out": rows.left_out},
+            "data_sha256": combined(files),
+            "files": files,
+            "prepared": {key: value for key, value in asdict(prepared).items() if key != "folder"},
+        }
+        with atomic_path(folder / f"{name}.manifest.json") as temporary:
+            text = json.dumps(manifest, indent=2, ensure_ascii=False)
+            temporary.write_text(text + "\n", encoding="utf-8")
     return prepared
 
 
@@ -186,16 +191,19 @@ def _in_place(folder: Path, name: str, made_from: dict, where: str) -> Prepared 
         if target.is_file() or (folder / f"{name}.train.inter").is_file():
             raise made_otherwise(folder, name, where)
         return None
-    known = json.loads(manifest.read_text(encoding="utf-8"))
+    with reading(manifest):
+        known = read_json(manifest)
     if {key: known.get(key) for key in made_from} != made_from or known.get("format") != FORMAT:
         raise made_otherwise(folder, name, f"{where}, or by other options")
+    with reading(manifest):
+        files, found = described_files(known), known["prepared"]
+        summary = f"already prepared, nothing written\n{found['summary']}"
+        prepared = Prepared(folder, **{**found, "summary": summary})
     try:
-        require_unchanged(folder, known["files"])
+        require_unchanged(folder, files)
     except ValueError:  # a half-written or damaged folder is written again
         return None
-    found = known["prepared"]
-    summary = f"already prepared, nothing written\n{found['summary']}"
-    return Prepared(folder, **{**found, "summary": summary})
+    return prepared
 
 
 def _says_columns(opened: Source, chosen: dict[str, int], guessed: list[str]) -> str:

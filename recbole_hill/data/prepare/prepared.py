@@ -1,14 +1,16 @@
 """What all prepared folders share: a valid name, published counts, files and their hashes."""
 
 import hashlib
-import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
 from recbole_hill.config.properties import properties
-from recbole_hill.run.files import sha256_of
+from recbole_hill.run.files import alone_in, sha256_of
+from recbole_hill.run.own_files import read_json
 
 
 def dataset_settings(name: str) -> dict:
@@ -43,6 +45,46 @@ def made_otherwise(folder: Path, name: str, source: str | Path) -> ValueError:
         f"{folder} holds {name!r} made from other files than those in {source}: "
         "use force to replace it, or another name or output folder"
     )
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Keeps other processes out of a dataset's folder, and removes what a killed one left there.
+
+    Raises:
+        ValueError: If another process writes there.
+    """
+    with alone_in(folder, f"another process prepares {folder}"):
+        yield
+
+
+@contextmanager
+def reading(manifest: Path) -> Iterator[None]:
+    """Names the manifest in what a block raises that reads it.
+
+    Raises:
+        ValueError: If the block finds something else than ``prepare`` writes.
+    """
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        said = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(
+            f"{manifest} is not a manifest that prepare wrote: {said}; prepare the dataset again"
+        ) from error
+
+
+def described_files(manifest: dict) -> dict[str, dict]:
+    """Returns the description of each file of a manifest, without what is no part of one.
+
+    Raises:
+        ValueError: If the manifest describes its files in another way.
+    """
+    files = {Path(name).name: entry for name, entry in manifest["files"].items()}
+    for name, entry in files.items():
+        if not isinstance(entry["bytes"], int) or not isinstance(entry["sha256"], str):
+            raise ValueError(f"it describes {name} as {entry!r}")
+    return files
 
 
 def require_unchanged(folder: Path, files: dict[str, dict]) -> None:
@@ -82,16 +124,12 @@ def require_as_prepared(folder: Path, name: str, *, with_cold_users: bool = Fals
     path = folder / f"{name}.manifest.json"
     if not path.is_file():
         return
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        left_out = () if manifest.get("cold_test_kept") else manifest.get("cold_test_users", ())
-        files = manifest["files"]
-        files = {str(Path(file).name): {**entry} for file, entry in files.items()}
-        require_unchanged(folder, files)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path} is not a manifest that prepare wrote: {error!r}; prepare the dataset again"
-        ) from error
+    with reading(path):
+        manifest = read_json(path)
+        left_out = [] if manifest.get("cold_test_kept") else manifest.get("cold_test_users", [])
+        left_out = [*left_out]
+        files = described_files(manifest)
+    require_unchanged(folder, files)
     if with_cold_users and left_out:
         raise ValueError(
             f"cold_test_users rank: an older version prepared {folder} without its "

@@ -8,7 +8,7 @@ from recbole_hill.config.units import parse_duration, parse_mebibytes
 from recbole_hill.experiments.study.datasets import datasets_table
 from recbole_hill.experiments.study.estimate import History, past_rows
 from recbole_hill.experiments.study.paper_table import PaperTable
-from recbole_hill.experiments.study.plan import plan, require_data
+from recbole_hill.experiments.study.plan import plan, require_data, require_metrics
 from recbole_hill.experiments.study.runner import plan_table, run_studies
 from recbole_hill.experiments.study.workers import LocalWorkers, RayWorkers
 from recbole_hill.run.ledger import CELLS
@@ -83,6 +83,8 @@ def run_table(
         )
         for dataset in datasets or ("ml-100k",)
     ]
+    for study in studies:
+        require_metrics(study)
     history = History(past_rows([*PAST, root]))
     if dry_run:
         _print(plan_table(studies, history, jobs))
@@ -116,7 +118,7 @@ def report_dataset(dataset: str, root: str = "studies", *, reference: str | None
     """
     cells = sorted(Path(root).glob(f"table*-{dataset}-*/{CELLS}"))
     if not cells:
-        raise FileNotFoundError(f"{root}/ holds no study of {dataset}; run `table` first")
+        raise FileNotFoundError(f"{root}/ holds no study of {dataset!r}; run `table` first")
     for file in cells:
         _report(file.parent, reference)
 

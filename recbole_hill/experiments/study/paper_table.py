@@ -68,6 +68,12 @@ class PaperTable:
     definition: dict | None = None
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that the table reports."""
+        definition = self.definition or read_properties("table", f"{self.number}.yaml")
+        return tuple(definition["metrics"])
+
+    @property
     def stem(self) -> str:
         """The beginning of the name of the table's studies."""
         return self.number if self.definition else f"table{self.number}"

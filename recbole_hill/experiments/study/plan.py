@@ -157,6 +157,29 @@ def require_data(study: Study) -> None:
         require_files(HillConfig(cell.model, cell.dataset, None, cell.settings))
 
 
+def require_metrics(study: Study) -> None:
+    """Refuses settings under which a metric of the table is not measured, before a cell runs.
+
+    Raises:
+        ValueError: Names the setting, its value and what it must have.
+    """
+    for name, cell in {cell.row: cell for cell in study.cells}.items():
+        if name == BACKBONE:
+            continue  # no row of the table
+        config = HillConfig(cell.model, cell.dataset, None, cell.settings)
+        ranking = "ranking_metrics" if "ranking_metrics" in config else "metrics"
+        measured = {name.lower() for name in config[ranking]}
+        for metric in study.table.metrics:
+            name, at, k = metric.partition("@")
+            reported = f"{metric}, which table {study.table.number} reports"
+            if at and name not in measured:
+                raise ValueError(
+                    f"{ranking} must have {name} for {reported}, got {config[ranking]}"
+                )
+            if at and int(k) not in config["topk"]:
+                raise ValueError(f"topk must have {k} for {reported}, got {config['topk']}")
+
+
 def _backbone(row: Row, seed: int, common: dict) -> Cell:
     return Cell(
         BACKBONE, row.model, **common, seed=seed, settings=row.settings_on(common["dataset"])

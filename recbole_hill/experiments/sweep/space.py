@@ -219,6 +219,7 @@ def _dimension(key: str, given, source: str) -> Dimension:
     fits = len(values) == 2 and all(
         isinstance(v, number) and not isinstance(v, bool) for v in values
     )
+    fits = fits and all(map(math.isfinite, values))
     if not fits or values[0] >= values[1] or (kind == "log_uniform" and values[0] <= 0):
         what = {"integer": "integers", "log_uniform": "numbers above 0"}.get(kind, "numbers")
         raise ValueError(f"{source}: {key}: {kind} must be two rising {what}, got {values!r}")

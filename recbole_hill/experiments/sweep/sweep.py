@@ -9,13 +9,12 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from tqdm import tqdm
 
 from recbole_hill import pipeline, plugins, registry
 from recbole_hill.checks import one_of
 from recbole_hill.config.config import plain_settings
-from recbole_hill.config.dialect import written_setting
+from recbole_hill.config.dialect import dump_settings, written_setting
 from recbole_hill.config.units import parse_duration
 from recbole_hill.data.splits import require_files
 from recbole_hill.experiments.sweep.space import Space
@@ -26,6 +25,7 @@ from recbole_hill.run.files import atomic_path
 from recbole_hill.run.hashes import add_hashes, require_unchanged
 from recbole_hill.run.jsonl import rows_of
 from recbole_hill.run.ledger import DONE, FAILED, STOPPED, Ledger, trial_fault
+from recbole_hill.run.own_files import read_yaml
 from recbole_hill.run.provenance import commit
 
 STRATEGIES = ("asha", "random", "grid")
@@ -232,11 +232,9 @@ def _claim(folder: Path, description: dict) -> None:
                 f"output {folder} holds a run; accepted is a sweep's folder or a new one"
             )
         with atomic_path(file) as temporary:
-            temporary.write_text(
-                yaml.safe_dump(description, sort_keys=False, allow_unicode=True), encoding="utf-8"
-            )
+            temporary.write_text(dump_settings(description), encoding="utf-8")
         return
-    theirs = yaml.safe_load(file.read_text(encoding="utf-8"))
+    theirs = read_yaml(file, settings=dict)
     ours = {**description.pop("settings"), **description}
     theirs = {**theirs.pop("settings"), **theirs}
     for key in sorted(ours.keys() | theirs.keys()):

@@ -14,6 +14,7 @@ from recbole_hill.config.units import parse_duration
 from recbole_hill.experiments.sweep.sweep import require_ray, run_sweep
 from recbole_hill.run import folder as runs
 from recbole_hill.run.files import atomic_path
+from recbole_hill.run.own_files import read_json
 from recbole_hill.train.open_run import settings_of
 
 _TUNE = "tune.json"
@@ -145,7 +146,7 @@ def _budget(tune: str | int) -> dict:
 
 
 def _read(folder: Path) -> dict:
-    return json.loads((folder / _TUNE).read_text(encoding="utf-8"))
+    return read_json(folder / _TUNE, asked=dict)
 
 
 def _write(folder: Path, state: dict) -> None:

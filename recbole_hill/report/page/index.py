@@ -1,12 +1,11 @@
 """The part of the page on a run's index: its tree, its nodes' loads, and one user's path."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from recbole_hill.data.ids import IDS
+from recbole_hill.data.ids import Ids
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.report.cells import Study
 from recbole_hill.report.page.figure import histogram
@@ -91,7 +90,7 @@ def user_path(run: Path) -> UserPath | str:
     from recbole_hill.serve.open_run import open_run
 
     try:
-        user = json.loads((run / IDS).read_text(encoding="utf-8"))["users"][0]
+        user = str(Ids.load(run).users[0])
         served = open_run(run)
         text = served.explain(user, _ITEMS)
         row_of = {item: row for row, item in enumerate(served.index.items.tolist())}
