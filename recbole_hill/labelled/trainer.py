@@ -105,6 +105,7 @@ class LabelledTrainer(RunTrainer):
         hits = []
         for part in tqdm(users.split(256), desc="ranking", disable=not show_progress, leave=False):
             lists = searcher.search(part, max(self.config["topk"]), _of(seen, part))[1]
+            self.eval_collector.note_lists(lists)
             hits.append(_hits(lists, _of(truth, part), self.model.n_items))
         struct = DataStruct()
         struct.set("rec.topk", torch.cat(hits))
