@@ -22,6 +22,7 @@ from recbole_hill.run import folder as runs
 from recbole_hill.run.files import make_folder
 from recbole_hill.run.hashes import write_hashes
 from recbole_hill.run.provenance import commit
+from recbole_hill.train.announce import announce, announce_folder
 from recbole_hill.train.arms import Arm
 from recbole_hill.train.backbone_stage import train_backbone
 from recbole_hill.train.evaluate import evaluate
@@ -71,22 +72,26 @@ def run(
 
     Raises:
         ValueError: If a setting or a file does not fit. The message names it.
+        Interrupted: At Ctrl-C, with the folder that continues the run.
     """
     commit()  # noted now: the checkout may change during the run
     config = settings_of(model, dataset, config_files, overrides, resume)
     folder = runs.folder_of(config)
     with runs.alone(folder):
         open_run(config, folder, resumed=resume is not None)
-        if needs_tables(config):
-            config["keep_tables"] = str(folder)
-        choice = _choose_by_holdout(config, folder) if config["protocol"] == "refit" else None
-        data = load(config)
-        trainer = build(config, data, choice=choice)
-        arms = fit(trainer, data.train, data.valid if choice is None else None)
-        rows = _judged(config, evaluate(trainer, arms, data), data)
-        keep_for_serving(trainer, arms[-1], data)
-        runs.write_rows(folder, rows)
-        write_hashes(folder)
+        announce_folder(folder)
+        with runs.named_when_stopped(folder):
+            if needs_tables(config):
+                config["keep_tables"] = str(folder)
+            choice = _choose_by_holdout(config, folder) if config["protocol"] == "refit" else None
+            data = load(config)
+            announce(config, data)
+            trainer = build(config, data, choice=choice)
+            arms = fit(trainer, data.train, data.valid if choice is None else None)
+            rows = _judged(config, evaluate(trainer, arms, data), data)
+            keep_for_serving(trainer, arms[-1], data)
+            runs.write_rows(folder, rows)
+            write_hashes(folder)
     return Result(folder, rows, trainer.stages)
 
 
@@ -196,6 +201,7 @@ def _choose_by_holdout(config, folder: Path) -> Choice:
     runs.write_config(Path(inner["run_dir"]), plain_settings(inner))
     logging.getLogger().info("refit: choosing by holdout")
     data = load(inner)
+    announce(inner, data)
     for key in auto.KEYS:
         if key in config:
             config[key] = inner[key]

@@ -1,9 +1,12 @@
 """The tables that a run and a stream end with."""
 
+from collections.abc import Iterable
+
 from recbole_hill.run.folder import CHOICE
 from recbole_hill.run.rows import candidates, is_sampled
 from recbole_hill.run.stages import own_seconds
 from recbole_hill.run.text import printable
+from recbole_hill.train.arms import FLOOR, MEANINGS
 
 
 def arms_table(rows: list[dict]) -> str:
@@ -25,10 +28,19 @@ def arms_table(rows: list[dict]) -> str:
             for label, metrics in rows_of_table.items()
         ),
         "",
+        *_legend(rows_of_table),
         *_notes(rows),
         *(f"warning: {warning}" for warning in first.get("warnings", ())),
     ]
     return "\n".join(map(printable, lines))
+
+
+def _legend(names: Iterable[str]) -> list[str]:
+    """Returns what the arms and the floor of a table are; a model without arms needs no words."""
+    meanings = MEANINGS | {f"floor: {name}": meaning for name, meaning in FLOOR.items()}
+    known = [name for name in names if name in meanings]
+    lines = [f"{name}: {meanings[name].replace('`', '')}" for name in known]
+    return [*lines, ""] if lines else []
 
 
 def _notes(rows: list[dict]) -> list[str]:
