@@ -8,6 +8,8 @@ from recbole_hill.run.stages import own_seconds
 from recbole_hill.run.text import printable
 from recbole_hill.train.arms import FLOOR, MEANINGS
 
+_NO_ENERGY = "energy: not measured (docs/howto/runs.md says what measures it)"
+
 
 def arms_table(rows: list[dict]) -> str:
     """Returns one line per arm, and under the lines how the numbers were made.
@@ -53,6 +55,9 @@ def _notes(rows: list[dict]) -> list[str]:
         f"seed {first['seed']}, {first['device']}, commit {first['commit']}",
         "seconds: " + ", ".join(f"{name} {s:.1f}" for name, s in own_seconds(stages).items()),
     ]
+    if "energy" in first:
+        used = first["energy"]
+        notes.append(f"energy: {used['wh']:.2f} Wh ({used['by']})" if used else _NO_ENERGY)
     if "warm_start" in stages:
         notes.append(_warm_start_note(stages))
     if "pairs" in stages:

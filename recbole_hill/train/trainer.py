@@ -25,7 +25,7 @@ from recbole_hill import registry
 from recbole_hill.config.config import plain_settings
 from recbole_hill.data.cold_users import RANK, Popularity
 from recbole_hill.data.ids import Ids
-from recbole_hill.data.splits import note_data
+from recbole_hill.data.splits import known_data, note_data
 from recbole_hill.evaluation.collector import TopListCollector
 from recbole_hill.evaluation.per_user import ranked_users
 from recbole_hill.host.loggers import without_recboles_loggers
@@ -37,6 +37,7 @@ from recbole_hill.run.folder import BACKBONE, HOLDOUT, SERVES, STAGES, read_stag
 from recbole_hill.run.jsonl import append_record
 from recbole_hill.run.parent_runs import parent_record
 from recbole_hill.run.stages import seconds_of_stages
+from recbole_hill.run.tracking import Trackers
 from recbole_hill.train.arms import Arm
 from recbole_hill.train.divergence import diverged
 from recbole_hill.train.learning_rate import LearningRateRule, set_rate
@@ -112,6 +113,9 @@ class RunTrainer(Trainer):
         self.run_dir = Path(config["run_dir"])
         refuse_link(self.run_dir / "tensorboard")
         self.tensorboard = SummaryWriter(str(self.run_dir / "tensorboard"))
+        noted = (self.run_dir / runs.DATA).exists()
+        sha256 = known_data(self.run_dir) if noted else None
+        self.trackers = Trackers.of(config, plain_settings(config), sha256)
         self.saved_model_file = str(self.run_dir / BEST)
         self.best_epoch = -1
         self.learning_rate_rule = LearningRateRule.from_config(config)
@@ -353,6 +357,7 @@ class RunTrainer(Trainer):
         left = (epoch.of - number) * spent / (number - self.start_epoch)
         self.logger.info(epoch.line(self.valid_metric, left))
         append_record(self.run_dir / EPOCHS, epoch.record())
+        self.trackers.epoch(epoch.record())
 
     def _train_one(self, train_data, epoch_idx, loss_func, show_progress):
         """Trains for one epoch; returns the sum of the batches' losses, None without a loss."""
