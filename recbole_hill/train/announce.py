@@ -5,7 +5,6 @@ from pathlib import Path
 
 from recbole_hill import registry
 from recbole_hill.data.splits import Data
-from recbole_hill.model.bases.fit_once import FitOnceModel
 
 
 def announce(config, data: Data) -> None:
@@ -60,7 +59,7 @@ def plan(config) -> str:
 def _training(config, name: str) -> str:
     if "backbone" in config and config["backbone_from"]:
         return f"take {name} over from {config['backbone_from']}"
-    if issubclass(registry.find(name).load(), FitOnceModel):
+    if hasattr(registry.find(name).load(), "fit_once"):
         return f"fit {name}, which needs no epochs"
     stop = ""
     if config["protocol"] == "holdout":
