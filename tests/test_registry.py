@@ -124,7 +124,7 @@ def test_traits_are_those_of_the_classes():
             continue
         kind = entry.load()
         fits = getattr(kind, "type", None) is ModelType.TRADITIONAL or hasattr(kind, "fit_once")
-        vectors = has_embeddings(kind) and not issubclass(kind, HILL)
+        vectors = has_embeddings(kind) and not issubclass(kind, (HILL, LabelledModel))
         found = ["backbone"] * vectors
         found += ["no training"] * (fits and not issubclass(kind, (SkipGramModel, HILL)))
         labelled = issubclass(kind, LabelledModel)
