@@ -11,8 +11,11 @@ README = HERE / "README.md"
 
 BASELINES = ["gensim"]  # DeepWalk, Node2Vec, Item2Vec
 DOCS = ["mkdocs-material", "mkdocstrings[python]"]
+ENERGY = ["codecarbon"]
+MLFLOW = ["mlflow-skinny"]  # the client, without the server
 PLOTS = ["matplotlib"]
 TUNE = ["ray[tune]"]
+WANDB = ["wandb"]
 # torch-geometric: a reference for APPNP and GAT
 TEST = ["build", "pytest", "pytest-xdist", "ruff", "torch-geometric"]
 
@@ -59,8 +62,11 @@ setup(
     extras_require={
         "baselines": BASELINES,
         "docs": DOCS,
+        "energy": ENERGY,
+        "mlflow": MLFLOW,
         "plots": PLOTS,
         "tune": TUNE,
+        "wandb": WANDB,
         "test": [*BASELINES, *PLOTS, *TUNE, *TEST],
         "all": sorted({*BASELINES, *DOCS, *PLOTS, *TUNE, *TEST}),
     },

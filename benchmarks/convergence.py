@@ -7,7 +7,6 @@ that starts from other runs (`pretrained_from`, `fuse_from`) begins with the sum
 """
 
 import argparse
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,7 @@ from plots import write_convergence
 from recbole_hill.report.markdown import pipe_table
 from recbole_hill.run.folder import read_config
 from recbole_hill.run.parent_runs import parent_seconds
-
-_TRAINED = re.compile(r"epoch (\d+) training \[time: ([\d.]+)s")
-_VALIDATED = re.compile(r"epoch (\d+) evaluating")
-_METRIC = re.compile(r"(\S+@\d+) : ([\d.]+)")
+from recbole_hill.train.progress import EPOCHS, epochs_of
 
 
 @dataclass(frozen=True)
@@ -41,27 +37,25 @@ class Reached:
 
 
 def curve(folder: Path) -> list[Reached]:
-    """Reads the validations of a run from its log.
+    """Reads the validations of a run.
 
     Args:
         folder: Folder of a finished run; relative paths in its settings start from the working
             folder.
 
     Raises:
-        ValueError: If the log has no validation.
+        ValueError: If the run had no validation.
     """
-    seconds, epochs, awaited, validations = parent_seconds(read_config(folder)), 0, False, []
-    for line in (folder / "run.log").read_text(encoding="utf-8").splitlines():
-        if trained := _TRAINED.search(line):
-            epochs, seconds = int(trained[1]) + 1, seconds + float(trained[2])
-        elif _VALIDATED.search(line):
-            awaited = True
-        elif awaited and (metrics := _METRIC.findall(line)):
-            values = {name: float(value) for name, value in metrics}
-            validations.append(Reached(epochs, seconds, values))
-            awaited = False
+    seconds, validations = parent_seconds(read_config(folder)), []
+    for epoch in epochs_of(folder):
+        seconds += epoch["seconds"]
+        if epoch["metrics"]:
+            validations.append(Reached(epoch["number"], seconds, epoch["metrics"]))
     if not validations:
-        raise ValueError(f"{folder}/run.log has no validation; accepted is a run that had some")
+        raise ValueError(
+            f"{folder / EPOCHS} has no validation; accepted is a run that had some, of a version "
+            "from December 2026 on"
+        )
     return validations
 
 

@@ -460,3 +460,26 @@ LEARNERS = {
 SELECTORS = {
     "interest": "recbole_hill.adapt.selectors:interest_pairs",
 }
+
+_BACKBONES = """
+NESCL Fusion LightGCN NGCF NCL BPR HOP-Rec ENMF MF-CCL GRMF GRMF-norm SimpleX YouTubeNet CML MF-SSM
+MF-BSL UltraGCN DeepWalk LINE Node2Vec Item2Vec MGDCF APPNP JKNet DropEdge GC-MC PinSage GAT
+DisenGCN NIA-GCN LightGCN-SSM LT-OCF BUIR SGL-ED LightGCN-BSL DeosGCF IMP-GCN HMLET GTN DGCF
+SpectralMF SpectralSSM recbole.BPR recbole.SGL
+"""
+_UNTRAINED = """
+GF-CF BSPM-LM BSPM-EM ChebyCF EASE Pop ItemKNN SpectralMF Fusion ADMMSLIM recbole.EASE
+recbole.ItemKNN recbole.Pop Random SLIMElastic
+"""
+#: Models that give user and item vectors, so that HILL can index them (``--backbone=NAME``).
+BACKBONES = frozenset(_BACKBONES.split())
+#: Models that are computed from the train matrix, or from finished runs, and not trained.
+UNTRAINED = frozenset(_UNTRAINED.split())
+#: What a model's rows must hold beside users and items, by the folder of its class.
+NEEDS = {
+    "recbole_hill.labelled": "labels and features",
+    "recbole.model.context_aware_recommender": "labels and features",
+    "recbole.model.exlib_recommender": "labels and features",
+    "recbole.model.knowledge_aware_recommender": "a knowledge graph",
+    "recbole.model.sequential_recommender": "times",
+}

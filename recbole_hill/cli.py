@@ -92,9 +92,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             print(f"error: {_in_a_line(error)}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        again = "--resume=DIR" if arguments.command is run else "the same command"
-        print(f"stopped; it goes on with {again}", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        folder = getattr(error, "folder", None)  # of a run that has begun
+        if folder is not None and arguments.command is run:
+            again = f"continue with --resume={printable(folder)}"
+        else:
+            again = "the same command continues it"
+        print(f"stopped; {again}", file=sys.stderr)
         return 130
 
 

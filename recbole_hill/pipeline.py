@@ -14,6 +14,7 @@ from recbole_hill.adapt.stage import adapt, select_pairs
 from recbole_hill.config.config import plain_settings
 from recbole_hill.data import auto
 from recbole_hill.data.splits import Data, load_data, note_data
+from recbole_hill.host.energy import energy_record, measured_energy
 from recbole_hill.host.memory import keep_freed_memory
 from recbole_hill.host.threads import set_threads
 from recbole_hill.model.build import build_model
@@ -22,6 +23,7 @@ from recbole_hill.run import folder as runs
 from recbole_hill.run.files import make_folder
 from recbole_hill.run.hashes import write_hashes
 from recbole_hill.run.provenance import commit
+from recbole_hill.train.announce import announce, announce_folder
 from recbole_hill.train.arms import Arm
 from recbole_hill.train.backbone_stage import train_backbone
 from recbole_hill.train.evaluate import evaluate
@@ -71,23 +73,19 @@ def run(
 
     Raises:
         ValueError: If a setting or a file does not fit. The message names it.
+        Interrupted: At Ctrl-C, with the folder that continues the run.
     """
     commit()  # noted now: the checkout may change during the run
     config = settings_of(model, dataset, config_files, overrides, resume)
     folder = runs.folder_of(config)
     with runs.alone(folder):
         open_run(config, folder, resumed=resume is not None)
-        if needs_tables(config):
-            config["keep_tables"] = str(folder)
-        choice = _choose_by_holdout(config, folder) if config["protocol"] == "refit" else None
-        data = load(config)
-        trainer = build(config, data, choice=choice)
-        arms = fit(trainer, data.train, data.valid if choice is None else None)
-        rows = _judged(config, evaluate(trainer, arms, data), data)
-        keep_for_serving(trainer, arms[-1], data)
-        runs.write_rows(folder, rows)
-        write_hashes(folder)
-    return Result(folder, rows, trainer.stages)
+        announce_folder(folder)
+        with (
+            runs.named_when_stopped(folder),
+            measured_energy(gpu=config["device"].type == "cuda") as meter,
+        ):
+            return _train_and_test(config, folder, None if resume else meter)
 
 
 def fit(trainer: RunTrainer, train_data, valid_data) -> list[Arm]:
@@ -180,6 +178,25 @@ class HILLTrainer(IndexTrainer):
         return {"retrieval": retrieval_cost(self, data.test)} if self.arm.served else {}
 
 
+def _train_and_test(config, folder: Path, meter) -> Result:
+    """Runs an opened run from its data to its rows; a resumed run has no meter of its energy."""
+    if needs_tables(config):
+        config["keep_tables"] = str(folder)
+    choice = _choose_by_holdout(config, folder) if config["protocol"] == "refit" else None
+    data = load(config)
+    announce(config, data)
+    trainer = build(config, data, choice=choice)
+    with trainer.trackers:
+        arms = fit(trainer, data.train, data.valid if choice is None else None)
+        rows = _judged(config, evaluate(trainer, arms, data), data)
+        keep_for_serving(trainer, arms[-1], data)
+        rows = [{**row, "energy": energy_record(meter)} for row in rows]
+        runs.write_rows(folder, rows)
+        write_hashes(folder)
+        trainer.trackers.finish(rows)
+    return Result(folder, rows, trainer.stages)
+
+
 def _judged(config, rows: list[dict], data: Data) -> list[dict]:
     """Adds the run's floor and warnings to its rows; the last row is of the served arm."""
     reached = floor(config, data)
@@ -196,12 +213,14 @@ def _choose_by_holdout(config, folder: Path) -> Choice:
     runs.write_config(Path(inner["run_dir"]), plain_settings(inner))
     logging.getLogger().info("refit: choosing by holdout")
     data = load(inner)
+    announce(inner, data)
     for key in auto.KEYS:
         if key in config:
             config[key] = inner[key]
     runs.write_config(folder, plain_settings(config))
     trainer = build(inner, data)
-    fit(trainer, data.train, data.valid)
+    with trainer.trackers:
+        fit(trainer, data.train, data.valid)
     write_hashes(Path(inner["run_dir"]))
     choice = Choice.of(trainer.stages)
     logging.getLogger().info(f"refit: {choice.epochs} epochs")

@@ -227,6 +227,25 @@ def replaced(entry: ModelEntry) -> str | None:
     return RECBOLE + next(name for name in entry.spellings if name in recbole_models())
 
 
+def traits(entry: ModelEntry) -> list[str]:
+    """Returns what a model is and needs, in words; nothing is imported but a plugin's class.
+
+    ``backbone``: it gives user and item vectors, so that HILL can index them. ``no training``: it
+    is computed, and not trained. ``needs ...``: what its data must hold beside users and items.
+    """
+    from recbole_hill import catalogue
+
+    if entry.plugin is not None:
+        kinds = [_path_of(kind) for kind in entry.load().__mro__]
+        bases = [known for known in MODELS.entries() if known.path in kinds and not known.plugin]
+        gives = hasattr(entry.load(), "user_item_embeddings")
+        return traits(bases[0]) if bases else ["backbone"] * gives
+    found = ["backbone"] * (entry.name in catalogue.BACKBONES)
+    found += ["no training"] * (entry.name in catalogue.UNTRAINED)
+    needs = {what for folder, what in catalogue.NEEDS.items() if entry.path.startswith(folder)}
+    return found + [f"needs {what}" for what in needs]
+
+
 @lru_cache(maxsize=1)
 def recbole_models() -> dict[str, ModelEntry]:
     """Reads RecBole's model files (without importing them) by its rule: file name = class name."""

@@ -60,6 +60,15 @@ def test_models_lists_names_origins_and_citations(capsys):
     assert len(names) == len(set(names))
 
 
+def test_models_are_filtered(capsys):
+    assert main(["models", "--filter=No Training"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in lines} >= {"EASE", "Pop", "Fusion"}
+    assert all("no training" in line for line in lines) and len(lines) < 20
+    assert main(["models", "--filter=nothing-like-it"]) == 1
+    assert "--filter=nothing-like-it: none of the " in capsys.readouterr().err
+
+
 def test_recommend_in_external_ids_without_seen_items(run_folder, tiny_path, capsys):
     assert main(["recommend", f"--checkpoint={run_folder}", "--users=42,17", "--k=5"]) == 0
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]

@@ -1,4 +1,4 @@
-"""benchmarks/convergence.py: validations and seconds from a run's log, with what came before."""
+"""benchmarks/convergence.py: a run's validations and seconds, with what came before."""
 
 import json
 from pathlib import Path
@@ -6,19 +6,18 @@ from pathlib import Path
 import pytest
 
 from recbole_hill.run.folder import write_config
+from recbole_hill.run.jsonl import append_record
 from recbole_hill.run.parent_runs import parent_record
+from recbole_hill.train.progress import Epoch
 
-LOG = """\
-05:55:23 epoch 0 training [time: 53.50s, train loss: 1399.0587]
-05:56:26 epoch 1 training [time: 62.25s, train loss: 1109.9347]
-05:56:33 epoch 1 evaluating [time: 7.37s, valid_score: 0.147897]
-05:56:33 valid result:
-recall@10 : 0.1226    recall@20 : 0.175125    ndcg@20 : 0.147897
-05:57:33 epoch 2 training [time: 60.00s, train loss: 1000.0000]
-05:57:40 epoch 2 evaluating [time: 7.00s, valid_score: 0.150000]
-05:57:40 valid result:
-recall@10 : 0.1300    recall@20 : 0.180000    ndcg@20 : 0.150000
-"""
+#: Epochs of a run that was killed in its second and validated after its second and third.
+EPOCHS = [
+    Epoch("backbone", 1, 3, 13.9, 53.5, {}),
+    Epoch("backbone", 2, 3, 11.2, 99.0, {}),
+    Epoch("backbone", 2, 3, 11.1, 62.25, {"recall@20": 0.175125}, 0.1, 0.1),
+    Epoch("backbone", 3, 3, 10.0, 60.0, {"recall@20": 0.18}, 0.2, 0.2),
+    Epoch("em_0", 1, 1, 10.0, 7.0, {}),
+]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +28,8 @@ def convergence(import_benchmark):
 def made_run(folder: Path, seconds: float = 0.0, **settings) -> Path:
     folder.mkdir()
     write_config(folder, {"model": "BPR", **settings})
-    (folder / "run.log").write_text(LOG)
+    for epoch in EPOCHS:
+        append_record(folder / "epochs.jsonl", epoch.record())
     stage = {"seconds": seconds, **parent_record(settings)}
     (folder / "stages.json").write_text(json.dumps({"backbone": stage}))
     return folder
@@ -48,8 +48,8 @@ def test_a_run_starts_where_those_that_it_starts_from_ended(convergence, tmp_pat
     ]
 
 
-def test_a_log_without_validations_is_refused(convergence, tmp_path):
+def test_a_run_without_validations_is_refused(convergence, tmp_path):
     run = made_run(tmp_path / "run")
-    (run / "run.log").write_text(LOG.splitlines()[0])
-    with pytest.raises(ValueError, match=r"run/run.log has no validation"):
+    (run / "epochs.jsonl").unlink()
+    with pytest.raises(ValueError, match=r"run/epochs.jsonl has no validation"):
         convergence.curve(run)

@@ -137,7 +137,7 @@ def test_metadata(archives):
     assert metadata["Name"] == "recbole-hill"
     assert metadata["Version"] == recbole_hill.__version__
     assert metadata["Requires-Python"] == ">=3.10"
-    names = ("all", "baselines", "docs", "plots", "test", "tune")
+    names = ("all", "baselines", "docs", "energy", "mlflow", "plots", "test", "tune", "wandb")
     assert set(metadata.get_all("Provides-Extra")) == set(names)
     assert "recbole-hill = recbole_hill.cli:main" in entry_points
 

@@ -103,3 +103,30 @@ def test_importing_the_package_imports_nothing_heavy():
 def test_running_needs_no_ray():
     code = "import sys; sys.modules['ray'] = None; import recbole_hill.pipeline"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_traits_are_those_of_the_classes():
+    """The catalogue states them, so that `models` imports no model; here the classes are asked."""
+    from recbole.utils import ModelType
+
+    from recbole_hill.labelled.model import LabelledModel
+    from recbole_hill.model.backbone import has_embeddings
+    from recbole_hill.model.bases.skip_gram import SkipGramModel
+    from recbole_hill.model.hill import HILL
+
+    needs = {
+        ModelType.CONTEXT: "needs labels and features",
+        ModelType.KNOWLEDGE: "needs a knowledge graph",
+        ModelType.SEQUENTIAL: "needs times",
+    }
+    for entry in registry.entries():
+        if "exlib" in entry.path:  # their libraries are not installed
+            continue
+        kind = entry.load()
+        fits = getattr(kind, "type", None) is ModelType.TRADITIONAL or hasattr(kind, "fit_once")
+        vectors = has_embeddings(kind) and not issubclass(kind, (HILL, LabelledModel))
+        found = ["backbone"] * vectors
+        found += ["no training"] * (fits and not issubclass(kind, (SkipGramModel, HILL)))
+        labelled = issubclass(kind, LabelledModel)
+        need = needs[ModelType.CONTEXT] if labelled else needs.get(getattr(kind, "type", None))
+        assert registry.traits(entry) == found + [need] * (need is not None), entry.name

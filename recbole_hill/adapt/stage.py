@@ -176,12 +176,13 @@ def _fine_tune(trainer, arm: str, pairs: Pairs, train_data, valid_data) -> None:
     training = TestTimeTraining(trainer.model, loss, trainer.settings.ttt_weight)
     chosen = {} if trainer.choice is None else trainer.choice.adapt_epochs
 
-    def keep_best(epoch: int) -> None:
+    def keep_best(epoch: int) -> float | None:
         score = None if valid_data is None else trainer.valid_score(valid_data)
         first = score is None or trainer.best_epoch < 0
         if first or trainer.is_better(score, trainer.best_valid_score):
             trainer.best_epoch, trainer.best_valid_score = epoch, score
             trainer.save_model(best)
+        return score
 
     trainer.run_stage(
         stage,

@@ -11,11 +11,17 @@ if TYPE_CHECKING:
 
 
 def models() -> "pd.DataFrame":
-    """Returns every model that runs: ``model``, ``origin`` and ``citation``."""
+    """Returns every model that runs: ``model``, ``origin``, ``traits`` and ``citation``.
+
+    The traits say whether it can be HILL's backbone, and what it needs.
+    """
     import pandas as pd
 
-    rows = [(entry.name, entry.origin, entry.citation) for entry in registry.entries()]
-    return pd.DataFrame(rows, columns=["model", "origin", "citation"])
+    rows = [
+        (entry.name, entry.origin, ", ".join(registry.traits(entry)), entry.citation)
+        for entry in registry.entries()
+    ]
+    return pd.DataFrame(rows, columns=["model", "origin", "traits", "citation"])
 
 
 def name_of(model: str | type) -> str:

@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import sys
+import warnings
 
 from recbole_hill.commands.options import add_config_files, config_files_of, hush_libraries
 from recbole_hill.run.text import printable
@@ -49,9 +51,27 @@ def run(arguments: argparse.Namespace) -> None:
     overrides = arguments.overrides
     if arguments.protocol is not None:
         overrides["protocol"] = arguments.protocol
+    if arguments.model and arguments.dataset and not (arguments.tune or arguments.resume):
+        print(_expected(arguments, overrides), file=sys.stderr)
     result = _result(arguments, overrides)
     print(arms_table(result.rows))
     print(f"\nkept in {printable(result.folder)}")
+
+
+def _expected(arguments: argparse.Namespace, overrides: dict) -> str:
+    """Returns how long past runs like this one took, in a line."""
+    from recbole_hill.experiments.study.estimate import History, past_rows
+    from recbole_hill.experiments.study.plan import Cell
+    from recbole_hill.train.open_run import RESUMED_WITH
+
+    own = RESUMED_WITH | {"checkpoint_dir", "data_path", "protocol", "run_dir", "seed"}
+    settings = {key: value for key, value in overrides.items() if key not in own}
+    made = arguments.model, arguments.dataset, overrides.get("protocol", "holdout")
+    cell = Cell(arguments.model, *made, overrides.get("seed", 0), settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of damaged rows: they are no part of this run
+        rows = past_rows([overrides.get("checkpoint_dir", "saved"), "studies"])
+    return printable(History(rows).says(cell))
 
 
 def _result(arguments: argparse.Namespace, overrides: dict):

@@ -42,6 +42,8 @@ _RETIRED = {
     "faiss_probe": "beam",
 }
 
+#: Where a run is logged besides its folder: not kept, because a URI may hold a password.
+LOGGERS = ("log_mlflow", "log_wandb", "wandb_project")
 #: What RecBole computes from the settings, and keys of ours that belong to one machine's run.
 _DERIVED = frozenset(
     {
@@ -59,6 +61,7 @@ _DERIVED = frozenset(
         "kept_tables",
         "resume",
         "plugins",
+        *LOGGERS,
     }
 )
 

@@ -1,5 +1,9 @@
 """RecBole's collector of top lists, without arrays of users by items in addition to the scores."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
 import torch
 from recbole.evaluator.collector import Collector
 from torch import Tensor
@@ -18,16 +22,45 @@ class TopListCollector(Collector):
     collected as RecBole does.
     """
 
+    #: The lists of the batches so far, while they are kept.
+    _kept: list[np.ndarray] | None = None
+
+    @contextmanager
+    def keep_lists(self) -> Iterator[list[np.ndarray]]:
+        """Keeps the lists while the block evaluates.
+
+        Yields:
+            Items of each batch's lists, best first, shape (B, k); 0 where a list has ended.
+        """
+        self._kept = []
+        try:
+            yield self._kept
+        finally:
+            self._kept = None
+
+    def note_lists(self, items: Tensor) -> None:
+        """Takes one batch's lists, shape (B, k), where they are kept; 0 or less is no item."""
+        if self._kept is not None:
+            self._kept.append(items.clamp_min(0).cpu().numpy())
+
     def eval_batch_collect(
         self, scores_tensor: Tensor, interaction, positive_u: Tensor, positive_i: Tensor
     ) -> None:
         """RecBole's hook: takes one batch's scores, shape (B, I), and its test pairs, each (E,)."""
         if not self.needs_lists_alone:
+            if self._kept is not None and scores_tensor.ndim == 2:  # labelled rows are no lists
+                best, found = self._best_of(scores_tensor)
+                self.note_lists(torch.where(found, best, 0))
             super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
             return
-        best = best_columns(scores_tensor, max(self.topk))
-        found = scores_tensor.gather(1, best) > -torch.inf
+        best, found = self._best_of(scores_tensor)
+        self.note_lists(torch.where(found, best, 0))
         self.collect_lists(best, found, positive_u, positive_i, scores_tensor.shape[1])
+
+    def _best_of(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the best items of scores (B, I), and whether each was found, both (B, k)."""
+        best = best_columns(scores, max(self.topk))
+        return best, scores.gather(1, best) > -torch.inf
 
     @property
     def needs_lists_alone(self) -> bool:

@@ -264,7 +264,9 @@ def _lloyd(points, k: int, seed: int, iterations: int, progress: bool, init) -> 
     centres = np.ascontiguousarray(centres, dtype=np.float32)
     index = faiss.IndexFlatL2(points.shape[1])
     before = np.inf
-    for _ in tqdm(range(iterations), desc=f"k-means {k}", disable=not progress, leave=False):
+    for _ in tqdm(
+        range(iterations), desc=f"k-means {k}", disable=not progress or None, leave=False
+    ):
         faiss.copy_array_to_vector(centres.ravel(), kmeans.centroids)
         index.reset()
         kmeans.train(points, index)
@@ -346,7 +348,7 @@ def _assign(points: np.ndarray, centres: np.ndarray, progress: bool) -> np.ndarr
     index.add(np.ascontiguousarray(centres))
     nearest = np.empty(len(points), dtype=np.int64)
     starts = range(0, len(points), ASSIGN_BLOCK)
-    for start in tqdm(starts, desc="assign", disable=not progress, leave=False):
+    for start in tqdm(starts, desc="assign", disable=not progress or None, leave=False):
         block = slice(start, start + ASSIGN_BLOCK)
         nearest[block] = index.search(points[block], 1)[1][:, 0]
     return nearest

@@ -245,7 +245,9 @@ class LearnedIndex(nn.Module):
         rate = learning_rate * float(vectors.square().mean().sqrt())
         optimizer = torch.optim.Adam(self.nodes.parameters(), lr=rate)
         self.train()
-        for _ in tqdm(range(epochs), desc="learning the index", disable=not progress, leave=False):
+        for _ in tqdm(
+            range(epochs), desc="learning the index", disable=not progress or None, leave=False
+        ):
             for rows in torch.randperm(len(vectors), generator=generator).split(batch_size):
                 weight = self.weight()
                 _, reconstruction, balance = self(vectors[rows])

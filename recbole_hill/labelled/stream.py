@@ -152,7 +152,7 @@ def _train_slices(config, folder: Path, slices: int, keep: int | None) -> list[S
     trained = build_model(config, OneDataset(parts[0]))
     trainer = trainer_for(config, trained)
     trainer.show_progress = False  # the stream shows its own bar
-    bar = tqdm(range(slices), unit="slice", disable=not config["show_progress"])
+    bar = tqdm(range(slices), unit="slice", disable=not config["show_progress"] or None)
     last_shown: dict[int, int] = {}
     records, lines, before = [], [], None
     for number in bar:

@@ -103,8 +103,11 @@ class LabelledTrainer(RunTrainer):
         truth, seen = self.relevant(data), self.shown(data)
         users, searcher = truth[0].unique(), self.model.searcher()
         hits = []
-        for part in tqdm(users.split(256), desc="ranking", disable=not show_progress, leave=False):
+        for part in tqdm(
+            users.split(256), desc="ranking", disable=not show_progress or None, leave=False
+        ):
             lists = searcher.search(part, max(self.config["topk"]), _of(seen, part))[1]
+            self.eval_collector.note_lists(lists)
             hits.append(_hits(lists, _of(truth, part), self.model.n_items))
         struct = DataStruct()
         struct.set("rec.topk", torch.cat(hits))

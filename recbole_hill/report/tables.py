@@ -1,9 +1,14 @@
 """The tables that a run and a stream end with."""
 
+from collections.abc import Iterable
+
 from recbole_hill.run.folder import CHOICE
 from recbole_hill.run.rows import candidates, is_sampled
 from recbole_hill.run.stages import own_seconds
 from recbole_hill.run.text import printable
+from recbole_hill.train.arms import FLOOR, MEANINGS
+
+_NO_ENERGY = "energy: not measured (docs/howto/runs.md says what measures it)"
 
 
 def arms_table(rows: list[dict]) -> str:
@@ -25,10 +30,19 @@ def arms_table(rows: list[dict]) -> str:
             for label, metrics in rows_of_table.items()
         ),
         "",
+        *_legend(rows_of_table),
         *_notes(rows),
         *(f"warning: {warning}" for warning in first.get("warnings", ())),
     ]
     return "\n".join(map(printable, lines))
+
+
+def _legend(names: Iterable[str]) -> list[str]:
+    """Returns what the arms and the floor of a table are; a model without arms needs no words."""
+    meanings = MEANINGS | {f"floor: {name}": meaning for name, meaning in FLOOR.items()}
+    known = [name for name in names if name in meanings]
+    lines = [f"{name}: {meanings[name].replace('`', '')}" for name in known]
+    return [*lines, ""] if lines else []
 
 
 def _notes(rows: list[dict]) -> list[str]:
@@ -41,6 +55,9 @@ def _notes(rows: list[dict]) -> list[str]:
         f"seed {first['seed']}, {first['device']}, commit {first['commit']}",
         "seconds: " + ", ".join(f"{name} {s:.1f}" for name, s in own_seconds(stages).items()),
     ]
+    if "energy" in first:
+        used = first["energy"]
+        notes.append(f"energy: {used['wh']:.2f} Wh ({used['by']})" if used else _NO_ENERGY)
     if "warm_start" in stages:
         notes.append(_warm_start_note(stages))
     if "pairs" in stages:

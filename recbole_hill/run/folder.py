@@ -1,6 +1,7 @@
 """A run's folder: its name, its log, and the files that a run writes to it."""
 
 import contextlib
+import importlib.util
 import json
 import logging
 import re
@@ -102,6 +103,31 @@ def alone(folder: str | Path, busy: str = "", notes: Collection[str] = NOTES) ->
                 _remove(new)
                 _remove_empty(folder, there)
             raise
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a run.
+
+    Attributes:
+        folder: The folder of the run, which ``--resume`` continues.
+    """
+
+    def __init__(self, folder: Path):
+        super().__init__(str(folder))
+        self.folder = folder
+
+
+@contextlib.contextmanager
+def named_when_stopped(folder: Path) -> Iterator[None]:
+    """Tells whoever catches Ctrl-C the folder that continues the run of the block.
+
+    Raises:
+        Interrupted: At Ctrl-C.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(folder) from error
 
 
 def _remove(paths: list[Path]) -> None:
@@ -227,10 +253,18 @@ def start_log(folder: Path, level: str) -> None:
     """Logs to the run's ``run.log`` and to standard error."""
     handlers = [_LogFile(folder / LOG), logging.StreamHandler()]
     for handler in handlers:
+        handler.addFilter(_is_no_news_of_recbole)
         handler.setFormatter(_Plain("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=str(level).upper(), handlers=handlers, force=True)
     # FAISS tries one build per processor feature, and logs each missing build as an error.
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)
+
+
+def _is_no_news_of_recbole(record: logging.LogRecord) -> bool:
+    """Returns whether a record is shown; RecBole's own news are not, and its warnings are."""
+    spec = importlib.util.find_spec("recbole")
+    theirs = spec is not None and Path(spec.origin).parent in Path(record.pathname).parents
+    return record.levelno != logging.INFO or not theirs
 
 
 class _LogFile(logging.FileHandler):

@@ -37,6 +37,7 @@ def row_fault(row: object, required: Collection[str] = REQUIRED) -> str | None:
         (_TABLES, dict, "an object"),
         (("commit", "command"), (str, type(None)), "a text"),
         (("retrieval", "serving"), dict, "an object"),
+        (("energy",), (dict, type(None)), "an object"),
     ):
         for key in keys:
             if key in row and not isinstance(row[key], kind):
@@ -48,6 +49,8 @@ def row_fault(row: object, required: Collection[str] = REQUIRED) -> str | None:
             return f"stage {stage} must be an object, got {about!r}"
         timed = ("seconds", "trained_seconds", "epochs")
         numbers |= {f"{key} of stage {stage}": about[key] for key in timed if key in about}
+    if row.get("energy"):
+        numbers["energy wh"] = row["energy"].get("wh")
     for part in ("retrieval", "serving"):
         for name, value in row.get(part, {}).items():
             if isinstance(value, float):  # other values are counts, names and lists

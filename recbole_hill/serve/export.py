@@ -167,7 +167,7 @@ def _columns(served: ServedRun, lists: Lists) -> dict[str, np.ndarray]:
 
 
 def _bar(n_users: int, progress: bool) -> tqdm:
-    return tqdm(total=n_users, desc="lists", unit="user", disable=not progress)
+    return tqdm(total=n_users, desc="lists", unit="user", disable=not progress or None)
 
 
 # -- files --------------------------------------------------------------------------------------

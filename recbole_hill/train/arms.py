@@ -6,6 +6,24 @@ from torch import Tensor
 
 from recbole_hill.retrieval.base import Retriever
 
+#: What each arm of a HILL run is. docs/concepts/arms.md has the same words.
+MEANINGS = {
+    "backbone": "the trained model",
+    "backbone + EM": "the model after rounds of k-means and training on its nodes (`em_rounds`)",
+    "continue": "as many training steps as `pairs`, without pairs",
+    "random_nodes": "the pairs, with their nodes replaced by random ones",
+    "random_users": "the pairs, with their users replaced by random ones",
+    "average": "no training: users moved toward their nodes",
+    "average_random": "no training: users moved toward random nodes",
+    "pairs": "test-time training on the pairs",
+    "HILL": "`pairs` if validation prefers it, otherwise the weights before it",
+}
+#: What each line of the floor is.
+FLOOR = {
+    "Pop": "the most popular items, with no training",
+    "ItemKNN": "the items that share users with the user's own, with no training",
+}
+
 
 @dataclass(frozen=True)
 class Arm:

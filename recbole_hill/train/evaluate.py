@@ -2,18 +2,21 @@
 
 import time
 
+import numpy as np
+
 from recbole_hill.config.config import plain_settings
 from recbole_hill.data.splits import Data
 from recbole_hill.evaluation.per_user import user_table, write_per_user
+from recbole_hill.evaluation.top_lists import lists_table, write_lists
 from recbole_hill.host.per_user import keep_per_user
 from recbole_hill.run.provenance import provenance
-from recbole_hill.run.rows import candidates_of
+from recbole_hill.run.rows import candidates_of, is_sampled
 from recbole_hill.train.arms import Arm
 from recbole_hill.train.trainer import RunTrainer
 
 
 def evaluate(trainer: RunTrainer, arms: list[Arm], data: Data) -> list[dict]:
-    """Reads the test set once per arm, makes the rows, and keeps the ranking metrics per user.
+    """Reads the test set once per arm, makes the rows, and keeps each user's metrics and list.
 
     Args:
         trainer: Trainer of the finished stages.
@@ -35,11 +38,14 @@ def evaluate(trainer: RunTrainer, arms: list[Arm], data: Data) -> list[dict]:
     if data.dataset.cold_test_users:
         rule, users = config["cold_test_users"], data.dataset.cold_test_users
         common["cold_test_users"] = {"rule": rule, "users": users}
-    rows, tables = [], []
+    rows, tables, kept = [], [], []
     for arm in arms:
         trainer.take(arm)
         started = time.perf_counter()
-        with keep_per_user(trainer.ranking_evaluator) as values:
+        with (
+            keep_per_user(trainer.ranking_evaluator) as values,
+            trainer.eval_collector.keep_lists() as lists,
+        ):
             metrics = trainer.test(data)
         rows.append(
             {
@@ -53,6 +59,11 @@ def evaluate(trainer: RunTrainer, arms: list[Arm], data: Data) -> list[dict]:
         )
         if values:
             tables.append(user_table(arm.name, data.dataset, trainer.ranked_users(data), values))
+        if lists and not is_sampled(common["candidates"]):
+            users = np.asarray(trainer.ranked_users(data))
+            kept.append(lists_table(arm.name, users, np.concatenate(lists)))
     if tables:
         write_per_user(config["run_dir"], tables)
+    if kept:
+        write_lists(config["run_dir"], kept)
     return rows

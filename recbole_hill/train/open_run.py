@@ -7,6 +7,7 @@ from recbole_hill import registry
 from recbole_hill.config.config import HillConfig, plain_settings
 from recbole_hill.data.splits import require_files
 from recbole_hill.evaluation.per_user import PER_USER
+from recbole_hill.evaluation.top_lists import LISTS
 from recbole_hill.run import folder as runs
 from recbole_hill.run.hashes import changed_files, forget_hashes, require_unchanged
 
@@ -17,7 +18,7 @@ RESUMED_WITH = frozenset(
     | {"state", "threads"}
 )
 #: Files that a resumed run writes anew, whatever was in them.
-_RESULTS = frozenset({runs.ROWS, runs.METRICS, PER_USER})
+_RESULTS = frozenset({runs.ROWS, runs.METRICS, PER_USER, LISTS})
 
 
 def settings_of(model, dataset, config_files, overrides, resume) -> HillConfig:

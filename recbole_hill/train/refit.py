@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from recbole_hill.config.config import HillConfig, plain_settings
+from recbole_hill.config.config import LOGGERS, HillConfig, plain_settings
 from recbole_hill.data.auto import IN_EPOCHS
 from recbole_hill.run.folder import CHOICE, HOLDOUT, STAGES
 from recbole_hill.run.parent_runs import PARENT_SETTINGS, for_each
@@ -76,6 +76,7 @@ def holdout_config(config, folder: Path) -> HillConfig:
     for key in IN_EPOCHS:  # a default may shrink with the size of the data, a given value may not
         if key not in config.external_config_dict:
             del settings[key]
+    settings |= {key: config[key] for key in LOGGERS}
     settings |= {"protocol": "holdout", "run_dir": str(folder / HOLDOUT)}
     return HillConfig(config["model"], config["dataset"], None, settings)
 

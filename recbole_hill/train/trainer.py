@@ -6,6 +6,7 @@ RecBole's ``fit`` and ``evaluate`` remain RecBole's; only their hooks are overri
 
 import json
 import math
+import sys
 import time
 import zlib
 from collections.abc import Callable
@@ -24,20 +25,23 @@ from recbole_hill import registry
 from recbole_hill.config.config import plain_settings
 from recbole_hill.data.cold_users import RANK, Popularity
 from recbole_hill.data.ids import Ids
-from recbole_hill.data.splits import note_data
+from recbole_hill.data.splits import known_data, note_data
 from recbole_hill.evaluation.collector import TopListCollector
 from recbole_hill.evaluation.per_user import ranked_users
-from recbole_hill.host.tensorboard import no_tensorboard_in_working_folder
+from recbole_hill.host.loggers import without_recboles_loggers
 from recbole_hill.model.bases.embedding import inner_products
 from recbole_hill.run import checkpoint
 from recbole_hill.run import folder as runs
 from recbole_hill.run.files import atomic_path, refuse_link
 from recbole_hill.run.folder import BACKBONE, HOLDOUT, SERVES, STAGES, read_stages
+from recbole_hill.run.jsonl import append_record
 from recbole_hill.run.parent_runs import parent_record
 from recbole_hill.run.stages import seconds_of_stages
+from recbole_hill.run.tracking import Trackers
 from recbole_hill.train.arms import Arm
 from recbole_hill.train.divergence import diverged
 from recbole_hill.train.learning_rate import LearningRateRule, set_rate
+from recbole_hill.train.progress import EPOCHS, Epoch
 from recbole_hill.train.refit import Choice
 from recbole_hill.train.warm_start import OldRun, inherit_weights
 
@@ -103,12 +107,15 @@ class RunTrainer(Trainer):
             runs.write_config(folder, plain_settings(config))
             note_data(folder, None)
         config["checkpoint_dir"] = config["run_dir"]
-        with no_tensorboard_in_working_folder():
+        with without_recboles_loggers():
             super().__init__(config, model)
         self.eval_collector = TopListCollector(config)
         self.run_dir = Path(config["run_dir"])
         refuse_link(self.run_dir / "tensorboard")
         self.tensorboard = SummaryWriter(str(self.run_dir / "tensorboard"))
+        noted = (self.run_dir / runs.DATA).exists()
+        sha256 = known_data(self.run_dir) if noted else None
+        self.trackers = Trackers.of(config, plain_settings(config), sha256)
         self.saved_model_file = str(self.run_dir / BEST)
         self.best_epoch = -1
         self.learning_rate_rule = LearningRateRule.from_config(config)
@@ -120,11 +127,14 @@ class RunTrainer(Trainer):
         self.epochs_before = 0
         #: Called after every validation of the ``backbone`` stage.
         self.on_validation: Callable[[Validation], None] = lambda validation: None
-        self._stage, self._epochs_done = "", 0
+        self._stage, self._epochs_done, self._stage_epochs = "", 0, 0
+        #: Loss and seconds of the last epoch, and whether an epoch of the backbone is validated.
+        self._loss: float | None = None
+        self._epoch_seconds, self._validates = 0.0, False
         #: Choices of an earlier run, which this run follows.
         self.choice: Choice | None = None
-        #: Whether to show a bar per epoch.
-        self.show_progress = bool(config["show_progress"])
+        #: Whether to show a bar per epoch: on a terminal alone.
+        self.show_progress = bool(config["show_progress"]) and sys.stderr.isatty()
         #: The arm (compared variant) that is evaluated; None in training, when the model's weights
         #: are used.
         self.arm: Arm | None = None
@@ -163,7 +173,10 @@ class RunTrainer(Trainer):
         self._begin_stage("backbone", train_data)
         if hasattr(self.model, "begin_epoch"):
             self._begin_epoch = lambda epoch: self.model.begin_epoch(self.epochs_before + epoch)
-        score, result = super().fit(train_data, valid_data, show_progress=self.show_progress)
+        self._validates, self._stage_epochs = valid_data is not None, self.epochs
+        score, result = super().fit(
+            train_data, valid_data, verbose=False, show_progress=self.show_progress
+        )
         self.load_stage(BEST)
         if self.best_epoch < 0 and valid_data is not None:  # no epochs were asked for
             score, result = self._valid_epoch(valid_data)
@@ -225,7 +238,7 @@ class RunTrainer(Trainer):
         learning_rate: float,
         learner: str | None = None,
         begin_epoch: Callable[[int], None] | None = None,
-        after_epoch: Callable[[int], None] = lambda epoch: None,
+        after_epoch: Callable[[int], float | None] = lambda epoch: None,
     ) -> None:
         """Trains for further epochs on another loss with a fresh optimiser; resumes a killed stage.
 
@@ -239,17 +252,19 @@ class RunTrainer(Trainer):
                 to the backbone only.
             learner: RecBole's name of the optimiser; the setting ``learner`` if None.
             begin_epoch: Called before each epoch with its number; the model's own function if None.
-            after_epoch: Called after each epoch with its number.
+            after_epoch: Called after each epoch with its number; returns the score of a validation,
+                or None.
         """
         self.seed_stage(stage, train_data)
         named = {} if learner is None else {"learner": learner}
         self.optimizer = self._build_optimizer(learning_rate=learning_rate, **named)
         self._begin_stage(stage, train_data)
+        self._stage_epochs = epochs
         self._begin_epoch = begin_epoch or getattr(self.model, "begin_epoch", None)
         for epoch in range(self.start_epoch, epochs):
-            result = self._train_epoch(train_data, epoch, loss, self.show_progress)
-            self.logger.info(f"{stage} epoch {epoch}: loss {result / len(train_data):.4f}")
-            after_epoch(epoch)
+            self._train_epoch(train_data, epoch, loss, self.show_progress)
+            score = after_epoch(epoch)
+            self._end_epoch(score, None if score is None else self.best_valid_score)
 
     def seed_stage(self, stage: str, train_data) -> None:
         """Seeds every random generator from ``seed`` and the stage's name."""
@@ -310,12 +325,47 @@ class RunTrainer(Trainer):
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         self._save_state(epoch_idx, train_data)  # first: beginning an epoch may draw numbers
-        self._epochs_done = epoch_idx + 1
+        started, self._epochs_done = time.perf_counter(), epoch_idx + 1
+        loss = self._train_one(train_data, epoch_idx, loss_func, show_progress)
+        total = sum(loss) if isinstance(loss, tuple) else loss
+        self._loss = None if total is None else float(total) / len(train_data)
+        self._epoch_seconds = time.perf_counter() - started
+        if self._stage == "backbone" and not self._is_validated(epoch_idx):
+            self._end_epoch()
+        return 0.0 if loss is None else loss
+
+    def _is_validated(self, epoch: int) -> bool:
+        """Whether RecBole's loop validates after an epoch."""
+        return self._validates and (epoch + 1) % self.eval_step == 0
+
+    def _end_epoch(
+        self, score: float | None = None, best: float | None = None, metrics: dict | None = None
+    ) -> None:
+        """Says that an epoch has ended, in the log and in the file of epochs."""
+        number = self._epochs_done
+        epoch = Epoch(
+            stage=self._stage,
+            number=number,
+            of=self._stage_epochs,
+            loss=self._loss,
+            seconds=round(self._epoch_seconds, 3),
+            metrics=metrics or {},
+            score=score,
+            best=best,
+        )
+        spent = time.perf_counter() - self._started
+        left = (epoch.of - number) * spent / (number - self.start_epoch)
+        self.logger.info(epoch.line(self.valid_metric, left))
+        append_record(self.run_dir / EPOCHS, epoch.record())
+        self.trackers.epoch(epoch.record())
+
+    def _train_one(self, train_data, epoch_idx, loss_func, show_progress):
+        """Trains for one epoch; returns the sum of the batches' losses, None without a loss."""
         if self._begin_epoch is not None:
             self._begin_epoch(epoch_idx)
         if self._stage == "backbone" and hasattr(self.model, "fit_once"):
             self.model.fit_once()
-            return 0.0
+            return None
         if self._stage == "backbone":
             self._set_rate(epoch_idx)
         loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
@@ -351,6 +401,8 @@ class RunTrainer(Trainer):
         self.on_validation(
             Validation(self._epochs_done, float(score), best, _floats(result), self.seconds())
         )
+        if self._epochs_done:
+            self._end_epoch(float(score), best, _floats(result))
         if not gained:
             if self.learning_rate_rule.after_no_gain(self.optimizer):
                 self.load_stage(BEST)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from recbole_hill.config.units import duration
 from recbole_hill.experiments.study.plan import Cell
 from recbole_hill.run.jsonl import read_lines
 from recbole_hill.run.ledger import RUNS
@@ -87,6 +88,13 @@ class History:
         if others:
             return _of(others, 1.0, f"guess: median of all on {cell.dataset}")
         return Estimate(UNKNOWN_SECONDS, UNKNOWN_MEMORY_MIB, "guess: nothing like it has run")
+
+    def says(self, cell: Cell) -> str:
+        """Returns what the runs of the cell's model on its dataset took, as a line."""
+        if (cell.model, cell.dataset) not in self._runs:
+            return f"expected time: no past run of {cell.model} on {cell.dataset}"
+        found = self.estimate(cell)
+        return f"expected time: {duration(found.seconds)} ({found.basis})"
 
 
 def past_rows(folders: Sequence[str | Path]) -> list[dict]:

@@ -261,7 +261,9 @@ def _search(
     else:
         scheduler = ray_search.all_to_the_end()
     before = len(ledger.records())
-    bar = tqdm(total=before + len(pending), initial=before, unit="trial", desc="sweep")
+    bar = tqdm(
+        total=before + len(pending), initial=before, unit="trial", desc="sweep", disable=None
+    )
 
     def on_event(running: int) -> None:
         best = best_trial(ledger, bigger)

@@ -88,7 +88,8 @@ def run_trial(trials: Trials, settings: dict, report: Report) -> None:
 
     data = load(config).without_test()
     trainer = build(config, data, on_validation=on_validation)
-    served = fit(trainer, data.train, data.valid)[-1]
+    with trainer.trackers:
+        served = fit(trainer, data.train, data.valid)[-1]
     stages = trainer.stages
     report(
         {

@@ -96,7 +96,8 @@ def resume_tuned(folder: str | Path, overrides: dict | None = None) -> pipeline.
     folder = Path(folder)
     state = _read(folder)
     if "found" not in state:
-        state["found"] = _search(folder, **state["asked"])
+        with runs.named_when_stopped(folder):
+            state["found"] = _search(folder, **state["asked"])
         _write(folder, state)
     found, asked = state["found"], state["asked"]
     if (folder / runs.CONFIG).is_file():

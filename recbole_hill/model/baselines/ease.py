@@ -61,7 +61,9 @@ def invert_in_place(matrix: np.ndarray, block: int = 2048) -> None:
         block: Rows eliminated at a time; the work space is two blocks of N columns.
     """
     n = len(matrix)
-    for start in tqdm(range(0, n, block), desc="inverting", disable=n < 4 * block, leave=False):
+    for start in tqdm(
+        range(0, n, block), desc="inverting", disable=n < 4 * block or None, leave=False
+    ):
         pivot = slice(start, min(start + block, n))
         inverse = np.linalg.inv(matrix[pivot, pivot])
         row = inverse @ matrix[pivot]
