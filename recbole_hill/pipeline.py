@@ -56,6 +56,7 @@ def run(
     config_files: list[str] | None = None,
     overrides: dict | None = None,
     resume: str | None = None,
+    echo: bool = True,
 ) -> Result:
     """Trains, indexes, adapts and evaluates a model; continues a killed run with ``resume``.
 
@@ -65,6 +66,7 @@ def run(
         config_files: YAML files, which win over the defaults.
         overrides: Settings, which win over the files.
         resume: Folder of a run to continue, with the settings that it has.
+        echo: Whether the log is shown on standard error too; if not, its warnings are.
 
     Returns:
         The rows, and the folder with all output.
@@ -76,14 +78,14 @@ def run(
     config = settings_of(model, dataset, config_files, overrides, resume)
     folder = runs.folder_of(config)
     with runs.alone(folder):
-        open_run(config, folder, resumed=resume is not None)
+        open_run(config, folder, resumed=resume is not None, echo=echo)
         if needs_tables(config):
             config["keep_tables"] = str(folder)
         choice = _choose_by_holdout(config, folder) if config["protocol"] == "refit" else None
         data = load(config)
         trainer = build(config, data, choice=choice)
         arms = fit(trainer, data.train, data.valid if choice is None else None)
-        rows = _judged(config, evaluate(trainer, arms, data), data)
+        rows = _judged(config, evaluate(trainer, arms, data), data, echo)
         keep_for_serving(trainer, arms[-1], data)
         runs.write_rows(folder, rows)
         write_hashes(folder)
@@ -180,12 +182,15 @@ class HILLTrainer(IndexTrainer):
         return {"retrieval": retrieval_cost(self, data.test)} if self.arm.served else {}
 
 
-def _judged(config, rows: list[dict], data: Data) -> list[dict]:
-    """Adds the run's floor and warnings to its rows; the last row is of the served arm."""
+def _judged(config, rows: list[dict], data: Data, echo: bool) -> list[dict]:
+    """Adds the run's floor and warnings to its rows; the last row is of the served arm.
+
+    Without ``echo`` the warnings are in the log alone: the caller has the rows.
+    """
     reached = floor(config, data)
     warnings = run_warnings(rows[-1], reached)
     for warning in warnings:
-        logging.getLogger().warning(f"warning: {warning}")
+        logging.getLogger().log(logging.WARNING if echo else logging.INFO, f"warning: {warning}")
     return [{**row, "floor": reached, "warnings": warnings} for row in rows]
 
 
