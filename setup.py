@@ -11,6 +11,7 @@ README = HERE / "README.md"
 
 BASELINES = ["gensim"]  # DeepWalk, Node2Vec, Item2Vec
 DOCS = ["mkdocs-material", "mkdocstrings[python]"]
+NOTEBOOKS = ["ipykernel", "matplotlib", "nbclient"]
 PLOTS = ["matplotlib"]
 TUNE = ["ray[tune]"]
 # torch-geometric: a reference for APPNP and GAT
@@ -59,10 +60,11 @@ setup(
     extras_require={
         "baselines": BASELINES,
         "docs": DOCS,
+        "notebooks": NOTEBOOKS,
         "plots": PLOTS,
         "tune": TUNE,
         "test": [*BASELINES, *PLOTS, *TUNE, *TEST],
-        "all": sorted({*BASELINES, *DOCS, *PLOTS, *TUNE, *TEST}),
+        "all": sorted({*BASELINES, *DOCS, *NOTEBOOKS, *PLOTS, *TUNE, *TEST}),
     },
     entry_points={"console_scripts": ["recbole-hill = recbole_hill.cli:main"]},
 )
