@@ -17,9 +17,9 @@ from difflib import unified_diff
 from pathlib import Path
 
 import nbformat
-from jupyter_client import AsyncKernelManager
 from nbclient import NotebookClient
 from PIL import Image
+from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "notebooks"
@@ -64,10 +64,14 @@ def executed(notebook):
         work = Path(folder) / "work"
         work.mkdir()
         # Sockets in the folder: no port that another user could listen at.
-        kernel = AsyncKernelManager(transport="ipc", ip=str(Path(folder) / "kernel"))
-        patience = {"timeout": PATIENCE, "startup_timeout": PATIENCE}
-        where = {"metadata": {"path": str(work)}}
-        client = NotebookClient(new, kernel, resources=where, **patience)
+        sockets = {"transport": "ipc", "ip": str(Path(folder) / "kernel")}
+        client = NotebookClient(
+            new,
+            config=Config(KernelManager=sockets),
+            resources={"metadata": {"path": str(work)}},
+            startup_timeout=PATIENCE,
+            timeout=PATIENCE,
+        )
         client.execute(env=environment)
     for cell in new.cells:
         cell.metadata.pop("execution", None)  # times of day

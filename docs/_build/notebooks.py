@@ -21,7 +21,7 @@ def pages() -> dict[str, str | bytes]:
     made: dict[str, str | bytes] = {}
     for name in NAMES:
         cells = json.loads((FOLDER / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
-        parts, pictures = [f"[This page as a notebook]({name}.ipynb)"], []
+        parts, pictures = [], []
         for cell in cells:
             source = "".join(cell["source"])
             if cell["cell_type"] == "markdown":
@@ -30,6 +30,7 @@ def pages() -> dict[str, str | bytes]:
                 parts.append(f"```python\n{source}\n```")
                 for output in cell["outputs"]:
                     parts.append(_shown(output, name, pictures))
+        parts.append(f"[This page as a notebook]({name}.ipynb)")
         made[f"notebooks/{name}.md"] = "\n\n".join(parts) + "\n"
         for number, picture in enumerate(pictures, start=1):
             made[f"notebooks/{name}-{number}.png"] = picture
