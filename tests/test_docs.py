@@ -152,6 +152,8 @@ def test_every_command_has_a_page_with_its_options(build):
 def test_a_notebooks_page_has_its_text_code_outputs_and_pictures(build, monkeypatch, tmp_path):
     import notebooks
 
+    table = '<style scoped>\n a {}\n</style>\n<table class="dataframe">\n\n  '
+    table += "<tr><td>7</td></tr>\n</table>"
     cells = [
         {"cell_type": "markdown", "source": ["# One\n", "[two](two.ipynb)"]},
         {
@@ -161,6 +163,7 @@ def test_a_notebooks_page_has_its_text_code_outputs_and_pictures(build, monkeypa
                 {"output_type": "stream", "name": "stdout", "text": ["a\n", "b\n"]},
                 {"output_type": "display_data", "data": {"image/png": "YWJj", "text/plain": "F"}},
                 {"output_type": "execute_result", "data": {"text/plain": "7"}},
+                {"output_type": "execute_result", "data": {"text/html": table, "text/plain": "7"}},
             ],
         },
     ]
@@ -171,6 +174,7 @@ def test_a_notebooks_page_has_its_text_code_outputs_and_pictures(build, monkeypa
         "notebooks/one.md": "# One\n[two](two.md)\n\n"
         "```python\ndraw()\n```\n\n```text\na\nb\n```\n\n"
         "![Picture of the cell above](one-1.png)\n\n```text\n7\n```\n\n"
+        '<div><table class="dataframe"><tr><td>7</td></tr></table></div>\n\n'
         "[This page as a notebook](one.ipynb)\n",
         "notebooks/one-1.png": b"abc",
     }

@@ -2,9 +2,12 @@
 
 import base64
 import json
+import re
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
+#: What a table of pandas has beside itself: its style, and line ends, which would end the HTML.
+_STYLE_OR_LINE = re.compile(r"<style.*?</style>|\n\s*", re.DOTALL)
 #: Names of the pages, in the order of the navigation.
 NAMES = (
     "first-run",
@@ -43,5 +46,8 @@ def _shown(output: dict, name: str, pictures: list[bytes]) -> str:
     if "image/png" in data:
         pictures.append(base64.b64decode(data["image/png"]))
         return f"![Picture of the cell above]({name}-{len(pictures)}.png)"
+    html = "".join(data.get("text/html", ""))
+    if "<table" in html:
+        return f"<div>{_STYLE_OR_LINE.sub('', html)}</div>"
     text = "".join(output["text"] if output["output_type"] == "stream" else data["text/plain"])
     return f"```text\n{text.rstrip()}\n```"
