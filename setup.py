@@ -13,6 +13,7 @@ BASELINES = ["gensim"]  # DeepWalk, Node2Vec, Item2Vec
 DOCS = ["mkdocs-material", "mkdocstrings[python]"]
 ENERGY = ["codecarbon"]
 MLFLOW = ["mlflow-skinny"]  # the client, without the server
+NOTEBOOKS = ["ipykernel", "matplotlib", "nbclient"]
 PLOTS = ["matplotlib"]
 TUNE = ["ray[tune]"]
 WANDB = ["wandb"]
@@ -64,11 +65,12 @@ setup(
         "docs": DOCS,
         "energy": ENERGY,
         "mlflow": MLFLOW,
+        "notebooks": NOTEBOOKS,
         "plots": PLOTS,
         "tune": TUNE,
         "wandb": WANDB,
         "test": [*BASELINES, *PLOTS, *TUNE, *TEST],
-        "all": sorted({*BASELINES, *DOCS, *PLOTS, *TUNE, *TEST}),
+        "all": sorted({*BASELINES, *DOCS, *NOTEBOOKS, *PLOTS, *TUNE, *TEST}),
     },
     entry_points={"console_scripts": ["recbole-hill = recbole_hill.cli:main"]},
 )

@@ -58,6 +58,7 @@ def run(
     config_files: list[str] | None = None,
     overrides: dict | None = None,
     resume: str | None = None,
+    echo: bool = True,
 ) -> Result:
     """Trains, indexes, adapts and evaluates a model; continues a killed run with ``resume``.
 
@@ -67,6 +68,7 @@ def run(
         config_files: YAML files, which win over the defaults.
         overrides: Settings, which win over the files.
         resume: Folder of a run to continue, with the settings that it has.
+        echo: Whether the log is shown on standard error too; if not, its warnings are.
 
     Returns:
         The rows, and the folder with all output.
@@ -79,13 +81,13 @@ def run(
     config = settings_of(model, dataset, config_files, overrides, resume)
     folder = runs.folder_of(config)
     with runs.alone(folder):
-        open_run(config, folder, resumed=resume is not None)
+        open_run(config, folder, resumed=resume is not None, echo=echo)
         announce_folder(folder)
         with (
             runs.named_when_stopped(folder),
             measured_energy(gpu=config["device"].type == "cuda") as meter,
         ):
-            return _train_and_test(config, folder, None if resume else meter)
+            return _train_and_test(config, folder, None if resume else meter, echo)
 
 
 def fit(trainer: RunTrainer, train_data, valid_data) -> list[Arm]:
@@ -178,7 +180,7 @@ class HILLTrainer(IndexTrainer):
         return {"retrieval": retrieval_cost(self, data.test)} if self.arm.served else {}
 
 
-def _train_and_test(config, folder: Path, meter) -> Result:
+def _train_and_test(config, folder: Path, meter, echo: bool) -> Result:
     """Runs an opened run from its data to its rows; a resumed run has no meter of its energy."""
     if needs_tables(config):
         config["keep_tables"] = str(folder)
@@ -188,7 +190,7 @@ def _train_and_test(config, folder: Path, meter) -> Result:
     trainer = build(config, data, choice=choice)
     with trainer.trackers:
         arms = fit(trainer, data.train, data.valid if choice is None else None)
-        rows = _judged(config, evaluate(trainer, arms, data), data)
+        rows = _judged(config, evaluate(trainer, arms, data), data, echo)
         keep_for_serving(trainer, arms[-1], data)
         rows = [{**row, "energy": energy_record(meter)} for row in rows]
         runs.write_rows(folder, rows)
@@ -197,12 +199,15 @@ def _train_and_test(config, folder: Path, meter) -> Result:
     return Result(folder, rows, trainer.stages)
 
 
-def _judged(config, rows: list[dict], data: Data) -> list[dict]:
-    """Adds the run's floor and warnings to its rows; the last row is of the served arm."""
+def _judged(config, rows: list[dict], data: Data, echo: bool) -> list[dict]:
+    """Adds the run's floor and warnings to its rows; the last row is of the served arm.
+
+    Without ``echo`` the warnings are in the log alone: the caller has the rows.
+    """
     reached = floor(config, data)
     warnings = run_warnings(rows[-1], reached)
     for warning in warnings:
-        logging.getLogger().warning(f"warning: {warning}")
+        logging.getLogger().log(logging.WARNING if echo else logging.INFO, f"warning: {warning}")
     return [{**row, "floor": reached, "warnings": warnings} for row in rows]
 
 

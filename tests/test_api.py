@@ -1,5 +1,6 @@
 """The package from Python: what its functions return, against the files and by hand."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -120,6 +121,45 @@ def test_representations_show_plain_numbers(hill):
         assert "np." not in shown and "float64" not in shown
 
 
+def test_scores_are_products_of_a_runs_vectors(hill):
+    users, items = hill.vectors
+    assert len(hill.users) == len(users) == 80 and len(hill.items) == len(items) == 48
+    assert hill.index.items.tolist() == hill.items.tolist()
+    row = hill.users.tolist().index("42")
+    best = hill.recommend("42", k=1).iloc[0]
+    column = hill.items.tolist().index(best["item"])
+    assert best["score"] == pytest.approx(users[row] @ items[column], abs=1e-5)
+
+
+def test_paths_are_shown_from_the_working_folder_or_from_home(hill, monkeypatch, tmp_path):
+    monkeypatch.chdir(hill.folder.parent)
+    assert f"; {hill.folder.name})" in repr(hill)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(hill.folder.parent.parent))
+    assert f"; ~/{hill.folder.parent.name}/{hill.folder.name})" in repr(hill)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert f"; {hill.folder})" in repr(hill)
+
+
+def test_a_run_leaves_the_terminal_and_the_programs_log_alone(tiny, tmp_path, capfd):
+    own, root = logging.NullHandler(), logging.getLogger()
+    root.addHandler(own)
+    handlers = root.handlers[:]
+    level = root.level
+    settings = {"epochs": 2, "embedding_size": 8, **SHORT, "state": "INFO"}
+    run = rh.fit("BPR", tiny, run_dir=tmp_path / "run", **settings)
+    rh.compare(["BPR"], tiny, seeds=1, folder=tmp_path / "studies", **settings)
+    written = capfd.readouterr()
+    assert "epoch" not in written.out + written.err and "BPR, seed" not in written.err
+    assert repr(run).endswith(f"\nwarning: {run.warnings[-1]}")
+    assert "training ended at epochs=2" in run.warnings[0] and "epochs=2" in run._repr_html_()
+    assert "epoch 1 training" in (run.folder / "run.log").read_text()
+    assert root.handlers == handlers and root.level == level
+    root.removeHandler(own)
+    rh.fit("BPR", tiny, run_dir=tmp_path / "shown", verbose=True, **settings)
+    assert "epoch 1 training" in capfd.readouterr().err
+
+
 def test_plots_draw_the_curves_and_the_index(hill):
     pytest.importorskip("matplotlib").use("Agg")
     curves = hill.plot.curves()
@@ -194,6 +234,26 @@ def test_a_frame_becomes_a_dataset_once(frame, tmp_path, monkeypatch):
     run = rh.fit("BPR", data, run_dir=tmp_path / "run", epochs=1, show_progress=False, **SHORT)
     known = run.recommend("c42", k=40)["item"]
     assert not set(known) - set(frame["sku"]) and len(known) > 10
+
+
+def test_parts_are_the_rows_that_a_run_has(frame, tmp_path):
+    columns = {"user": "customer", "item": "sku", "time": "at"}
+    data = rh.Dataset.from_pandas(frame, **columns, folder=tmp_path)
+    parts = data.parts(split="leave_one_out")
+    rows = pd.concat(parts)[["user", "item"]]
+    wanted = frame.drop_duplicates(["customer", "sku"])
+    assert set(map(tuple, rows.to_numpy())) == set(
+        zip(wanted["customer"], wanted["sku"], strict=True)
+    )
+    assert repr(parts) == f"Parts(train {len(wanted) - 160} rows, valid 80 rows, test 80 rows)"
+    last = frame.sort_values("at").groupby("customer")["sku"].last()
+    assert parts.test.set_index("user")["item"].to_dict() == last.to_dict()
+    assert (
+        parts.test["timestamp"].tolist()
+        == frame.groupby("customer")["at"].max().loc[parts.test["user"]].tolist()
+    )
+    perfect = parts.test.assign(rank=1)
+    assert rh.evaluate(perfect, data, split="leave_one_out", topk=[5]).metrics["recall@5"] == 1.0
 
 
 def test_wrong_data_are_named(frame, tiny_path, tmp_path):

@@ -1,5 +1,6 @@
 """The documentation: its command lines parse, its examples run, its made pages hold the facts."""
 
+import json
 import re
 import shlex
 import sys
@@ -119,7 +120,7 @@ def build(monkeypatch):
     """Makes the modules of docs/_build importable."""
     monkeypatch.syspath_prepend(ROOT / "docs" / "_build")
     yield
-    for name in ("commands", "models", "measured", "docstrings", "markup"):
+    for name in ("commands", "models", "notebooks", "measured", "docstrings", "markup"):
         sys.modules.pop(name, None)
 
 
@@ -146,6 +147,50 @@ def test_every_command_has_a_page_with_its_options(build):
     assert "| `--source=" in pages["commands/prepare.md"]
     assert "| `--k=K` | items per user (default: 10). |" in pages["commands/recommend.md"]
     assert "`--help`" not in pages["commands/recommend.md"]
+
+
+def test_a_notebooks_page_has_its_text_code_outputs_and_pictures(build, monkeypatch, tmp_path):
+    import notebooks
+
+    table = '<style scoped>\n a {}\n</style>\n<table class="dataframe">\n\n  '
+    table += "<tr><td>7</td></tr>\n</table>"
+    cells = [
+        {"cell_type": "markdown", "source": ["# One\n", "[two](two.ipynb)"]},
+        {
+            "cell_type": "code",
+            "source": "draw()",
+            "outputs": [
+                {"output_type": "stream", "name": "stdout", "text": ["a\n", "b\n"]},
+                {"output_type": "display_data", "data": {"image/png": "YWJj", "text/plain": "F"}},
+                {"output_type": "execute_result", "data": {"text/plain": "7"}},
+                {"output_type": "execute_result", "data": {"text/html": table, "text/plain": "7"}},
+            ],
+        },
+    ]
+    (tmp_path / "one.ipynb").write_text(json.dumps({"cells": cells}))
+    monkeypatch.setattr(notebooks, "FOLDER", tmp_path)
+    monkeypatch.setattr(notebooks, "NAMES", ("one",))
+    assert notebooks.pages() == {
+        "notebooks/one.md": "# One\n[two](two.md)\n\n"
+        "```python\ndraw()\n```\n\n```text\na\nb\n```\n\n"
+        "![Picture of the cell above](one-1.png)\n\n```text\n7\n```\n\n"
+        '<div><table class="dataframe"><tr><td>7</td></tr></table></div>\n\n'
+        "[This page as a notebook](one.ipynb)\n",
+        "notebooks/one-1.png": b"abc",
+    }
+
+
+def test_every_notebook_is_shown_and_small(build):
+    import notebooks
+
+    assert {file.stem for file in notebooks.FOLDER.glob("*.ipynb")} == set(notebooks.NAMES)
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    for name, page in notebooks.pages().items():
+        if isinstance(page, bytes):
+            assert len(page) < 60_000
+        else:
+            assert f"- {name}\n" in nav
+            assert "/tmp/" not in page and "Warning" not in page
 
 
 @pytest.mark.parametrize(

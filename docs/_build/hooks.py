@@ -9,6 +9,7 @@ from pathlib import Path
 
 import commands
 import models
+import notebooks
 from markup import LOADS, NO_TAG
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
@@ -20,7 +21,7 @@ PAGES = {"README.md": "index.md", "SECURITY.md": "trust.md", "CONTRIBUTING.md": 
 
 def on_files(files, config):
     """Adds the pages that do not lie in docs/, and puts them into the navigation."""
-    written = {**commands.pages(), **models.pages()}
+    written = {**commands.pages(), **models.pages(), **notebooks.pages()}
     copied = {
         path.relative_to(ROOT).as_posix(): path
         for folder in ("results", "properties")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from recbole_hill import plugins, registry
 from recbole_hill.api.dataset import Dataset, as_dataset
 from recbole_hill.api.evaluation import Evaluation
-from recbole_hill.api.fit import quietly
 from recbole_hill.api.models import name_of
+from recbole_hill.api.quiet import quietly, shown_path
 from recbole_hill.checks import integer
 from recbole_hill.evaluation.per_user import write_per_user
 from recbole_hill.experiments.study.estimate import History, past_rows
@@ -165,7 +165,7 @@ class Comparison:
         return study_table(self._study(), reference)
 
     def __repr__(self) -> str:
-        lines = [str(self.table().round(4)), f"kept in {self.folder}"]
+        lines = [str(self.table().round(4)), f"kept in {shown_path(self.folder)}"]
         return "\n".join([*lines, *(f"{row} failed: {why}" for row, why in self.failures.items())])
 
     def _repr_html_(self) -> str:
@@ -181,6 +181,7 @@ def compare(
     split: str | None = None,
     protocol: str = "holdout",
     folder: str | Path = "studies",
+    verbose: bool = False,
     **settings,
 ) -> Comparison:
     """Trains and tests models with several seeds, each model and seed once.
@@ -197,6 +198,7 @@ def compare(
             its own, and a class must be a plugin's (``recbole_hill.plugins.load``).
         split, protocol: See :func:`recbole_hill.fit`.
         folder: Folder of all studies.
+        verbose: Whether a line is shown for each finished model and seed.
         **settings: Settings of every row.
 
     Returns:
@@ -226,7 +228,7 @@ def compare(
             table, data.name, root=folder, protocol=protocol, seeds=seeds, settings=settings
         )
         workers = InThisProcess() if jobs == 1 else _processes(jobs, rows)
-        run_studies([study], workers, History(past_rows([folder])))
+        run_studies([study], workers, History(past_rows([folder])), show=verbose)
     return Comparison(study)
 
 
@@ -261,10 +263,10 @@ def _train(cell: Cell, folder: Path, settings: dict | None) -> str | None:
 
     try:
         if settings is None:
-            pipeline.run(resume=str(folder))
+            pipeline.run(resume=str(folder), echo=False)
         else:
             own = {key: value for key, value in settings.items() if key != "threads"}
-            pipeline.run(cell.model, cell.dataset, overrides=own)
+            pipeline.run(cell.model, cell.dataset, overrides=own, echo=False)
     except Exception as error:  # one model's fault must not cost the others
         return (str(error).splitlines() or [type(error).__name__])[0]
     return None

@@ -6,8 +6,9 @@ import sys
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from recbole_hill.api.quiet import quietly, shown_path
 from recbole_hill.run.files import sha256_of
 
 if TYPE_CHECKING:
@@ -17,6 +18,27 @@ if TYPE_CHECKING:
 _SHIPPED = "ml-100k"
 #: Digits of the content's hash in a dataset's name.
 _DIGITS = 10
+#: The model whose settings of data and evaluation are those of every model of pairs.
+_PLAIN = "Pop"
+
+
+class Parts(NamedTuple):
+    """The rows of a split, in external ids.
+
+    Attributes:
+        train: Columns ``user`` and ``item``, and every column of numbers that a run reads, such as
+            ``timestamp``.
+        valid: The rows on which choices are made.
+        test: The rows on which lists are judged.
+    """
+
+    train: "pd.DataFrame"
+    valid: "pd.DataFrame"
+    test: "pd.DataFrame"
+
+    def __repr__(self) -> str:
+        sizes = (f"{name} {len(part):,} rows" for name, part in self._asdict().items())
+        return f"Parts({', '.join(sizes)})"
 
 
 @dataclass(frozen=True)
@@ -139,13 +161,31 @@ class Dataset:
         prepared = prepare_interactions(source, name, output=folder, **options)
         return cls(name, str(folder), prepared.summary)
 
+    def parts(self, split: str | None = None, protocol: str = "holdout", **settings) -> Parts:
+        """Returns the train, validation and test rows of a split, such as another library needs.
+
+        Args:
+            split, protocol: See :func:`recbole_hill.fit`; a run with the same two has these rows.
+            **settings: Settings of the data, such as ``split_seed``.
+
+        Raises:
+            ValueError: If a setting does not fit, or a part is empty.
+        """
+        with quietly():
+            from recbole_hill.data.frames import frame_of
+            from recbole_hill.data.splits import load_data
+
+            settings = {"topk": [1], "protocol": protocol, **settings}  # of a part of any size
+            loaded = load_data(config_of(self, split, settings))
+            return Parts(*map(frame_of, (loaded.train, loaded.valid, loaded.test)))
+
     @property
     def settings(self) -> dict[str, str]:
         """The settings by which a run finds the dataset."""
         return {} if self.name == _SHIPPED else {"data_path": self.data_path}
 
     def __repr__(self) -> str:
-        return f"Dataset({self.name!r} in {self.data_path})" + (
+        return f"Dataset({self.name!r} in {shown_path(self.data_path)})" + (
             f"\n{self.summary}" if self.summary else ""
         )
 
@@ -178,3 +218,16 @@ def as_dataset(data: "Dataset | str") -> Dataset:
         return Dataset.load(data)
     hint = "; a frame becomes one by Dataset.from_pandas" if hasattr(data, "columns") else ""
     raise ValueError(f"data must be a Dataset or a name, got {type(data).__name__}{hint}")
+
+
+def config_of(data: Dataset, split: str | None, settings: dict):
+    """Returns the configuration of a dataset's split and evaluation, without a model of its own."""
+    from recbole_hill.config.config import HillConfig
+    from recbole_hill.config.properties import read_properties, recbole_defaults
+
+    settings = {**settings, **({} if split is None else {"split": split})}
+    # Nothing is validated, but a configuration must name a metric that is measured.
+    shown = {**recbole_defaults("overall.yaml"), **read_properties("overall.yaml"), **settings}
+    topk = shown["topk"] if isinstance(shown["topk"], list) else [shown["topk"]]
+    settings.setdefault("valid_metric", f"{shown['metrics'][0]}@{topk[0]}")
+    return HillConfig(_PLAIN, data.name, None, {**settings, **data.settings})

@@ -4,15 +4,13 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING
 
-from recbole_hill.api.dataset import Dataset, as_dataset
-from recbole_hill.api.fit import quietly
+from recbole_hill.api.dataset import Dataset, as_dataset, config_of
+from recbole_hill.api.quiet import quietly
 from recbole_hill.api.run import Run
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: The model whose settings of data and evaluation are those of every model of pairs.
-_PLAIN = "Pop"
 _FIRST = {"rank": True, "score": False}
 
 
@@ -99,7 +97,7 @@ def evaluate(
                 raise ValueError(f"lists are judged as the run was: {given[0]} is the run's own")
             config = _config_of_run(data)
         else:
-            config = _config(as_dataset(data), split, {"protocol": protocol, **settings})
+            config = config_of(as_dataset(data), split, {"protocol": protocol, **settings})
         loaded = load_data(config)
         judged = judge(ranked, config, loaded)
     common = {"dataset": config["dataset"], "data_sha256": loaded.sha256, **provenance(config)}
@@ -134,18 +132,6 @@ def _ranked(lists: "pd.DataFrame") -> tuple["pd.DataFrame", list[str]]:
     repeated = ordered.duplicated(["user", "item"])
     notes = [f"{int(repeated.sum()):,} rows repeat an item of a list: the best place counts."]
     return ordered[~repeated].reset_index(drop=True), notes if repeated.any() else []
-
-
-def _config(data: Dataset, split: str | None, settings: dict):
-    from recbole_hill.config.config import HillConfig
-    from recbole_hill.config.properties import read_properties, recbole_defaults
-
-    settings |= {} if split is None else {"split": split}
-    # Nothing is validated, but a configuration must name a metric that is measured.
-    shown = {**recbole_defaults("overall.yaml"), **read_properties("overall.yaml"), **settings}
-    topk = shown["topk"] if isinstance(shown["topk"], list) else [shown["topk"]]
-    settings.setdefault("valid_metric", f"{shown['metrics'][0]}@{topk[0]}")
-    return HillConfig(_PLAIN, data.name, None, {**settings, **data.settings})
 
 
 def _config_of_run(run: Run):

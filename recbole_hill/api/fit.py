@@ -1,15 +1,11 @@
 """Trains a model on data: the command ``run`` as a function."""
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from recbole_hill.api.dataset import Dataset, as_dataset
 from recbole_hill.api.models import name_of
+from recbole_hill.api.quiet import quietly
 from recbole_hill.api.run import Run
-from recbole_hill.commands.options import hush_libraries
-from recbole_hill.host.waiting import wait_passively
 
 
 def fit(
@@ -20,6 +16,7 @@ def fit(
     protocol: str = "holdout",
     seed: int = 2020,
     run_dir: str | Path | None = None,
+    verbose: bool = False,
     **settings,
 ) -> Run:
     """Trains, indexes, adapts and tests a model.
@@ -33,6 +30,8 @@ def fit(
         protocol: ``holdout`` | ``refit`` | ``published``: the rule by which numbers are made.
         seed: Seed of the weights and of the training.
         run_dir: The run's folder; None: a new one in ``saved/``.
+        verbose: Whether the log and a bar per epoch are shown. The run's ``run.log`` has the log in
+            any case, and the run has what it warns of.
         **settings: Any setting of RecBole, of the model or of its backbone.
 
     Returns:
@@ -45,16 +44,8 @@ def fit(
     settings |= {"protocol": protocol, "seed": seed, **data.settings}
     settings |= {} if split is None else {"split": split}
     settings |= {} if run_dir is None else {"run_dir": str(run_dir)}
+    settings.setdefault("show_progress", verbose)
     with quietly():
         from recbole_hill import pipeline
 
-        return Run(pipeline.run(name, data.name, overrides=settings).folder)
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Leaves out, within the block, warnings of libraries that are not the user's to mend."""
-    wait_passively()
-    with warnings.catch_warnings():
-        hush_libraries()
-        yield
+        return Run(pipeline.run(name, data.name, overrides=settings, echo=verbose).folder)

@@ -6,8 +6,10 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
+from recbole_hill.api.quiet import shown_path
 from recbole_hill.report.seeds import read_rows
 from recbole_hill.run.folder import read_config, served_weights
 from recbole_hill.serve.open_run import open_run
@@ -15,6 +17,7 @@ from recbole_hill.serve.served_run import ServedRun
 
 if TYPE_CHECKING:
     from recbole_hill.api.plots import RunPlots
+    from recbole_hill.index.hierarchy import HierarchicalIndex
 
 
 class Explanation(str):
@@ -60,6 +63,11 @@ class Run:
     def metrics(self) -> dict[str, float]:
         """The test metrics of the arm that the run serves, such as ``recall@20``."""
         return dict(self.served["metrics"])
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the run's outcome warns of, each with what to try; shown with the run."""
+        return list(self.served.get("warnings", ()))
 
     @property
     def rows(self) -> pd.DataFrame:
@@ -125,6 +133,29 @@ class Run:
         return Explanation(self._served.explain(str(user), k))
 
     @property
+    def users(self) -> np.ndarray:
+        """The external ids of all users, shape (U,)."""
+        return self._served.user_tokens
+
+    @property
+    def items(self) -> np.ndarray:
+        """The external ids of all items, shape (I,)."""
+        return self._served.item_tokens
+
+    @property
+    def vectors(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Vectors of :attr:`users` and :attr:`items`, (U, D) and (I, D); a score is a product.
+
+        None for a model whose scores are no inner products.
+        """
+        return self._served.arrays
+
+    @property
+    def index(self) -> "HierarchicalIndex | None":
+        """The index over :attr:`items`; None for a model without one."""
+        return self._served.index
+
+    @property
     def plot(self) -> "RunPlots":
         """Pictures of the run: ``plot.training()`` and ``plot.index()``."""
         from recbole_hill.api.plots import RunPlots
@@ -140,7 +171,8 @@ class Run:
         shown = ", ".join(f"{name} {value:.4f}" for name, value in row["metrics"].items())
         return (
             f"Run({row['arm']} on {row['dataset']}, {row['protocol']}, seed {row['seed']}: {shown}"
-            f"; {self.folder})"
+            f"; {shown_path(self.folder)})"
+            + "".join(f"\nwarning: {warning}" for warning in self.warnings)
         )
 
     def _repr_html_(self) -> str:
@@ -148,7 +180,8 @@ class Run:
         stamp = " <b>(test-selected)</b>" if self.served["test_selected"] else ""
         about = f"{row['model']} on {row['dataset']}, {row['protocol']}{stamp}, seed {row['seed']}"
         table = self.rows.to_html(index=False, float_format="{:.4f}".format, border=0)
-        return f"<p>{about}<br><code>{escape(str(self.folder))}</code></p>{table}"
+        warnings = "".join(f"<p>warning: {escape(warning)}</p>" for warning in self.warnings)
+        return f"<p>{about}<br><code>{escape(shown_path(self.folder))}</code></p>{table}{warnings}"
 
 
 def load(folder: str | Path) -> Run:

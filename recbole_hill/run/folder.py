@@ -249,9 +249,12 @@ def write_rows(folder: Path, rows: list[dict]) -> None:
         temporary.write_text(json.dumps(by_arm, indent=1) + "\n", encoding="utf-8")
 
 
-def start_log(folder: Path, level: str) -> None:
-    """Logs to the run's ``run.log`` and to standard error."""
-    handlers = [_LogFile(folder / LOG), logging.StreamHandler()]
+def start_log(folder: Path, level: str, *, echo: bool = True) -> None:
+    """Logs to the run's ``run.log`` and to standard error; without ``echo`` there warnings only."""
+    shown = logging.StreamHandler()
+    if not echo:
+        shown.setLevel(logging.WARNING)
+    handlers = [_LogFile(folder / LOG), shown]
     for handler in handlers:
         handler.addFilter(_is_no_news_of_recbole)
         handler.setFormatter(_Plain("%(asctime)s %(message)s", "%H:%M:%S"))

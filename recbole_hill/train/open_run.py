@@ -33,8 +33,8 @@ def settings_of(model, dataset, config_files, overrides, resume) -> HillConfig:
     return config
 
 
-def open_run(config: HillConfig, folder: Path, *, resumed: bool) -> None:
-    """Claims the run's folder, and starts its log.
+def open_run(config: HillConfig, folder: Path, *, resumed: bool, echo: bool = True) -> None:
+    """Claims the run's folder, and starts its log; see :func:`recbole_hill.run.folder.start_log`.
 
     Raises:
         ValueError: If the folder holds a run, and this one is not resumed; or if what the resumed
@@ -46,7 +46,7 @@ def open_run(config: HillConfig, folder: Path, *, resumed: bool) -> None:
         if changed := set(changed_files(folder)) - _RESULTS:
             require_unchanged(folder, min(changed))
         forget_hashes(folder)
-    runs.start_log(folder, config["state"])
+    runs.start_log(folder, config["state"], echo=echo)
     runs.write_config(folder, plain_settings(config))
     if other := registry.replaced(registry.find(config["model"])):
         logging.getLogger().info(f"{config['model']} is recbole_hill's; RecBole's runs as {other}")

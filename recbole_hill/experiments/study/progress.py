@@ -20,17 +20,26 @@ class Progress:
         done: Number of cells that earlier calls finished.
         seconds: Expected seconds by cell id.
         jobs: Cells that run side by side.
+        shown: Whether anything is shown.
     """
 
-    def __init__(self, cells: Sequence[Cell], done: int, seconds: dict[str, float], jobs: int):
-        self._seconds, self._jobs = seconds, jobs
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        done: int,
+        seconds: dict[str, float],
+        jobs: int,
+        *,
+        shown: bool = True,
+    ):
+        self._seconds, self._jobs, self._shown = seconds, jobs, shown
         self._left = {cell.id: cell for cell in cells}
         self._running: dict[str, float] = {}
         self._failed = 0
         self._bar = tqdm(
             total=len(cells) + done,
             initial=done,
-            disable=not sys.stderr.isatty(),
+            disable=not (shown and sys.stderr.isatty()),
             bar_format="{n_fmt}/{total_fmt} cells |{bar:20}| {postfix}",
         )
         self._show()
@@ -57,7 +66,8 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Prints a line above the live one, on standard error."""
-        tqdm.write(printable(line), file=sys.stderr)
+        if self._shown:
+            tqdm.write(printable(line), file=sys.stderr)
 
     def close(self) -> None:
         """Ends the live line."""

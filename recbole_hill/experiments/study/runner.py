@@ -78,6 +78,7 @@ def run_studies(
     *,
     time_budget: float | None = None,
     retry_failed: bool = False,
+    show: bool = True,
 ) -> Outcome:
     """Runs the cells that are left of the studies.
 
@@ -88,6 +89,7 @@ def run_studies(
             estimate of the time left.
         time_budget: Seconds after which no cell starts and running cells are stopped.
         retry_failed: Whether cells that failed run again.
+        show: Whether the progress is shown.
 
     Raises:
         KeyboardInterrupt: After the running cells are stopped; the same call goes on with them.
@@ -104,6 +106,7 @@ def run_studies(
         len(everything) - len(waiting),
         {task.cell.id: task.estimate.seconds for task in waiting},
         workers.slots,
+        shown=show,
     )
     for note in _mixtures(studies):
         progress.say(note)
