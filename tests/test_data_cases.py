@@ -331,3 +331,11 @@ def test_a_prepared_file_that_has_changed_is_refused(tiny_path, tmp_path, tiny_c
     manifest.write_text(json.dumps({"files": ["tiny.test.inter"]}))
     with pytest.raises(ValueError, match=r"tiny.manifest.json is not a manifest that prepare"):
         load_data(tiny_config("BPR", **settings))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("normalize_field", ["a"]), ("discretization", {"a": {"method": "ED"}})]
+)
+def test_a_setting_of_a_column_that_is_not_read_is_named(tiny_config, key, value):
+    with pytest.raises(ValueError, match=rf"{key} must be of columns that are read, .*; got 'a'"):
+        load_data(tiny_config("BPR", **{key: value}))

@@ -191,6 +191,23 @@ class CleanRows:
             sizes = self.file_size_list
             self._keep_pairs_once(np.repeat(np.arange(len(sizes)), sizes))
 
+    def _normalize(self):
+        self._require_read("normalize_field")
+        super()._normalize()
+
+    def _discretization(self):
+        self._require_read("discretization")
+        super()._discretization()
+
+    def _require_read(self, key: str) -> None:
+        """Refuses a setting that names a column that is not read."""
+        for field in self.config[key] or ():
+            if field not in self.field2type:
+                columns = ", ".join(map(str, self.field2type))
+                raise ValueError(
+                    f"{key} must be of columns that are read, {columns}; got {field!r}"
+                )
+
     def _filter_by_field_value(self):
         """Leaves out repeated pairs after the rows that RecBole leaves out for their values."""
         super()._filter_by_field_value()

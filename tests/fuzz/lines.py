@@ -287,16 +287,17 @@ def _verdict(line: Line, place: Path, before: dict, ended: Ended) -> str:
     if outside and line.key not in PATHS:
         return "left files"
     if ended.status:
-        if line.key and not _names(line, ended.error):
+        if line.key and not _names(line, place, ended.error):
             return "unnamed"
         left = {name for name in made_files | changed if not _is_of_a_started_run(place, name)}
         return "left files" if left else REFUSED
     return "wrong" if line.invalid or not _is_as_asked(line, place, ended) else SURVIVED
 
 
-def _names(line: Line, error: str) -> bool:
+def _names(line: Line, place: Path, error: str) -> bool:
     """Whether an error names the key, or the value as far as it is printed."""
-    error, value = error.lower(), line.value.strip().lower()
+    value = line.value.replace(OWNED, str(place / "owned")).strip().lower()
+    error = error.lower()
     names = {line.key, line.key.replace("_", "-"), *_ALSO.get(line.key, ()), *line.files}
     names |= {"none.yaml"} if line.argv[0] == "sweep" else set()
     shown = {value[:40], repr(value)[1:41].rstrip("'")} - {""}  # as it is, or with its escapes

@@ -30,7 +30,7 @@ def outcome(folder: Path) -> dict:
         elif path.suffix == ".jsonl":
             found[name] = _records(path)
         elif path.name == "metrics.json":
-            found[name] = path.read_text()
+            found[name] = path.read_text(errors="replace")
     return found
 
 
@@ -49,13 +49,13 @@ def _tensors(path: Path) -> list | str:
 def _records(path: Path) -> list | str:
     """Returns a file's records, of those on one piece of work the last; its text if it has none."""
     last = {}
-    for line in path.read_text().splitlines():
+    for line in path.read_text(errors="replace").splitlines():
         try:
             record = json.loads(line)
         except json.JSONDecodeError:  # cut off by a kill, and left out by every reader
             continue
         if not isinstance(record, dict):
-            return path.read_text()
+            return path.read_text(errors="replace")
         work = [record.get(key) for key in ("cell", "id", "arm", "number")]
         last[json.dumps(work)] = _kept(record)
     return [last[work] for work in sorted(last)]

@@ -128,17 +128,17 @@ def count_tampering(tally, servers, template, root, number, **options):
 
 
 def test_some_command_lines(tally, servers, few, tmp_path):
-    count_lines(tally, servers, few, tmp_path, 24, light=True)
+    count_lines(tally, servers, few, tmp_path, 16, light=True)
 
 
 def test_some_kills_and_crashes(tally, servers, few, tmp_path):
     every = kills.targets()
     targets = {name: every[name] for name in ("run BPR", "export", "prepare")}
-    count_kills(tally, servers, few, tmp_path, targets, 3, 3)
+    count_kills(tally, servers, few, tmp_path, targets, 2, 2)
 
 
 def test_some_tampered_files(tally, servers, few, tmp_path):
-    count_tampering(tally, servers, few, tmp_path, 20)
+    count_tampering(tally, servers, few, tmp_path, 12)
 
 
 @pytest.mark.slow
