@@ -16,6 +16,17 @@ from recbole_hill.run.provenance import commit
 _LONGEST = 6000
 
 
+def require_trackers(config) -> None:
+    """Refuses a tracker whose library is not installed, before anything is loaded.
+
+    Raises:
+        ImportError: Names the setting, the library and the extra.
+    """
+    for setting, library in (("log_mlflow", "mlflow"), ("log_wandb", "wandb")):
+        if config[setting]:
+            require(library, library, setting, library)
+
+
 class MlflowTracker:
     """One run in MLflow; the experiment is the dataset.
 
@@ -28,7 +39,8 @@ class MlflowTracker:
     """
 
     def __init__(self, uri: str, name: str, dataset: str, settings: Mapping, tags: Mapping):
-        mlflow = require("mlflow", "mlflow", "log_mlflow", "mlflow")
+        import mlflow
+
         self._client = mlflow.MlflowClient(tracking_uri=uri)
         experiment = self._client.get_experiment_by_name(dataset)
         number = experiment.experiment_id if experiment else self._client.create_experiment(dataset)
@@ -65,7 +77,8 @@ class WandbTracker:
     """
 
     def __init__(self, project: str, name: str, folder: Path, settings: Mapping, tags: Mapping):
-        wandb = require("wandb", "wandb", "log_wandb", "wandb")
+        import wandb
+
         texts = [f"{key}: {value}"[:64] for key, value in tags.items()]
         config = {**settings, **tags}
         self._run = wandb.init(
@@ -102,8 +115,9 @@ class Trackers:
             sha256: Hash of the run's data.
 
         Raises:
-            ImportError: If a tracker's library is not installed; the message names the extra.
+            ImportError: As :func:`require_trackers`.
         """
+        require_trackers(config)
         folder = Path(config["run_dir"])
         inner = folder.name == HOLDOUT
         name = f"{folder.parent.name}/{HOLDOUT}" if inner else folder.name

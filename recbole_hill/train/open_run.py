@@ -10,6 +10,7 @@ from recbole_hill.evaluation.per_user import PER_USER
 from recbole_hill.evaluation.top_lists import LISTS
 from recbole_hill.run import folder as runs
 from recbole_hill.run.hashes import changed_files, forget_hashes, require_unchanged
+from recbole_hill.run.tracking import require_trackers
 
 #: Settings that a resumed run may have otherwise: they change neither the data nor the weights of a
 #: finished stage.
@@ -29,6 +30,7 @@ def settings_of(model, dataset, config_files, overrides, resume) -> HillConfig:
     config = HillConfig(model, dataset, config_files, overrides)
     if resume:
         _require_same_settings(config, HillConfig(None, None, None, {**own, "run_dir": resume}))
+    require_trackers(config)
     require_files(config)
     return config
 
