@@ -153,11 +153,11 @@ def test_a_run_leaves_the_terminal_and_the_programs_log_alone(tiny, tmp_path, ca
     assert "epoch" not in written.out + written.err and "BPR, seed" not in written.err
     assert repr(run).endswith(f"\nwarning: {run.warnings[-1]}")
     assert "training ended at epochs=2" in run.warnings[0] and "epochs=2" in run._repr_html_()
-    assert "epoch 1 training" in (run.folder / "run.log").read_text()
+    assert "epoch 1 of 2: loss" in (run.folder / "run.log").read_text()
     assert root.handlers == handlers and root.level == level
     root.removeHandler(own)
     rh.fit("BPR", tiny, run_dir=tmp_path / "shown", verbose=True, **settings)
-    assert "epoch 1 training" in capfd.readouterr().err
+    assert "epoch 1 of 2: loss" in capfd.readouterr().err
 
 
 def test_plots_draw_the_curves_and_the_index(hill):
