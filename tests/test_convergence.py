@@ -27,7 +27,7 @@ def convergence(import_benchmark):
 
 def made_run(folder: Path, seconds: float = 0.0, **settings) -> Path:
     folder.mkdir()
-    write_config(folder, {"model": "BPR", "dataset": "made", **settings})
+    write_config(folder, {"model": "BPR", "dataset": "made", "protocol": "holdout", **settings})
     for epoch in EPOCHS:
         append_record(folder / "epochs.jsonl", epoch.record())
     stage = {"seconds": seconds, **parent_record(settings)}

@@ -31,7 +31,7 @@ def test_a_learning_rate_that_is_too_large_is_named(tiny_path, in_tmp, model, ch
     said = (
         r"of the settings learning_rate 1e\+30 is farthest from its default \S+; try a value that "
     )
-    assert re.search(said + "is nearer to it", str(error.value))
+    assert re.search(said + "that is nearer to it", str(error.value))
     assert not (in_tmp / "here" / BEST).exists() and not (in_tmp / "here" / "rows.jsonl").exists()
 
 
