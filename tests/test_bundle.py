@@ -127,6 +127,17 @@ def test_a_changed_bundle_is_refused(alone, tmp_path):
     file.write_bytes(content[:100])
     with pytest.raises(ValueError, match=r"serving\.safetensors is not a whole serving file"):
         open_run(tmp_path / "run")
+    file.unlink()
+    file.symlink_to("nowhere")
+    with pytest.raises(ValueError, match=r"serving\.safetensors is not a whole serving file"):
+        open_run(tmp_path / "run")
+
+
+def test_a_bundle_that_is_gone_is_not_replaced_by_the_model(alone, tmp_path):
+    shutil.copytree(alone, tmp_path / "run")
+    (tmp_path / "run" / BUNDLE).unlink()
+    with pytest.raises(ValueError, match=r"serving\.safetensors is not a whole serving file"):
+        open_run(tmp_path / "run")
 
 
 def test_a_user_without_a_train_item_gets_the_most_popular(run_folder):

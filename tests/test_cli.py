@@ -135,7 +135,8 @@ def test_wrong_dataset_for_a_checkpoint(run_folder, tmp_path, capsys):
     shutil.copytree(run_folder, copy)
     config = (copy / "config.yaml").read_text()
     (copy / "config.yaml").write_text(config.replace("split_seed: 2020", "split_seed: 1"))
-    (copy / "serving.safetensors").unlink()  # as in older runs, which are served from the data
+    for name in ("serving.safetensors", "hashes.json"):  # older runs are served from the data
+        (copy / name).unlink()
     assert main(["recommend", f"--checkpoint={copy}", "--users=1"]) == 1
     assert "was made on other data" in capsys.readouterr().err
 

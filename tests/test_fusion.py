@@ -101,7 +101,7 @@ def test_deviations_are_numpys_and_never_zero():
         (["BPR", "SpectralMF"], [1.0], 20, "fuse_weights must be a list of 2 numbers"),
         (["BPR"], [True], 16, "fuse_weights must be a list of"),
         ([], [], 16, "fuse_from must be a list of folders"),
-        (["nowhere"], [1.0], 16, "does not say which data"),
+        (["nowhere"], [1.0], 16, "fuse_from must name a finished run's folder; nowhere has no"),
     ],
 )
 def test_what_does_not_fit_is_refused(fuse, models, weights, width, error):

@@ -512,6 +512,10 @@ def test_verify_of_nothing(tmp_path):
         ({"data_sha256": "0"}, "data_sha256 is not that"),
         ({"sources": {"train": {}, "test": {}}}, "a size or hash is missing"),
         ({"surprise": 1}, "surprise"),
+        ({"users": "three"}, "users is 'three'"),
+        ({"items": True}, "items is True"),
+        ({"users_without_train": [1, None]}, r"users_without_train is \[1, None\]"),
+        ({"duplicates": {"train": 0.5}}, "duplicates is {'train': 0.5}"),
     ],
 )
 def test_verify_refuses_a_manifest_that_prepare_did_not_write(source, out, change, problem):

@@ -19,8 +19,17 @@ def add_config_files(command: argparse.ArgumentParser) -> None:
 
 
 def config_files_of(arguments: argparse.Namespace) -> list[str] | None:
-    """Returns the files of ``--config_files``; None without."""
-    return arguments.config_files.split() if arguments.config_files else None
+    """Returns the files of ``--config_files``; None without.
+
+    Raises:
+        ValueError: If the option names no file.
+    """
+    if arguments.config_files is None:
+        return None
+    files = arguments.config_files.split()
+    if not files:
+        raise ValueError(f"--config_files must name YAML files, got {arguments.config_files!r}")
+    return files
 
 
 def add_plugins(command: argparse.ArgumentParser) -> None:

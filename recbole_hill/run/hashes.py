@@ -33,6 +33,11 @@ def forget_hashes(folder: Path) -> None:
     (folder / HASHES).unlink(missing_ok=True)
 
 
+def is_noted(folder: Path, name: str) -> bool:
+    """Returns whether a run wrote a file, be it there or not; see :func:`changed_files`."""
+    return name in _read(folder)
+
+
 def changed_files(folder: Path, *names: str) -> list[str]:
     """Returns the files that differ from those that the run wrote.
 

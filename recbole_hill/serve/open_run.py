@@ -1,8 +1,10 @@
 """The one way to a finished run that is to be served: by its vectors, or by its model."""
 
+import os
 from pathlib import Path
 
 from recbole_hill.model.bundle import BUNDLE
+from recbole_hill.run.hashes import is_noted
 from recbole_hill.serve.served_run import ServedRun
 from recbole_hill.serve.vector_run import VectorRun
 
@@ -23,7 +25,7 @@ def open_run(folder: str | Path, snapshot: int | None = None) -> ServedRun:
             is not a stream.
     """
     folder = Path(folder)
-    if snapshot is None and (folder / BUNDLE).is_file():
+    if snapshot is None and (os.path.lexists(folder / BUNDLE) or is_noted(folder, BUNDLE)):
         return VectorRun.load(folder)
     from recbole_hill.serve.loaded_run import LoadedRun
 

@@ -10,6 +10,7 @@ from recbole_hill.evaluation.per_user import PER_USER
 from recbole_hill.evaluation.top_lists import LISTS
 from recbole_hill.run import folder as runs
 from recbole_hill.run.hashes import changed_files, forget_hashes, require_unchanged
+from recbole_hill.run.parent_runs import parent_folders
 from recbole_hill.run.tracking import require_trackers
 
 #: Settings that a resumed run may have otherwise: they change neither the data nor the weights of a
@@ -30,6 +31,8 @@ def settings_of(model, dataset, config_files, overrides, resume) -> HillConfig:
     config = HillConfig(model, dataset, config_files, overrides)
     if resume:
         _require_same_settings(config, HillConfig(None, None, None, {**own, "run_dir": resume}))
+    else:
+        _require_parents(config)
     require_trackers(config)
     require_files(config)
     return config
@@ -52,6 +55,20 @@ def open_run(config: HillConfig, folder: Path, *, resumed: bool, echo: bool = Tr
     runs.write_config(folder, plain_settings(config))
     if other := registry.replaced(registry.find(config["model"])):
         logging.getLogger().info(f"{config['model']} is recbole_hill's; RecBole's runs as {other}")
+
+
+def _require_parents(config: HillConfig) -> None:
+    """Refuses a setting that names a folder to start from, and no run is there.
+
+    Raises:
+        ValueError: Naming the setting and the folder.
+    """
+    for key, folders in parent_folders(plain_settings(config)).items():
+        for folder in folders:
+            if not (folder / runs.CONFIG).is_file():
+                raise ValueError(
+                    f"{key} must name a finished run's folder; {folder} has no {runs.CONFIG}"
+                )
 
 
 def _require_same_settings(config: HillConfig, own: HillConfig) -> None:

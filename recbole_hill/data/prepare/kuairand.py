@@ -38,6 +38,7 @@ from recbole_hill.data.prepare.prepared import (
     described,
     made_otherwise,
     reading,
+    record_of,
     require_unchanged,
     writing,
 )
@@ -463,7 +464,7 @@ def verify(folder: str | Path) -> Manifest:
     folder = Path(folder)
     path = folder / f"{folder.name}.manifest.json"
     with reading(path):
-        manifest = Manifest(**read_json(path))
+        manifest = record_of(Manifest, read_json(path))
         if (manifest.converter, manifest.format) != ("kuairand", FORMAT):
             raise ValueError(f"it is of {manifest.converter} in format {manifest.format}")
         parts = ("inter", "random.inter", "user", "item")

@@ -21,6 +21,7 @@ from recbole_hill.data.prepare.prepared import (
     described,
     made_otherwise,
     reading,
+    record_of,
     require_unchanged,
     writing,
 )
@@ -399,7 +400,7 @@ def _load(path: Path) -> Manifest:
         stored = read_json(path)
         if stored["format"] != FORMAT:
             raise ValueError(f"format {stored['format']!r}, expected {FORMAT}")
-        manifest = Manifest(**stored)
+        manifest = record_of(Manifest, stored)
         if manifest.name != name:
             raise ValueError(f"it is of dataset {manifest.name!r}")
         if [*manifest.files] != [f"{name}.{split}.inter" for split in SPLITS]:

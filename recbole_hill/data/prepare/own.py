@@ -22,6 +22,7 @@ from recbole_hill.data.prepare.prepared import (
     described_files,
     made_otherwise,
     reading,
+    record_of,
     require_unchanged,
     writing,
 )
@@ -198,7 +199,7 @@ def _in_place(folder: Path, name: str, made_from: dict, where: str) -> Prepared 
     with reading(manifest):
         files, found = described_files(known), known["prepared"]
         summary = f"already prepared, nothing written\n{found['summary']}"
-        prepared = Prepared(folder, **{**found, "summary": summary})
+        prepared = record_of(Prepared, {**found, "folder": folder, "summary": summary})
     try:
         require_unchanged(folder, files)
     except ValueError:  # a half-written or damaged folder is written again

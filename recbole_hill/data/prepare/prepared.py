@@ -5,12 +5,16 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import UnionType
+from typing import TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
 from recbole_hill.config.properties import properties
 from recbole_hill.run.files import alone_in, sha256_of
 from recbole_hill.run.own_files import read_json
+
+_Record = TypeVar("_Record")
 
 
 def dataset_settings(name: str) -> dict:
@@ -72,6 +76,38 @@ def reading(manifest: Path) -> Iterator[None]:
         raise ValueError(
             f"{manifest} is not a manifest that prepare wrote: {said}; prepare the dataset again"
         ) from error
+
+
+def record_of(kind: type[_Record], stored: dict) -> _Record:
+    """Returns a record that was stored as JSON.
+
+    Args:
+        kind: Its dataclass.
+        stored: Its fields.
+
+    Raises:
+        TypeError: If a field is missing or unknown.
+        ValueError: If a value is of another type than the field.
+    """
+    hints = get_type_hints(kind)
+    for key, value in stored.items():
+        if key in hints and not _is_of(value, hints[key]):
+            raise ValueError(f"{key} is {value!r:.80}")
+    return kind(**stored)
+
+
+def _is_of(value, hint) -> bool:
+    """Returns whether a value is of a type such as ``dict[str, list[int]]``."""
+    kind, of = get_origin(hint), get_args(hint)
+    if kind is UnionType:
+        return any(_is_of(value, each) for each in of)
+    if kind is list:
+        return isinstance(value, list) and all(_is_of(each, of[0]) for each in value)
+    if kind is dict:
+        return isinstance(value, dict) and all(
+            _is_of(key, of[0]) and _is_of(each, of[1]) for key, each in value.items()
+        )
+    return isinstance(value, hint) and isinstance(value, bool) == (hint is bool)
 
 
 def described_files(manifest: dict) -> dict[str, dict]:
