@@ -137,7 +137,8 @@ def test_metadata(archives):
     assert metadata["Name"] == "recbole-hill"
     assert metadata["Version"] == recbole_hill.__version__
     assert metadata["Requires-Python"] == ">=3.10"
-    names = ("all", "baselines", "docs", "energy", "mlflow", "plots", "test", "tune", "wandb")
+    names = ("all", "baselines", "docs", "energy", "mlflow", "notebooks", "plots", "test", "tune")
+    names += ("wandb",)
     assert set(metadata.get_all("Provides-Extra")) == set(names)
     assert "recbole-hill = recbole_hill.cli:main" in entry_points
 
