@@ -152,7 +152,7 @@ def test_metadata(archives):
         extra: {r.name for r in requirements if r.marker and r.marker.evaluate({"extra": extra})}
         for extra in names
     }
-    assert extras["all"] == extras["docs"] | extras["test"]
+    assert extras["all"] == extras["docs"] | extras["notebooks"] | extras["test"]
     assert extras["baselines"] | extras["tune"] < extras["test"]
     assert "pyarrow" in {r.name for r in requirements if not r.marker}
     assert "ray" in extras["tune"]
