@@ -137,7 +137,8 @@ def test_metadata(archives):
     assert metadata["Name"] == "recbole-hill"
     assert metadata["Version"] == recbole_hill.__version__
     assert metadata["Requires-Python"] == ">=3.10"
-    names = ("all", "baselines", "docs", "energy", "mlflow", "plots", "test", "tune", "wandb")
+    names = ("all", "baselines", "docs", "energy", "mlflow", "notebooks", "plots", "test", "tune")
+    names += ("wandb",)
     assert set(metadata.get_all("Provides-Extra")) == set(names)
     assert "recbole-hill = recbole_hill.cli:main" in entry_points
 
@@ -151,7 +152,7 @@ def test_metadata(archives):
         extra: {r.name for r in requirements if r.marker and r.marker.evaluate({"extra": extra})}
         for extra in names
     }
-    assert extras["all"] == extras["docs"] | extras["test"]
+    assert extras["all"] == extras["docs"] | extras["notebooks"] | extras["test"]
     assert extras["baselines"] | extras["tune"] < extras["test"]
     assert "pyarrow" in {r.name for r in requirements if not r.marker}
     assert "ray" in extras["tune"]

@@ -90,19 +90,43 @@ def alone(folder: str | Path, busy: str = "", notes: Collection[str] = NOTES) ->
     Raises:
         ValueError: If another process works in the folder.
     """
+    there = _there(folder)
+    with (
+        alone_in(Path(folder).absolute(), busy or f"another process is running in {folder}"),
+        nothing_left(folder, notes, there),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def nothing_left(
+    folder: str | Path, notes: Collection[str] = NOTES, there: Collection[Path] | None = None
+) -> Iterator[None]:
+    """Removes what a block wrote to a folder, if the block fails before it wrote a result.
+
+    Args:
+        folder: The folder, which need not exist.
+        notes: As for :func:`alone`.
+        there: Which of the folder and its parents were there before; None: those that are now.
+    """
     folder = Path(folder).absolute()
-    there = {path for path in (folder, *folder.parents) if path.exists()}
-    with alone_in(folder, busy or f"another process is running in {folder}"):
-        before = {*folder.glob("*"), folder / LOCK}
-        try:
-            yield
-        except Exception:
-            new = [path for path in folder.glob("*") if path not in before]
-            files = [file for path in new for file in (path, *path.rglob("*")) if file.is_file()]
-            if all({file.name, file.parent.name} & set(notes) for file in files):
-                _remove(new)
-                _remove_empty(folder, there)
-            raise
+    there = _there(folder) if there is None else there
+    before = {*folder.glob("*"), folder / LOCK}
+    try:
+        yield
+    except Exception:
+        new = [path for path in folder.glob("*") if path not in before]
+        files = [file for path in new for file in (path, *path.rglob("*")) if file.is_file()]
+        if all({file.name, file.parent.name} & set(notes) for file in files):
+            _remove(new)
+            _remove_empty(folder, there)
+        raise
+
+
+def _there(folder: str | Path) -> set[Path]:
+    """Returns which of a folder and its parents exist."""
+    folder = Path(folder).absolute()
+    return {path for path in (folder, *folder.parents) if path.exists()}
 
 
 class Interrupted(KeyboardInterrupt):
@@ -142,10 +166,10 @@ def _remove(paths: list[Path]) -> None:
 
 def _remove_empty(folder: Path, there: Collection[Path]) -> None:
     """Removes a folder that holds no more than its lock, and its empty parents, if they are new."""
-    if folder in there or any(path.name != LOCK for path in folder.iterdir()):
+    if folder in there or not folder.exists() or {path.name for path in folder.iterdir()} - {LOCK}:
         return
     with contextlib.suppress(OSError):  # Windows removes no open file; another start came between
-        (folder / LOCK).unlink()
+        (folder / LOCK).unlink(missing_ok=True)
         for each in (folder, *folder.parents):
             if each in there:
                 break
