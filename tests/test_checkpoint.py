@@ -101,8 +101,9 @@ def test_run_folders_never_collide(tmp_path):
 def test_config_of_a_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="is not a run's folder"):
         runs.read_config(tmp_path)
-    runs.write_config(tmp_path, {"a": [1, 2], "b": None})
-    assert runs.read_config(tmp_path) == {"a": [1, 2], "b": None}
+    written = {"a": [1, 2], "b": None, "model": "M", "dataset": "d", "protocol": "holdout"}
+    runs.write_config(tmp_path, written)
+    assert runs.read_config(tmp_path) == written
     (tmp_path / runs.CONFIG).write_text("- a\n- b\n")
     with pytest.raises(ValueError, match="holds no settings"):
         runs.read_config(tmp_path)

@@ -28,9 +28,7 @@ def test_a_learning_rate_that_is_too_large_is_named(tiny_path, in_tmp, model, ch
     settings = tiny_settings(tiny_path, model, learning_rate=1e30, run_dir="here", **changes)
     with pytest.raises(ValueError, match=r" has diverged in epoch \d of backbone: ") as error:
         run(model, "tiny", overrides=settings)
-    said = (
-        r"of the settings learning_rate 1e\+30 is farthest from its default \S+; try a value that "
-    )
+    said = r"of the settings learning_rate 1e\+30 is farthest from its default \S+; try a value "
     assert re.search(said + "that is nearer to it", str(error.value))
     assert not (in_tmp / "here" / BEST).exists() and not (in_tmp / "here" / "rows.jsonl").exists()
 

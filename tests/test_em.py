@@ -173,10 +173,13 @@ def test_it_stops_when_nothing_moves(planted, monkeypatch):
     assert 2 <= len(shown) < 30
 
 
-def test_progress_is_shown_only_when_asked_for(planted, capsys):
+def test_progress_is_shown_only_when_asked_for_on_a_terminal(planted, capsys, monkeypatch):
     vectors, _, _ = planted
     cluster(vectors, 5, seed=0)
     assert capsys.readouterr().err == ""
+    cluster(vectors, 5, seed=0, progress=True)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     cluster(vectors, 5, seed=0, progress=True)
     assert "k-means 5" in capsys.readouterr().err
 

@@ -65,11 +65,11 @@ def test_no_string_of_a_runs_settings_is_evaluated(finished, tmp_path, key):
     "text", ["exit()", "9**9**9", "2024", "1e3", "true", "[1, 2]", "a: b", "x #y"]
 )
 def test_a_text_stays_a_text_wherever_it_comes_from(tiny_path, tmp_path, text):
-    given = tiny_settings(tiny_path, "BPR", wandb_project=text, run_dir=str(tmp_path))
+    given = tiny_settings(tiny_path, "BPR", warm_start=text, run_dir=str(tmp_path))
     config = HillConfig("BPR", "tiny", None, given)
-    assert config["wandb_project"] == text
-    assert load_settings(dump_settings(plain_settings(config)))["wandb_project"] == text
-    assert parse_setting("wandb_project", written_setting("wandb_project", text)) == text
+    assert config["warm_start"] == text
+    assert load_settings(dump_settings(plain_settings(config)))["warm_start"] == text
+    assert parse_setting("warm_start", written_setting("warm_start", text)) == text
     assert parse_setting("state", written_setting("state", text)) == text
 
 

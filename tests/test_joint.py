@@ -31,7 +31,15 @@ LEARNING = {
 
 def settings_of(tiny_path, root, **changes) -> dict:
     return tiny_settings(
-        tiny_path, "HILL", **{**LEARNING, "checkpoint_dir": str(root), "em_rounds": 0, **changes}
+        tiny_path,
+        "HILL",
+        **{
+            **LEARNING,
+            "checkpoint_dir": str(root),
+            "em_rounds": 0,
+            "learning_rate": 0.001,
+            **changes,
+        },
     )
 
 
