@@ -103,14 +103,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _in_a_line(error: Exception) -> str:
-    """Returns an error as one line, with the line of a plugin that it comes from."""
+    r"""Returns an error as one line, with the line of a plugin that it comes from.
+
+    A newline is shown as ``\n``: it may be of a value, and what follows is not cut.
+    """
     users = isinstance(error, (ValueError, OSError, ImportError))
     text = str(error) if users else f"{type(error).__name__}: {error}"
     plugins = sys.modules.get("recbole_hill.plugins")
     place = plugins.place_of(error) if plugins else ""
     where = place or ("" if users else "--debug shows where")
-    said = " ".join(line.strip() for line in text.splitlines())
-    return printable(" ".join(part for part in (said, f"({where})" if where else "") if part))
+    return printable(" ".join(part for part in (text, f"({where})" if where else "") if part))
 
 
 def _underscored(word: str) -> str:

@@ -62,3 +62,14 @@ def test_from_the_command_line(tmp_path, capsys):
     file.write_text("".join(json.dumps(r) + "\n" for r in ROWS))
     assert main(["report", "--ablation", str(file)]) == 0
     assert "| joint | 2 |" in capsys.readouterr().out
+
+
+def test_runs_that_were_not_measured_at_20_show_what_they_have():
+    """Their own metrics; the search's recall has no number at 20."""
+    rows = [{**one, "metrics": {"recall@5": 0.25}} for one in ROWS]
+    for one in rows:
+        if "retrieval" in one:
+            one["retrieval"] = {"index_recall@5": 1.0, "scored_fraction": 0.1}
+    lines = ablation_table(rows).splitlines()
+    assert lines[0].startswith("| index_learning | seeds | recall@5, exact | recall@5, as served |")
+    assert lines[2].startswith("| em | 2 | 0.2500 ± 0.0000 | 0.2500 ± 0.0000 | – | 10.00% |")

@@ -103,6 +103,7 @@ BAD = [
     ),
     (["--model=BPR", "--dataset=ml-100k", "--valid_metric=MRR@10"], "valid_metric 'MRR@10'"),
     (["--resume=nowhere"], "nowhere is not a run's folder"),
+    (["--resume=no\nwhere"], r"no\nwhere is not a run's folder"),
     (["prepare", "gowalla", "--source=nowhere"], "nowhere"),
     (["recommend", "--checkpoint=nowhere", "--users=1"], "nowhere is not a run's folder"),
     (["models", "--bogus"], "unknown argument '--bogus'"),

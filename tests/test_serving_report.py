@@ -118,3 +118,10 @@ def test_rows_that_do_not_belong_are_refused():
         serving_table([row(), other])
     with pytest.raises(ValueError, match="different protocol"):
         serving_table([row(), row(seed=2) | {"protocol": "published"}])
+
+
+def test_what_was_not_measured_is_a_dash():
+    made = row()
+    del made["metrics"]["recall@20"], made["serving"]["index_recall@20"]
+    cells = [cell.strip() for cell in serving_table([made]).splitlines()[2].split("|")]
+    assert cells[1:8] == ["TTSN", "1", "0.8000", "–", "0.7000", "–", "–"]
