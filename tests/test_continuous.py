@@ -463,7 +463,7 @@ def test_a_chain_counts_its_epochs(old_em, tiny_path, later_path, tmp_path):
         ({"embedding_size": 8}, "a run with embedding_size 16, not 8; accepted is embedding_size"),
         ({"nodes_per_depth": [10, 4]}, r"nodes_per_depth \[12, 4\], not \[10, 4\]"),
         ({"index_learning": "joint"}, "index_learning 'em', not 'joint'"),
-        ({"backbone_from": "there"}, "backbone_from there and warm_start"),
+        ({"backbone_from": "there"}, "backbone_from must name a finished run's folder; there has"),
     ],
 )
 def test_a_run_that_cannot_be_continued(old_em, later_path, tmp_path, changes, message):

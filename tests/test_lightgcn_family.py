@@ -224,7 +224,7 @@ def test_gtn_lowers_what_it_minimises(build):
 
 @pytest.mark.parametrize("name", ["MF-SSM", "LightGCN-SSM"])
 def test_in_batch_softmax_by_the_plain_matrix(build, name):
-    model, batch = build(name, tau=0.15, reg_weight=0.2, train_batch_size=200)
+    model, batch = build(name, rivals="batch", tau=0.15, reg_weight=0.2, train_batch_size=200)
     user, item = batch["user_id"], batch["item_id"]
     assert len(item.unique()) < len(item)
     users, items = model.user_item_embeddings()
