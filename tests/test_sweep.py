@@ -21,6 +21,7 @@ from recbole_hill.experiments.sweep.tuned_run import resume_tuned, run_tuned
 from recbole_hill.pipeline import run
 from recbole_hill.report.sweep import budget_note, sweep_table
 from recbole_hill.run.files import alone_in
+from recbole_hill.run.hashes import changed_files
 from recbole_hill.run.ledger import Ledger
 
 tune = pytest.importorskip("ray.tune", reason="the extra [tune] brings it")
@@ -438,6 +439,7 @@ def test_a_tuned_run_trains_the_best_settings(fast, tmp_path, in_process, protoc
         assert result.stages["backbone"]["valid_score"] == best["score"]
     tested = list((tmp_path / "run" / "sweep").rglob("rows.jsonl"))
     assert not tested  # no trial was
+    assert not changed_files(result.folder)
     again = resume_tuned(tmp_path / "run")
     assert again.rows[0]["metrics"] == row["metrics"] and in_process == [2]
     assert again.rows[0]["tune"] == row["tune"]

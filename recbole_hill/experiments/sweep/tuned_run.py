@@ -14,6 +14,7 @@ from recbole_hill.config.units import parse_duration
 from recbole_hill.experiments.sweep.sweep import require_ray, run_sweep
 from recbole_hill.run import folder as runs
 from recbole_hill.run.files import atomic_path
+from recbole_hill.run.hashes import add_hashes
 from recbole_hill.run.own_files import read_json
 from recbole_hill.train.open_run import settings_of
 
@@ -111,6 +112,7 @@ def resume_tuned(folder: str | Path, overrides: dict | None = None) -> pipeline.
         )
     rows = [{**row, "tune": found} for row in result.rows]
     runs.write_rows(folder, rows)
+    add_hashes(folder, [runs.ROWS])
     return pipeline.Result(folder, rows, result.stages)
 
 
