@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,11 @@ def positive(key: str, value) -> float:
 def is_number(value) -> bool:
     """Returns whether a value is a number; True and False are no numbers here."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def is_finite_number(value) -> bool:
+    """Returns whether a value is a number, and neither NaN nor infinite."""
+    return is_number(value) and math.isfinite(value)
 
 
 def is_integer(value) -> bool:

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable, Sequence
 
+from recbole_hill.report.markdown import markup_table
+
 #: What makes a browser load a file from another host. A link that is followed by a click is none.
 LOADS = re.compile(
     r"""<(?:script|img|iframe|source|video|audio)\b[^>]*\bsrc=["']?(?:https?:)?//"""
@@ -15,10 +17,5 @@ NO_TAG = re.compile(r"<(?=user\b|[A-Za-z][A-Za-z0-9-]*[^A-Za-z0-9\s/>-])")
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Returns rows of cells, in Markdown, under a head; a pipe in a cell is shown."""
-    first, *body = (_row(cells) for cells in (head, *rows))
-    return "\n".join([first, "|---" * len(head) + "|", *body])
-
-
-def _row(cells: Sequence[str]) -> str:
-    escaped = (cell.replace("|", "\\|") for cell in cells)
-    return "|" + "".join(f" {cell} |" if cell else " |" for cell in escaped)
+    escaped = [[cell.replace("|", "\\|") for cell in cells] for cells in (head, *rows)]
+    return markup_table(escaped)

@@ -1,11 +1,11 @@
 """The check of settings by ``properties/schema.yaml``, which says what each of them accepts."""
 
-import math
 from collections.abc import Mapping
 from functools import cache
 
 from jsonschema import Draft202012Validator, validators
 
+from recbole_hill.checks import is_finite_number, is_integer
 from recbole_hill.config.properties import read_properties
 
 #: Characters of a refused value that a message shows.
@@ -32,8 +32,8 @@ _Validator = validators.extend(
     Draft202012Validator,
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(
         {
-            "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
-            "number": lambda _, value: _is_number(value),
+            "integer": lambda _, value: is_integer(value),
+            "number": lambda _, value: is_finite_number(value),
             "array": lambda _, value: isinstance(value, (list, tuple)),
         }
     ),
@@ -116,12 +116,6 @@ def _bounds(kind: str, schema: Mapping) -> str:
     if low:
         return f" >= {least}" if least is not None else f" above {above}"
     return ""
-
-
-def _is_number(value) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return math.isfinite(value)
 
 
 def _fits(value, schema: Mapping) -> bool:

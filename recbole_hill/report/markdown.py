@@ -28,7 +28,7 @@ def markdown(table: Table) -> str:
     columns += ["published", "difference"] if table.has_published else []
     columns += table.extra_columns
     rows = [list(map(escape, columns)), *(_cells(table, line) for line in table.lines)]
-    return "\n".join([_pipe_table(rows), "", *note_list(table.notes)])
+    return "\n".join([markup_table(rows), "", *note_list(table.notes)])
 
 
 def pipe_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -38,7 +38,7 @@ def pipe_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         head: Names of the columns, as plain text.
         rows: Rows of as many cells, as plain text.
     """
-    return _pipe_table([list(map(escape, cells)) for cells in (head, *rows)])
+    return markup_table([list(map(escape, cells)) for cells in (head, *rows)])
 
 
 def note_list(notes: Iterable[str]) -> list[str]:
@@ -59,7 +59,8 @@ _SPANS = {
 }
 
 
-def _pipe_table(rows: Sequence[Sequence[str]]) -> str:
+def markup_table(rows: Sequence[Sequence[str]]) -> str:
+    """Returns rows of cells, which are Markdown already; the first row is the head."""
     head, *body = rows
     return "\n".join([_row(head), "|---" * len(head) + "|", *map(_row, body)])
 

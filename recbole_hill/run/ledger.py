@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from recbole_hill.checks import is_finite_number
 from recbole_hill.run.jsonl import Records, append_record, read_lines
-from recbole_hill.run.rows import is_number, row_fault
+from recbole_hill.run.rows import row_fault
 
 #: Names in a study's folder: its description, the ledger of its cells, and the folder of runs.
 STUDY, CELLS, RUNS = "study.json", "cells.jsonl", "runs"
@@ -84,7 +85,7 @@ def cell_fault(cell: dict) -> str | None:
         return f"row must be a text, got {cell.get('row')!r}"
     if not isinstance(cell.get("seed"), int):
         return f"seed must be a whole number, got {cell.get('seed')!r}"
-    if not is_number(cell.get("seconds", 0)):
+    if not is_finite_number(cell.get("seconds", 0)):
         return f"seconds must be a number, got {cell['seconds']!r}"
     if not isinstance(cell.get("run_dir") or "", str):
         return f"run_dir must be a text, got {cell['run_dir']!r}"
@@ -102,7 +103,7 @@ def trial_fault(trial: dict) -> str | None:
     if not isinstance(trial.get("trial"), int) or not isinstance(trial.get("settings"), dict):
         return "not a whole record"
     for key in ("score", "epochs", "seconds"):
-        if trial.get(key) is not None and not is_number(trial[key]):
+        if trial.get(key) is not None and not is_finite_number(trial[key]):
             return f"{key} must be a number, got {trial[key]!r}"
     if trial["status"] == DONE and trial.get("score") is None:
         return "a finished trial without a score"

@@ -1,7 +1,8 @@
 """Rows of results: what a row must hold before it is averaged, compared or shown."""
 
-import math
 from collections.abc import Collection, Mapping
+
+from recbole_hill.checks import is_finite_number
 
 #: What every row holds, by kind.
 _TEXTS = ("model", "dataset", "data_sha256", "protocol", "device", "arm")
@@ -10,11 +11,6 @@ _TABLES = ("settings", "stages", "metrics", "versions")
 _NUMBERS = ("peak_memory_mib", "test_seconds")
 #: A row without these cannot be shown.
 REQUIRED = (*_TEXTS, *_WHOLE, *_TABLES, "test_selected", "commit", "peak_memory_mib")
-
-
-def is_number(value) -> bool:
-    """Returns whether a value is a finite number; True and False are no numbers here."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def row_fault(row: object, required: Collection[str] = REQUIRED) -> str | None:
@@ -56,7 +52,7 @@ def row_fault(row: object, required: Collection[str] = REQUIRED) -> str | None:
             if isinstance(value, float):  # other values are counts, names and lists
                 numbers[f"{part} {name}"] = value
     for name, value in numbers.items():
-        if not is_number(value):
+        if not is_finite_number(value):
             return f"{name} must be a finite number, got {value!r}"
     return None
 
