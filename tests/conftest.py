@@ -90,12 +90,13 @@ def run_folder(tiny_path, tmp_path_factory) -> Path:
     return run("HILL", "tiny", overrides=settings).folder
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def forgotten_plugins(monkeypatch):
-    """Forgets after the test the names that its plugins added."""
+    """Forgets after the test the names that it added, by plugins or otherwise."""
     for known in (MODELS, LEARNERS, SELECTORS):
+        known.entries()  # the plugins of installed packages, imported once, stay
         monkeypatch.setattr(known, "_added", dict(known._added))
-    monkeypatch.setattr(plugins, "_loaded", {})
+    monkeypatch.setattr(plugins, "_loaded", dict(plugins._loaded))
 
 
 @pytest.fixture

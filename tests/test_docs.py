@@ -33,7 +33,7 @@ def command_lines(page: Path) -> list[list[str]]:
 
 
 @pytest.fixture
-def examples(tmp_path, monkeypatch, forgotten_plugins) -> Path:
+def examples(tmp_path, monkeypatch) -> Path:
     """The files of the page on plugins, in the working folder."""
     page = (ROOT / "docs" / "howto" / "plugins.md").read_text(encoding="utf-8")
     for name, text in re.findall(r'```\w+ title="(.+?)"\n(.*?)```', page, re.S):

@@ -523,11 +523,8 @@ class Renamed(HILL):
     """HILL under another name."""
 
 
-def test_a_subclass_under_another_name_is_served_from_the_weights_that_it_kept(
-    tiny_path, tmp_path, monkeypatch
-):
+def test_a_subclass_under_another_name_is_served_from_the_weights_that_it_kept(tiny_path, tmp_path):
     """The name "HILL" once decided which weights serve: others got the unadapted backbone's."""
-    monkeypatch.setattr(registry.MODELS, "_added", dict(registry.MODELS._added))
     registry.add(registry.ModelEntry("Renamed", Renamed, settings={"extends": "HILL"}))
     changes = {"checkpoint_dir": str(tmp_path), "ttt_learning_rate": 0.05, "adapt_control": []}
     result = run("Renamed", "tiny", overrides=tiny_settings(tiny_path, "HILL", **changes))
@@ -567,7 +564,7 @@ def test_a_backbone_with_a_backbone_is_refused(tiny_path, tmp_path):
     ],
 )
 def test_what_a_foreign_learner_or_selector_returns_is_checked(
-    tiny_path, tmp_path, monkeypatch, registry_of, key, target, message
+    tiny_path, tmp_path, registry_of, key, target, message
 ):
     class Five(IndexLearner):
         @classmethod
@@ -578,7 +575,6 @@ def test_what_a_foreign_learner_or_selector_returns_is_checked(
             return 5
 
     names = getattr(registry, registry_of)
-    monkeypatch.setattr(names, "_added", dict(names._added))
     names.add(registry.Entry("nothing", target or Five))
     changes = {key: "nothing", "run_dir": str(tmp_path), "epochs": 1, "em_rounds": 0}
     with pytest.raises(ValueError, match=message):

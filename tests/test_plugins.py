@@ -106,9 +106,6 @@ needs_ray = pytest.mark.skipif(
 )
 
 
-pytestmark = pytest.mark.usefixtures("forgotten_plugins")
-
-
 @pytest.fixture
 def write(tmp_path):
     """Writes a file of a plugin into a folder outside the package, and returns its path."""
