@@ -5,10 +5,9 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recbole_hill import plugins, registry
 from recbole_hill.api.dataset import Dataset, as_dataset
 from recbole_hill.api.evaluation import Evaluation
-from recbole_hill.api.models import name_of
+from recbole_hill.api.models import name_of, require_importable
 from recbole_hill.api.quiet import quietly, shown_path
 from recbole_hill.checks import integer
 from recbole_hill.evaluation.per_user import write_per_user
@@ -274,15 +273,8 @@ def _train(cell: Cell, folder: Path, settings: dict | None) -> str | None:
 
 def _processes(jobs: int, rows: Sequence[Row]) -> LocalWorkers:
     """Returns workers for processes of their own, which must be able to import the models."""
-    known = {plugin for source in plugins.loaded() for plugin in (source, Path(source).name)}
     for row in rows:
-        plugin = registry.find(row.model).plugin
-        if plugin is not None and plugin.name not in known:
-            raise ValueError(
-                f"jobs {jobs} needs {row.model} in a plugin that other processes can load "
-                "(recbole_hill.plugins.load(FILE)), and it is a class of this program; accepted is "
-                "jobs 1"
-            )
+        require_importable(row.model, f"jobs {jobs}", "jobs 1")
     return LocalWorkers(jobs, 1)
 
 
