@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from recbole_hill.api.dataset import Dataset, as_dataset
 from recbole_hill.api.evaluation import Evaluation
 from recbole_hill.api.models import name_of, require_importable
 from recbole_hill.api.quiet import quietly, shown_path
+from recbole_hill.api.runs import Runs
 from recbole_hill.checks import integer
 from recbole_hill.evaluation.per_user import write_per_user
 from recbole_hill.experiments.study.estimate import History, past_rows
@@ -145,6 +147,17 @@ class Comparison:
             The files by format: ``markdown``, ``latex``, ``csv``, ``html``.
         """
         return write_tables(self._study(), self.folder / "report", reference)
+
+    @cached_property
+    def runs(self) -> Runs:
+        """The finished runs by model (the row's name) and seed: ``runs["BPR", 2020].recommend()``.
+
+        A run is opened when it is first asked for. Evaluations of other lists are no runs.
+        """
+        study = self._study()
+        own = {cell.id for cell in self._planned.cells}
+        done = [cell for cell in study.done if cell["cell"] in own]
+        return Runs({(cell["row"], cell["seed"]): study.run_of(cell) for cell in done})
 
     @property
     def failures(self) -> dict[str, str]:
