@@ -213,6 +213,46 @@ def test_warnings_of_validations(best, trained, more, expected):
     assert [text[: len(expected)] for text in found] == ([expected] if expected else [])
 
 
+@pytest.mark.parametrize(
+    ("per_depth", "least", "said"),
+    [
+        ({1: 7, 2: 3}, 2, None),
+        (
+            {1: 7, 2: 0},
+            1,
+            "there are no <user, node> pairs at depth 2: try lower interest_thresholds than "
+            "[0.8, 0.4]",
+        ),
+        (
+            {"1": 0, "2": 0},  # as read from a file
+            2,
+            "there are no <user, node> pairs: HILL is its backbone LightGCN, not adapted; try "
+            "lower interest_thresholds than [0.8, 0.4], or a smaller min_children than 2",
+        ),
+    ],
+)
+def test_warning_of_depths_without_pairs(per_depth, least, said):
+    made = row(60, 71, pairs={"per_depth": per_depth})
+    own = {"interest_thresholds": [0.8, 0.4], "min_children": least, "backbone": "LightGCN"}
+    made["settings"] |= own
+    assert run_warnings(made, {}) == ([said] if said else [])
+
+
+def test_hill_without_pairs_is_its_backbone_and_says_so(tiny_path, in_tmp):
+    settings = {"min_children": 40, "em_rounds": 0, "adapt_control": [], "beam_width": [12, 4]}
+    settings |= {"epochs": 1, "learning_rate": 1e-4, "ttt_epochs": 8, "ttt_learning_rate": 0.01}
+    result = run("HILL", "tiny", overrides=tiny_settings(tiny_path, "HILL", **settings))
+    of = {row["arm"]: row["metrics"] for row in result.rows}
+    assert result.stages["HILL"]["kept"] == "unadapted" and of["HILL"] == of["backbone"]
+    # Validation alone would have kept what was trained on.
+    trained = result.stages["adapt_pairs"]["valid_score"]
+    assert trained > result.stages["HILL"]["valid_score_unadapted"]
+    lines = arms_table(result.rows).splitlines()
+    assert "<user, node> pairs: depth 1: 0, depth 2: 0" in lines
+    (said,) = [line for line in lines if "is its backbone NESCL, not adapted" in line]
+    assert said.startswith("warning: there are no <user, node> pairs")
+
+
 def test_warning_of_the_floor():
     reached = {"Pop": {"ndcg@20": 0.2}, "ItemKNN": {"ndcg@20": 0.31}}
     assert run_warnings(row(60, 71), reached) == [

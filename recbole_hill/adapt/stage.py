@@ -143,7 +143,7 @@ def adapt(
         else:
             _fine_tune(trainer, name, own, train_data, valid_data)
             arms.append(Arm(name, f"adapt_{name}.safetensors", served=False))
-    return [*arms, _choose(trainer, valid_data)]
+    return [*arms, _choose(trainer, pairs, valid_data)]
 
 
 def pairs_of_arm(trainer, arm: str, index: HierarchicalIndex, pairs: Pairs) -> Pairs:
@@ -218,9 +218,10 @@ def pair_loss(trainer: IndexTrainer, pairs: Pairs, steps: int) -> PairLoss:
     )
 
 
-def _choose(trainer, valid_data) -> Arm:
+def _choose(trainer, pairs: Pairs, valid_data) -> Arm:
     """Keeps the adapted weights if validation prefers them, otherwise the unadapted weights.
 
+    Weights are not adapted without pairs: the arm ``pairs`` was trained as ``continue`` then.
     Without validation (``refit``), the choice was made under ``holdout``. The stage records it.
     """
     stages = trainer.stages
@@ -233,6 +234,7 @@ def _choose(trainer, valid_data) -> Arm:
             keep = trainer.choice is not None and trainer.choice.keeps_adapted
         else:
             keep = adapted is not None and trainer.is_better(adapted, unadapted)
+        keep = keep and len(pairs) > 0
         trainer.load_stage("adapt_pairs.safetensors" if keep else START)
         trainer.finish_stage(
             CHOICE,
