@@ -20,6 +20,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from recbole_hill.host.compatibility import without_anomaly_detection
+
 #: Before the name of a RecBole class whose plain name is taken by one of ours.
 RECBOLE = "recbole."
 #: Origin of a class of ours that takes a name of RecBole's.
@@ -283,7 +285,8 @@ def _load(target: Any) -> Any:
     if not isinstance(target, str):
         return target
     module, attribute = target.split(":")
-    return getattr(importlib.import_module(module), attribute)
+    with without_anomaly_detection():
+        return getattr(importlib.import_module(module), attribute)
 
 
 def _is_again(known: Entry, entry: Entry) -> bool:

@@ -1,15 +1,17 @@
 """The registry: every name resolves, and no name is given twice."""
 
-import importlib
 import subprocess
 import sys
 
 import pytest
+import torch
 
 from recbole_hill import registry
 from recbole_hill.catalogue import CATALOGUE
 from recbole_hill.config.properties import read_properties
 from recbole_hill.registry import ModelEntry
+
+SEQUENTIAL = "recbole.model.sequential_recommender"
 
 
 def test_every_own_entry_has_class_citation_and_settings():
@@ -27,8 +29,17 @@ def test_recbole_models_are_found_without_importing_them():
     assert {"BPR", "LightGCN", "SASRec", "DeepFM", "KGAT", "MultiVAE"} <= set(models)
     assert "Rendle" in models["BPR"].citation
     for name in ("BPR", "SASRec", "DeepFM"):
-        module, attribute = models[name].path.split(":")
-        assert hasattr(importlib.import_module(module), attribute)
+        assert models[name].load().__name__ == name
+
+
+def test_a_sequential_model_leaves_anomaly_detection_as_it_was(monkeypatch):
+    """RecBole's module of SINE, which its package imports, turns it on for the whole process."""
+    for name in [name for name in sys.modules if name.startswith(SEQUENTIAL)]:
+        monkeypatch.delitem(sys.modules, name)
+    assert not torch.is_anomaly_enabled()
+    assert registry.find("GRU4Rec").load().__name__ == "GRU4Rec"
+    assert f"{SEQUENTIAL}.sine" in sys.modules
+    assert not torch.is_anomaly_enabled()
 
 
 def test_mended_models_replace_recboles_in_the_list():
