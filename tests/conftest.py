@@ -16,13 +16,12 @@ import numpy as np
 import pytest
 
 from recbole_hill import plugins
-from recbole_hill.config.config import HillConfig
 from recbole_hill.config.properties import internal_defaults, recbole_defaults
 from recbole_hill.data.prepare.lightgcn import prepare
-from recbole_hill.data.splits import load_data
-from recbole_hill.model.build import build_model
-from recbole_hill.pipeline import run
 from recbole_hill.registry import LEARNERS, MODELS, SELECTORS
+
+# What imports torch is imported where it is used: the process that starts the workers of pytest
+# reads this file too, and they wait for it.
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -86,8 +85,18 @@ def tiny_path(tmp_path_factory) -> Path:
 def run_folder(tiny_path, tmp_path_factory) -> Path:
     """The folder of a finished HILL run on the tiny dataset."""
     root = tmp_path_factory.mktemp("saved")
+    from recbole_hill.pipeline import run
+
     settings = tiny_settings(tiny_path, "HILL", checkpoint_dir=str(root), adapt_control=[])
     return run("HILL", "tiny", overrides=settings).folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_wait_for_the_disk():
+    """Leaves files to the system's cache: only a power cut could tell, and no test makes one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -109,6 +118,7 @@ def in_tmp(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def tiny_config(tiny_path, in_tmp):
     """Returns a function that builds a configuration: ``tiny_config("HILL", ttt_epochs=1)``."""
+    from recbole_hill.config.config import HillConfig
 
     def build(model: str, **overrides) -> HillConfig:
         return HillConfig(model, "tiny", None, tiny_settings(tiny_path, model, **overrides))
@@ -122,6 +132,9 @@ def build(tiny_path, tmp_path):
 
     The model is in training mode and has the weights of the seed.
     """
+    from recbole_hill.config.config import HillConfig
+    from recbole_hill.data.splits import load_data
+    from recbole_hill.model.build import build_model
 
     def build(name: str, **changes):
         settings = tiny_settings(tiny_path, name, run_dir=str(tmp_path), **changes)

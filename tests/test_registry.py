@@ -111,11 +111,6 @@ def test_importing_the_package_imports_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_running_needs_no_ray():
-    code = "import sys; sys.modules['ray'] = None; import recbole_hill.pipeline"
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
 def test_traits_are_those_of_the_classes():
     """The catalogue states them, so that `models` imports no model; here the classes are asked."""
     from recbole.utils import ModelType
