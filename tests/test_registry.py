@@ -6,12 +6,22 @@ import sys
 import pytest
 import torch
 
-from recbole_hill import registry
+from recbole_hill import plugins, registry
 from recbole_hill.catalogue import CATALOGUE
 from recbole_hill.config.properties import read_properties
 from recbole_hill.registry import ModelEntry
 
 SEQUENTIAL = "recbole.model.sequential_recommender"
+SASREC = """
+from recbole.model.sequential_recommender.sasrec import SASRec
+
+from recbole_hill import plugins
+
+
+@plugins.model("MySASRec", citation="Ada Lovelace. 1843.")
+class MySASRec(SASRec):
+    pass
+"""
 
 
 def test_every_own_entry_has_class_citation_and_settings():
@@ -32,14 +42,25 @@ def test_recbole_models_are_found_without_importing_them():
         assert models[name].load().__name__ == name
 
 
-def test_a_sequential_model_leaves_anomaly_detection_as_it_was(monkeypatch):
+@pytest.mark.parametrize("name", ["GRU4Rec", "MySASRec"])
+def test_a_sequential_model_leaves_anomaly_detection_off(name, tmp_path, monkeypatch):
     """RecBole's module of SINE, which its package imports, turns it on for the whole process."""
-    for name in [name for name in sys.modules if name.startswith(SEQUENTIAL)]:
-        monkeypatch.delitem(sys.modules, name)
+    for module in [module for module in sys.modules if module.startswith(SEQUENTIAL)]:
+        monkeypatch.delitem(sys.modules, module)
     assert not torch.is_anomaly_enabled()
-    assert registry.find("GRU4Rec").load().__name__ == "GRU4Rec"
+    if name == "MySASRec":
+        (tmp_path / "mine.py").write_text(SASREC)
+        plugins.load(tmp_path / "mine.py")
+    assert registry.find(name).load().__name__ == name
     assert f"{SEQUENTIAL}.sine" in sys.modules
     assert not torch.is_anomaly_enabled()
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_anomaly_detection_that_the_program_wants_stays(enabled):
+    with torch.autograd.set_detect_anomaly(enabled):
+        registry.find("GRU4Rec").load()
+        assert torch.is_anomaly_enabled() == enabled
 
 
 def test_mended_models_replace_recboles_in_the_list():

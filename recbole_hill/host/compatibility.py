@@ -11,6 +11,7 @@ run in a broken environment. The fixes are in the modules that need them:
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,18 +57,17 @@ def numpy_aliases() -> tuple[str, ...]:
 
 @contextmanager
 def without_anomaly_detection() -> Iterator[None]:
-    """Leaves torch's anomaly detection as it was before the block, which imports a model's code.
+    """Leaves torch's anomaly detection off, if it was, after a block that imports a model's code.
 
     RecBole's module of SINE turns it on for the whole process, and every sequential model of
     RecBole's imports that module. It makes training about five times slower.
     """
-    import torch
-
-    enabled, checks_nan = torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
+    enabled = "torch" in sys.modules and sys.modules["torch"].is_anomaly_enabled()
     try:
         yield
     finally:
-        torch.set_anomaly_enabled(enabled, checks_nan)
+        if not enabled and "torch" in sys.modules:
+            sys.modules["torch"].set_anomaly_enabled(False)
 
 
 def release(version: str) -> tuple[int, ...]:
