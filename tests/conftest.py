@@ -4,6 +4,7 @@ import gzip
 import importlib
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 # Set before torch is imported: threads that spin at barriers stall the suite when another process
@@ -99,13 +100,29 @@ def no_wait_for_the_disk():
         yield
 
 
+@contextmanager
+def _names_kept():
+    """Forgets after the block the names that it added, by plugins or otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        for known in (MODELS, LEARNERS, SELECTORS):
+            known.entries()  # the plugins of installed packages, imported once, stay
+            patch.setattr(known, "_added", dict(known._added))
+        patch.setattr(plugins, "_loaded", dict(plugins._loaded))
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plugins_of_the_module():
+    """Forgets the names that fixtures of a module added."""
+    with _names_kept():
+        yield
+
+
 @pytest.fixture(autouse=True)
-def forgotten_plugins(monkeypatch):
-    """Forgets after the test the names that it added, by plugins or otherwise."""
-    for known in (MODELS, LEARNERS, SELECTORS):
-        known.entries()  # the plugins of installed packages, imported once, stay
-        monkeypatch.setattr(known, "_added", dict(known._added))
-    monkeypatch.setattr(plugins, "_loaded", dict(plugins._loaded))
+def forgotten_plugins(plugins_of_the_module):
+    """Forgets the names that a test added."""
+    with _names_kept():
+        yield
 
 
 @pytest.fixture
