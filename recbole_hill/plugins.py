@@ -37,6 +37,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from recbole_hill import registry
+from recbole_hill.host.compatibility import without_anomaly_detection
 from recbole_hill.registry import PLUGIN, Entry, ModelEntry, Plugin, Registry
 
 T = TypeVar("T")
@@ -143,7 +144,8 @@ def load(source: str | Path) -> ModuleType:
     if key not in _loaded:
         before = _added()
         try:
-            module = importlib.import_module(key) if file is None else _import(Path(key))
+            with without_anomaly_detection():
+                module = importlib.import_module(key) if file is None else _import(Path(key))
         except Exception as error:
             raise ImportError(f"plugin {source}{_place(error, key)}: {_reason(error)}") from error
         name = module.__name__

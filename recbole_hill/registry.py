@@ -8,10 +8,10 @@ RecBole's own runs as ``recbole.NAME``. Plugins add names of their own
 (:mod:`recbole_hill.plugins`); plugins of installed packages are imported at the first look-up.
 """
 
-import ast
 import difflib
 import importlib
 import importlib.util
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -19,6 +19,8 @@ from functools import lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+
+from recbole_hill.host.compatibility import without_anomaly_detection
 
 #: Before the name of a RecBole class whose plain name is taken by one of ours.
 RECBOLE = "recbole."
@@ -28,6 +30,9 @@ REPLACES = "own, for RecBole's"
 PLUGIN = "plugin"
 #: The group of entry points by which an installed package names its plugins.
 ENTRY_POINTS = "recbole_hill.plugins"
+#: What RecBole's model files are read for: the names of their classes, and the module's docstring.
+_CLASS = re.compile(r"^class (\w+)", re.MULTILINE)
+_DOCSTRING = re.compile(r'^[rR]?"""(.*?)"""', re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -248,26 +253,27 @@ def traits(entry: ModelEntry) -> list[str]:
 
 @lru_cache(maxsize=1)
 def recbole_models() -> dict[str, ModelEntry]:
-    """Reads RecBole's model files (without importing them) by its rule: file name = class name."""
+    """Reads RecBole's model files by its rule, file name = class name.
+
+    They are neither imported nor parsed, because every command waits for this.
+    """
     spec = importlib.util.find_spec("recbole")
     if spec is None or spec.origin is None:
         return {}
     models = {}
     for file in sorted((Path(spec.origin).parent / "model").glob("*_recommender/*.py")):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Python, on escapes in RecBole's docstrings
-            tree = ast.parse(file.read_text(encoding="utf-8"))
-        for node in tree.body:
-            if isinstance(node, ast.ClassDef) and node.name.lower() == file.stem:
-                path = f"recbole.model.{file.parent.name}.{file.stem}:{node.name}"
-                citation = _reference(ast.get_docstring(tree) or "")
-                models[node.name] = ModelEntry(node.name, path, "recbole", citation)
+        code = file.read_text(encoding="utf-8")
+        for name in _CLASS.findall(code):
+            if name.lower() == file.stem:
+                path = f"recbole.model.{file.parent.name}.{file.stem}:{name}"
+                models[name] = ModelEntry(name, path, "recbole", _reference(code))
     return models
 
 
-def _reference(docstring: str) -> str:
-    """Returns the line after ``Reference:`` in a RecBole model's docstring."""
-    lines = [line.strip() for line in docstring.splitlines()]
+def _reference(code: str) -> str:
+    """Returns the line after ``Reference:`` in the docstring of a RecBole model's module."""
+    docstring = _DOCSTRING.search(code)
+    lines = [line.strip() for line in docstring[1].splitlines()] if docstring else []
     for i, line in enumerate(lines[:-1]):
         if line.lower().startswith("reference") and "code" not in line.lower():
             return lines[i + 1].replace("`", "")
@@ -283,7 +289,8 @@ def _load(target: Any) -> Any:
     if not isinstance(target, str):
         return target
     module, attribute = target.split(":")
-    return getattr(importlib.import_module(module), attribute)
+    with without_anomaly_detection():
+        return getattr(importlib.import_module(module), attribute)
 
 
 def _is_again(known: Entry, entry: Entry) -> bool:

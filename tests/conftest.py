@@ -4,6 +4,7 @@ import gzip
 import importlib
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 # Set before torch is imported: threads that spin at barriers stall the suite when another process
@@ -16,13 +17,12 @@ import numpy as np
 import pytest
 
 from recbole_hill import plugins
-from recbole_hill.config.config import HillConfig
 from recbole_hill.config.properties import internal_defaults, recbole_defaults
 from recbole_hill.data.prepare.lightgcn import prepare
-from recbole_hill.data.splits import load_data
-from recbole_hill.model.build import build_model
-from recbole_hill.pipeline import run
 from recbole_hill.registry import LEARNERS, MODELS, SELECTORS
+
+# What imports torch is imported where it is used: the process that starts the workers of pytest
+# reads this file too, and they wait for it.
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -86,17 +86,43 @@ def tiny_path(tmp_path_factory) -> Path:
 def run_folder(tiny_path, tmp_path_factory) -> Path:
     """The folder of a finished HILL run on the tiny dataset."""
     root = tmp_path_factory.mktemp("saved")
+    from recbole_hill.pipeline import run
+
     settings = tiny_settings(tiny_path, "HILL", checkpoint_dir=str(root), adapt_control=[])
     return run("HILL", "tiny", overrides=settings).folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_wait_for_the_disk():
+    """Leaves files to the system's cache: only a power cut could tell, and no test makes one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
+@contextmanager
+def _names_kept():
+    """Forgets after the block the names that it added, by plugins or otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        for known in (MODELS, LEARNERS, SELECTORS):
+            known.entries()  # the plugins of installed packages, imported once, stay
+            patch.setattr(known, "_added", dict(known._added))
+        patch.setattr(plugins, "_loaded", dict(plugins._loaded))
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plugins_of_the_module():
+    """Forgets the names that fixtures of a module added."""
+    with _names_kept():
+        yield
+
+
 @pytest.fixture(autouse=True)
-def forgotten_plugins(monkeypatch):
-    """Forgets after the test the names that it added, by plugins or otherwise."""
-    for known in (MODELS, LEARNERS, SELECTORS):
-        known.entries()  # the plugins of installed packages, imported once, stay
-        monkeypatch.setattr(known, "_added", dict(known._added))
-    monkeypatch.setattr(plugins, "_loaded", dict(plugins._loaded))
+def forgotten_plugins(plugins_of_the_module):
+    """Forgets the names that a test added."""
+    with _names_kept():
+        yield
 
 
 @pytest.fixture
@@ -109,6 +135,7 @@ def in_tmp(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def tiny_config(tiny_path, in_tmp):
     """Returns a function that builds a configuration: ``tiny_config("HILL", ttt_epochs=1)``."""
+    from recbole_hill.config.config import HillConfig
 
     def build(model: str, **overrides) -> HillConfig:
         return HillConfig(model, "tiny", None, tiny_settings(tiny_path, model, **overrides))
@@ -122,6 +149,9 @@ def build(tiny_path, tmp_path):
 
     The model is in training mode and has the weights of the seed.
     """
+    from recbole_hill.config.config import HillConfig
+    from recbole_hill.data.splits import load_data
+    from recbole_hill.model.build import build_model
 
     def build(name: str, **changes):
         settings = tiny_settings(tiny_path, name, run_dir=str(tmp_path), **changes)

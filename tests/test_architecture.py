@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def modules() -> dict[str, Path]:
     return found
 
 
+@cache
 def imports() -> dict[str, set[str]]:
     """Returns, for every module, the package's modules that it imports anywhere in its code."""
     known, graph = modules(), {}

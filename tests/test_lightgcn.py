@@ -462,7 +462,7 @@ def test_dataset_yaml(name, counts):
     ("name", "counts"),
     [
         ("gowalla", (29_858, 40_981, 810_128, 217_242)),
-        ("yelp2018", (31_668, 38_048, 1_237_259, 324_147)),
+        pytest.param("yelp2018", (31_668, 38_048, 1_237_259, 324_147), marks=pytest.mark.slow),
     ],
 )
 def test_real_data(out, name, counts):

@@ -136,6 +136,7 @@ def test_unequal_arrays():
         Pairs(one, two, one, np.zeros(1))
 
 
+@pytest.mark.slow
 def test_gowalla_takes_seconds_and_is_right():
     if not REAL.is_file():
         pytest.skip(f"{REAL} is not here")

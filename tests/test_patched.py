@@ -59,13 +59,12 @@ def test_cached_vectors_are_those_of_the_best_epoch(in_tmp):
 @pytest.mark.parametrize(
     "model", ["recbole.BPR", "recbole.ENMF", "recbole.Pop", "MultiDAE", "recbole.ItemKNN"]
 )
-def test_recboles_models_run_and_reload_by_name(model, in_tmp):
+def test_recboles_models_run_and_reload_by_name(model, tiny_path, in_tmp):
     from recbole_hill.serve.loaded_run import LoadedRun
 
-    overrides = {"epochs": 1, "state": "ERROR", "show_progress": False}
-    result = run(model, "ml-100k", overrides=overrides)
+    result = run(model, "tiny", overrides=tiny_settings(tiny_path, model, epochs=1))
     assert [row["arm"] for row in result.rows] == [model]
-    listed = LoadedRun.load(result.folder).recommend(["196"], 5)[0]
+    listed = LoadedRun.load(result.folder).recommend(["3"], 5)[0]
     assert len(listed) == 5 and listed == sorted(listed, key=lambda pair: -pair[1])
 
 

@@ -1,15 +1,27 @@
 """The registry: every name resolves, and no name is given twice."""
 
-import importlib
 import subprocess
 import sys
 
 import pytest
+import torch
 
-from recbole_hill import registry
+from recbole_hill import plugins, registry
 from recbole_hill.catalogue import CATALOGUE
 from recbole_hill.config.properties import read_properties
 from recbole_hill.registry import ModelEntry
+
+SEQUENTIAL = "recbole.model.sequential_recommender"
+SASREC = """
+from recbole.model.sequential_recommender.sasrec import SASRec
+
+from recbole_hill import plugins
+
+
+@plugins.model("MySASRec", citation="Ada Lovelace. 1843.")
+class MySASRec(SASRec):
+    pass
+"""
 
 
 def test_every_own_entry_has_class_citation_and_settings():
@@ -27,8 +39,28 @@ def test_recbole_models_are_found_without_importing_them():
     assert {"BPR", "LightGCN", "SASRec", "DeepFM", "KGAT", "MultiVAE"} <= set(models)
     assert "Rendle" in models["BPR"].citation
     for name in ("BPR", "SASRec", "DeepFM"):
-        module, attribute = models[name].path.split(":")
-        assert hasattr(importlib.import_module(module), attribute)
+        assert models[name].load().__name__ == name
+
+
+@pytest.mark.parametrize("name", ["GRU4Rec", "MySASRec"])
+def test_a_sequential_model_leaves_anomaly_detection_off(name, tmp_path, monkeypatch):
+    """RecBole's module of SINE, which its package imports, turns it on for the whole process."""
+    for module in [module for module in sys.modules if module.startswith(SEQUENTIAL)]:
+        monkeypatch.delitem(sys.modules, module)
+    assert not torch.is_anomaly_enabled()
+    if name == "MySASRec":
+        (tmp_path / "mine.py").write_text(SASREC)
+        plugins.load(tmp_path / "mine.py")
+    assert registry.find(name).load().__name__ == name
+    assert f"{SEQUENTIAL}.sine" in sys.modules
+    assert not torch.is_anomaly_enabled()
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_anomaly_detection_that_the_program_wants_stays(enabled):
+    with torch.autograd.set_detect_anomaly(enabled):
+        registry.find("GRU4Rec").load()
+        assert torch.is_anomaly_enabled() == enabled
 
 
 def test_mended_models_replace_recboles_in_the_list():
@@ -97,11 +129,6 @@ def test_importing_the_package_imports_nothing_heavy():
         "heavy = {'torch', 'faiss', 'ray', 'recbole.config', 'torch_geometric'} & set(sys.modules);"
         "sys.exit(str(heavy) if heavy else 0)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_running_needs_no_ray():
-    code = "import sys; sys.modules['ray'] = None; import recbole_hill.pipeline"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

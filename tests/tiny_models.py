@@ -30,8 +30,8 @@ MODELS = {
             "train_batch_size": 64,
         },
     ),
-    "GRMF": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
-    "GRMF-norm": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
+    "GRMF": (0.7, {"learning_rate": 0.02, "epochs": 20, "train_batch_size": 128}),
+    "GRMF-norm": (0.7, {"learning_rate": 0.02, "epochs": 20, "train_batch_size": 128}),
     "SimpleX": (
         0.55,
         {
@@ -62,13 +62,13 @@ MODELS = {
         0.6,
         {
             "learning_rate": 0.02,
-            "epochs": 40,
+            "epochs": 20,
             "train_batch_size": 128,
             "n_negatives": 10,
             "margin": 1.0,
         },
     ),
-    "MF-SSM": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128, "tau": 0.2}),
+    "MF-SSM": (0.7, {"learning_rate": 0.02, "epochs": 20, "train_batch_size": 128, "tau": 0.2}),
     "BPR": (
         0.7,
         {
@@ -76,7 +76,7 @@ MODELS = {
             "n_negatives": 4,
             "lr_rule": "constant",
             "learning_rate": 0.02,
-            "epochs": 40,
+            "epochs": 20,
             "stopping_step": 20,
             "train_batch_size": 128,
         },
@@ -84,7 +84,7 @@ MODELS = {
     "HOP-Rec": (0.6, {"init_std": 0.1, "epochs": 60, "train_batch_size": 64}),
     "ENMF": (
         0.6,
-        {"init_weight": 1.0, "negative_weight": 0.3, "epochs": 40, "train_batch_size": 16},
+        {"init_weight": 1.0, "negative_weight": 0.3, "epochs": 20, "train_batch_size": 16},
     ),
     "MF-BSL": (
         0.7,
@@ -93,7 +93,7 @@ MODELS = {
             "n_negatives": 10,
             "tau": 0.2,
             "learning_rate": 0.02,
-            "epochs": 40,
+            "epochs": 20,
             "stopping_step": 20,
             "train_batch_size": 128,
         },
@@ -134,7 +134,7 @@ MODELS = {
     ),
     # -- end of scores that do not factorise
     # -- auto-encoders
-    "Mult-VAE": (0.6, {"train_batch_size": 16, "epochs": 40, "learning_rate": 0.005}),
+    "Mult-VAE": (0.6, {"train_batch_size": 16, "epochs": 20, "learning_rate": 0.005}),
     "Macrid-VAE": (
         0.5,
         {"train_batch_size": 16, "epochs": 30, "kfac": 4, "learning_rate": 0.005},
@@ -146,27 +146,27 @@ MODELS = {
     "Item2Vec": (0.6, {"skip_gram_negatives": 5, "skip_gram_passes": 40}),
     # -- end of walks and skip-grams
     # -- generic graph networks
-    "MGDCF": (0.7, {"n_negatives": 10, "epochs": 40, "eval_step": 5, "learning_rate": 0.02}),
-    "APPNP": (0.7, {"n_negatives": 1, "epochs": 40, "eval_step": 5, "learning_rate": 0.02}),
-    "JKNet": (0.7, {"n_negatives": 1, "epochs": 40, "eval_step": 5, "learning_rate": 0.02}),
-    "DropEdge": (0.7, {"n_negatives": 1, "epochs": 40, "eval_step": 5, "learning_rate": 0.02}),
+    "MGDCF": (0.7, {"n_negatives": 10, "epochs": 20, "eval_step": 5, "learning_rate": 0.02}),
+    "APPNP": (0.7, {"n_negatives": 1, "epochs": 20, "eval_step": 5, "learning_rate": 0.02}),
+    "JKNet": (0.7, {"n_negatives": 1, "epochs": 20, "eval_step": 5, "learning_rate": 0.02}),
+    "DropEdge": (0.7, {"n_negatives": 1, "epochs": 20, "eval_step": 5, "learning_rate": 0.02}),
     "GC-MC": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
     "PinSage": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
     "GAT": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
     "NIA-GCN": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
     # -- end of generic graph networks
     # -- the LightGCN family
-    "LightGCN": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
+    "LightGCN": (0.7, {"learning_rate": 0.02, "epochs": 20, "train_batch_size": 128}),
     "NESCL": (
         0.7,
         {"learning_rate": 0.02, "epochs": 20, "train_batch_size": 128, "ssl_warmup_epochs": 0},
     ),
     "LightGCN-SSM": (
         0.7,
-        {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128, "tau": 0.2},
+        {"learning_rate": 0.02, "epochs": 20, "train_batch_size": 128, "tau": 0.2},
     ),
     "LT-OCF": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
-    "BUIR": (0.6, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128, "momentum": 0.9}),
+    "BUIR": (0.6, {"learning_rate": 0.02, "epochs": 20, "train_batch_size": 128, "momentum": 0.9}),
     "SGL-ED": (
         0.7,
         {"ssl_weight": 0.01, "learning_rate": 0.02, "epochs": 40, "train_batch_size": 128},
@@ -189,7 +189,7 @@ MODELS = {
             "n_negatives": 10,
             "negative_weight": 10,
             "learning_rate": 0.02,
-            "epochs": 40,
+            "epochs": 20,
             "train_batch_size": 128,
         },
     ),
@@ -202,8 +202,8 @@ MODELS = {
     "GTN": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
     "DisenGCN": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
     "DGCF": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
-    "IMP-GCN": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128, "n_layers": 3}),
-    "DeosGCF": (0.7, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128, "n_layers": 2}),
+    "IMP-GCN": (0.7, {"learning_rate": 0.02, "epochs": 20, "train_batch_size": 128, "n_layers": 3}),
+    "DeosGCF": (0.7, {"learning_rate": 0.02, "epochs": 20, "train_batch_size": 128, "n_layers": 2}),
     # -- end of routing, gating and diffusion
     # -- closed forms and filters
     "GF-CF": (0.7, {"ideal_rank": 4}),
@@ -213,7 +213,7 @@ MODELS = {
     "EASE": (0.6, {"reg_weight": 10.0}),
     "SpectralMF": (0.6, {"embedding_size": 4}),
     "SpectralSSM": (0.6, {"spectral_rank": 4, "train_batch_size": 128, "epochs": 10}),
-    "LINE": (0.6, {"learning_rate": 0.02, "epochs": 40, "train_batch_size": 128}),
+    "LINE": (0.6, {"learning_rate": 0.02, "epochs": 20, "train_batch_size": 128}),
     "ItemKNN": (0.6, {}),
     "Pop": (0.1, {}),  # the same list for both kinds of users
     # -- end of closed forms and filters

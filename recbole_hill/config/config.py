@@ -17,7 +17,12 @@ from recbole.config import Config
 
 from recbole_hill import plugins, registry
 from recbole_hill.config.dialect import SettingsLoader, load_settings
-from recbole_hill.config.properties import chosen_parts, internal_defaults, owners
+from recbole_hill.config.properties import (
+    chosen_parts,
+    internal_defaults,
+    owners,
+    shipped_settings,
+)
 from recbole_hill.config.schema import check, keys_of_every_run, schema_of
 from recbole_hill.config.split import eval_args_of
 from recbole_hill.host.compatibility import numpy_aliases
@@ -202,6 +207,12 @@ class HillConfig(Config):
         default = self.internal_config_dict.get(key)
         if value is not None or default is not None:
             check(key, value, schema_of(key, self._owners.get(key), default))
+
+    def _update_internal_config_dict(self, file):
+        """Takes the settings of a YAML file of RecBole's, which a process reads once."""
+        settings = shipped_settings(Path(file))
+        self.internal_config_dict.update(settings)
+        return settings
 
     def _check_keys(self, model: str) -> None:
         known = keys_of_every_run() | self.internal_config_dict.keys()

@@ -197,15 +197,15 @@ def _read_mapping(file: Path) -> dict:
 
 def read_properties(*parts: str) -> dict:
     """Reads one of our YAML files under ``properties/``; an absent one is empty."""
-    return _shipped_settings(properties(*parts))
+    return shipped_settings(properties(*parts))
 
 
 def recbole_defaults(*parts: str) -> dict:
     """Reads one of RecBole's own YAML files; an absent one is empty."""
-    return _shipped_settings(files("recbole").joinpath("properties", *parts))
+    return shipped_settings(files("recbole").joinpath("properties", *parts))
 
 
-def _shipped_settings(file: Traversable) -> dict:
+def shipped_settings(file: Traversable) -> dict:
     """Reads a YAML file of a package, which does not change: each process reads it once."""
     return copy.deepcopy(_shipped_once(file))
 

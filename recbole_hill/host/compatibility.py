@@ -6,10 +6,14 @@ run in a broken environment. The fixes are in the modules that need them:
 - numpy 2 refuses the aliases that RecBole's ``Config`` sets: `numpy_aliases`, called by our Config.
 - SciPy 1.13 removed ``dok_matrix._update``: `recbole_hill.model.patched`.
 - torch 2.6 refuses RecBole's pickled checkpoints: `recbole_hill.run.checkpoint` writes others.
+- RecBole's module of SINE slows all later training: `without_anomaly_detection`, around each import
+  of a model.
 """
 
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 #: Returns a component's version as in its metadata, or None if it is not installed.
@@ -49,6 +53,21 @@ def numpy_aliases() -> tuple[str, ...]:
     for name in missing:
         setattr(numpy, name, getattr(numpy, _ALIASES[name]))
     return missing
+
+
+@contextmanager
+def without_anomaly_detection() -> Iterator[None]:
+    """Leaves torch's anomaly detection off, if it was, after a block that imports a model's code.
+
+    RecBole's module of SINE turns it on for the whole process, and every sequential model of
+    RecBole's imports that module. It makes training about five times slower.
+    """
+    enabled = "torch" in sys.modules and sys.modules["torch"].is_anomaly_enabled()
+    try:
+        yield
+    finally:
+        if not enabled and "torch" in sys.modules:
+            sys.modules["torch"].set_anomaly_enabled(False)
 
 
 def release(version: str) -> tuple[int, ...]:
