@@ -15,7 +15,7 @@ from tiny_models import MODELS, NEEDS
 
 from recbole_hill import registry
 from recbole_hill.adapt.controls import random_nodes
-from recbole_hill.adapt.stage import select_pairs, train_history
+from recbole_hill.adapt.selection import select_pairs, train_history
 from recbole_hill.config.config import HillConfig
 from recbole_hill.config.properties import properties
 from recbole_hill.data.ids import Ids
