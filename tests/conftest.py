@@ -17,7 +17,7 @@ import pytest
 
 from recbole_hill import plugins
 from recbole_hill.config.config import HillConfig
-from recbole_hill.config.properties import chosen_parts, internal_defaults, recbole_defaults
+from recbole_hill.config.properties import internal_defaults, recbole_defaults
 from recbole_hill.data.prepare.lightgcn import prepare
 from recbole_hill.data.splits import load_data
 from recbole_hill.model.build import build_model
@@ -134,7 +134,6 @@ def build(tiny_path, tmp_path):
 
 def tiny_settings(tiny_path: Path, model: str, **overrides) -> dict:
     """Returns the fast settings that the model knows, with the overrides."""
-    known = internal_defaults(model, "tiny", **chosen_parts(overrides))
-    known |= recbole_defaults("overall.yaml")
+    known = internal_defaults(model, "tiny") | recbole_defaults("overall.yaml")
     fast = {key: value for key, value in FAST.items() if key in known}
     return {**fast, "data_path": str(tiny_path), **overrides}

@@ -141,7 +141,8 @@ def test_the_comments_and_defaults_of_a_file_agree_with_the_schema(file):
     owner = file.name.removesuffix(".yaml") if Path(str(file)).parent.name == "model" else None
     settings = read_yaml(file)
     settings.pop("extends", None)
-    layers = [settings, *(settings.pop("per_dataset", None) or {}).values()]
+    blocks = [settings.pop(name, None) or {} for name in ("per_dataset", "presets")]
+    layers = [settings, *(layer for block in blocks for layer in block.values())]
     for key, value in [pair for layer in layers for pair in layer.items()]:
         schema = schema_of(key, owner)
         assert schema, f"{key} has no schema"

@@ -156,6 +156,7 @@ def runs(tiny_path, tmp_path_factory):
         controls = [*changes["adapt_control"], *(["untrained"] if "vertices" in form else [])]
         own = {**changes, "adapt_control": controls, "pair_form": form}
         settings = tiny_settings(tiny_path, "HILL", run_dir=str(root / form), **own)
+        del settings["ssl_warmup_epochs"]  # NESCL's
         results[form] = run("HILL", "tiny", overrides=settings)
     return results
 
@@ -246,6 +247,10 @@ def test_a_resumed_run_of_virtual_items_ends_alike(tiny_path, tmp_path, runs, mo
     [
         ({"backbone": "BPR", "pair_form": "vertices"}, "pair_form vertices needs a backbone with"),
         ({"backbone": "SpectralMF", "pair_form": "rows"}, "pair_form rows needs a backbone that"),
+        (
+            {"interest_source": "beam"},
+            "interest_source beam needs retrieval beam: the search exact",
+        ),
         ({"adapt_control": ["untrained"]}, "adapt_control untrained is of pairs as edges"),
         (
             {"pair_loss": "backbone", "pair_negatives": "sibling"},
@@ -255,5 +260,7 @@ def test_a_resumed_run_of_virtual_items_ends_alike(tiny_path, tmp_path, runs, mo
 )
 def test_forms_that_do_not_fit_are_refused(tiny_path, tmp_path, changes, message):
     settings = tiny_settings(tiny_path, "HILL", run_dir=str(tmp_path / "run"), **changes)
+    if "backbone" in changes:
+        del settings["ssl_warmup_epochs"]  # NESCL's
     with pytest.raises(ValueError, match=message):
         run("HILL", "tiny", overrides=settings)

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 import torch
 
 from recbole_hill import registry
+from recbole_hill.adapt.interest import interest_from_lists
 from recbole_hill.adapt.pairs import Pairs
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.retrieval.base import Retriever
@@ -36,10 +37,7 @@ def select_pairs(trainer: IndexTrainer, index: HierarchicalIndex, train_data) ->
     started = time.perf_counter()
     history = train_history(train_data._dataset)
     select = registry.SELECTORS.find(trainer.settings.pair_selector).load()
-
-    def search(k: int) -> np.ndarray:
-        return _retrieved(trainer, history, k)
-
+    search = IndexSearch(trainer, history)
     pairs = select(history, search, index, settings_by_key(trainer))
     if not isinstance(pairs, Pairs):
         raise ValueError(
@@ -68,20 +66,55 @@ def train_history(dataset) -> sp.csr_matrix:
     return matrix
 
 
-def _retrieved(trainer: IndexTrainer, history: sp.csr_matrix, k: int) -> np.ndarray:
-    """Returns every user's k best unseen items by the index, as rows of the index, (U + 1, k)."""
-    trainer.model.eval()
-    users, items = trainer.model.vectors()
-    retriever = retriever_of(trainer, "beam", items)
-    blocks = []
-    for start in range(0, len(users), _USERS_AT_ONCE):
-        seen = history[start : start + _USERS_AT_ONCE].tocoo()
-        exclude = tuple(torch.from_numpy(a.astype(np.int64)) for a in (seen.row, seen.col + 1))
-        _, ids = retriever.search(users[start : start + _USERS_AT_ONCE], k, exclude)
-        blocks.append(ids.cpu().numpy())
-    lists = np.concatenate(blocks)
-    lists[0] = -1  # the padding user has no list
-    return np.where(lists > 0, lists - 1, -1)
+class IndexSearch:
+    """The search that a pair selector may ask for: the trained model's, through the index.
+
+    Nothing is searched before it is asked for.
+
+    Args:
+        trainer: Trainer whose model has the index.
+        history: Which user has which item in train, shape (U + 1, I).
+    """
+
+    def __init__(self, trainer: IndexTrainer, history: sp.csr_matrix):
+        self._trainer, self._history = trainer, history
+
+    def __call__(self, k: int) -> np.ndarray:
+        """Returns every user's k best unseen items, as rows of the index, (U + 1, k); -1 if none.
+
+        Args:
+            k: Length of the lists.
+        """
+        retriever, users = self._beam()
+        blocks = []
+        for start in range(0, len(users), _USERS_AT_ONCE):
+            seen = self._history[start : start + _USERS_AT_ONCE].tocoo()
+            exclude = tuple(torch.from_numpy(a.astype(np.int64)) for a in (seen.row, seen.col + 1))
+            _, ids = retriever.search(users[start : start + _USERS_AT_ONCE], k, exclude)
+            blocks.append(ids.cpu().numpy())
+        lists = np.concatenate(blocks)
+        lists[0] = -1  # the padding user has no list
+        return np.where(lists > 0, lists - 1, -1)
+
+    def kept_nodes(self) -> list[sp.csr_matrix]:
+        """Returns which nodes the beam keeps for each user: by depth, shape (U + 1, K_d), ones."""
+        retriever, users = self._beam()
+        sizes = self._trainer.model.index.nodes_per_depth
+        blocks = []
+        for part in users.split(retriever.block):
+            kept = retriever.kept_nodes(part)
+            blocks.append(
+                [interest_from_lists(k.cpu().numpy(), n) for k, n in zip(kept, sizes, strict=True)]
+            )
+        matrices = [sp.vstack(parts).tolil() for parts in zip(*blocks, strict=True)]
+        for matrix in matrices:
+            matrix[0] = 0  # the padding user keeps nothing
+        return [matrix.tocsr() for matrix in matrices]
+
+    def _beam(self) -> tuple[Retriever, torch.Tensor]:
+        self._trainer.model.eval()
+        users, items = self._trainer.model.vectors()
+        return retriever_of(self._trainer, "beam", items), users
 
 
 def retriever_of(trainer: IndexTrainer, name: str, items) -> Retriever:

@@ -44,6 +44,8 @@ class HILL(EmbeddingModel):
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.settings = HillSettings.from_config(config, n_items=self.n_items - 1)
+        for name in FIXED:
+            self.register_buffer(name, None)
         backbone = registry.find(config["backbone"]).load()
         if backbone.input_type != self.input_type:
             raise ValueError(
@@ -55,8 +57,6 @@ class HILL(EmbeddingModel):
         self.learner = self._learner(config)
         self.index: HierarchicalIndex | None = None
         self.nodes: NodeVectors | None = None
-        for name in FIXED:
-            self.register_buffer(name, None)
         self._require_form()
 
     def _require_form(self) -> None:

@@ -85,6 +85,12 @@ class HillSettings:
                     raise ValueError(
                         f"pair_loss backbone takes {key} {accepted} alone, got {values[key]}"
                     )
+        if values["interest_source"] == "beam" and values["retrieval"] != "beam":
+            raise ValueError(
+                "interest_source beam needs retrieval beam: the search "
+                f"{values['retrieval']} keeps no nodes depth by depth; accepted without a "
+                "beam are history, retrieved and both"
+            )
         controls, form = _sequence(values["adapt_control"]), values["pair_form"]
         if UNTRAINED in controls and "vertices" not in form:
             raise ValueError(
