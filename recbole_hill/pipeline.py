@@ -14,7 +14,9 @@ from recbole_hill.adapt.selection import select_pairs
 from recbole_hill.adapt.stage import adapt
 from recbole_hill.config.config import plain_settings
 from recbole_hill.data import auto
+from recbole_hill.data.item_file import titles_of
 from recbole_hill.data.splits import Data, load_data, note_data
+from recbole_hill.data.titles import save_titles
 from recbole_hill.host.energy import energy_record, measured_energy
 from recbole_hill.host.memory import keep_freed_memory
 from recbole_hill.host.threads import set_threads
@@ -153,6 +155,8 @@ def build(
 def keep_for_serving(trainer: RunTrainer, arm: Arm, data: Data) -> None:
     """Keeps what lists are made of in the run's folder, where inner products make them.
 
+    A run with an index, which explains its lists, keeps the items' titles, too.
+
     Args:
         trainer: Trainer of the finished stages.
         arm: The arm that is served.
@@ -162,6 +166,8 @@ def keep_for_serving(trainer: RunTrainer, arm: Arm, data: Data) -> None:
     run = FinishedRun(trainer.config, data, trainer.model)
     if run.is_served_by_vectors:
         run.bundle().save(trainer.run_dir)
+    if run.index is not None:
+        save_titles(trainer.run_dir, titles_of(trainer.config), run.item_tokens.tolist())
 
 
 class HILLTrainer(IndexTrainer):

@@ -360,6 +360,23 @@ def test_a_comparison_is_the_mean_over_its_runs(comparison):
     assert "np." not in repr(compared) and "<table" in compared._repr_html_()
 
 
+def test_the_runs_of_a_comparison_by_model_and_seed(comparison, monkeypatch):
+    compared, _, _ = comparison
+    opened = []
+    monkeypatch.setattr("recbole_hill.api.runs.Run", lambda f: opened.append(f) or rh.load(f))
+    runs = rh.Comparison(compared._planned).runs
+    assert list(runs) == [(name, seed) for seed in (2020, 2021) for name in ("BPR", "Mine")]
+    assert not opened  # until one is asked for
+    run = runs["Mine", 2021]
+    assert (run.name, run.served["seed"]) == ("Mine", 2021)
+    assert runs["Mine", 2021] is run and len(opened) == 1
+    seeds = [runs["BPR", seed].metrics["ndcg@10"] for seed in (2020, 2021)]
+    assert np.mean(seeds) == pytest.approx(compared.table().loc["BPR", "ndcg@10"])
+    assert len(runs["BPR", 2020].recommend(["3"], k=4)) == 4
+    with pytest.raises(KeyError, match=r"'BPR' is no finished run.*one of: \('BPR', 2020\), "):
+        runs["BPR"]
+
+
 def test_a_comparison_goes_on_and_trains_nothing_twice(comparison, tiny):
     compared, arguments, mine = comparison
     before = (compared.folder / "cells.jsonl").read_text()
@@ -376,6 +393,7 @@ def test_lists_of_others_stand_in_the_table_with_tests(comparison, tiny, hill, t
     compared = rh.compare(["BPR", mine], tiny, **arguments)
     judged = rh.evaluate(hill.recommend(range(80), k=10), tiny, name="theirs", topk=[5, 10])
     table = compared.add(judged).table()
+    assert ("BPR", 2020) in compared.runs and len(compared.runs) == 4  # "theirs" is no run
     assert table.index.tolist() == ["BPR", "Mine", "theirs"]
     assert table.loc["theirs", "ndcg@10"] == hill.metrics["ndcg@10"]
     tests = compared.significance("BPR").set_index(["model", "metric"])
@@ -413,6 +431,7 @@ def test_a_model_that_fails_costs_its_row_only(tiny, tmp_path):
     compared = rh.compare(rows, tiny, seeds=[1], folder=tmp_path, **SHORT)
     assert compared.table()["ndcg@10"].notna().tolist() == [True, False]
     assert compared.failures == {"bad": "nodes_per_depth has 900 nodes for 48 items"}
+    assert list(compared.runs) == [("good", 1)]
 
 
 def test_wrong_comparisons_are_named(tiny, tmp_path):

@@ -101,6 +101,24 @@ def test_auto_is_accepted_where_a_rule_exists_only():
             HillConfig(model, "ml-100k", None, {key: "auto"})
 
 
+@pytest.mark.parametrize(
+    ("items", "nodes", "phi_dep"),
+    [
+        (1682, [400, 40, 4], 3),  # ml-100k
+        (48, [10, 2], 2),  # a quarter is 12, to one digit; the other two are 2 at least
+        (2, [2], 1),
+    ],
+)
+def test_shares_of_the_items_by_hand(items, nodes, phi_dep):
+    asked = {"nodes_per_depth": [0.25, 0.025, 0.0025], "interest_thresholds": [0.8, 0.4, 0.2]}
+    config = resolved("HILL", "mine", Size(100, 10, items), data_path="x", phi_dep=3, **asked)
+    assert (config["nodes_per_depth"], config["phi_dep"]) == (nodes, phi_dep)
+
+
+def test_auto_is_an_eighth_and_an_eightieth():
+    assert all(node_counts(n) == node_counts(n, [0.125, 0.0125]) for n in (9, 48, 1682, 40_981))
+
+
 def test_one_depth_leaves_one_depth_of_pairs():
     config = resolved("HILL", "mine", Size(100, 10, 20), data_path="x")
     assert (config["nodes_per_depth"], config["phi_dep"]) == ([2], 1)

@@ -55,6 +55,7 @@ def test_values_by_hand(by_hand):
     # Items 1 and 2 share train user 0 of two and one; the other pairs of lists share none.
     near = 1 / np.sqrt(2)
     assert found["diversity"] == pytest.approx((1 + 1 + (1 - near) + (1 - near)) / 4)
+    assert found["popq"] == 0  # users 1 and 4 have two test items; their hits are the popular ones
     # Groups {0, 1}, {2, 3}, {4, 5}, {6, 7}, {8, 9}: wanted 3, 2, 0, 0, 2, found 3, 2, 0, 0, 0.
     rates = [3 / 3, 2 / 2, 0 / 2]
     assert found["reo"] == pytest.approx(np.std(rates) / np.mean(rates))
@@ -68,13 +69,40 @@ def test_values_by_hand(by_hand):
 def test_a_list_of_no_items_and_no_hit(by_hand):
     found = beyond(np.arange(5), np.full((5, 2), -1), by_hand)
     assert found["coverage"] == found["recall"] == 0
-    assert all(np.isnan(found[name]) for name in ("gini", "novelty", "diversity", "reo", "rsp"))
+    assert all(
+        np.isnan(found[name]) for name in ("gini", "novelty", "diversity", "popq", "reo", "rsp")
+    )
 
 
 def test_every_list_equal_is_the_most_and_the_least_unequal():
     assert metrics.gini(np.ones(7)) == 0
     assert metrics.gini(np.array([0, 0, 0, 5])) == 3 / 4
     assert metrics.unequal(np.array([1, 2, 0]), np.array([2, 4, 0])) == 0
+
+
+def test_popularity_quantiles_by_hand():
+    popularity = np.array([9, 5, 5, 2, 1, 7])
+    wanted = matrix([[0, 1, 2, 3], [0, 3, 4], [1, 2], [4], [0, 1], [3, 4, 5]], 6)
+    lists = np.array([[4, 2, 3], [5, 4, 0], [1, 2, -1], [4, 0, 1], [3, 4, -1], [3, 5, 4]])
+    # User 0's first hit is item 2: of four, one is before it and one beside it, (1 + 2) / 2 of 3.
+    # User 1's is the last of three, user 2's one of two equals, user 5's the second of three.
+    # User 3 has one test item, user 4 no hit.
+    quantiles = [1.5 / 3, 2 / 2, 0.5 / 1, 1 / 2]
+    assert metrics.popularity_quantile(lists, wanted, popularity) == pytest.approx(
+        np.mean(quantiles)
+    )
+
+
+def test_a_model_that_ranks_by_popularity_has_the_quantile_0_and_the_opposite_1():
+    popularity = np.arange(30)
+    rng = np.random.default_rng(2)
+    wanted = sp.csr_matrix((rng.random((40, 30)) < 0.2).astype(float))
+    for lists, quantile in ((popularity[::-1], 0), (popularity, 1)):
+        found = metrics.popularity_quantile(np.tile(lists, (40, 1)), wanted, popularity)
+        assert found == quantile
+    random = rng.permuted(np.tile(popularity, (2000, 1)), axis=1)
+    wanted = sp.csr_matrix((rng.random((2000, 30)) < 0.2).astype(float))
+    assert metrics.popularity_quantile(random, wanted, popularity) == pytest.approx(0.5, abs=0.03)
 
 
 def test_heavy_and_light_users_are_fifths():

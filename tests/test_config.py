@@ -129,10 +129,13 @@ BAD_RELATIONS = [
 ]
 
 BAD_SETTINGS = [
-    ({"nodes_per_depth": []}, "nodes_per_depth must be an integer >= 1, a list of such, or auto"),
-    (
-        {"nodes_per_depth": [10, 0]},
-        "nodes_per_depth must be an integer >= 1, a list of such, or auto",
+    *(
+        (
+            {"nodes_per_depth": nodes},
+            r"nodes_per_depth must be an integer >= 1, a list of such or of shares in \(0, 1\), or "
+            "auto",
+        )
+        for nodes in ([], [10, 0], [0.25, 4], [0.25, 1.5], 0.25)
     ),
     ({"interest_thresholds": [0.8, 1.2]}, r"interest_thresholds must be a list of numbers in \[0"),
     ({"interest_thresholds": [0.8, -0.1]}, r"interest_thresholds must be a list of numbers in"),

@@ -6,9 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from test_seeds import row
 
 from recbole_hill.host import energy
 from recbole_hill.host.energy import Rapl, energy_record, measured_energy, rapl_zones
+from recbole_hill.report.tables import arms_table
 
 #: Microjoules of a counter before it starts again at 0.
 RANGE = 262_143_328_850
@@ -37,12 +39,12 @@ def powercap(tmp_path, monkeypatch) -> Path:
 def test_the_processors_are_counted_once_and_over_the_counters_start(powercap):
     assert [zone.name for zone in rapl_zones()] == ["intel-rapl:0", "intel-rapl:1"]
     with measured_energy(gpu=False) as meter:
-        assert energy_record(meter) == {"wh": 0.0, "by": "RAPL"}
+        assert energy_record(meter) == {"wh": 0.0, "how": "measured", "by": "RAPL"}
         write_zone(powercap, "intel-rapl:0", "package-0", 1_000_000 + 3_600_000_000)  # 1 Wh
         write_zone(powercap, "intel-rapl:1", "package-1", 1_799_000_000)  # 0.5 Wh, past the range
         assert meter.read() == pytest.approx(1.5)
         write_zone(powercap, "intel-rapl:1", "package-1", 1_799_000_000 + 7_200_000_000)
-        assert energy_record(meter) == {"wh": 3.5, "by": "RAPL"}
+        assert energy_record(meter) == {"wh": 3.5, "how": "measured", "by": "RAPL"}
 
 
 def test_a_long_run_is_read_in_between(powercap, monkeypatch):
@@ -71,7 +73,7 @@ def test_a_run_on_a_gpu_is_not_measured_by_the_processor(powercap, monkeypatch):
         assert isinstance(meter, Rapl)
 
 
-def test_codecarbon_measures_what_rapl_cannot(monkeypatch, tmp_path):
+def test_codecarbon_estimates_what_rapl_cannot_measure(monkeypatch, tmp_path):
     calls = []
 
     class Tracker:
@@ -88,5 +90,21 @@ def test_codecarbon_measures_what_rapl_cannot(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "codecarbon")
     monkeypatch.setitem(sys.modules, "codecarbon", SimpleNamespace(OfflineEmissionsTracker=Tracker))
     with measured_energy(gpu=True) as meter:
-        assert energy_record(meter) == {"wh": 12.5, "by": "CodeCarbon"}
+        assert energy_record(meter) == {"wh": 12.5, "how": "estimated", "by": "CodeCarbon"}
     assert calls == [False, "start", "stop"]
+
+
+@pytest.mark.parametrize(
+    ("energy", "line"),
+    [
+        ({"wh": 3.5, "how": "measured", "by": "RAPL"}, "energy: 3.50 Wh, measured by RAPL"),
+        (
+            {"wh": 12.5, "how": "estimated", "by": "CodeCarbon"},
+            "energy: 12.50 Wh, estimated by CodeCarbon",
+        ),
+        (None, "energy: not measured (docs/howto/runs.md says what measures it)"),
+    ],
+)
+def test_the_printed_line_says_how_the_number_was_got(energy, line):
+    made = row("Pop", 1, 0.5)
+    assert line in arms_table([{**made, "energy": energy}]).splitlines()

@@ -6,12 +6,18 @@ import scipy.sparse as sp
 from conftest import tiny_settings
 from recbole.model.general_recommender.itemknn import ComputeSimilarity
 
+import recbole_hill.train.floor
+from recbole_hill.cli import main
 from recbole_hill.config.config import HillConfig
 from recbole_hill.data.splits import load_data
 from recbole_hill.model.baselines.itemknn import nearest_items
 from recbole_hill.model.bases.fit_once import train_matrix
 from recbole_hill.pipeline import run
+from recbole_hill.report.lines import floor_notes
 from recbole_hill.report.tables import arms_table
+from recbole_hill.run.jsonl import append_record, read_lines
+from recbole_hill.run.ledger import ledger_of
+from recbole_hill.run.rows import row_fault
 from recbole_hill.train.floor import floor
 from recbole_hill.train.warnings import run_warnings
 
@@ -82,6 +88,82 @@ def test_a_run_ends_with_its_floor(tiny_path, in_tmp):
     assert lines[3].split()[2] == f"{row['floor']['ItemKNN']['recall@5']:.4f}"
 
 
+def test_a_kept_floor_counts_for_the_same_data_and_evaluation_alone(tiny_config, in_tmp):
+    file = in_tmp / "floor.jsonl"
+    config = tiny_config("BPR", floor_file=str(file))
+    data = load_data(config)
+    file.write_text("cut o")  # by a kill
+    measured = floor(config, data)
+    assert measured == floor(tiny_config("BPR"), data)
+    (record,) = read_lines(file).kept
+    assert record["floor"] == measured
+    assert floor(config, data) == measured and len(read_lines(file).kept) == 1
+    other = tiny_config("BPR", floor_file=str(file), topk=[10])
+    assert floor(other, load_data(other))["Pop"] == {
+        name: value for name, value in measured["Pop"].items() if name.endswith("@10")
+    }
+    other = tiny_config("BPR", floor_file=str(file), protocol="published")
+    assert floor(other, load_data(other)) != measured
+    assert len(read_lines(file).kept) == 3
+    # The first record counts, whoever wrote it; what is no floor does not.
+    file.unlink()
+    append_record(file, {"of": record["of"], "floor": {"Pop": {"recall@5": "high"}}})
+    append_record(file, {"of": record["of"], "floor": {"Pop": {"recall@5": 0.125}}})
+    assert floor(config, data) == {"Pop": {"recall@5": 0.125}}
+
+
+def test_one_cell_of_a_study_measures_the_floor_and_the_report_shows_it_once(
+    tiny_path, in_tmp, monkeypatch
+):
+    measured = []
+
+    def counted(*arguments):
+        measured.append(measure(*arguments))
+        return measured[-1]
+
+    measure = recbole_hill.train.floor._measured
+    monkeypatch.setattr("recbole_hill.train.floor._measured", counted)
+    monkeypatch.setattr(
+        "recbole_hill.experiments.study.run_cell._train",
+        lambda command, *_: assert_ok(main(command[command.index("recbole_hill") + 1 :])),
+    )
+    options = [f"--data_path={tiny_path}", "--topk=[10,20]", "--valid_metric=NDCG@10"]
+    called = ["table", "3", "--dataset=tiny", "--models=Pop,EASE", "--seeds=1,2", *options]
+    assert main(called) == 0
+    (reached,) = measured
+    (folder,) = (in_tmp / "studies").iterdir()
+    records = ledger_of(folder).records().values()
+    assert [row["floor"] for record in records for row in record["rows"]] == [reached] * 4
+    report = (folder / "report" / "table.md").read_text()
+    pop = reached["Pop"]
+    assert (
+        report.count(
+            f"Floor, with no training: Pop recall@20 {pop['recall@20']:.4f}, ndcg@20 "
+            f"{pop['ndcg@20']:.4f}; ItemKNN recall@20"
+        )
+        == report.count("Floor")
+        == 1
+    )
+
+
+def assert_ok(status: int) -> None:
+    assert status == 0
+
+
+def test_floor_notes_by_hand():
+    low, high = {"recall@20": 0.01, "ndcg@20": 0.005}, {"recall@20": 0.02, "ndcg@20": 0.015}
+    rows = [{"floor": {"Pop": low, "ItemKNN": high}}, {}, {"floor": {"Pop": low, "ItemKNN": high}}]
+    note = "Floor, with no training: Pop recall@20 0.0100; ItemKNN recall@20 0.0200."
+    assert floor_notes(rows, ["recall@20"]) == [note]
+    assert floor_notes(rows, ["recall@20", "recall@50"]) == []
+
+
+def test_a_floor_that_is_none_is_a_fault_of_its_row():
+    assert row_fault({"floor": {"Pop": 1}}, ()) == "floor Pop must be an object, got 1"
+    found = row_fault({"floor": {"Pop": {"ndcg@10": float("nan")}}}, ())
+    assert found == "floor Pop ndcg@10 must be a finite number, got nan"
+
+
 def test_labelled_logs_have_no_floor():
     config = HillConfig("TTSN", "ml-100k", None, {"state": "ERROR"})
     assert floor(config, load_data(config)) == {}
@@ -129,6 +211,46 @@ EARLY, LATE = "validation was best after epoch", "training ended at epochs=100"
 def test_warnings_of_validations(best, trained, more, expected):
     found = run_warnings(row(best, trained, **more), {})
     assert [text[: len(expected)] for text in found] == ([expected] if expected else [])
+
+
+@pytest.mark.parametrize(
+    ("per_depth", "least", "said"),
+    [
+        ({1: 7, 2: 3}, 2, None),
+        (
+            {1: 7, 2: 0},
+            1,
+            "there are no <user, node> pairs at depth 2: try lower interest_thresholds than "
+            "[0.8, 0.4]",
+        ),
+        (
+            {"1": 0, "2": 0},  # as read from a file
+            2,
+            "there are no <user, node> pairs: HILL is its backbone LightGCN, not adapted; try "
+            "lower interest_thresholds than [0.8, 0.4], or a smaller min_children than 2",
+        ),
+    ],
+)
+def test_warning_of_depths_without_pairs(per_depth, least, said):
+    made = row(60, 71, pairs={"per_depth": per_depth})
+    own = {"interest_thresholds": [0.8, 0.4], "min_children": least, "backbone": "LightGCN"}
+    made["settings"] |= own
+    assert run_warnings(made, {}) == ([said] if said else [])
+
+
+def test_hill_without_pairs_is_its_backbone_and_says_so(tiny_path, in_tmp):
+    settings = {"min_children": 40, "em_rounds": 0, "adapt_control": [], "beam_width": [12, 4]}
+    settings |= {"epochs": 1, "learning_rate": 1e-4, "ttt_epochs": 8, "ttt_learning_rate": 0.01}
+    result = run("HILL", "tiny", overrides=tiny_settings(tiny_path, "HILL", **settings))
+    of = {row["arm"]: row["metrics"] for row in result.rows}
+    assert result.stages["HILL"]["kept"] == "unadapted" and of["HILL"] == of["backbone"]
+    # Validation alone would have kept what was trained on.
+    trained = result.stages["adapt_pairs"]["valid_score"]
+    assert trained > result.stages["HILL"]["valid_score_unadapted"]
+    lines = arms_table(result.rows).splitlines()
+    assert "<user, node> pairs: depth 1: 0, depth 2: 0" in lines
+    (said,) = [line for line in lines if "is its backbone NESCL, not adapted" in line]
+    assert said.startswith("warning: there are no <user, node> pairs")
 
 
 def test_warning_of_the_floor():

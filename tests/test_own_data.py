@@ -470,10 +470,25 @@ def test_prepare_then_run_as_it_says(in_tmp, capsys):
     assert cli.main(["prepare", "shop", "--source=orders.csv"]) == 0
     out = capsys.readouterr().out
     assert "12 users, 11 items, 130 rows" in out or "rows that repeat" in out
-    assert "recbole-hill --model=ItemKNN --dataset=shop" in out
+    said = out.splitlines()
+    assert said[said.index("next:") + 1 :] == [
+        "  recbole-hill --model=HILL --dataset=shop",
+        "  recbole-hill --model=ItemKNN --dataset=shop",
+        "to test on later rows than those of train:",
+        "  recbole-hill --model=HILL --dataset=shop --split=global_time",
+    ]
     few = ["--topk=[3]", "--valid_metric=NDCG@3", "--state=ERROR"]
     assert cli.main(["--model=ItemKNN", "--dataset=shop", *few]) == 0
     assert "ItemKNN" in capsys.readouterr().out
+    assert cli.main(["prepare", "shop", "--source=orders.csv"]) == 0  # in place: said again
+    assert capsys.readouterr().out.splitlines()[-5:] == said[said.index("next:") :]
+    assert cli.main(["--model=Pop", "--dataset=shop", "--split=global_time", *few]) == 0
+
+
+def test_without_times_no_split_by_time_is_offered(in_tmp, capsys):
+    source("customer,sku\nu,i\n", "orders.csv")
+    assert cli.main(["prepare", "shop", "--source=orders.csv"]) == 0
+    assert "global_time" not in capsys.readouterr().out
 
 
 # --- a dataset that is not there, and headers ----------------------------------------------------

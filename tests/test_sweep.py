@@ -10,6 +10,7 @@ import yaml
 from conftest import tiny_settings
 from recbole.data.dataloader import FullSortEvalDataLoader
 
+import recbole_hill as rh
 from recbole_hill import pipeline
 from recbole_hill.cli import main
 from recbole_hill.config.dialect import written_setting
@@ -18,6 +19,7 @@ from recbole_hill.experiments.sweep.space import Space
 from recbole_hill.experiments.sweep.sweep import run_sweep
 from recbole_hill.experiments.sweep.trial import Trials, best_trial, run_trial, trial_id
 from recbole_hill.experiments.sweep.tuned_run import resume_tuned, run_tuned
+from recbole_hill.model.baselines.bpr import BPR
 from recbole_hill.pipeline import run
 from recbole_hill.report.sweep import budget_note, sweep_table
 from recbole_hill.run.files import alone_in
@@ -462,6 +464,30 @@ def test_a_killed_search_goes_on_with_resume(fast, tmp_path, in_process, monkeyp
     assert result.rows[0]["tune"]["trials"] == 3
     with pytest.raises(ValueError, match="holds a run already"):
         run_tuned("BPR", "tiny", "3", overrides=given)
+
+
+def test_fit_tunes_as_the_command_line_does(tiny_path, tmp_path, in_process, capfd):
+    data = rh.Dataset.load("tiny", tiny_path)
+    given = {"epochs": 3, "topk": [5, 10], "valid_metric": "NDCG@10", "threads": 1}
+    run = rh.fit("BPR", data, tune=2, run_dir=tmp_path / "run", learning_rate=0.02, **given)
+    ledger = Ledger(tmp_path / "run" / "sweep" / "trials.jsonl", "id").records().values()
+    best = max(ledger, key=lambda record: record["score"])
+    assert in_process == [2] and "learning_rate" not in best["settings"]
+    assert run.served["tune"]["settings"] == best["settings"]
+    assert run.served["tune"]["score"] == best["score"]
+    assert run.served["stages"]["backbone"]["valid_score"] == best["score"]
+    assert run.settings["learning_rate"] == 0.02
+    assert "tune: if it is stopped" not in capfd.readouterr().err  # trials here log, too
+    with pytest.raises(ValueError, match="tune must be a number of trials like 20, or a time"):
+        rh.fit("BPR", data, tune=0)
+
+
+def test_a_class_of_this_program_is_not_tuned(tiny_path):
+    class Mine(BPR):
+        pass
+
+    with pytest.raises(ValueError, match=r"tune 30m needs Mine in a plugin .* a run without it"):
+        rh.fit(Mine, rh.Dataset.load("tiny", tiny_path), tune="30m")
 
 
 @pytest.mark.parametrize("tune", ["0", "soon", "-3m"])

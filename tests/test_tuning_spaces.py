@@ -13,6 +13,7 @@ from recbole_hill.config.properties import internal_defaults, read_properties, t
 from recbole_hill.data.splits import load_data
 from recbole_hill.experiments.sweep.space import Space
 from recbole_hill.model.build import build_model
+from recbole_hill.model.settings import HillSettings
 
 TABLE = read_properties("table", "3.yaml")
 NAMES = [*TABLE["rows"], *TABLE["beyond"]]
@@ -57,24 +58,25 @@ def test_the_defaults_of_some_dataset_are_among_what_is_searched(name):
     "name", [*sorted(set(NAMES) & MODELS.keys() - NEEDS.keys()), "HILL", "NESCL"]
 )
 def test_models_accept_what_is_drawn(name, tiny_path, tmp_path):
-    small = {
-        "ideal_rank": 8,
-        "spectral_rank": 8,
-        "nodes_per_depth": [12, 4, 2],
-    }  # the tiny dataset has 48 items
+    small = {"ideal_rank": 8, "spectral_rank": 8}  # the tiny dataset has 48 items
     if name == "SpectralMF":
         small["embedding_size"] = 8
     space = Space.of_model(name, "tiny")
-    data = None
     for settings in space.draw(2, seed=1):
         fitting = {key: value for key, value in small.items() if key in settings}
-        if "nodes_per_depth" in settings:
-            depths = len(settings["nodes_per_depth"])
-            fitting["nodes_per_depth"] = fitting["nodes_per_depth"][:depths]
         given = {**settings, **fitting, "run_dir": str(tmp_path)}
         config = HillConfig(name, "tiny", None, tiny_settings(tiny_path, name, **given))
-        data = data or load_data(config)
-        build_model(config, data)
+        build_model(config, load_data(config))
+
+
+def test_every_tree_of_hills_space_fits_a_tiny_catalogue(tiny_config):
+    (trees,) = (d for d in Space.of_model("HILL", "tiny").dimensions if len(d.keys) > 1)
+    found = []
+    for settings in trees.values:
+        config = tiny_config("HILL", **settings)
+        data = load_data(config)
+        found.append(HillSettings.from_config(config, data.dataset.item_num - 1).nodes_per_depth)
+    assert found == [(6,), (6, 2), (6, 2), (10, 2), (10, 2)]
 
 
 def test_a_grid_is_every_combination_in_order():

@@ -53,7 +53,7 @@ def adapt(
         else:
             _fine_tune(trainer, name, own, train_data, valid_data)
             arms.append(Arm(name, f"adapt_{name}.safetensors", served=False))
-    return [*arms, _choose(trainer, valid_data)]
+    return [*arms, _choose(trainer, pairs, valid_data)]
 
 
 def pairs_of_arm(trainer, arm: str, index: HierarchicalIndex, pairs: Pairs) -> Pairs:
@@ -109,9 +109,10 @@ def _fine_tune(trainer, arm: str, pairs: Pairs, train_data, valid_data) -> None:
     trainer.finish_stage(stage, epochs=trainer.best_epoch + 1, valid_score=score)
 
 
-def _choose(trainer, valid_data) -> Arm:
+def _choose(trainer, pairs: Pairs, valid_data) -> Arm:
     """Keeps the adapted weights if validation prefers them, otherwise the unadapted weights.
 
+    Weights are not adapted without pairs: the arm ``pairs`` was trained as ``continue`` then.
     Without validation (``refit``), the choice was made under ``holdout``. The stage records it.
     """
     stages = trainer.stages
@@ -124,6 +125,7 @@ def _choose(trainer, valid_data) -> Arm:
             keep = trainer.choice is not None and trainer.choice.keeps_adapted
         else:
             keep = adapted is not None and trainer.is_better(adapted, unadapted)
+        keep = keep and len(pairs) > 0
         trainer.load_stage("adapt_pairs.safetensors" if keep else START)
         trainer.finish_stage(
             CHOICE,

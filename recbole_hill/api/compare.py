@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recbole_hill import plugins, registry
 from recbole_hill.api.dataset import Dataset, as_dataset
 from recbole_hill.api.evaluation import Evaluation
-from recbole_hill.api.models import name_of
+from recbole_hill.api.models import name_of, require_importable
 from recbole_hill.api.quiet import quietly, shown_path
+from recbole_hill.api.runs import Runs
 from recbole_hill.checks import integer
 from recbole_hill.evaluation.per_user import write_per_user
 from recbole_hill.experiments.study.estimate import History, past_rows
@@ -147,6 +148,17 @@ class Comparison:
         """
         return write_tables(self._study(), self.folder / "report", reference)
 
+    @cached_property
+    def runs(self) -> Runs:
+        """The finished runs by model (the row's name) and seed: ``runs["BPR", 2020].recommend()``.
+
+        A run is opened when it is first asked for. Evaluations of other lists are no runs.
+        """
+        study = self._study()
+        own = {cell.id for cell in self._planned.cells}
+        done = [cell for cell in study.done if cell["cell"] in own]
+        return Runs({(cell["row"], cell["seed"]): study.run_of(cell) for cell in done})
+
     @property
     def failures(self) -> dict[str, str]:
         """The error of each row that failed, by its name."""
@@ -274,15 +286,8 @@ def _train(cell: Cell, folder: Path, settings: dict | None) -> str | None:
 
 def _processes(jobs: int, rows: Sequence[Row]) -> LocalWorkers:
     """Returns workers for processes of their own, which must be able to import the models."""
-    known = {plugin for source in plugins.loaded() for plugin in (source, Path(source).name)}
     for row in rows:
-        plugin = registry.find(row.model).plugin
-        if plugin is not None and plugin.name not in known:
-            raise ValueError(
-                f"jobs {jobs} needs {row.model} in a plugin that other processes can load "
-                "(recbole_hill.plugins.load(FILE)), and it is a class of this program; accepted is "
-                "jobs 1"
-            )
+        require_importable(row.model, f"jobs {jobs}", "jobs 1")
     return LocalWorkers(jobs, 1)
 
 

@@ -55,6 +55,27 @@ def name_of(model: str | type) -> str:
     return model.__name__
 
 
+def require_importable(model: str, asked: str, accepted: str) -> None:
+    """Refuses a model that other processes cannot import, for what is done in other processes.
+
+    Args:
+        model: A registered name.
+        asked: The argument that needs the processes, with its value.
+        accepted: What is accepted for a class of this program.
+
+    Raises:
+        ValueError: If the model is a class of this program alone.
+    """
+    known = {plugin for source in plugins.loaded() for plugin in (source, Path(source).name)}
+    plugin = registry.find(model).plugin
+    if plugin is not None and plugin.name not in known:
+        raise ValueError(
+            f"{asked} needs {model} in a plugin that other processes can load "
+            "(recbole_hill.plugins.load(FILE)), and it is a class of this program; accepted is "
+            f"{accepted}"
+        )
+
+
 def _has_settings(model: type) -> bool:
     """Returns whether a file beside the class's module gives its settings."""
     file = getattr(sys.modules.get(model.__module__), "__file__", None)

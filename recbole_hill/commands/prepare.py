@@ -49,14 +49,14 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Writes the files, and prints what they are and which commands may follow."""
     from recbole_hill.data.prepare.convert import prepare
+    from recbole_hill.data.prepare.own import Prepared
     from recbole_hill.data.prepare.statistics import in_ascii
 
     options = {key: getattr(arguments, key) for key in (*_COLUMNS, "min_rating", "core")}
-    text = str(
-        prepare(
-            arguments.name, arguments.source, arguments.output, force=arguments.force, **options
-        )
+    prepared = prepare(
+        arguments.name, arguments.source, arguments.output, force=arguments.force, **options
     )
+    text = str(prepared)
     try:
         text.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
@@ -68,3 +68,6 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{text}\n\nnext:")
     print(f"  recbole-hill --model=HILL --dataset={arguments.name}{where}")
     print(f"  recbole-hill --model=ItemKNN --dataset={arguments.name}{where}")
+    if isinstance(prepared, Prepared) and prepared.has_times:
+        print("to test on later rows than those of train:")
+        print(f"  recbole-hill --model=HILL --dataset={arguments.name}{where} --split=global_time")

@@ -54,6 +54,7 @@ _DERIVED = frozenset(
         "test_neg_sample_args",
         "checkpoint_dir",
         "run_dir",
+        "floor_file",
         "gpu_id",
         "use_gpu",
         "data_path",

@@ -20,6 +20,7 @@ TEXT = frozenset(
         "data_path",
         "run_dir",
         "checkpoint_dir",
+        "floor_file",
         "warm_start",
         "backbone_from",
         "pretrained_from",

@@ -1,9 +1,12 @@
-"""Settings that are ``auto``: resolved from the size of the data, between loading and training.
+"""Settings that are ``auto`` or shares: resolved from the size of the data, after loading.
 
 | setting          | value                                                                         |
 |------------------|-------------------------------------------------------------------------------|
 | train_batch_size | the power of two nearest to train rows / ``steps_per_epoch``, 64 to 8,192     |
 | nodes_per_depth  | an eighth and an eightieth of the items, to one significant digit, at least 2 |
+
+``nodes_per_depth`` may also list shares of the items, such as [0.25, 0.025]; they become counts in
+the same way, and of equal counts one stays: [0.125, 0.0125] is what ``auto`` is.
 
 A model that trains on batches of users counts users instead of rows. Where the data are so large
 that the largest batch leaves an epoch more than ``steps_per_epoch`` steps, the default ``epochs``
@@ -11,6 +14,7 @@ and ``stopping_step`` shrink in proportion, to 20 and 3 at least.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recbole_hill.run.folder import read_config
@@ -21,8 +25,8 @@ LEAST_BATCH, LARGEST_BATCH = 64, 8192
 KEYS = ("train_batch_size", "epochs", "stopping_step", "nodes_per_depth", "phi_dep")
 #: Defaults that are counted in epochs, with their least values on large data.
 IN_EPOCHS = {"epochs": 20, "stopping_step": 3}
-#: Items per node at depth 1 and 2.
-_ITEMS_PER_NODE = (8, 80)
+#: Nodes at depth 1 and 2, as shares of the items.
+_NODES_PER_ITEM = (1 / 8, 1 / 80)
 #: RecBole's models that train on batches of users; one of our own has ``user_wise = True``.
 _USER_WISE = frozenset(
     {"MultiDAE", "MultiVAE", "MacridVAE", "CDAE", "ENMF", "RaCT", "RecVAE", "DiffRec", "LDiffRec"}
@@ -44,7 +48,7 @@ class Size:
 
 
 def resolve(config, size: Size) -> None:
-    """Replaces every ``auto`` in a configuration, and logs what it became.
+    """Replaces every ``auto`` and every share in a configuration, and logs what it became.
 
     Args:
         config: RecBole's Config, changed in place.
@@ -53,8 +57,8 @@ def resolve(config, size: Size) -> None:
     notes = []
     if config["train_batch_size"] == AUTO:
         notes += _resolve_batch(config, size)
-    if "nodes_per_depth" in config and config["nodes_per_depth"] == AUTO:
-        notes += _resolve_nodes(config, size.items)
+    if "nodes_per_depth" in config and (shares := _shares(config["nodes_per_depth"])):
+        notes += _resolve_nodes(config, size.items, shares)
     if notes:
         logging.getLogger().info(f"auto: {', '.join(notes)}")
 
@@ -70,13 +74,14 @@ def batch_size(n: int, steps: int) -> int:
     return min(powers, key=lambda power: abs(power - n / steps))
 
 
-def node_counts(items: int) -> list[int]:
+def node_counts(items: int, shares: Sequence[float] = _NODES_PER_ITEM) -> list[int]:
     """Returns the nodes per depth, finest first; a small catalogue has fewer depths.
 
     Args:
         items: I, the number of items.
+        shares: Nodes of each depth, as a share of the items.
     """
-    counts = [max(2, _one_digit(items / share)) for share in _ITEMS_PER_NODE]
+    counts = [max(2, _one_digit(items * share)) for share in shares]
     return sorted(set(counts), reverse=True)
 
 
@@ -99,11 +104,18 @@ def _resolve_batch(config, size: Size) -> list[str]:
     return notes
 
 
-def _resolve_nodes(config, items: int) -> list[str]:
+def _shares(nodes) -> Sequence[float]:
+    """Returns the shares of the items that ``nodes_per_depth`` names; none if it names counts."""
+    if nodes == AUTO:
+        return _NODES_PER_ITEM
+    return nodes if isinstance(nodes, list) and nodes[0] < 1 else ()
+
+
+def _resolve_nodes(config, items: int, shares: Sequence[float]) -> list[str]:
     if config["warm_start"]:  # the index goes on, and with it its sizes
         nodes, why = read_config(config["warm_start"])["nodes_per_depth"], "as before"
     else:
-        nodes, why = node_counts(items), f"{items:,} items"
+        nodes, why = node_counts(items, shares), f"{items:,} items"
     config["nodes_per_depth"] = nodes
     notes = [f"nodes_per_depth {nodes} ({why})"]
     if config["phi_dep"] > len(nodes):

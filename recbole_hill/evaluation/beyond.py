@@ -76,8 +76,8 @@ def beyond(users: np.ndarray, lists: np.ndarray, data: Interactions) -> dict[str
 
     Returns:
         ``recall``, ``coverage``, ``gini``, ``novelty``, ``diversity``, ``popularity``, ``tail``,
-        ``reo``, ``rsp``, ``recall_heavy``, ``recall_light`` and ``user_gap`` (heavy minus light).
-        NaN where a metric is not defined, such as for empty lists.
+        ``popq``, ``reo``, ``rsp``, ``recall_heavy``, ``recall_light`` and ``user_gap`` (heavy minus
+        light). NaN where a metric is not defined, such as for empty lists.
     """
     listed = _as_matrix(lists, data.train.shape[1])
     popularity = data.popularity
@@ -86,6 +86,7 @@ def beyond(users: np.ndarray, lists: np.ndarray, data: Interactions) -> dict[str
     heavy, light = heavy_and_light(np.asarray(data.train[users].sum(axis=1)).ravel())
     times_listed = np.asarray(listed.sum(axis=0)).ravel()
     groups = popularity_groups(popularity)
+    wanted = _unseen(data.test, data, users)
     means = {name: _mean(recalls[rows]) for name, rows in (("heavy", heavy), ("light", light))}
     return {
         "recall": _mean(recalls),
@@ -95,7 +96,8 @@ def beyond(users: np.ndarray, lists: np.ndarray, data: Interactions) -> dict[str
         "diversity": diversity(listed, data.train),
         "popularity": _mean_of_lists(listed, popularity),
         "tail": _mean_of_lists(listed, is_tail(popularity).astype(float)),
-        "reo": unequal(_by_group(hits, groups), _by_group(_unseen(data.test, data, users), groups)),
+        "popq": popularity_quantile(lists, wanted, popularity),
+        "reo": unequal(_by_group(hits, groups), _by_group(wanted, groups)),
         "rsp": unequal(times_of(times_listed, groups), _candidates(data.seen[users], groups)),
         "recall_heavy": means["heavy"],
         "recall_light": means["light"],
@@ -133,6 +135,36 @@ def is_tail(popularity: np.ndarray) -> np.ndarray:
     tail = np.ones(len(popularity), dtype=bool)
     tail[order[: round(HEAD * len(popularity))]] = False
     return tail
+
+
+def popularity_quantile(lists: np.ndarray, wanted: sp.csr_matrix, popularity: np.ndarray) -> float:
+    """Returns PopQ@1 (Rhee et al., 2022, Eq. 3) as far as lists tell it.
+
+    It is the mean popularity quantile of the users' best scored test items, each among the user's
+    own test items: 0 for the most popular, 1 for the least popular one. Equally popular items share
+    the middle of their places. Near 0 a model favours the popular ones of the items that a user
+    likes; .5 is no favour. The best scored test item is the first hit of a list. Users without a
+    hit, and with a single test item, are left out.
+
+    Args:
+        lists: Columns of the items, best first, shape (U', k); -1 where a list has ended.
+        wanted: Test pairs that a list may have, as ones, shape (U', I).
+        popularity: Number of train users of each item, shape (I,).
+    """
+    n_items = wanted.shape[1]
+    pairs = wanted.tocoo()
+    own_rows = n_items * np.arange(len(lists))[:, None]
+    is_hit = np.isin(own_rows + lists, n_items * pairs.row.astype(np.int64) + pairs.col)
+    is_hit &= lists >= 0
+    lengths = np.diff(wanted.indptr)
+    users = np.flatnonzero(is_hit.any(axis=1) & (lengths > 1))
+    first = popularity[lists[users, is_hit[users].argmax(axis=1)]]
+    lengths = lengths[users]
+    own = popularity[wanted[users].indices]
+    of_first = np.repeat(first, lengths)
+    before = (own > of_first) + (own == of_first) / 2  # the first hit itself is half before itself
+    places_before = np.bincount(np.repeat(np.arange(len(users)), lengths), before, len(users)) - 0.5
+    return _mean(places_before / (lengths - 1))
 
 
 def popularity_groups(popularity: np.ndarray) -> np.ndarray:
@@ -240,7 +272,9 @@ def _by_group(pairs: sp.csr_matrix, groups: np.ndarray) -> np.ndarray:
 def _unseen(test: sp.csr_matrix, data: Interactions, users: np.ndarray) -> sp.csr_matrix:
     """Returns the test pairs that a list may have."""
     wanted = test[users]
-    return wanted - wanted.multiply(data.seen[users])
+    unseen = (wanted - wanted.multiply(data.seen[users])).tocsr()
+    unseen.eliminate_zeros()
+    return unseen
 
 
 def _candidates(seen: sp.csr_matrix, groups: np.ndarray) -> np.ndarray:

@@ -1,9 +1,10 @@
-"""The electrical energy of a run, where the machine measures it.
+"""The electrical energy of a run: measured where the machine measures it, estimated elsewhere.
 
 On Linux a processor counts its own energy (RAPL, ``/sys/class/powercap``); the counters are read
-where the system lets the user read them. A run on a GPU, and a machine without readable counters,
-is measured by CodeCarbon where it is installed (extra ``energy``). Elsewhere nothing is measured,
-and no number is made up.
+where the system lets the user read them: the run is measured. For a run on a GPU, and on a machine
+without readable counters, CodeCarbon estimates the energy where it is installed (extra ``energy``):
+a processor without a counter, and the memory, by a constant power times the time. Elsewhere there
+is no number. A number always says how it was got.
 """
 
 import importlib.util
@@ -26,7 +27,7 @@ class Rapl:
         zones: Folders of the zones, from :func:`rapl_zones`.
     """
 
-    name = "RAPL"
+    name, how = "RAPL", "measured"
 
     def __init__(self, zones: list[Path]):
         self._zones = zones
@@ -61,9 +62,13 @@ class Rapl:
 
 
 class CodeCarbon:
-    """CodeCarbon's measurement of processor, memory and GPU, offline; nothing is written."""
+    """CodeCarbon's estimate for processor, memory and GPU, offline; nothing is written.
 
-    name = "CodeCarbon"
+    It reads a GPU's counter. It takes a constant power for memory, and for a processor whose
+    counter it cannot read a constant power by the processor's type.
+    """
+
+    name, how = "CodeCarbon", "estimated"
 
     def __init__(self):
         from codecarbon import OfflineEmissionsTracker
@@ -79,12 +84,12 @@ class CodeCarbon:
         self._is_running = True
 
     def read(self) -> float:
-        """Ends the measurement, and returns its Wh."""
+        """Ends the estimate, and returns its Wh."""
         self.stop()
         return 1000 * float(self._tracker.final_emissions_data.energy_consumed)
 
     def stop(self) -> None:
-        """Ends the measurement."""
+        """Ends the estimate."""
         if self._is_running:
             self._tracker.stop()
         self._is_running = False
@@ -92,13 +97,13 @@ class CodeCarbon:
 
 @contextmanager
 def measured_energy(gpu: bool) -> Iterator["Rapl | CodeCarbon | None"]:
-    """Measures the energy of a block.
+    """Measures or estimates the energy of a block.
 
     Args:
         gpu: Whether the block computes on a GPU, which RAPL does not see.
 
     Yields:
-        The meter; None where nothing measures.
+        The meter; None where there is none.
     """
     meter = _meter(gpu)
     try:
@@ -109,8 +114,10 @@ def measured_energy(gpu: bool) -> Iterator["Rapl | CodeCarbon | None"]:
 
 
 def energy_record(meter: "Rapl | CodeCarbon | None") -> dict | None:
-    """Returns ``wh`` and ``by`` (what measured it); None where nothing measures."""
-    return None if meter is None else {"wh": round(meter.read(), 4), "by": meter.name}
+    """Returns ``wh``, ``how`` (measured or estimated) and ``by`` what; None without a meter."""
+    if meter is None:
+        return None
+    return {"wh": round(meter.read(), 4), "how": meter.how, "by": meter.name}
 
 
 def rapl_zones(powercap: Path = POWERCAP) -> list[Path]:

@@ -24,6 +24,7 @@ COLUMNS = {
     "diversity": ("diversity", 4, "mean of 1 - cosine of two items' train users, within a list"),
     "popularity": ("popularity", 1, "mean number of train users of a listed item"),
     "tail": ("tail", 4, "share of places with items outside the most popular fifth"),
+    "popq": ("PopQ", 4, "place by popularity of a user's first hit among his test items, 0 to 1"),
     "reo": ("REO", 4, "spread of the recall of five popularity groups of items; 0 is equal"),
     "rsp": ("RSP", 4, "spread of the groups' chances to be listed; 0 is equal"),
     "recall_heavy": ("heavy", 4, "recall of the fifth of the test users with the most train items"),

@@ -158,6 +158,24 @@ def provenance_notes(rows: list[dict]) -> list[str]:
     ]
 
 
+def floor_notes(rows: Sequence[dict], metrics: Sequence[str]) -> list[str]:
+    """Returns the floor of a table's data as a note; rows of one study have one floor.
+
+    Args:
+        rows: The table's rows.
+        metrics: The table's metrics.
+    """
+    notes = []
+    for row in rows:
+        methods = [
+            f"{name} " + ", ".join(f"{metric} {reached[metric]:.4f}" for metric in metrics)
+            for name, reached in row.get("floor", {}).items()
+            if reached.keys() >= set(metrics)
+        ]
+        notes += [f"Floor, with no training: {'; '.join(methods)}."] if methods else []
+    return list(dict.fromkeys(notes))
+
+
 def difference_notes(lines: Sequence[Line]) -> list[str]:
     """Returns notes on the differences in how the lines of one table were made."""
     measured = [line for line in lines if line.made]

@@ -11,6 +11,7 @@ from recbole_hill.report.lines import (
     Footnotes,
     cost,
     difference_notes,
+    floor_notes,
     line_of,
     provenance_notes,
 )
@@ -68,6 +69,7 @@ def study_table(study: Study, reference: str | None = None) -> Table:
     table, tests = tested(table, study, reference)
     notes = [
         *(provenance_notes(rows) if rows else ()),
+        *floor_notes(rows, metrics),
         *(["mean ± sample standard deviation over seeds"] if table.has_deviations else ()),
         *tests,
         *_given(study),

@@ -8,8 +8,6 @@ from recbole_hill.run.stages import own_seconds
 from recbole_hill.run.text import printable
 from recbole_hill.train.arms import FLOOR, MEANINGS
 
-_NO_ENERGY = "energy: not measured (docs/howto/runs.md says what measures it)"
-
 
 def arms_table(rows: list[dict]) -> str:
     """Returns one line per arm, and under the lines how the numbers were made.
@@ -56,8 +54,7 @@ def _notes(rows: list[dict]) -> list[str]:
         "seconds: " + ", ".join(f"{name} {s:.1f}" for name, s in own_seconds(stages).items()),
     ]
     if "energy" in first:
-        used = first["energy"]
-        notes.append(f"energy: {used['wh']:.2f} Wh ({used['by']})" if used else _NO_ENERGY)
+        notes.append(_energy_note(first["energy"]))
     if "warm_start" in stages:
         notes.append(_warm_start_note(stages))
     if "pairs" in stages:
@@ -71,6 +68,13 @@ def _notes(rows: list[dict]) -> list[str]:
             search = cost.get("search", "beam")  # rows from before FAISS do not name the search
             notes.append(f"{search} search: {retrieval_note(cost)}")
     return notes
+
+
+def _energy_note(used: dict | None) -> str:
+    """Returns a run's energy and how it was got, in words."""
+    if used is None:
+        return "energy: not measured (docs/howto/runs.md says what measures it)"
+    return f"energy: {used['wh']:.2f} Wh, {used['how']} by {used['by']}"
 
 
 def _warm_start_note(stages: dict) -> str:

@@ -32,7 +32,7 @@ def row_fault(row: object, required: Collection[str] = REQUIRED) -> str | None:
         (_WHOLE, int, "a whole number"),
         (_TABLES, dict, "an object"),
         (("commit", "command"), (str, type(None)), "a text"),
-        (("retrieval", "serving"), dict, "an object"),
+        (("retrieval", "serving", "floor"), dict, "an object"),
         (("energy",), (dict, type(None)), "an object"),
     ):
         for key in keys:
@@ -40,6 +40,10 @@ def row_fault(row: object, required: Collection[str] = REQUIRED) -> str | None:
                 return f"{key} must be {name}, got {row[key]!r}"
     numbers = {key: row[key] for key in _NUMBERS if key in row}
     numbers |= {f"metrics {name}": value for name, value in row.get("metrics", {}).items()}
+    for method, reached in row.get("floor", {}).items():
+        if not isinstance(reached, dict):
+            return f"floor {method} must be an object, got {reached!r}"
+        numbers |= {f"floor {method} {name}": value for name, value in reached.items()}
     for stage, about in row.get("stages", {}).items():
         if not isinstance(about, dict):
             return f"stage {stage} must be an object, got {about!r}"

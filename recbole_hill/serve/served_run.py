@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from recbole_hill.data.titles import read_titles
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.retrieval.widths import require_retrieval
 from recbole_hill.run.text import printable
@@ -115,7 +116,8 @@ class ServedRun:
 
         Each depth lists the nodes whose items have the best mean score for the user. For each node
         the text gives the number of its items and its representative item (the member item closest
-        to the node). The recommended items and their nodes follow.
+        to the node). The recommended items and their nodes follow. Items have their titles
+        beside them if the run's dataset had titles.
 
         Args:
             user: External user id.
@@ -129,6 +131,7 @@ class ServedRun:
         users, items = self.arrays
         user_vector = users[self.rows_of([user])[0]]
         index = self.index.refreshed(items)
+        titles = read_titles(self.folder)
         lines = [f"user {printable(user)}"]
         for depth in range(index.depth, 0, -1):
             scores = index.vectors[depth - 1] @ user_vector
@@ -136,15 +139,18 @@ class ServedRun:
             lines.append(f"depth {depth}: {len(scores)} nodes, best for this user")
             for node in np.argsort(-scores, kind="stable")[:k].tolist():
                 representative = self.index.items[self.index.representatives[depth - 1][node]]
+                title = titles.get(str(representative))
                 lines.append(
                     f"  node {node:>6}  score {scores[node]:8.4f}  {sizes[node]:>6} items, "
                     f"represented by item {printable(representative)}"
+                    + (f", {printable(title)}" if title else "")
                 )
         lines.append("recommended items and their path, coarsest node first")
         row_of = {token: row for row, token in enumerate(index.items.tolist())}
         for item, score in self.recommend([user], k)[0]:
             path = " > ".join(str(node) for node in reversed(index.path(row_of[item])))
-            lines.append(f"  item {printable(item):>8}  score {score:8.4f}  nodes {path}")
+            title = f"  {printable(titles[item])}" if item in titles else ""
+            lines.append(f"  item {printable(item):>8}  score {score:8.4f}  nodes {path}{title}")
         return "\n".join(lines)
 
     def search_named(

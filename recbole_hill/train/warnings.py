@@ -1,4 +1,4 @@
-"""Warnings at the end of a run: what its validations and its floor say against its settings."""
+"""Warnings at the end of a run: what its validations, pairs and floor say of its settings."""
 
 from collections.abc import Mapping
 
@@ -20,7 +20,12 @@ def run_warnings(row: Mapping, floor: Mapping[str, Mapping[str, float]]) -> list
     Returns:
         One line per warning.
     """
-    return [*_of_validations(row["stages"], row["settings"]), *_of_floor(row, floor)]
+    stages, settings = row["stages"], row["settings"]
+    return [
+        *_of_validations(stages, settings),
+        *_of_pairs(stages.get("pairs", {}).get("per_depth", {}), settings),
+        *_of_floor(row, floor),
+    ]
 
 
 def _of_validations(stages: Mapping[str, Mapping], settings: Mapping) -> list[str]:
@@ -42,6 +47,22 @@ def _of_validations(stages: Mapping[str, Mapping], settings: Mapping) -> list[st
             f"--epochs={2 * settings['epochs']}"
         ]
     return []
+
+
+def _of_pairs(per_depth: Mapping[int | str, int], settings: Mapping) -> list[str]:
+    """Returns the depths without <user, node> pairs; the selector's settings may leave all out."""
+    empty = [str(depth) for depth, count in per_depth.items() if not count]
+    if not empty:
+        return []
+    change = f"try lower interest_thresholds than {settings['interest_thresholds']}"
+    if settings["min_children"] > 1:
+        change += f", or a smaller min_children than {settings['min_children']}"
+    if len(empty) == len(per_depth):
+        return [
+            f"there are no <user, node> pairs: HILL is its backbone {settings['backbone']}, not "
+            f"adapted; {change}"
+        ]
+    return [f"there are no <user, node> pairs at depth {', '.join(empty)}: {change}"]
 
 
 def _of_floor(row: Mapping, floor: Mapping[str, Mapping[str, float]]) -> list[str]:

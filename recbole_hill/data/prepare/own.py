@@ -57,6 +57,7 @@ class Prepared:
         notes: What a reader of the data should know, a sentence each: which columns were taken,
             and which rows were left out.
         summary: Notes and statistics as text of several lines.
+        has_times: Whether the rows have times.
     """
 
     folder: Path
@@ -65,6 +66,7 @@ class Prepared:
     n_rows: int
     notes: list[str]
     summary: str
+    has_times: bool = False
 
     def __str__(self) -> str:
         return self.summary
@@ -145,7 +147,9 @@ def prepare_interactions(
         n_users, n_items = (len(np.unique(ids)) for ids in (rows.users, rows.items))
         compact = [np.unique(ids, return_inverse=True)[1] for ids in (rows.users, rows.items)]
         summary = "\n".join([*notes, describe(*compact, rows.times)])
-        prepared = Prepared(folder, n_users, n_items, len(rows), notes, summary)
+        prepared = Prepared(
+            folder, n_users, n_items, len(rows), notes, summary, has_times=rows.times is not None
+        )
         manifest = {
             "name": name,
             "converter": "interactions",

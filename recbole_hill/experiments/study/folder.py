@@ -16,6 +16,11 @@ def run_dir(study: str | Path, cell_id: str) -> Path:
     return Path(study) / RUNS / cell_id
 
 
+def floor_file(study: str | Path) -> Path:
+    """Returns the file that keeps the floor of a study's data, which its cells share."""
+    return Path(study) / "floor.jsonl"
+
+
 @contextlib.contextmanager
 def claim(study: str | Path, cell_id: str, patience: float = 0.0) -> Iterator[int | None]:
     """Holds a cell, so that no other runner takes it.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from recbole_hill.config.dialect import written_setting
 from recbole_hill.experiments.ray_session import checkout_path
-from recbole_hill.experiments.study.folder import claim, run_dir
+from recbole_hill.experiments.study.folder import claim, floor_file, run_dir
 from recbole_hill.experiments.study.plan import Cell
 from recbole_hill.host.processes import STOP_SIGNALS, bound_child
 from recbole_hill.run.files import open_to_write, path_inside
@@ -114,6 +114,7 @@ def _settings(study: Path, cell: Cell, folder: Path, threads: int) -> dict | Non
         return None
     settings = {**cell.settings, "protocol": cell.protocol, "seed": cell.seed, "threads": threads}
     settings |= {"run_dir": str(folder.absolute()), "show_progress": False}
+    settings["floor_file"] = str(floor_file(study).absolute())
     for setting, starts in cell.starts_from.items():
         settings[setting] = for_each(starts, lambda start: _folder_of(study, start))
     return settings

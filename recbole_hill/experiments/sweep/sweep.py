@@ -75,6 +75,7 @@ def run_sweep(
     config_files: list[str] | None = None,
     seed: int = 2020,
     test: bool = True,
+    show: bool = True,
 ) -> SweepResult:
     """Tries settings on validation, and tests the best of them once.
 
@@ -97,6 +98,7 @@ def run_sweep(
         config_files: YAML files; the overrides win over them.
         seed: Seed of the draw of the settings; the models' own seed is the setting ``seed``.
         test: Whether to test the best settings; without, the result has no rows.
+        show: Whether a bar shows the progress, on a terminal.
 
     Returns:
         The trials, the winner and the budget.
@@ -134,7 +136,7 @@ def run_sweep(
         ended = ledger.records()
         pending = [trial for trial in plan if trial["id"] not in ended]
         if pending:
-            _search(common, config, pending, ledger, strategy, jobs, seconds, ray_address)
+            _search(common, config, pending, ledger, strategy, jobs, seconds, ray_address, show)
         best = best_trial(ledger, config["valid_metric_bigger"])
         if best is None:
             raise ValueError(_nothing_finished(ledger, folder))
@@ -249,7 +251,7 @@ def _claim(folder: Path, description: dict) -> None:
 
 
 def _search(
-    trials: Trials, config, pending, ledger: Ledger, strategy, jobs, seconds, ray_address
+    trials: Trials, config, pending, ledger: Ledger, strategy, jobs, seconds, ray_address, show
 ) -> None:
     """Runs the pending trials; keeps the weights of the best one only."""
     from recbole_hill.experiments.sweep import ray_search
@@ -262,7 +264,11 @@ def _search(
         scheduler = ray_search.all_to_the_end()
     before = len(ledger.records())
     bar = tqdm(
-        total=before + len(pending), initial=before, unit="trial", desc="sweep", disable=None
+        total=before + len(pending),
+        initial=before,
+        unit="trial",
+        desc="sweep",
+        disable=None if show else True,
     )
 
     def on_event(running: int) -> None:

@@ -31,6 +31,7 @@ def run_tuned(
     *,
     config_files: list[str] | None = None,
     overrides: dict | None = None,
+    echo: bool = True,
 ) -> pipeline.Result:
     """Searches settings on validation, then runs the model with the best of them.
 
@@ -40,6 +41,7 @@ def run_tuned(
         tune: Number of trials, or the search's time, like ``30m``.
         config_files: YAML files, which win over the defaults.
         overrides: Settings, which win over the files. One that is searched is not searched then.
+        echo: Whether progress and log are shown; if not, the log's warnings are.
 
     Returns:
         The run; its rows have the search as ``tune``.
@@ -63,7 +65,7 @@ def run_tuned(
                 "overrides": {**(overrides or {}), "run_dir": str(folder)},
             },
         )
-        return resume_tuned(folder)
+        return resume_tuned(folder, echo=echo)
 
 
 def _ask(folder: Path, asked: dict) -> None:
@@ -85,7 +87,9 @@ def is_tuned(folder: str | Path) -> bool:
     return Path(folder, _TUNE).is_file()
 
 
-def resume_tuned(folder: str | Path, overrides: dict | None = None) -> pipeline.Result:
+def resume_tuned(
+    folder: str | Path, overrides: dict | None = None, *, echo: bool = True
+) -> pipeline.Result:
     """Continues the search or the run in a folder of :func:`run_tuned`.
 
     A search that is continued keeps its finished trials, and has its whole time again.
@@ -93,22 +97,24 @@ def resume_tuned(folder: str | Path, overrides: dict | None = None) -> pipeline.
     Args:
         folder: The run's folder.
         overrides: Settings that a resumed run may have otherwise; they count after the search.
+        echo: Whether progress and log are shown; if not, the log's warnings are.
     """
     folder = Path(folder)
     state = _read(folder)
     if "found" not in state:
         with runs.named_when_stopped(folder):
-            state["found"] = _search(folder, **state["asked"])
+            state["found"] = _search(folder, **state["asked"], echo=echo)
         _write(folder, state)
     found, asked = state["found"], state["asked"]
     if (folder / runs.CONFIG).is_file():
-        result = pipeline.run(resume=str(folder), overrides=overrides)
+        result = pipeline.run(resume=str(folder), overrides=overrides, echo=echo)
     else:
         result = pipeline.run(
             asked["model"],
             asked["dataset"],
             config_files=asked["config_files"],
             overrides={**asked["overrides"], **found["settings"], **(overrides or {})},
+            echo=echo,
         )
     rows = [{**row, "tune": found} for row in result.rows]
     runs.write_rows(folder, rows)
@@ -116,10 +122,12 @@ def resume_tuned(folder: str | Path, overrides: dict | None = None) -> pipeline.
     return pipeline.Result(folder, rows, result.stages)
 
 
-def _search(folder: Path, model: str, dataset: str, tune: str, config_files, overrides) -> dict:
+def _search(
+    folder: Path, model: str, dataset: str, tune: str, config_files, overrides, echo: bool
+) -> dict:
     """Returns the best settings, their validation score, and what the search took."""
     shared = {key: value for key, value in overrides.items() if key != "run_dir"}
-    runs.start_log(folder, shared.get("state", "INFO"))
+    runs.start_log(folder, shared.get("state", "INFO"), echo=echo)
     logging.getLogger().info(f"tune: if it is stopped, it goes on with --resume={folder}")
     result = run_sweep(
         model,
@@ -129,6 +137,7 @@ def _search(folder: Path, model: str, dataset: str, tune: str, config_files, ove
         overrides=shared | {"protocol": "holdout"},
         config_files=config_files,
         test=False,
+        show=echo,
     )
     best = result.best
     logging.getLogger().info(
