@@ -125,7 +125,7 @@ def test_one_cell_of_a_study_measures_the_floor_and_the_report_shows_it_once(
     monkeypatch.setattr("recbole_hill.train.floor._measured", counted)
     monkeypatch.setattr(
         "recbole_hill.experiments.study.run_cell._train",
-        lambda command, *_: assert_ok(main(command[command.index("recbole_hill") + 1 :])),
+        lambda command, *_: assert_ok(main(command[2:])),
     )
     options = [f"--data_path={tiny_path}", "--topk=[10,20]", "--valid_metric=NDCG@10"]
     called = ["table", "3", "--dataset=tiny", "--models=Pop,EASE", "--seeds=1,2", *options]

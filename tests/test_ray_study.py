@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from test_study import Known, tiny_study
 
-from recbole_hill.experiments.ray_session import checkout_path
+from recbole_hill.experiments.ray_session import checkout_path, start_ray
 from recbole_hill.experiments.study.paper_table import PaperTable
 from recbole_hill.experiments.study.plan import plan
 from recbole_hill.experiments.study.runner import Outcome, run_studies
@@ -29,6 +29,18 @@ def test_other_processes_find_this_code(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"/a{os.pathsep}/b")
     ours, *others = checkout_path().split(os.pathsep)
     assert (Path(ours) / "recbole_hill" / "__main__.py").is_file() and others == ["/a", "/b"]
+
+
+@pytest.mark.slow
+def test_rays_workers_look_for_modules_in_no_working_folder(in_tmp):
+    (in_tmp / "queue.py").write_text("raise KeyError('mine')\n")
+    ray = start_ray("local", 1, "--ray_address")
+    try:
+        paths = ray.get(ray.remote(lambda: __import__("sys").path).remote())
+    finally:
+        ray.shutdown()
+    assert not {"", ".", str(in_tmp)} & set(paths)
+    assert Path.cwd() == in_tmp
 
 
 @pytest.mark.slow

@@ -164,7 +164,7 @@ def in_process(monkeypatch):
     """Runs the cells' commands in this process, which need not be started."""
 
     def train(command, folder, working_folder, lock, stop):
-        assert main(command[command.index("recbole_hill") + 1 :]) == 0
+        assert main(command[2:]) == 0
 
     monkeypatch.setattr("recbole_hill.experiments.study.run_cell._train", train)
 
@@ -183,6 +183,15 @@ def test_a_failed_cell_is_on_record_and_the_rest_goes_on(tiny_path, in_tmp, requ
     assert open_tasks([study], Known({})) == []
     (again,) = open_tasks([study], Known({}), retry_failed=True)
     assert again.cell.row == "SpectralMF"
+
+
+def test_modules_in_the_working_folder_are_not_taken_for_pythons(tiny_path, in_tmp, capfd):
+    for name in ("queue", "random", "secrets", "config", "torch"):
+        (in_tmp / f"{name}.py").write_text("open('executed', 'w')\nraise KeyError('mine')\n")
+    options = ["--models=Pop", f"--data_path={tiny_path}", "--topk=[10,20]"]
+    assert main(["table", "3", "--dataset=tiny", *options, "--valid_metric=NDCG@10"]) == 0
+    assert "1 cells done, 0 failed, 0 left" in capfd.readouterr().out
+    assert not (in_tmp / "executed").exists()
 
 
 def test_a_cell_that_waits_in_vain_for_its_backbone(tiny_path, in_tmp, monkeypatch):
@@ -206,6 +215,24 @@ def test_a_cell_that_waits_in_vain_for_its_backbone(tiny_path, in_tmp, monkeypat
     )
     with claim(study.folder, cell.id), pytest.raises(Stopped, match="another process"):
         run_cell(study.folder, cell)
+
+
+def test_a_run_to_start_from_is_looked_for_from_the_working_folder(tiny_path, in_tmp):
+    (in_tmp / "here" / "run").mkdir(parents=True)
+    (in_tmp / "here" / "run" / "config.yaml").write_text("")
+    shared = {"settings": {"data_path": str(tiny_path)}, "backbone_from": "run"}
+    study = plan(PaperTable.read("7"), "tiny", root=in_tmp, rows=[".8/.1"], **shared)
+    (cell,) = study.cells
+    with pytest.raises(Stopped, match="the run that it starts from is not finished"):
+        run_cell(study.folder, cell)
+    seen = []
+
+    def train(cell, folder, settings):
+        seen.append(settings["backbone_from"])
+        return "not trained"
+
+    record = run_cell(study.folder, cell, working_folder=in_tmp / "here", train=train)
+    assert record["error"] == "not trained" and seen == ["run"]
 
 
 def test_a_fusion_of_two_cells(tiny_path, in_tmp, in_process):

@@ -165,7 +165,7 @@ def test_a_study_reads_no_run_outside_its_folder(tmp_path, run_folder):
     assert "<h2>The index</h2>" not in text
     ledger_of(study).append(named)
     with pytest.raises(ValueError, match="leads out of that folder"):
-        _folder_of(study, named["cell"])
+        _folder_of(study, named["cell"], tmp_path)
 
 
 def test_a_run_serves_no_weights_outside_its_folder(finished, copy):

@@ -6,6 +6,8 @@ from types import ModuleType
 
 from recbole_hill.host.optional import require
 
+#: The folder in which the package lies: a checkout, or that of the installed packages.
+_CHECKOUT = Path(__file__).resolve().parents[2]
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _OBJECT_STORE_BYTES = 128 * 2**20  # a task or a trial returns a few numbers
 #: Switches off what Ray would do beside its tasks.
@@ -53,12 +55,18 @@ def start_ray(address: str | None, cpus: int, needed_by: str) -> ModuleType:
             "num_cpus": cpus,
             "object_store_memory": _OBJECT_STORE_BYTES,
         }
-    ray.init(address=address, **options)
+    # Ray's workers look for modules in the folder in which Ray is started, before Python's own: a
+    # user's queue.py in the working folder would be taken for Python's.
+    working_folder = Path.cwd()
+    os.chdir(_CHECKOUT)
+    try:
+        ray.init(address=address, **options)
+    finally:
+        os.chdir(working_folder)
     return ray
 
 
 def checkout_path() -> str:
     """Returns a PYTHONPATH under which another process finds this very code."""
-    checkout = str(Path(__file__).resolve().parents[2])
     others = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-    return os.pathsep.join([checkout, *others])
+    return os.pathsep.join([str(_CHECKOUT), *others])

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import recbole_hill
 from recbole_hill.config.dialect import written_setting
 from recbole_hill.experiments.ray_session import checkout_path
 from recbole_hill.experiments.study.folder import claim, floor_file, run_dir
@@ -20,8 +21,17 @@ from recbole_hill.run.jsonl import rows_of
 from recbole_hill.run.ledger import DONE, FAILED, ledger_of
 from recbole_hill.run.parent_runs import for_each
 
-#: Environment of a cell: a thread that spins takes the core of the cell beside it.
-_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "TQDM_DISABLE": "1", "PYTHONIOENCODING": "utf-8"}
+#: The package as a script. With ``-m`` Python would look for modules in the working folder first,
+#: and a user's ``queue.py`` there would be taken for Python's own.
+_SCRIPT = str(Path(recbole_hill.__file__).with_name("__main__.py"))
+#: Environment of a cell: a thread that spins takes the core of the cell beside it. What the cell
+#: starts looks in no working folder either (from Python 3.11 on).
+_ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "TQDM_DISABLE": "1",
+    "PYTHONIOENCODING": "utf-8",
+    "PYTHONSAFEPATH": "1",
+}
 
 #: Seconds that a process whose runner was killed may take to die.
 _PATIENCE = 5.0
@@ -71,7 +81,7 @@ def run_cell(
         problem = None
         if not (folder / ROWS).exists():
             try:
-                settings = _settings(Path(study), cell, folder, threads)
+                settings = _settings(Path(study), cell, folder, threads, Path(working_folder))
                 if train is not None:
                     problem = train(cell, folder, settings)
                 else:
@@ -103,7 +113,9 @@ def run_cell(
         return record
 
 
-def _settings(study: Path, cell: Cell, folder: Path, threads: int) -> dict | None:
+def _settings(
+    study: Path, cell: Cell, folder: Path, threads: int, working_folder: Path
+) -> dict | None:
     """Returns the settings of the cell's run; None for one that is to go on with its own.
 
     Raises:
@@ -116,13 +128,13 @@ def _settings(study: Path, cell: Cell, folder: Path, threads: int) -> dict | Non
     settings |= {"run_dir": str(folder.absolute()), "show_progress": False}
     settings["floor_file"] = str(floor_file(study).absolute())
     for setting, starts in cell.starts_from.items():
-        settings[setting] = for_each(starts, lambda start: _folder_of(study, start))
+        settings[setting] = for_each(starts, lambda start: _folder_of(study, start, working_folder))
     return settings
 
 
 def _command(cell: Cell, folder: Path, settings: dict | None) -> list[str]:
     """Returns the command line that starts the cell, or goes on with it."""
-    python = [sys.executable, "-m", "recbole_hill", "run"]
+    python = [sys.executable, _SCRIPT, "run"]
     python += [f"--plugin={source}" for source in cell.plugins]
     if settings is None:
         return [*python, f"--resume={folder.absolute()}"]
@@ -134,12 +146,13 @@ def _command(cell: Cell, folder: Path, settings: dict | None) -> list[str]:
     ]
 
 
-def _folder_of(study: Path, start: str) -> str:
+def _folder_of(study: Path, start: str, working_folder: Path) -> str:
     """Returns the folder of a run to start from.
 
     Args:
         study: The study's folder.
         start: The id of a cell, or the run's folder itself.
+        working_folder: The folder that the run's folder starts from.
 
     Raises:
         ValueError: If the cell failed.
@@ -150,7 +163,7 @@ def _folder_of(study: Path, start: str) -> str:
         raise ValueError(f"{record['row']}, which it starts from, failed: {record['error']}")
     if record:
         return str(path_inside(study, record["run_dir"]).absolute())
-    if not (Path(start) / CONFIG).exists():
+    if not (working_folder / start / CONFIG).exists():
         raise Stopped("the run that it starts from is not finished")
     return start
 
