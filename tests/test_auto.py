@@ -8,7 +8,7 @@ from conftest import tiny_settings
 
 from recbole_hill.config.config import HillConfig, plain_settings
 from recbole_hill.config.properties import internal_defaults
-from recbole_hill.data.auto import Size, batch_size, node_counts, resolve, shrunk
+from recbole_hill.data.auto import Size, batch_size, n_walks, node_counts, resolve, shrunk
 from recbole_hill.data.splits import load_data
 from recbole_hill.pipeline import run
 from recbole_hill.run.folder import read_config
@@ -19,7 +19,13 @@ BEFORE = [
 ]
 ML_100K = Size(rows=80_000, users=943, items=1682)
 #: Settings that differ on ml-100k since then: 2,000 rows a batch are no power of two.
-DIFFERENT = {"DGCF": {"train_batch_size": 2048}}
+DIFFERENT = {
+    "DGCF": {"train_batch_size": 2048},
+    # More training than this falls below popularity on sparse data.
+    "DeepWalk": {"n_walks": 21, "skip_gram_learning_rate": 0.025},
+    "Node2Vec": {"n_walks": 10, "skip_gram_learning_rate": 0.025},
+    "Item2Vec": {"score": "context", "skip_gram_learning_rate": 0.025},
+}
 
 
 def resolved(model: str, dataset: str, size: Size, **overrides) -> HillConfig:
@@ -79,6 +85,40 @@ def test_epochs_and_patience_shrink_above_the_largest_batch():
     config = resolved("MF-SSM", "mine", Size(8192 * 4000, 9, 9), data_path="x", epochs=70)
     assert (config["epochs"], config["stopping_step"]) == (70, 3)  # as given; the least
     assert shrunk(100, 0.01, 20) == 20 and shrunk(2, 0.01, 3) == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "key"),
+    [("GF-CF", "ideal_rank"), ("SpectralMF", "embedding_size"), ("SpectralSSM", "spectral_rank")],
+)
+def test_a_default_rank_fits_small_data(model, key):
+    default = HillConfig(model, "mine", None, {"data_path": "x"})[key]
+    large = resolved(model, "mine", ML_100K, data_path="x")
+    small = resolved(model, "mine", Size(100, 30, 21), data_path="x")
+    assert (large[key], small[key]) == (default, 10) and default > 10
+    asked = resolved(model, "mine", Size(100, 30, 21), data_path="x", **{key: 25})
+    assert asked[key] == 25  # refused by the model, not changed
+
+
+def test_the_rank_of_a_backbone_fits_small_data():
+    config = resolved("HILL", "mine", Size(100, 30, 21), data_path="x", backbone="SpectralMF")
+    assert config["embedding_size"] == 10
+
+
+@pytest.mark.parametrize(
+    ("size", "walk_length", "walks"),
+    [
+        (Size(30_000, 600, 400), 40, 20),  # 27 * 30 nodes, in walks of 40
+        (Size(30_000, 600, 400), 80, 10),
+        (Size(3_000, 600, 400), 40, 10),  # 81 nodes, 400 at least
+        (Size(300_000, 600, 400), 40, 40),  # 8,100 nodes, 1,600 at most
+        (Size(3_000, 600, 400), 1000, 1),
+    ],
+)
+def test_walks_by_hand(size, walk_length, walks):
+    assert n_walks(size, walk_length) == walks
+    config = resolved("DeepWalk", "mine", size, data_path="x", walk_length=walk_length)
+    assert config["n_walks"] == walks
 
 
 def test_a_named_dataset_gets_its_own_block_alone():

@@ -4,29 +4,37 @@
 |------------------|-------------------------------------------------------------------------------|
 | train_batch_size | the power of two nearest to train rows / ``steps_per_epoch``, 64 to 8,192     |
 | nodes_per_depth  | an eighth and an eightieth of the items, to one significant digit, at least 2 |
+| n_walks          | walks from a node with, in all, 27 nodes a train row of it, 400 to 1,600      |
 
 ``nodes_per_depth`` may also list shares of the items, such as [0.25, 0.025]; they become counts in
 the same way, and of equal counts one stays: [0.125, 0.0125] is what ``auto`` is.
 
 A model that trains on batches of users counts users instead of rows. Where the data are so large
 that the largest batch leaves an epoch more than ``steps_per_epoch`` steps, the default ``epochs``
-and ``stopping_step`` shrink in proportion, to 20 and 3 at least.
+and ``stopping_step`` shrink in proportion, to 20 and 3 at least. Where the data are small, the
+default rank of a spectral model is at most half the number of users and of items.
 """
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from recbole_hill import registry
 from recbole_hill.run.folder import read_config
 
 AUTO = "auto"
 LEAST_BATCH, LARGEST_BATCH = 64, 8192
 #: The settings whose values this module decides.
-KEYS = ("train_batch_size", "epochs", "stopping_step", "nodes_per_depth", "phi_dep")
+KEYS = (
+    *("train_batch_size", "epochs", "stopping_step", "nodes_per_depth", "phi_dep"),
+    *("n_walks", "ideal_rank", "spectral_rank", "embedding_size"),
+)
 #: Defaults that are counted in epochs, with their least values on large data.
 IN_EPOCHS = {"epochs": 20, "stopping_step": 3}
 #: Nodes at depth 1 and 2, as shares of the items.
 _NODES_PER_ITEM = (1 / 8, 1 / 80)
+#: Nodes of all walks from one node: so many for a train row of the node, at least, at most.
+_WALKED_PER_ROW, _LEAST_WALKED, _MOST_WALKED = 27, 400, 1600
 #: RecBole's models that train on batches of users; one of our own has ``user_wise = True``.
 _USER_WISE = frozenset(
     {"MultiDAE", "MultiVAE", "MacridVAE", "CDAE", "ENMF", "RaCT", "RecVAE", "DiffRec", "LDiffRec"}
@@ -59,6 +67,9 @@ def resolve(config, size: Size) -> None:
         notes += _resolve_batch(config, size)
     if "nodes_per_depth" in config and (shares := _shares(config["nodes_per_depth"])):
         notes += _resolve_nodes(config, size.items, shares)
+    if "n_walks" in config and config["n_walks"] == AUTO:
+        notes += _resolve_walks(config, size)
+    notes += _bound_rank(config, size)
     if notes:
         logging.getLogger().info(f"auto: {', '.join(notes)}")
 
@@ -122,6 +133,33 @@ def _resolve_nodes(config, items: int, shares: Sequence[float]) -> list[str]:
         config["phi_dep"] = len(nodes)
         notes.append(f"phi_dep {len(nodes)}")
     return notes
+
+
+def n_walks(size: Size, walk_length: int) -> int:
+    """Returns the number of walks from every node; fewer on sparse data, which they overfit.
+
+    Args:
+        size: Size of the data.
+        walk_length: Nodes of a walk.
+    """
+    walked = _WALKED_PER_ROW * size.rows / (size.users + size.items)
+    return max(1, round(min(_MOST_WALKED, max(_LEAST_WALKED, walked)) / walk_length))
+
+
+def _resolve_walks(config, size: Size) -> list[str]:
+    config["n_walks"] = n_walks(size, config["walk_length"])
+    return [f"n_walks {config['n_walks']}"]
+
+
+def _bound_rank(config, size: Size) -> list[str]:
+    """Bounds the rank of the model, or of its backbone, that nobody gave."""
+    name = config["backbone"] if "backbone" in config else config["model"]
+    key = getattr(registry.find(name).load(), "rank_setting", None)
+    bound = max(1, min(size.users, size.items) // 2)
+    if key is None or key in config.external_config_dict or config[key] <= bound:
+        return []
+    config[key] = bound
+    return [f"{key} {bound} ({size.users:,} users, {size.items:,} items)"]
 
 
 def _is_user_wise(config) -> bool:

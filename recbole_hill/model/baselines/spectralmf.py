@@ -1,5 +1,7 @@
 """SpectralMF: a filter of the train rows, cut to leading singular vectors, as inner products."""
 
+from typing import ClassVar
+
 import numpy as np
 
 from recbole_hill.model.bases.fit_once import train_matrix
@@ -18,6 +20,9 @@ class SpectralMF(FittedTables):
     Settings: ``FittedTables``'s, ``embedding_size`` (the rank), ``response_power`` (p),
     ``degree_power`` (b), ``svd_iterations``.
     """
+
+    #: The setting that counts singular vectors.
+    rank_setting: ClassVar[str] = "embedding_size"
 
     def __init__(self, config, dataset):
         self.rank, self.iterations = leading_settings(config, "embedding_size", dataset)

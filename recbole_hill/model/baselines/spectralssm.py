@@ -1,5 +1,7 @@
 """SpectralSSM: a low-pass filter, and vectors that a softmax loss trains beside it."""
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -30,6 +32,9 @@ class SpectralSSM(LightGCNModel):
     ``svd_iterations``, ``spectral_weight`` (w), ``spectral_gain`` (g), ``softmax_precision`` (type
     of the filter's scores in training).
     """
+
+    #: The setting that counts singular vectors.
+    rank_setting: ClassVar[str] = "spectral_rank"
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)

@@ -1,5 +1,7 @@
 """Filters of the users' train rows: the common part of the training-free spectral models."""
 
+from typing import ClassVar
+
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -18,6 +20,9 @@ class FilterModel(FitOnceModel):
     Settings: ``ideal_rank`` (number of singular vectors of the ideal low-pass filter; 0 for none),
     ``ideal_weight`` (weight of the ideal filter).
     """
+
+    #: The setting that counts singular vectors.
+    rank_setting: ClassVar[str] = "ideal_rank"
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
