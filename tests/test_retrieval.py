@@ -276,6 +276,7 @@ def test_comparison_leaves_out_what_is_excluded_and_what_was_scored_before():
     exact = ExactRetriever(items)
     report = compare_retrievers(exact, beam, users, [1])
     assert report["index_recall@1"] == 1 and report["scored_fraction"] == (4 + 1) / 4
+    assert report["items_fraction"] == 1 / 4  # without the nodes
     seen = (torch.tensor([0]), torch.tensor([0]))
     assert compare_retrievers(exact, beam, users, [1], exclude=seen)["index_recall@1"] == 1 / 2
 

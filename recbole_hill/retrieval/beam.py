@@ -72,4 +72,5 @@ class BeamRetriever(Retriever):
             return self._search_all(users, k, seen)
         scores, items, of_items = self._items.score(users, beam)
         self.scored += scored + of_items
+        self.scored_nodes += scored
         return top_k(self._mask(scores, items, seen), k, items)
