@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from recbole_hill.adapt.controls import move_toward_nodes
-from recbole_hill.adapt.stage import pairs_of_arm, select_pairs, train_history
+from recbole_hill.adapt.selection import select_pairs, train_history
+from recbole_hill.adapt.stage import pairs_of_arm
 from recbole_hill.config.config import HillConfig
 from recbole_hill.data.splits import load_data
 from recbole_hill.model.build import build_model

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recbole_hill.adapt.retrieval_cost import retrieval_cost
-from recbole_hill.adapt.stage import adapt, select_pairs
+from recbole_hill.adapt.selection import select_pairs
+from recbole_hill.adapt.stage import adapt
 from recbole_hill.config.config import plain_settings
 from recbole_hill.data import auto
 from recbole_hill.data.item_file import titles_of

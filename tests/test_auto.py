@@ -8,7 +8,15 @@ from conftest import tiny_settings
 
 from recbole_hill.config.config import HillConfig, plain_settings
 from recbole_hill.config.properties import internal_defaults
-from recbole_hill.data.auto import Size, batch_size, n_walks, node_counts, resolve, shrunk
+from recbole_hill.data.auto import (
+    Size,
+    batch_size,
+    beam_widths,
+    n_walks,
+    node_counts,
+    resolve,
+    shrunk,
+)
 from recbole_hill.data.splits import load_data
 from recbole_hill.pipeline import run
 from recbole_hill.run.folder import read_config
@@ -21,6 +29,7 @@ ML_100K = Size(rows=80_000, users=943, items=1682)
 #: Settings that differ on ml-100k since then: 2,000 rows a batch are no power of two.
 DIFFERENT = {
     "DGCF": {"train_batch_size": 2048},
+    "HILL": {"beam_width": [33, 60], "node_score": "best"},  # costs less than exact search
     # More training than this falls below popularity on sparse data.
     "DeepWalk": {"n_walks": 21, "skip_gram_learning_rate": 0.025},
     "Node2Vec": {"n_walks": 10, "skip_gram_learning_rate": 0.025},
@@ -103,6 +112,16 @@ def test_a_default_rank_fits_small_data(model, key):
 def test_the_rank_of_a_backbone_fits_small_data():
     config = resolved("HILL", "mine", Size(100, 30, 21), data_path="x", backbone="SpectralMF")
     assert config["embedding_size"] == 10
+
+
+@pytest.mark.parametrize(
+    ("nodes", "widths"),
+    [([200, 20], [33, 60]), ([90, 9], [20, 60]), ([5000, 500], [60, 60]), ([200], [33])],
+)
+def test_beam_widths_by_hand(nodes, widths):
+    assert beam_widths(nodes) == widths
+    config = resolved("HILL", "mine", ML_100K, data_path="x", nodes_per_depth=nodes, phi_dep=1)
+    assert config["beam_width"] == widths
 
 
 @pytest.mark.parametrize(

@@ -201,7 +201,7 @@ def test_relations_of_hills_settings_are_checked(change, message):
 def test_hill_settings_are_frozen_and_filled():
     nodes = {"nodes_per_depth": [200, 20]}
     settings = HillSettings.from_config(config(beam_width=3, **nodes), n_items=1682)
-    one = HillSettings.from_config(config(adapt_control="continue", **nodes), n_items=1682)
+    one = HillSettings.from_config(config(adapt_control="continue", beam_width=9, **nodes), n_items=1682)
     assert one.adapt_control == ("continue",)
     assert settings.beam_width == (3, 3) and settings.nodes_per_depth == (200, 20)
     with pytest.raises(AttributeError):
@@ -227,3 +227,26 @@ def test_a_bad_config_file_is_named(tmp_path, text, message):
 def test_an_empty_config_file_holds_no_settings(tmp_path):
     (tmp_path / "empty.yaml").write_text("")
     assert HillConfig("BPR", "ml-100k", [str(tmp_path / "empty.yaml")])["model"] == "BPR"
+
+
+def test_a_preset_wins_over_the_datasets_block_and_not_over_what_is_given():
+    plain = HillConfig("NESCL", "ml-100k")
+    assert (plain["ssl_warmup_epochs"], plain["valid_metric"]) == (6, "NDCG@20")
+    preset = HillConfig("NESCL", "ml-100k", None, {"preset": "authors", "eval_step": 3})
+    assert (preset["ssl_warmup_epochs"], preset["valid_metric"]) == (0, "Recall@20")
+    assert (preset["eval_step"], preset["n_layers"]) == (3, plain["n_layers"])
+    hill = HillConfig("HILL", "ml-100k", None, {"preset": "authors"})
+    assert hill["ssl_warmup_epochs"] == 0, "the backbone's presets are HILL's too"
+    assert HillConfig("HILL", "ml-100k", None, {"preset": "paper"})["pair_form"] == "vertices+rows"
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("NESCL", "preset 'author' is not one of NESCL's; accepted are authors, quick"),
+        ("BPR", "preset 'author' is not one of BPR's; accepted are none"),
+    ],
+)
+def test_an_unknown_preset_is_refused(model, message):
+    with pytest.raises(ValueError, match=message):
+        HillConfig(model, "ml-100k", None, {"preset": "author"})

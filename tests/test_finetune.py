@@ -196,3 +196,44 @@ def test_continue_control_has_no_pairs_in_it():
     model = Toy()
     training = TestTimeTraining(model, None, weight=0.5)
     assert training.loss(None) == model.calculate_loss(None)
+
+
+def test_a_pair_weighs_as_an_interaction(made):
+    users, items, nodes = made
+    pair_loss = PairLoss(pairs_of((1, 0, 2), (2, 0, 2)), nodes, 1, negatives="random", frozen=False)
+    assert pair_loss.pairs_a_step == 2
+    model = SimpleNamespace(
+        state_dict=dict,
+        batch_weight=lambda batch: 1,
+        loss_and_vectors=lambda batch: (torch.tensor(3.0), users, items),
+    )
+    batch = range(8)
+    seeded = []
+    for by_interaction in (False, True):
+        training = TestTimeTraining(model, pair_loss, 0.5, by_interaction=by_interaction)
+        torch.manual_seed(0)
+        seeded.append(training.loss(batch) - 3)
+    torch.manual_seed(0)
+    alone = pair_loss(users, items)
+    torch.testing.assert_close(seeded, [0.5 * alone, 0.5 * alone * 2 / 8])
+
+
+def test_the_backbones_loss_takes_nodes_in_the_place_of_items(made):
+    users, items, nodes = made
+    seen = {}
+
+    def ranking_loss(users, vectors, user, positive, negative):
+        seen.update(user=user, positive=vectors[positive], negative=vectors[negative])
+        return vectors.sum() * 0 + 7
+
+    pairs = pairs_of((1, 0, 2), (2, 1, 2))
+    loss = PairLoss(
+        pairs, nodes, 1, negatives="random", frozen=False, ranking_loss=ranking_loss, n_negatives=3
+    )
+    assert float(loss(users, items)) == 7
+    means = nodes.means(items, 2)
+    of_pairs = {1: means[0], 2: means[1]}
+    others = {1: means[1], 2: means[0]}  # of two nodes the other is every negative
+    for row, user in enumerate(seen["user"].tolist()):
+        torch.testing.assert_close(seen["positive"][row], of_pairs[user])
+        torch.testing.assert_close(seen["negative"][row], others[user].expand(3, -1))

@@ -15,7 +15,7 @@ from tiny_models import MODELS, NEEDS
 
 from recbole_hill import registry
 from recbole_hill.adapt.controls import random_nodes
-from recbole_hill.adapt.stage import select_pairs, train_history
+from recbole_hill.adapt.selection import IndexSearch, select_pairs, train_history
 from recbole_hill.config.config import HillConfig
 from recbole_hill.config.properties import properties
 from recbole_hill.data.ids import Ids
@@ -331,7 +331,7 @@ def test_index_metric_scores_clusters_by_what_users_score(indexed):
 
 def test_no_backbone_has_a_setting_of_hills_name():
     files = {file.name: file for file in properties("model").iterdir()}
-    ours = set(yaml.safe_load(files.pop("HILL.yaml").read_text())) - {"per_dataset"}
+    ours = set(yaml.safe_load(files.pop("HILL.yaml").read_text())) - {"per_dataset", "presets"}
     del files["HSNN.yaml"], files["EBR.yaml"]  # no backbones: they have an index of their own
     for name, file in files.items():
         assert not ours & set(yaml.safe_load(file.read_text()) or {}), name
@@ -579,3 +579,27 @@ def test_what_a_foreign_learner_or_selector_returns_is_checked(
     changes = {key: "nothing", "run_dir": str(tmp_path), "epochs": 1, "em_rounds": 0}
     with pytest.raises(ValueError, match=message):
         run("HILL", "tiny", overrides=tiny_settings(tiny_path, "HILL", **changes))
+
+
+def test_pairs_of_the_beam_are_nodes_that_the_search_kept(indexed):
+    _, trainer, data = indexed
+    trainer.model.settings = replace(
+        trainer.settings,
+        interest_source="beam",
+        interest_thresholds=(0.01, 0.01),
+        min_children=1,
+        beam_width=(3, 2),
+    )
+    search = IndexSearch(trainer, train_history(data.train._dataset))
+    kept, lists = search.kept_nodes(), search(20)
+    pairs = select_pairs(trainer, trainer.model.index, data.train)
+    parents = trainer.model.index.parents
+    expected = set()
+    for user in range(1, data.dataset.user_num):
+        below = lists[user][lists[user] >= 0]
+        expected |= {(user, int(node), 1) for node in parents[0][below]}
+        expected |= {(user, int(node), 2) for node in parents[1][kept[0][user].indices]}
+        assert set(parents[0][below]) <= set(kept[0][user].indices)
+    found = zip(pairs.users.tolist(), pairs.nodes.tolist(), pairs.depths.tolist(), strict=True)
+    assert set(found) == expected
+    assert kept[0].sum(1).max() == 3 and not kept[0][0].nnz

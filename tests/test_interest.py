@@ -294,3 +294,11 @@ def test_union_is_binary():
     assert union(a, b).toarray().tolist() == [[1, 0, 1], [0, 1, 0]]
     with pytest.raises(ValueError, match="same shape"):
         union(a, b.T)
+
+
+def test_given_interest_of_every_depth_is_not_propagated():
+    items = interest([[0, 1, 2, 3], [5]])
+    nodes = interest([[1], [0, 1]], n_items=3)  # not the nodes above these items
+    first, second = propagate_interest([items, nodes], PARENTS, [0, 0], 2)
+    assert entries(first.rates) == {(0, 0): 0.8, (1, 1): 0.5}
+    assert entries(second.rates) == {(0, 0): 0.5, (1, 0): 1.0}

@@ -65,17 +65,23 @@ def test_against_plain_python(made, name, k, block, monkeypatch):
     torch.testing.assert_close(scores.double(), expected_scores.double(), rtol=1e-5, atol=1e-6)
 
 
+def slow_descent(index, user, widths):
+    """Walks down the tree in plain Python, ties to the smallest id; kept nodes, and candidates."""
+    candidates, levels = list(range(index.nodes_per_depth[-1])), []
+    for depth, width in zip(range(index.depth, 0, -1), widths[::-1], strict=True):
+        scores = index.vectors[depth - 1].astype(float) @ user
+        levels.append(sorted(candidates, key=lambda n: (-scores[n], n))[:width])
+        starts, children = index.children(depth)
+        candidates = [c for n in levels[-1] for c in children[starts[n] : starts[n + 1]].tolist()]
+    return levels[::-1], candidates
+
+
 def slow_beam(index, users, items, widths, k, exclude):
-    """Walks down the tree user by user, in plain Python; ties to the smallest id at every depth."""
+    """Searches user by user, in plain Python; ties to the smallest id at every depth."""
     banned = set(zip(*(part.tolist() for part in exclude), strict=True))
     lists = []
     for row, user in enumerate(users.double().numpy()):
-        candidates = list(range(index.nodes_per_depth[-1]))
-        for depth, width in zip(range(index.depth, 0, -1), widths[::-1], strict=True):
-            scores = index.vectors[depth - 1].astype(float) @ user
-            kept = sorted(candidates, key=lambda n: (-scores[n], n))[:width]
-            starts, children = index.children(depth)
-            candidates = [c for n in kept for c in children[starts[n] : starts[n + 1]].tolist()]
+        _, candidates = slow_descent(index, user, widths)
         scores = items.double().numpy() @ user
         best = sorted((-scores[i], i) for i in candidates if (row, i) not in banned)[:k]
         lists.append([i for _, i in best] + [-1] * (k - len(best)))
@@ -99,6 +105,11 @@ def test_every_width_against_plain_python(widths, block):
     for k in (1, 10, 60):
         expected = slow_beam(index, users, items, widths, k, exclude)
         assert torch.equal(beam.search(users, k, exclude)[1], expected)
+    kept = beam.kept_nodes(users)
+    for row, user in enumerate(users.double().numpy()):
+        levels, _ = slow_descent(index, user, widths)
+        for found, level in zip(kept, levels, strict=True):
+            assert sorted(set(found[row].tolist()) - {-1}) == sorted(level)
 
 
 def test_full_width_is_exact_search_to_the_bit():
@@ -265,6 +276,7 @@ def test_comparison_leaves_out_what_is_excluded_and_what_was_scored_before():
     exact = ExactRetriever(items)
     report = compare_retrievers(exact, beam, users, [1])
     assert report["index_recall@1"] == 1 and report["scored_fraction"] == (4 + 1) / 4
+    assert report["items_fraction"] == 1 / 4  # without the nodes
     seen = (torch.tensor([0]), torch.tensor([0]))
     assert compare_retrievers(exact, beam, users, [1], exclude=seen)["index_recall@1"] == 1 / 2
 

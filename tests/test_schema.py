@@ -111,7 +111,7 @@ def test_a_setting_of_a_plugin_or_of_recbole_has_the_type_of_its_default():
 
 def test_a_model_has_bounds_of_its_own():
     HillConfig("HSNN", "ml-100k", None, {"beam_width": "full"})
-    with pytest.raises(ValueError, match=r"beam_width must be an integer >= 1, or a list"):
+    with pytest.raises(ValueError, match=r"beam_width must be an integer >= 1, a list of such, or auto"):
         HillConfig("HILL", "ml-100k", None, {"beam_width": "full"})
     HillConfig("GRMF", "ml-100k", None, {"reg_weight": 0})
     with pytest.raises(ValueError, match=r"reg_weight must be a number above 0, got 0"):
@@ -141,7 +141,8 @@ def test_the_comments_and_defaults_of_a_file_agree_with_the_schema(file):
     owner = file.name.removesuffix(".yaml") if Path(str(file)).parent.name == "model" else None
     settings = read_yaml(file)
     settings.pop("extends", None)
-    layers = [settings, *(settings.pop("per_dataset", None) or {}).values()]
+    blocks = [settings.pop(name, None) or {} for name in ("per_dataset", "presets")]
+    layers = [settings, *(layer for block in blocks for layer in block.values())]
     for key, value in [pair for layer in layers for pair in layer.items()]:
         schema = schema_of(key, owner)
         assert schema, f"{key} has no schema"

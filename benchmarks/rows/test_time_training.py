@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from recbole_hill.adapt.finetune import TestTimeTraining
-from recbole_hill.adapt.stage import pair_loss, select_pairs, train_history
+from recbole_hill.adapt.forms import pair_loss
+from recbole_hill.adapt.selection import select_pairs, train_history
 from recbole_hill.data.ids import Ids
 from recbole_hill.index.em import kmeans_index
 from rows import jobs

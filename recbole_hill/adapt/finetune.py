@@ -1,9 +1,10 @@
-"""Test-time training: the backbone's loss plus the same pairwise loss on <user, node> pairs.
+"""Test-time training by a side loss: the backbone's loss plus a loss on <user, node> pairs.
 
 A pair is a user and an index node that the user is interested in.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,9 @@ class PairLoss:
         frozen: Whether node vectors stay as in the index; if not, they follow the item vectors.
         by_rate: Whether the weight of a pair is proportional to its interest rate, with mean 1 at
             each depth.
+        ranking_loss: The backbone's loss on scores, with which nodes take the place of items; BPR
+            on inner products if None.
+        n_negatives: Number of random nodes that ``ranking_loss`` compares with each pair's node.
     """
 
     def __init__(
@@ -44,8 +48,11 @@ class PairLoss:
         negatives: str,
         frozen: bool,
         by_rate: bool = False,
+        ranking_loss: Callable | None = None,
+        n_negatives: int = 1,
     ):
         self.nodes, self.negatives, self.frozen = nodes, negatives, frozen
+        self.ranking_loss, self.n_negatives = ranking_loss, n_negatives
         self.by_depth = {}
         for depth in sorted(set(pairs.depths.tolist())):
             here = pairs.at_depth(depth)
@@ -54,6 +61,11 @@ class PairLoss:
             if by_rate:
                 weights = torch.from_numpy(here.rates / here.rates.mean()).float()
             self.by_depth[depth] = (users, nodes_here, weights, math.ceil(len(here) / steps))
+
+    @property
+    def pairs_a_step(self) -> int:
+        """Number of pairs that a step draws."""
+        return sum(size for *_, size in self.by_depth.values())
 
     def __call__(self, users: Tensor, items: Tensor) -> Tensor:
         """Returns the mean loss of this step's pairs.
@@ -65,9 +77,13 @@ class PairLoss:
         losses = []
         for depth, (all_users, all_nodes, all_weights, size) in self.by_depth.items():
             drawn = torch.randint(len(all_users), (size,))
-            user = users[all_users[drawn].to(users.device)]
-            node, weights = (x[drawn].to(users.device) for x in (all_nodes, all_weights))
-            if self.negatives == "all":
+            ids, node, weights = (
+                x[drawn].to(users.device) for x in (all_users, all_nodes, all_weights)
+            )
+            user = users[ids]
+            if self.ranking_loss is not None:
+                loss = self._backbones_loss(depth, users, ids, node, items).expand(size)
+            elif self.negatives == "all":
                 loss = F.cross_entropy(user @ self._all(depth, items).T, node, reduction="none")
             else:
                 negative = self._negatives(depth, user, node, items)
@@ -76,6 +92,19 @@ class PairLoss:
                 loss = F.softplus(other - positive)
             losses.append(weights * loss)
         return torch.cat(losses).mean() if losses else users.new_zeros(())
+
+    def _backbones_loss(
+        self, depth: int, users: Tensor, user: Tensor, node: Tensor, items: Tensor
+    ) -> Tensor:
+        """The backbone's mean loss on a draw of pairs at one depth, with random negative nodes."""
+        each = node.unsqueeze(1).expand(-1, self.n_negatives)
+        n_nodes = self.nodes.count(depth)
+        negative = _other_than(each, n_nodes) if n_nodes > 1 else each
+        used, places = torch.unique(
+            torch.cat((node.unsqueeze(1), negative), 1), return_inverse=True
+        )
+        vectors = self._some(used, depth, items)
+        return self.ranking_loss(users, vectors, user, places[:, 0], places[:, 1:])
 
     def _all(self, depth: int, items: Tensor) -> Tensor:
         return self.nodes.frozen(depth) if self.frozen else self.nodes.means(items, depth)
@@ -115,12 +144,17 @@ class TestTimeTraining:
         pair_loss: Loss to add to the backbone's loss; None for the control ``continue``, which
             trains for the same number of steps without pairs.
         weight: Weight of the pair loss.
+        by_interaction: Whether a pair weighs as much as an interaction of the batch; if not, the
+            means of both losses are added.
     """
 
     __test__ = False  # not a pytest class
 
-    def __init__(self, model, pair_loss: PairLoss | None, weight: float):
+    def __init__(
+        self, model, pair_loss: PairLoss | None, weight: float, *, by_interaction: bool = False
+    ):
         self.model, self.pair_loss, self.weight = model, pair_loss, weight
+        self.by_interaction = by_interaction
         self._before = {name: value.clone() for name, value in model.state_dict().items()}
 
     def loss(self, interaction) -> Tensor:
@@ -129,6 +163,8 @@ class TestTimeTraining:
             return self.model.backbone_loss(interaction)
         loss, users, items = self.model.loss_and_vectors(interaction)
         weight = self.weight * self.model.batch_weight(interaction)
+        if self.by_interaction:
+            weight *= self.pair_loss.pairs_a_step / len(interaction)
         return loss + weight * self.pair_loss(users, items)
 
     def reset(self) -> None:

@@ -82,7 +82,7 @@ def interest_rates(
 
 
 def propagate_interest(
-    interested: sp.spmatrix,
+    interested: sp.spmatrix | Sequence[sp.spmatrix],
     parents: Sequence[np.ndarray],
     thresholds: Sequence[float],
     phi_dep: int,
@@ -93,7 +93,9 @@ def propagate_interest(
     """Propagates interest from the items up through the first depths of an index.
 
     Args:
-        interested: I(u, 0), shape (U, I): train history, retrieved items, or their union.
+        interested: I(u, 0), shape (U, I): train history, retrieved items, or their union. A
+            sequence of I(u, 0), I(u, 1), ..., each of shape (U, K_d), is used as it is: nothing is
+            propagated.
         parents: ``parents[0]`` is the depth-1 node of every item, shape (I,); ``parents[d]`` is the
             depth-(d+1) node of every depth-d node, shape (K_d,).
         thresholds: theta_d of depths 1, 2, ..., each in [0, 1]. A rate equal to its threshold
@@ -111,9 +113,12 @@ def propagate_interest(
     """
     limits = check_thresholds(thresholds, phi_dep, len(parents))
     one_of("propagate", propagate, PROPAGATED)
+    given = None if sp.issparse(interested) else interested
     current = interested
     levels = []
     for depth in range(1, phi_dep + 1):
+        if given is not None:
+            current = given[depth - 1]
         # The number of nodes here is the length of the next parent array; the coarsest depth has
         # none.
         n_nodes = len(parents[depth]) if depth < len(parents) else None

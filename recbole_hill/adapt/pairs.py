@@ -63,7 +63,7 @@ class Pairs:
 
 
 def extract_pairs(
-    interested: sp.spmatrix,
+    interested: sp.spmatrix | Sequence[sp.spmatrix],
     parents: Sequence[np.ndarray],
     *,
     thresholds: Sequence[float],

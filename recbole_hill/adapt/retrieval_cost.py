@@ -2,7 +2,7 @@
 
 import torch
 
-from recbole_hill.adapt.stage import retriever_of
+from recbole_hill.adapt.selection import retriever_of
 from recbole_hill.evaluation.retrieval import compare_retrievers
 from recbole_hill.train.index_stage import IndexTrainer
 

@@ -7,12 +7,14 @@ The setting ``pair_selector`` names a function of the registry::
 ``history`` tells which user has which item in train: a sparse matrix of ones, shape (U + 1, I),
 whose row 0 is RecBole's padding user. ``search(k)`` returns each user's k best unseen items, which
 the trained model finds through the index: rows of the index, (U + 1, k), with -1 where there is no
-item. Nothing is searched before ``search`` is called. ``index`` is the
+item. ``search.kept_nodes()`` returns the nodes that the beam keeps, by depth, (U + 1, K_d) sparse.
+Nothing is searched before ``search`` is called. ``index`` is the
 :class:`~recbole_hill.index.hierarchy.HierarchicalIndex`. ``settings`` maps keys to the run's
 settings, including the settings of the selector. A selector sees train data only.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import numpy as np
 import scipy.sparse as sp
@@ -21,7 +23,17 @@ from recbole_hill.adapt.interest import interest_from_lists, union
 from recbole_hill.adapt.pairs import Pairs, extract_pairs
 from recbole_hill.index.hierarchy import HierarchicalIndex
 
-Search = Callable[[int], np.ndarray]
+
+class Search(Protocol):
+    """The search of the trained model through its index; see the module."""
+
+    def __call__(self, k: int) -> np.ndarray:
+        """Returns every user's k best unseen items."""
+
+    def kept_nodes(self) -> list[sp.csr_matrix]:
+        """Returns which nodes the beam keeps for each user."""
+
+
 PairSelector = Callable[[sp.csr_matrix, Search, HierarchicalIndex, Mapping], Pairs]
 
 #: Number of items per user where interest comes from a search.
@@ -47,11 +59,13 @@ def interest_pairs(
     Returns:
         The pairs whose interest rate reaches the threshold of their depth.
     """
-    interests = history
-    if settings["interest_source"] != "history":
-        retrieved = interest_from_lists(search(RETRIEVED_ITEMS), history.shape[1])
-        both = settings["interest_source"] == "both"
-        interests = union(history, retrieved) if both else retrieved
+    interests, source = history, settings["interest_source"]
+    if source != "history":
+        interests = interest_from_lists(search(RETRIEVED_ITEMS), history.shape[1])
+    if source == "both":
+        interests = union(history, interests)
+    if source == "beam":
+        interests = [interests, *search.kept_nodes()]
     pairs = extract_pairs(
         interests,
         index.parents,

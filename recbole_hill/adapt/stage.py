@@ -1,4 +1,4 @@
-"""Test-time training as stages of a run: select pairs, fine-tune every arm, choose the weights.
+"""Test-time training as stages of a run: fine-tune every arm, choose the weights.
 
 An arm is one compared variant of a run. A control is an arm that keeps everything except the idea
 under test. A pair is a user and an index node that the user is interested in.
@@ -7,22 +7,14 @@ Pairs come from train alone. The validation loader is used only to choose the ep
 whether the adapted weights are kept.
 """
 
-import time
-from collections.abc import Mapping
-from dataclasses import asdict
-
 import numpy as np
-import scipy.sparse as sp
-import torch
 
-from recbole_hill import registry
 from recbole_hill.adapt.controls import move_toward_nodes, random_nodes, random_users
-from recbole_hill.adapt.finetune import PairLoss, TestTimeTraining
+from recbole_hill.adapt.forms import training_of
 from recbole_hill.adapt.pairs import Pairs
+from recbole_hill.adapt.selection import retriever_of
 from recbole_hill.index.hierarchy import HierarchicalIndex
-from recbole_hill.model.settings import AVERAGES
-from recbole_hill.retrieval.base import Retriever
-from recbole_hill.retrieval.choose import choose_retriever
+from recbole_hill.model.settings import AVERAGES, UNTRAINED
 from recbole_hill.run.folder import BACKBONE, CHOICE
 from recbole_hill.train.arms import Arm
 from recbole_hill.train.index_stage import START, IndexTrainer
@@ -31,88 +23,6 @@ ADAPTED = "adapted.safetensors"
 #: Share of the way to the nodes' mean that the controls ``average`` and ``average_random`` move a
 #: user.
 AVERAGE_WEIGHT = 0.1
-#: Number of users whose lists are searched at once.
-_USERS_AT_ONCE = 1024
-
-
-def select_pairs(trainer: IndexTrainer, index: HierarchicalIndex, train_data) -> Pairs:
-    """Selects the <user, node> pairs by the selector that ``pair_selector`` names.
-
-    Args:
-        trainer: Trainer whose model has the index.
-        index: The index.
-        train_data: RecBole's train loader.
-
-    Returns:
-        The pairs.
-    """
-    started = time.perf_counter()
-    history = train_history(train_data._dataset)
-    select = registry.SELECTORS.find(trainer.settings.pair_selector).load()
-
-    def search(k: int) -> np.ndarray:
-        return _retrieved(trainer, history, k)
-
-    pairs = select(history, search, index, settings_by_key(trainer))
-    if not isinstance(pairs, Pairs):
-        raise ValueError(
-            f"pair_selector {trainer.settings.pair_selector} must return Pairs, got {pairs!r}"
-        )
-    if "pairs" not in trainer.stages:
-        trainer.clock(time.perf_counter() - started)
-        trainer.finish_stage("pairs", per_depth=pairs.per_depth())
-    trainer.logger.info(f"pairs per depth: {pairs.per_depth()}")
-    return pairs
-
-
-def settings_by_key(trainer: IndexTrainer) -> Mapping:
-    """Returns the run's settings by key; HILL's settings as they were validated."""
-    return {**trainer.config.final_config_dict, **asdict(trainer.settings)}
-
-
-def train_history(dataset) -> sp.csr_matrix:
-    """Returns which user has which item in train, as a matrix of ones, shape (U + 1, I).
-
-    Rows include the padding user; columns do not include the padding item.
-    """
-    matrix = dataset.inter_matrix(form="csr")[:, 1:].tocsr()
-    matrix.sum_duplicates()
-    matrix.data[:] = 1
-    return matrix
-
-
-def _retrieved(trainer: IndexTrainer, history: sp.csr_matrix, k: int) -> np.ndarray:
-    """Returns every user's k best unseen items by the index, as rows of the index, (U + 1, k)."""
-    trainer.model.eval()
-    users, items = trainer.model.vectors()
-    retriever = retriever_of(trainer, "beam", items)
-    blocks = []
-    for start in range(0, len(users), _USERS_AT_ONCE):
-        seen = history[start : start + _USERS_AT_ONCE].tocoo()
-        exclude = tuple(torch.from_numpy(a.astype(np.int64)) for a in (seen.row, seen.col + 1))
-        _, ids = retriever.search(users[start : start + _USERS_AT_ONCE], k, exclude)
-        blocks.append(ids.cpu().numpy())
-    lists = np.concatenate(blocks)
-    lists[0] = -1  # the padding user has no list
-    return np.where(lists > 0, lists - 1, -1)
-
-
-def retriever_of(trainer: IndexTrainer, name: str, items) -> Retriever:
-    """Returns the search with the given name over the model's index, by the model's settings.
-
-    Args:
-        trainer: Trainer whose model has the index.
-        name: ``exact`` | ``beam`` | ``faiss``.
-        items: Item vectors with the padding row, shape (I + 1, D).
-    """
-    settings = trainer.settings
-    return choose_retriever(
-        name,
-        items,
-        trainer.model.index,
-        beam_width=settings.beam_width,
-        node_score=settings.node_score,
-    )
 
 
 def adapt(
@@ -170,52 +80,33 @@ def _fine_tune(trainer, arm: str, pairs: Pairs, train_data, valid_data) -> None:
     if stage in trainer.stages:
         return
     trainer.load_stage(START)
-    loss = None
-    if arm != "continue" and len(pairs):
-        loss = pair_loss(trainer, pairs, len(train_data))
-    training = TestTimeTraining(trainer.model, loss, trainer.settings.ttt_weight)
     chosen = {} if trainer.choice is None else trainer.choice.adapt_epochs
+    epochs = 0 if arm == UNTRAINED else chosen.get(arm, trainer.settings.ttt_epochs)
 
-    def keep_best(epoch: int) -> float | None:
-        score = None if valid_data is None else trainer.valid_score(valid_data)
-        first = score is None or trainer.best_epoch < 0
-        if first or trainer.is_better(score, trainer.best_valid_score):
-            trainer.best_epoch, trainer.best_valid_score = epoch, score
-            trainer.save_model(best)
-        return score
+    with training_of(trainer, arm, pairs, train_data) as training:
 
-    trainer.run_stage(
-        stage,
-        chosen.get(arm, trainer.settings.ttt_epochs),
-        train_data,
-        training.loss,
-        learning_rate=trainer.settings.ttt_learning_rate,
-        learner="adam",
-        begin_epoch=trainer.begin_backbone_epoch,
-        after_epoch=keep_best,
-    )
-    if trainer.best_epoch < 0:  # no epochs were asked for
-        trainer.save_model(best)
+        def keep_best(epoch: int) -> float | None:
+            score = None if valid_data is None else trainer.valid_score(valid_data)
+            first = score is None or trainer.best_epoch < 0
+            if first or trainer.is_better(score, trainer.best_valid_score):
+                trainer.best_epoch, trainer.best_valid_score = epoch, score
+                training.save(best)
+            return score
+
+        trainer.run_stage(
+            stage,
+            epochs,
+            training.data,
+            training.loss,
+            learning_rate=trainer.settings.ttt_learning_rate,
+            learner="adam",
+            begin_epoch=trainer.begin_backbone_epoch,
+            after_epoch=keep_best,
+        )
+        if trainer.best_epoch < 0:  # no epochs were asked for
+            training.save(best)
     score = None if trainer.best_epoch < 0 else trainer.best_valid_score
     trainer.finish_stage(stage, epochs=trainer.best_epoch + 1, valid_score=score)
-
-
-def pair_loss(trainer: IndexTrainer, pairs: Pairs, steps: int) -> PairLoss:
-    """Returns the loss on pairs that the settings ask for.
-
-    Args:
-        trainer: Trainer whose model has the index.
-        pairs: The pairs.
-        steps: Number of training steps in an epoch.
-    """
-    return PairLoss(
-        pairs,
-        trainer.model.nodes,
-        steps,
-        negatives=trainer.settings.pair_negatives,
-        frozen=trainer.settings.node_vectors == "frozen",
-        by_rate=trainer.settings.pair_weighting == "rate",
-    )
 
 
 def _choose(trainer, pairs: Pairs, valid_data) -> Arm:

@@ -66,6 +66,7 @@ def internal_defaults(
     backbone: str | None = None,
     index_learning: str | None = None,
     pair_selector: str | None = None,
+    preset: str | None = None,
 ) -> dict:
     """Merges the YAML files for a model on a dataset.
 
@@ -75,16 +76,19 @@ def internal_defaults(
         backbone: A name in place of the model's default backbone, if the model has one.
         index_learning: A name in place of the model's default learner, if the model has one.
         pair_selector: A name in place of the model's default selector, if the model has one.
+        preset: Name of a set of settings in the ``presets`` of the model's file or its backbone's,
+            which wins over the other blocks.
 
     Returns:
         Settings; a model with a backbone, a learner or a selector has the settings of each too.
 
     Raises:
         UnknownName: If a name is not registered.
-        ValueError: If the backbone has a backbone.
+        ValueError: If the backbone has a backbone, or no file has the preset.
     """
     layers = _layers(MODELS, model)
     own = _on_dataset(layers, dataset)
+    presets = _presets(layers)
     merged = {**read_properties("overall.yaml"), **read_properties("dataset", f"{dataset}.yaml")}
     context = any(entry.path.startswith("recbole.model.context_aware") for entry, _ in layers)
     if context or own.get("reads_features"):
@@ -101,7 +105,13 @@ def internal_defaults(
                 f"backbone must be a model without a backbone of its own, got {own['backbone']}"
             )
         merged.update(theirs)
+        presets = _presets(_layers(MODELS, own["backbone"])) | presets
     merged.update(own)
+    if preset is not None:
+        if preset not in presets:
+            known = ", ".join(presets) or "none"
+            raise ValueError(f"preset {preset!r} is not one of {model}'s; accepted are {known}")
+        merged.update(presets[preset])
     for known, name in ((LEARNERS, index_learning), (SELECTORS, pair_selector)):
         if known.key in own:
             merged.update(_on_dataset(_layers(known, name or own[known.key]), dataset))
@@ -134,7 +144,7 @@ def chosen_parts(settings: Mapping) -> dict:
     Returns:
         Keyword arguments of :func:`internal_defaults`.
     """
-    return {key: settings.get(key) for key in BY_SETTING if key != "model"}
+    return {key: settings.get(key) for key in (*BY_SETTING, "preset") if key != "model"}
 
 
 def _layers(known: Registry, name: str) -> list[tuple[Entry, dict]]:
@@ -175,9 +185,19 @@ def _on_dataset(layers: list[tuple[Entry, dict]], dataset: str) -> dict:
     merged = {}
     for _, settings in layers:
         merged.update(settings)
+        merged.pop("presets", None)
         blocks = merged.pop("per_dataset", None) or {}
         merged.update(blocks.get(dataset, blocks.get(OTHERWISE)) or {})
     return merged
+
+
+def _presets(layers: list[tuple[Entry, dict]]) -> dict[str, dict]:
+    """Returns the named sets of settings of layers, by name; later layers win."""
+    return {
+        name: settings
+        for _, layer in layers
+        for name, settings in (layer.get("presets") or {}).items()
+    }
 
 
 def _read_mapping(file: Path) -> dict:

@@ -62,8 +62,8 @@ class InteractionGraph(nn.Module):
     def normalized(self) -> Tensor:
         """Returns D^-1/2 A D^-1/2 of the whole graph, sparse CSR, shape (U + I, U + I)."""
         if self._normalized is None or self._normalized.device != self.crow.device:
-            scale = _inverse_root(self.degree)
-            self._normalized = self._csr(scale[self.row] * scale[self.col])
+            ones = torch.ones_like(self.col, dtype=torch.float32)
+            self._normalized = self._csr(self.weights(ones))
         return self._normalized
 
     def drop_nodes(self, rate: float) -> Tensor:
@@ -73,12 +73,12 @@ class InteractionGraph(nn.Module):
         degrees of the sub-graph (SGL's node dropout, SIGIR 2021, Eq. 6).
         """
         kept = (torch.rand(len(self), device=self.degree.device) >= rate).float()
-        return self._renormalized(kept[self.row] * kept[self.col])
+        return self._csr(self.weights(kept[self.row] * kept[self.col]))
 
     def drop_edges(self, rate: float) -> Tensor:
         """Returns the normalised sub-graph that keeps each edge with probability ``1 - rate``."""
         kept = (torch.rand(len(self.mirror), device=self.degree.device) >= rate).float()
-        return self._renormalized(torch.cat((kept, kept[self.mirror])))
+        return self._csr(self.weights(torch.cat((kept, kept[self.mirror]))))
 
     def neighbour_sums(self, x: Tensor) -> Tensor:
         """Returns A x, the sum of x over each node's neighbours, (U + I, D); differentiable."""
@@ -125,10 +125,19 @@ class InteractionGraph(nn.Module):
         row = torch.arange(len(nodes), device=nodes.device).repeat_interleave(crow.diff())
         return crow, row, self.col[places]
 
-    def _renormalized(self, values: Tensor) -> Tensor:
+    def degrees(self, values: Tensor) -> Tensor:
+        """Returns the sum of each node's edges, shape (U + I,).
+
+        Args:
+            values: A number for every edge, such as 1 for a kept edge and 0 for a dropped one.
+        """
         ones = torch.ones(len(self), 1, device=values.device)
-        scale = _inverse_root((self._csr(values) @ ones).squeeze(1))
-        return self._csr(values * scale[self.row] * scale[self.col])
+        return (self._csr(values) @ ones).squeeze(1)
+
+    def weights(self, values: Tensor) -> Tensor:
+        """Returns (d_u d_i)^-1/2 for every edge whose value is 1, and 0 where it is 0."""
+        scale = inverse_root(self.degrees(values))
+        return values * scale[self.row] * scale[self.col]
 
     def _csr(self, values: Tensor) -> Tensor:
         return torch.sparse_csr_tensor(
@@ -289,6 +298,6 @@ def _some_rows(crow: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat((counts.new_zeros(1), counts.cumsum(0))), ranges(starts, counts)
 
 
-def _inverse_root(degree: Tensor) -> Tensor:
+def inverse_root(degree: Tensor) -> Tensor:
     """Returns degree^-1/2, and 0 for nodes without edges."""
     return torch.where(degree > 0, degree.clamp_min(1).rsqrt(), torch.zeros_like(degree))

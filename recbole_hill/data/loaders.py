@@ -6,7 +6,7 @@ from logging import getLogger
 
 import numpy as np
 import recbole.data.utils
-from recbole.data.dataloader import NegSampleEvalDataLoader
+from recbole.data.dataloader import NegSampleEvalDataLoader, TrainDataLoader
 from recbole.sampler import Sampler
 
 
@@ -52,6 +52,20 @@ class FixedCandidates(NegSampleEvalDataLoader):
             return super()._neg_sampling(inter_feat)
         finally:
             np.random.set_state(state)
+
+
+def train_loader(config, dataset) -> TrainDataLoader:
+    """Returns RecBole's loader of a train set, which draws negatives if the model asks for them.
+
+    Args:
+        config: The run's configuration.
+        dataset: The train set.
+    """
+    drawn, sampler = config["train_neg_sample_args"], None
+    if drawn["distribution"] != "none":
+        sampler = PatientSampler(["train"], [dataset], drawn["distribution"], drawn["alpha"])
+        sampler = sampler.set_phase("train")
+    return TrainDataLoader(config, dataset, sampler, shuffle=config["shuffle"])
 
 
 def say_full_users(*loaders) -> None:

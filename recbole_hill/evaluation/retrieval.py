@@ -46,18 +46,21 @@ def compare_retrievers(
 
     Returns:
         ``index_recall@k`` for each k, ``scored_fraction`` (inner products with nodes and items, per
-        user, divided by the number of items), and the seconds of both searches.
+        user, divided by the number of items), ``items_fraction`` (the same without the nodes), and
+        the seconds of both searches.
     """
     lists, seconds = [], []
-    scored = approximate.scored
+    before = approximate.scored, approximate.scored_nodes
     for retriever in (exact, approximate):
         started = time.perf_counter()
         lists.append(retriever.search(users, max(topk), exclude)[1].cpu())  # waits for the device
         seconds.append(round(time.perf_counter() - started, 3))
-    scored = approximate.scored - scored
+    everything = len(users) * len(approximate.item_vectors)
+    scored, nodes = approximate.scored - before[0], approximate.scored_nodes - before[1]
     return {
         **{f"index_recall@{k}": index_recall(*(ids[:, :k] for ids in lists)) for k in topk},
-        "scored_fraction": scored / len(users) / len(approximate.item_vectors),
+        "scored_fraction": scored / everything,
+        "items_fraction": (scored - nodes) / everything,
         "exact_seconds": seconds[0],
         "seconds": seconds[1],
     }

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from recbole_hill import registry
+from recbole_hill.data.graph import InteractionGraph
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.index.learners import IndexLearner
 from recbole_hill.index.node_vectors import NodeVectors
@@ -28,6 +29,8 @@ from recbole_hill.model.settings import HillSettings
 
 #: Weight of the loss on nodes, beside the backbone's loss, in an M-step.
 EM_WEIGHT = 0.1
+#: Names among the weights of the vectors that serve in place of the backbone's.
+FIXED = ("fixed_users", "fixed_items")
 
 
 class HILL(EmbeddingModel):
@@ -41,6 +44,8 @@ class HILL(EmbeddingModel):
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.settings = HillSettings.from_config(config, n_items=self.n_items - 1)
+        for name in FIXED:
+            self.register_buffer(name, None)
         backbone = registry.find(config["backbone"]).load()
         if backbone.input_type != self.input_type:
             raise ValueError(
@@ -52,6 +57,38 @@ class HILL(EmbeddingModel):
         self.learner = self._learner(config)
         self.index: HierarchicalIndex | None = None
         self.nodes: NodeVectors | None = None
+        self._require_form()
+
+    def _require_form(self) -> None:
+        """Checks that the backbone can learn from pairs in the form that ``pair_form`` names.
+
+        Raises:
+            ValueError: If it cannot. The message names the setting and what is accepted.
+        """
+        settings, name = self.settings, type(self.backbone).__name__
+        if settings.pair_form != "loss" and hasattr(self.backbone, "fit_once"):
+            raise ValueError(
+                f"pair_form {settings.pair_form} needs a backbone that trains by epochs, and "
+                f"{name} is fitted at once; accepted is loss"
+            )
+        graph = getattr(self.backbone, "graph", None)
+        if settings.pairs_are_edges and not isinstance(graph, InteractionGraph):
+            raise ValueError(
+                f"pair_form {settings.pair_form} needs a backbone with this package's graph of "
+                f"users and items, such as LightGCN-BSL or NESCL, and {name} has none; accepted "
+                "are loss and rows"
+            )
+        if settings.pair_loss == "backbone" and not self._has_loss_of_scores():
+            raise ValueError(
+                f"pair_loss backbone needs a backbone whose loss is of the scores of drawn items, "
+                f"and {name}'s is not; accepted is bpr"
+            )
+
+    def _has_loss_of_scores(self) -> bool:
+        """Whether the backbone's ``ranking_loss`` can take nodes in the place of items."""
+        own = hasattr(self.backbone, "ranking_loss")
+        by_popularity = getattr(self.backbone, "popularity", None) is not None
+        return own and not by_popularity  # a node has no popularity
 
     def _learner(self, config) -> IndexLearner:
         """Builds the learner that ``index_learning`` names.
@@ -113,8 +150,21 @@ class HILL(EmbeddingModel):
             self.backbone.begin_epoch(epoch)
 
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
-        """Returns the backbone's vectors with the padding rows, (U + 1, D) and (I + 1, D)."""
+        """Returns the vectors with the padding rows, (U + 1, D) and (I + 1, D).
+
+        They are the backbone's, or the fixed ones, if the weights have any. Test-time training with
+        virtual items ends with fixed vectors: without those items the backbone makes others.
+        """
+        if self.fixed_users is not None:
+            return self.fixed_users, self.fixed_items
         return user_item_embeddings(self.backbone)
+
+    def load_state_dict(self, state_dict, *args, **kwargs):
+        """Loads weights with or without fixed vectors."""
+        for name in FIXED:
+            value = state_dict.get(name)
+            setattr(self, name, None if value is None else value.to(self.device, copy=True))
+        return super().load_state_dict(state_dict, *args, **kwargs)
 
     def calculate_loss(self, interaction) -> Tensor | tuple[Tensor, ...]:
         """Returns the backbone's loss, plus the index loss if the nodes learn with the backbone."""
@@ -167,7 +217,8 @@ class HILL(EmbeddingModel):
         targets = []
         for depth in range(1, self.index.depth + 1):
             positive, negative = (self.nodes.of_items(i, depth) for i in (item, other))
-            vectors = self.nodes.means(items, depth)
+            frozen = self.settings.node_vectors == "frozen"
+            vectors = self.nodes.frozen(depth) if frozen else self.nodes.means(items, depth)
             differ = positive != negative
             if differ.any():
                 scores = [(user * vectors[n]).sum(1)[differ] for n in (positive, negative)]

@@ -7,6 +7,8 @@ from recbole_hill import registry
 #: Controls that move users without training. A control is an arm (a compared variant of a run)
 #: that keeps everything except the idea under test.
 AVERAGES = ("average", "average_random")
+#: Control of pairs as edges: the graph has them, and nothing is trained.
+UNTRAINED = "untrained"
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,13 @@ class HillSettings:
     interest_thresholds: tuple[float, ...]
     phi_dep: int
     min_children: int
+    pair_form: str
+    keep_normalisation: bool
     ttt_epochs: int
     ttt_learning_rate: float
     ttt_weight: float
+    pair_weight: str
+    pair_loss: str
     pair_negatives: str
     pair_weighting: str
     pair_history: int
@@ -37,6 +43,16 @@ class HillSettings:
     retrieval: str
     beam_width: tuple[int, ...]
     node_score: str
+
+    @property
+    def pairs_are_rows(self) -> bool:
+        """Whether pairs are rows of the training data."""
+        return "rows" in self.pair_form
+
+    @property
+    def pairs_are_edges(self) -> bool:
+        """Whether pairs are edges of the backbone's graph."""
+        return "vertices" in self.pair_form
 
     @classmethod
     def from_config(cls, config, n_items: int) -> "HillSettings":
@@ -63,6 +79,24 @@ class HillSettings:
                 f"phi_dep {values['phi_dep']} needs as many depths in nodes_per_depth {nodes} and "
                 f"interest_thresholds {thresholds}"
             )
+        if values["pair_loss"] == "backbone":
+            for key, accepted in (("pair_negatives", "random"), ("pair_weighting", "equal")):
+                if values[key] != accepted:
+                    raise ValueError(
+                        f"pair_loss backbone takes {key} {accepted} alone, got {values[key]}"
+                    )
+        if values["interest_source"] == "beam" and values["retrieval"] != "beam":
+            raise ValueError(
+                "interest_source beam needs retrieval beam: the search "
+                f"{values['retrieval']} keeps no nodes depth by depth; accepted without a "
+                "beam are history, retrieved and both"
+            )
+        controls, form = _sequence(values["adapt_control"]), values["pair_form"]
+        if UNTRAINED in controls and "vertices" not in form:
+            raise ValueError(
+                f"adapt_control {UNTRAINED} is of pairs as edges; accepted with it are pair_form "
+                f"vertices and vertices+rows, got {form}"
+            )
         width = values["beam_width"]
         widths = (width,) * len(nodes) if isinstance(width, int) else tuple(width)
         if len(widths) != len(nodes):
@@ -72,7 +106,7 @@ class HillSettings:
         sequences = {
             "nodes_per_depth": nodes,
             "interest_thresholds": thresholds,
-            "adapt_control": _sequence(values["adapt_control"]),
+            "adapt_control": controls,
             "beam_width": widths,
         }
         return cls(**{**values, **sequences})

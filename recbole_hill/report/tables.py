@@ -112,7 +112,8 @@ def retrieval_note(cost: dict) -> str:
         for name, value in cost.items()
         if name.startswith("index_recall@")
     )
-    return f"{recalls}, for {cost['scored_fraction']:.2%} of its inner products"
+    items = f", from {cost['items_fraction']:.1%} of the items" if "items_fraction" in cost else ""
+    return f"{recalls}{items}, for {cost['scored_fraction']:.1%} of its inner products"
 
 
 def stream_table(records: list) -> str:

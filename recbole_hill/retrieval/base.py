@@ -42,6 +42,8 @@ class Retriever:
         self.block = max(1, BLOCK_ENTRIES // n_items)
         #: Number of inner products (with nodes and items) computed so far, and of queries answered.
         self.scored, self.queries = 0, 0
+        #: Number of inner products with nodes, among all.
+        self.scored_nodes = 0
 
     @torch.no_grad()
     def search(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from recbole_hill.index.hierarchy import HierarchicalIndex
@@ -50,10 +51,26 @@ class BeamRetriever(Retriever):
         """Number of nodes kept at each depth, coarsest first."""
         return self._descent.widths
 
+    @torch.no_grad()
+    def kept_nodes(self, users: Tensor) -> list[Tensor]:
+        """Returns the nodes that the search keeps for some users, depth by depth, finest first.
+
+        Args:
+            users: User vectors, shape (B, D), at most :attr:`block` of them.
+
+        Returns:
+            Node ids of each depth, (B, at most the width), -1 where there is no node.
+        """
+        kept = [beam for beam, _ in self._descent.levels(users.to(self.item_vectors))]
+        # None: every node of the depth is kept, as many as the depth's width.
+        every = (torch.arange(n, device=users.device).expand(len(users), n) for n in self.widths)
+        return [a if b is None else b for a, b in zip(every, kept, strict=True)][::-1]
+
     def _search(self, users: Tensor, k: int, seen: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         beam, scored = self._descent.nodes(users)
         if beam is None:
             return self._search_all(users, k, seen)
         scores, items, of_items = self._items.score(users, beam)
         self.scored += scored + of_items
+        self.scored_nodes += scored
         return top_k(self._mask(scores, items, seen), k, items)

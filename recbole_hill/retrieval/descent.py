@@ -3,7 +3,7 @@
 Depth 1 is the nodes just above the items, depth L the coarsest nodes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -183,17 +183,30 @@ class Descent:
             Node ids (B, at most the width), best first, -1 where there is no node; None if every
             node of every depth is kept. And the number of computed inner products.
         """
+        beams, counts = zip(*self.levels(users), strict=True)
+        return beams[-1], sum(counts)
+
+    def levels(self, users: Tensor) -> Iterator[tuple[Tensor | None, int]]:
+        """Yields each user's nodes depth by depth, the coarsest first.
+
+        Args:
+            users: User vectors, shape (B, D).
+
+        Yields:
+            As :meth:`nodes` returns them; None where every node of this depth and of all coarser
+            depths is kept.
+        """
         if self._by_best:
             users = torch.cat((users, users.norm(dim=1, keepdim=True)), 1)
-        beam, scored = None, 0
+        beam = None
         for level, width in enumerate(self.widths):
+            count = 0
             if beam is not None:
                 scores, nodes, count = self._children[level - 1].score(users, beam)
                 kept, beam = top_k(scores, width, nodes)
                 beam = torch.where(kept > -torch.inf, beam, -1)
-                scored += count
             elif width < len(self._coarsest_first[level]):
                 scores = users @ self._coarsest_first[level].T  # (B, K_depth)
                 beam = top_k(scores, width)[1]
-                scored += scores.numel()
-        return beam, scored
+                count = scores.numel()
+            yield beam, count

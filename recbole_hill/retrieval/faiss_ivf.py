@@ -112,6 +112,7 @@ class FaissRetriever(Retriever):
         if self._descent is not None:
             beam, scored = self._descent.nodes(users)
             self.scored += scored
+            self.scored_nodes += scored
         elif width < n_nodes:
             return None
         if beam is None:  # all nodes are kept: there is no choice
@@ -136,6 +137,7 @@ class FaissRetriever(Retriever):
             before = statistics.ndis
             fetched = self.faiss_index.search(users, length)
             self.scored += len(users) * len(self._sizes) + statistics.ndis - before
+            self.scored_nodes += len(users) * len(self._sizes)
         else:
             from faiss.contrib.ivf_tools import search_preassigned
 

@@ -15,6 +15,7 @@ MEANINGS = {
     "random_users": "the pairs, with their users replaced by random ones",
     "average": "no training: users moved toward their nodes",
     "average_random": "no training: users moved toward random nodes",
+    "untrained": "the pairs as edges of the graph, without training",
     "pairs": "test-time training on the pairs",
     "HILL": "`pairs` if validation prefers it, otherwise the weights before it",
 }

@@ -17,6 +17,7 @@ from recbole_hill.data.ids import IDS, Ids
 from recbole_hill.data.splits import Data, load_data, require_same_data
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.model.bases.fit_once import train_matrix
+from recbole_hill.model.hill import FIXED
 from recbole_hill.model.transfer import RowMap, transfer
 from recbole_hill.run.checkpoint import load_weights, random_numbers_kept
 from recbole_hill.run.folder import INDEX, STAGES, read_config, read_stages, served_weights
@@ -42,7 +43,8 @@ class OldRun:
         settings: Configuration of the run.
         stages: Content of its ``stages.json``.
         ids: Its users and items.
-        weights: The weights that it serves.
+        weights: The weights that it serves, without vectors that serve in place of the backbone's:
+            these do not learn.
         index: Its index; None if it has no index.
     """
 
@@ -85,7 +87,7 @@ class OldRun:
             settings,
             read_stages(folder),
             _ids_of(folder, settings),
-            load_weights(file),
+            {name: x for name, x in load_weights(file).items() if name not in FIXED},
             HierarchicalIndex.load(index) if index.is_file() else None,
         )
 

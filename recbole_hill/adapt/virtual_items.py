@@ -1,0 +1,130 @@
+"""Index nodes as virtual items of the backbone: test-time training by the backbone's own loss.
+
+The paper (HILL, section 3.6) calls the nodes of a user's pairs "virtual nodes", and the pairs "new
+data pairs" that "follow the original loss". So a node is one more item here. It has a row of its
+own in the item table, which starts at the mean of its members' rows. A pair is one more interaction
+of its user: a row of the training data, an edge of the graph, or both.
+
+After training the virtual items are folded away: the user vectors and the vectors of the real items
+are kept, and nothing else.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from recbole_hill.adapt.pairs import Pairs
+from recbole_hill.data.sampling import InteractionSampler
+from recbole_hill.data.virtual_items import GraphWithVirtualItems, with_virtual_items
+from recbole_hill.index.node_vectors import NodeVectors
+from recbole_hill.model.backbone import user_item_embeddings
+from recbole_hill.model.bases.fit_once import train_matrix
+
+
+class VirtualItems(nn.Module):
+    """A copy of a trained backbone with virtual items; its vectors are those of the real items.
+
+    Args:
+        backbone: The trained backbone. It is not changed.
+        config: The run's configuration.
+        dataset: RecBole's train set.
+        pairs: The <user, node> pairs.
+        nodes: The index's nodes.
+        rows: Whether the pairs are rows of the training data.
+        edges: Whether the pairs are edges of the graph.
+        keep_normalisation: Whether the weights of the graph's other edges stay as they were.
+        frozen: Whether the rows of the virtual items stay at the means of their members.
+
+    Attributes:
+        data: The train set from which the copy learns; without pairs if they are edges alone.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        config,
+        dataset,
+        pairs: Pairs,
+        nodes: NodeVectors,
+        *,
+        rows: bool,
+        edges: bool,
+        keep_normalisation: bool,
+        frozen: bool,
+    ):
+        super().__init__()
+        depths = sorted(set(pairs.depths.tolist()))
+        n_virtual = sum(nodes.count(depth) for depth in depths)
+        self.n_items = dataset.item_num
+        items = self.n_items + _places(pairs, nodes, depths)
+        extended = with_virtual_items(dataset, n_virtual, pairs.users, items)
+        alone = with_virtual_items(dataset, n_virtual, pairs.users[:0], items[:0])
+        self.data = extended if rows else dataset
+        self.backbone = type(backbone)(config, extended if edges else alone)
+        if isinstance(getattr(self.backbone, "sampler", None), InteractionSampler):
+            drawn_from = extended if rows else alone
+            self.backbone.sampler = InteractionSampler(train_matrix(drawn_from))
+        if edges and keep_normalisation:
+            self.backbone.graph = GraphWithVirtualItems(train_matrix(extended), n_virtual)
+        self.backbone.to(backbone.device)
+        self._take_weights(backbone, nodes, depths, frozen)
+
+    @torch.no_grad()
+    def _take_weights(self, backbone, nodes: NodeVectors, depths: list[int], frozen: bool) -> None:
+        """Copies the backbone's weights; rows of virtual items become means of members' rows.
+
+        Raises:
+            ValueError: If a weight has another shape in the copy for another reason.
+        """
+        known, longer = backbone.state_dict(), self.backbone.state_dict()
+        n_virtual = sum(nodes.count(depth) for depth in depths)
+        for name, value in longer.items():
+            old = known[name]
+            if value.shape == old.shape:
+                value.copy_(old)
+                continue
+            if value.shape != (len(old) + n_virtual, *old.shape[1:]):
+                raise ValueError(
+                    f"pair_form: {name} of {type(backbone).__name__} is {tuple(old.shape)}, and "
+                    f"{tuple(value.shape)} with {n_virtual} virtual items; accepted are backbones "
+                    "whose tables have a row per item"
+                )
+            value[: len(old)] = old
+            of_items = old[-self.n_items :].reshape(self.n_items, -1)
+            means = torch.cat([nodes.means(of_items, depth) for depth in depths])
+            value[len(old) :] = means.reshape(n_virtual, *old.shape[1:])
+        if frozen:
+            for name, weight in self.backbone.named_parameters():
+                if weight.shape != known[name].shape:
+                    weight.register_hook(_of_first_rows(len(known[name])))
+
+    def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
+        """Returns the vectors of users and of real items, (U + 1, D) and (I + 1, D)."""
+        users, items = user_item_embeddings(self.backbone)
+        return users, items[: self.n_items]
+
+    def calculate_loss(self, interaction) -> Tensor:
+        """The backbone's own loss on a batch whose items may be virtual."""
+        return self.backbone.calculate_loss(interaction)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Tells the backbone which of its epochs starts."""
+        if hasattr(self.backbone, "begin_epoch"):
+            self.backbone.begin_epoch(epoch)
+
+
+def _places(pairs: Pairs, nodes: NodeVectors, depths: list[int]) -> np.ndarray:
+    """Returns the place of each pair's node among the nodes of the depths, finest first, (E,)."""
+    counts = [nodes.count(depth) for depth in depths]
+    first = dict(zip(depths, np.cumsum([0, *counts[:-1]]), strict=True))
+    return pairs.nodes + np.array([first[depth] for depth in pairs.depths], dtype=np.int64)
+
+
+def _of_first_rows(n: int):
+    """Returns a function of a table's gradient that sets it to 0 after the first n rows."""
+
+    def mask(gradient: Tensor) -> Tensor:
+        rows = torch.arange(len(gradient), device=gradient.device) < n
+        return gradient * rows.view(-1, *[1] * (gradient.dim() - 1))
+
+    return mask

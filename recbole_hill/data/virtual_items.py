@@ -1,0 +1,65 @@
+"""Virtual items: further rows of a catalogue, such as the nodes of an index.
+
+A model that is built on such a train set learns a vector for each virtual item, as for each item.
+The virtual items have the ids after the last item.
+"""
+
+import numpy as np
+import torch
+from recbole.data.interaction import Interaction
+from scipy import sparse as sp
+from torch import Tensor
+
+from recbole_hill.data.graph import InteractionGraph, inverse_root
+
+
+def with_virtual_items(dataset, n_virtual: int, users: np.ndarray, items: np.ndarray):
+    """Returns a train set with virtual items, and with further interactions.
+
+    Args:
+        dataset: RecBole's train set. It is not changed.
+        n_virtual: Number of virtual items.
+        users: RecBole's user ids of the further interactions, shape (E,).
+        items: Their items, virtual or not, shape (E,).
+
+    Returns:
+        A RecBole dataset that has the two id columns alone.
+    """
+    columns = {
+        field: torch.cat((dataset.inter_feat[field], torch.from_numpy(ids).long()))
+        for field, ids in ((dataset.uid_field, users), (dataset.iid_field, items))
+    }
+    extended = dataset.copy(Interaction(columns))
+    field = dataset.iid_field
+    names = [f"virtual item {number}" for number in range(n_virtual)]
+    tokens = np.concatenate((dataset.field2id_token[field].astype(str), names))
+    extended.field2id_token = {**dataset.field2id_token, field: tokens}
+    extended.item_feat = None  # virtual items have no features
+    return extended
+
+
+class GraphWithVirtualItems(InteractionGraph):
+    """A graph in which edges of virtual items do not change the weights of all other edges.
+
+    The weight of an edge is (d_u d_i)^-1/2. For a real item, both degrees count real edges alone;
+    for a virtual item, both count all edges.
+
+    Args:
+        interactions: Binary train matrix, shape (U, I), virtual items last.
+        n_virtual: Number of virtual items.
+    """
+
+    def __init__(self, interactions: sp.spmatrix, n_virtual: int):
+        super().__init__(interactions)
+        first = len(self) - n_virtual
+        self.register_buffer("real", (self.row < first) & (self.col < first), persistent=False)
+
+    def weights(self, values: Tensor) -> Tensor:
+        """Returns the weights of the edges whose value is 1, see the class; 0 where it is 0."""
+        of_all = inverse_root(self.degrees(values))
+        of_real = inverse_root(self.degrees(values * self.real))
+        return values * torch.where(
+            self.real,
+            of_real[self.row] * of_real[self.col],
+            of_all[self.row] * of_all[self.col],
+        )

@@ -1,0 +1,266 @@
+"""Index nodes as virtual items: the data, the graph, the copied weights, and runs in every form."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_settings
+from numpy.testing import assert_allclose
+from scipy import sparse as sp
+
+from recbole_hill.adapt.forms import training_of
+from recbole_hill.adapt.pairs import Pairs
+from recbole_hill.adapt.selection import select_pairs
+from recbole_hill.adapt.virtual_items import VirtualItems
+from recbole_hill.config.config import HillConfig
+from recbole_hill.data.loaders import train_loader
+from recbole_hill.data.splits import load_data
+from recbole_hill.data.virtual_items import GraphWithVirtualItems, with_virtual_items
+from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.index.node_vectors import NodeVectors
+from recbole_hill.model.build import build_model
+from recbole_hill.model.bundle import Bundle
+from recbole_hill.model.finished import FinishedRun
+from recbole_hill.model.hill import FIXED
+from recbole_hill.pipeline import run
+from recbole_hill.run.checkpoint import load_weights, set_model_weights
+from recbole_hill.run.folder import read_config
+from recbole_hill.train.index_stage import learn_index
+from recbole_hill.train.trainer import RunTrainer, trainer_for
+
+FORMS = ("rows", "vertices", "vertices+rows")
+
+
+def test_the_graph_keeps_the_weights_of_other_edges_by_hand():
+    # Users 0, 1; items 0, 1; virtual item 2 with both users.
+    matrix = sp.csr_matrix(np.array([[1, 1, 1], [0, 1, 1]]))
+    graph = GraphWithVirtualItems(matrix, 1).normalized().to_dense().numpy()
+    real = 1 / np.sqrt(np.outer([2, 1], [1, 2])) * [[1, 1], [0, 1]]
+    virtual = 1 / np.sqrt(np.array([3, 2]) * 2)
+    assert_allclose(graph[:2, 2:], np.column_stack((real, virtual)), rtol=1e-6)
+    assert_allclose(graph, graph.T)
+
+
+def test_a_thinned_graph_weighs_by_its_own_degrees(monkeypatch):
+    matrix = sp.csr_matrix(np.array([[1, 1, 1], [0, 1, 1]]))
+    graph = GraphWithVirtualItems(matrix, 1)
+    draws = torch.tensor([0.9, 0.9, 0.9, 0.1, 0.9])  # item 1 is dropped
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: draws)
+    thinned = graph.drop_nodes(0.5).to_dense().numpy()
+    virtual = 1 / np.sqrt(np.array([2, 1]) * 2)
+    assert_allclose(thinned[:2, 2:], [[1, 0, virtual[0]], [0, 0, virtual[1]]], rtol=1e-6)
+
+
+@pytest.fixture
+def made(tiny_path, tmp_path):
+    """Returns a function that builds a model on `tiny`, an index over it, and some pairs."""
+
+    def make(model):
+        settings = tiny_settings(tiny_path, model, run_dir=str(tmp_path / "run"))
+        config = HillConfig(model, "tiny", None, settings)
+        data = load_data(config)
+        backbone = build_model(config, data)
+        n_items = data.dataset.item_num - 1
+        parents = (np.arange(n_items) // 4, np.arange(-(-n_items // 4)) // 3)
+        vectors = backbone.user_item_embeddings()[1][1:].detach().numpy()
+        index = HierarchicalIndex.build([str(i) for i in range(n_items)], parents, vectors)
+        depths = np.array([1, 1, 2])
+        pairs = Pairs(np.array([1, 2, 3]), np.array([0, 5, 1]), depths, np.ones(3), phi_dep=2)
+        return config, data, backbone, index, pairs
+
+    return make
+
+
+def copied(made_of, **changes) -> VirtualItems:
+    config, data, backbone, index, pairs = made_of
+    form = {"rows": True, "edges": True, "keep_normalisation": True, "frozen": False, **changes}
+    return VirtualItems(backbone, config, data.train._dataset, pairs, NodeVectors(index), **form)
+
+
+def test_a_train_set_with_virtual_items(made):
+    config, data, *_ = made("BPR")
+    train = data.train._dataset
+    extended = with_virtual_items(train, 2, np.array([1, 4]), train.item_num + np.array([1, 0]))
+    assert (extended.item_num, extended.user_num) == (train.item_num + 2, train.user_num)
+    before, after = train.inter_matrix(form="csr"), extended.inter_matrix(form="csr")
+    assert (after[:, : train.item_num] != before).nnz == 0
+    assert sorted(zip(*after[:, train.item_num :].nonzero(), strict=True)) == [(1, 1), (4, 0)]
+    assert len(train) == len(extended) - 2 and train.item_num == before.shape[1]
+    rows = [batch for batch in train_loader(config, extended)]
+    assert sum(map(len, rows)) == len(extended)
+
+
+@pytest.mark.parametrize("model", ["BPR", "NESCL", "LightGCN-BSL", "MF-SSM"])
+def test_rows_of_virtual_items_start_at_the_mean_of_their_members(made, model):
+    config, data, backbone, index, pairs = made(model)
+    edges = hasattr(backbone, "graph")
+    copy = copied((config, data, backbone, index, pairs), edges=edges)
+    old, new = backbone.item_embedding.weight, copy.backbone.item_embedding.weight
+    assert torch.equal(new[: len(old)], old)
+    assert torch.equal(copy.backbone.user_embedding.weight, backbone.user_embedding.weight)
+    finest = torch.stack([old[1:][4 * n : 4 * n + 4].mean(0) for n in range(12)])
+    coarsest = torch.stack([old[1:][12 * n : 12 * n + 12].mean(0) for n in range(4)])
+    torch.testing.assert_close(new[len(old) :], torch.cat((finest, coarsest)))
+    users, items = copy.user_item_embeddings()
+    assert (len(users), len(items)) == (data.dataset.user_num, data.dataset.item_num)
+
+
+def test_without_edges_a_copy_has_the_backbones_vectors(made):
+    parts = made("LightGCN-BSL")
+    for theirs, ours in zip(
+        parts[2].user_item_embeddings(),
+        copied(parts, edges=False).user_item_embeddings(),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)
+    with_edges = copied(parts).user_item_embeddings()[0]
+    moved = (with_edges - parts[2].user_item_embeddings()[0]).abs().sum(1) > 1e-6
+    assert moved[[1, 2, 3]].all()
+
+
+def test_pairs_are_edges_and_positives_where_the_form_says_so(made):
+    parts = made("LightGCN-BSL")
+    first = parts[1].dataset.item_num
+    users, items = torch.tensor([1, 2, 3]), first + torch.tensor([0, 5, 13])
+    for rows, edges in ((True, False), (False, True), (True, True)):
+        copy = copied(parts, rows=rows, edges=edges)
+        assert copy.backbone.sampler.has(users, items).tolist() == [rows] * 3
+        graph = copy.backbone.graph.normalized().to_dense()
+        assert (graph[users, items + parts[1].dataset.user_num] > 0).tolist() == [edges] * 3
+        assert len(copy.data) == len(parts[1].train._dataset) + 3 * rows
+
+
+def test_frozen_rows_have_no_gradient(made):
+    parts = made("MF-SSM")
+    for frozen in (False, True):
+        copy = copied(parts, edges=False, frozen=frozen)
+        users, items = copy.backbone.user_item_embeddings()
+        (users.sum() + items.square().sum()).backward()
+        gradient = copy.backbone.item_embedding.weight.grad
+        n_items = parts[1].dataset.item_num
+        assert gradient[:n_items].any() and bool(gradient[n_items:].any()) != frozen
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_path, tmp_path_factory):
+    """Finished runs of every form, by form."""
+    root = tmp_path_factory.mktemp("forms")
+    changes = {
+        "backbone": "LightGCN-BSL",
+        "adapt_control": ["continue", "random_nodes", "random_users"],
+        "ttt_learning_rate": 0.02,
+        "interest_thresholds": [0.3, 0.3],
+        "ttt_epochs": 2,
+    }
+    results = {}
+    for form in FORMS:
+        controls = [*changes["adapt_control"], *(["untrained"] if "vertices" in form else [])]
+        own = {**changes, "adapt_control": controls, "pair_form": form}
+        settings = tiny_settings(tiny_path, "HILL", run_dir=str(root / form), **own)
+        del settings["ssl_warmup_epochs"]  # NESCL's
+        results[form] = run("HILL", "tiny", overrides=settings)
+    return results
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_trains_its_arms_from_the_same_weights(runs, form):
+    result = runs[form]
+    start = load_weights(result.folder / "indexed.safetensors")
+    metrics = {row["arm"]: row["metrics"] for row in result.rows}
+    for arm in ("pairs", "random_nodes", "random_users"):
+        weights = load_weights(result.folder / f"adapt_{arm}.safetensors")
+        assert set(weights) - set(start) == set(FIXED)
+        assert all(torch.equal(weights[name], start[name]) for name in start)
+        users, items = (weights[name] for name in FIXED)
+        assert users.isfinite().all() and items.isfinite().all()
+    assert not set(FIXED) & set(load_weights(result.folder / "adapt_continue.safetensors"))
+    assert metrics["pairs"] != metrics["random_nodes"]
+    if "vertices" in form:
+        assert result.stages["adapt_untrained"]["epochs"] == 0
+        assert metrics["untrained"] != metrics["backbone"]
+
+
+def test_all_arms_take_as_many_steps(runs):
+    for form, result in runs.items():
+        config = HillConfig(None, None, None, {**read_config(result.folder), "threads": 1})
+        config["run_dir"], config["train_batch_size"] = str(result.folder), 32
+        data = load_data(config)
+        trainer = trainer_for(config, build_model(config, data))
+        index = learn_index(trainer, data.train)  # the stage is done: it is loaded
+        pairs = select_pairs(trainer, index, data.train)
+        rows = {}
+        for arm in ("continue", "pairs"):
+            with training_of(trainer, arm, pairs, data.train) as training:
+                rows[arm] = sum(len(batch) for batch in training.data)
+        more = len(pairs) if "rows" in form else 0
+        assert more < len(pairs) or len(pairs) > 32
+        assert rows["continue"] == rows["pairs"] == len(data.train._dataset) + more
+
+
+def test_fixed_vectors_serve_in_place_of_the_backbones(runs):
+    folder = runs["vertices+rows"].folder
+    model = FinishedRun.load(folder).model
+    weights = load_weights(folder / "adapt_pairs.safetensors")
+    set_model_weights(model, weights)
+    assert all(map(torch.equal, model.user_item_embeddings(), (weights[name] for name in FIXED)))
+    set_model_weights(model, load_weights(folder / "indexed.safetensors"))
+    for mine, theirs in zip(
+        model.user_item_embeddings(), model.backbone.user_item_embeddings(), strict=True
+    ):
+        assert torch.equal(mine, theirs)
+
+
+def test_a_run_serves_the_weights_that_it_kept(runs):
+    for result in runs.values():
+        kept = load_weights(result.folder / "adapted.safetensors")
+        adapted = result.stages["HILL"]["kept"] == "adapted"
+        assert adapted == (FIXED[0] in kept)
+        served = FinishedRun.load(result.folder).bundle()
+        bundle = Bundle.load(result.folder)
+        assert_allclose(served.user_vectors, bundle.user_vectors, atol=1e-6)
+        if adapted:
+            assert_allclose(bundle.item_vectors, kept["fixed_items"][1:], atol=1e-6)
+    assert any(result.stages["HILL"]["kept"] == "adapted" for result in runs.values())
+
+
+def test_a_resumed_run_of_virtual_items_ends_alike(tiny_path, tmp_path, runs, monkeypatch):
+    whole = runs["vertices+rows"]
+    settings = {key: value for key, value in whole.rows[0]["settings"].items()}
+    settings |= {"run_dir": str(tmp_path / "again")}
+    ended = RunTrainer._end_epoch
+
+    def killed(self, *args, **kwargs):
+        ended(self, *args, **kwargs)
+        if self._stage == "adapt_pairs" and self._epochs_done == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunTrainer, "_end_epoch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run("HILL", "tiny", overrides=settings)
+    result = run(resume=str(tmp_path / "again"))
+    for arm, row in zip(whole.rows, result.rows, strict=True):
+        assert arm["metrics"] == row["metrics"], arm["arm"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": "BPR", "pair_form": "vertices"}, "pair_form vertices needs a backbone with"),
+        ({"backbone": "SpectralMF", "pair_form": "rows"}, "pair_form rows needs a backbone that"),
+        (
+            {"interest_source": "beam"},
+            "interest_source beam needs retrieval beam: the search exact",
+        ),
+        ({"adapt_control": ["untrained"]}, "adapt_control untrained is of pairs as edges"),
+        (
+            {"pair_loss": "backbone", "pair_negatives": "sibling"},
+            "pair_loss backbone takes pair_negatives random alone, got sibling",
+        ),
+    ],
+)
+def test_forms_that_do_not_fit_are_refused(tiny_path, tmp_path, changes, message):
+    settings = tiny_settings(tiny_path, "HILL", run_dir=str(tmp_path / "run"), **changes)
+    if "backbone" in changes:
+        del settings["ssl_warmup_epochs"]  # NESCL's
+    with pytest.raises(ValueError, match=message):
+        run("HILL", "tiny", overrides=settings)
