@@ -201,7 +201,9 @@ def test_relations_of_hills_settings_are_checked(change, message):
 def test_hill_settings_are_frozen_and_filled():
     nodes = {"nodes_per_depth": [200, 20]}
     settings = HillSettings.from_config(config(beam_width=3, **nodes), n_items=1682)
-    one = HillSettings.from_config(config(adapt_control="continue", beam_width=9, **nodes), n_items=1682)
+    one = HillSettings.from_config(
+        config(adapt_control="continue", beam_width=9, **nodes), n_items=1682
+    )
     assert one.adapt_control == ("continue",)
     assert settings.beam_width == (3, 3) and settings.nodes_per_depth == (200, 20)
     with pytest.raises(AttributeError):
