@@ -18,8 +18,8 @@ from recbole_hill.host.dropout import dropout
 class InteractionGraph(nn.Module):
     """Symmetric bipartite adjacency matrix A in CSR form, and cheap re-weighted views of it.
 
-    The index arrays exist once. A view, such as a node- or edge-dropped sub-graph, is only another
-    array of edge values: nothing is rebuilt, and no sub-graphs are stored.
+    The index arrays exist once. A re-weighted view is only another array of edge values. A node- or
+    edge-dropped view has the kept edges alone, so that a product with it costs as much less.
 
     Args:
         interactions: Binary train matrix, shape (U, I). Repeated entries count once.
@@ -62,8 +62,8 @@ class InteractionGraph(nn.Module):
     def normalized(self) -> Tensor:
         """Returns D^-1/2 A D^-1/2 of the whole graph, sparse CSR, shape (U + I, U + I)."""
         if self._normalized is None or self._normalized.device != self.crow.device:
-            ones = torch.ones_like(self.col, dtype=torch.float32)
-            self._normalized = self._csr(self.weights(ones))
+            whole = self.crow, self.row, self.col
+            self._normalized = _csr(self.crow, self.col, self.weights(*whole))
         return self._normalized
 
     def drop_nodes(self, rate: float) -> Tensor:
@@ -72,18 +72,19 @@ class InteractionGraph(nn.Module):
         A dropped node loses all its edges, so its row and its column are zero. The degrees are the
         degrees of the sub-graph (SGL's node dropout, SIGIR 2021, Eq. 6).
         """
-        kept = (torch.rand(len(self), device=self.degree.device) >= rate).float()
-        return self._csr(self.weights(kept[self.row] * kept[self.col]))
+        kept = torch.rand(len(self), device=self.degree.device) >= rate
+        return self._subgraph(kept[self.row] & kept[self.col])
 
     def drop_edges(self, rate: float) -> Tensor:
         """Returns the normalised sub-graph that keeps each edge with probability ``1 - rate``."""
-        kept = (torch.rand(len(self.mirror), device=self.degree.device) >= rate).float()
-        return self._csr(self.weights(torch.cat((kept, kept[self.mirror]))))
+        kept = torch.rand(len(self.mirror), device=self.degree.device) >= rate
+        return self._subgraph(torch.cat((kept, kept[self.mirror])))
 
     def neighbour_sums(self, x: Tensor) -> Tensor:
         """Returns A x, the sum of x over each node's neighbours, (U + I, D); differentiable."""
         if self._plain is None or self._plain.device != self.crow.device:
-            self._plain = self._csr(torch.ones_like(self.col, dtype=torch.float32))
+            ones = torch.ones_like(self.col, dtype=torch.float32)
+            self._plain = _csr(self.crow, self.col, ones)
         return SymmetricProduct.apply(self._plain, x)
 
     def neighbour_means(self, x: Tensor) -> Tensor:
@@ -102,7 +103,7 @@ class InteractionGraph(nn.Module):
         if not rate:
             return self.normalized()
         half = dropout(self.normalized().values()[: len(self.mirror)], rate)
-        return self._csr(torch.cat((half, half[self.mirror])))
+        return _csr(self.crow, self.col, torch.cat((half, half[self.mirror])))
 
     def reverse(self) -> Tensor:
         """Returns the place of edge (v, u) for every edge (u, v), shape (E,)."""
@@ -125,24 +126,23 @@ class InteractionGraph(nn.Module):
         row = torch.arange(len(nodes), device=nodes.device).repeat_interleave(crow.diff())
         return crow, row, self.col[places]
 
-    def degrees(self, values: Tensor) -> Tensor:
-        """Returns the sum of each node's edges, shape (U + I,).
+    def weights(self, crow: Tensor, row: Tensor, col: Tensor) -> Tensor:
+        """Returns (d_u d_i)^-1/2 for the edges of a symmetric sub-graph, whose degrees d count.
 
         Args:
-            values: A number for every edge, such as 1 for a kept edge and 0 for a dropped one.
+            crow: Start of each node's edges, and the end of the last, shape (U + I + 1,).
+            row: The node of each edge, shape (E,).
+            col: Its neighbour, shape (E,).
         """
-        ones = torch.ones(len(self), 1, device=values.device)
-        return (self._csr(values) @ ones).squeeze(1)
+        scale = inverse_root(crow.diff().float())
+        return scale[row] * scale[col]
 
-    def weights(self, values: Tensor) -> Tensor:
-        """Returns (d_u d_i)^-1/2 for every edge whose value is 1, and 0 where it is 0."""
-        scale = inverse_root(self.degrees(values))
-        return values * scale[self.row] * scale[self.col]
-
-    def _csr(self, values: Tensor) -> Tensor:
-        return torch.sparse_csr_tensor(
-            self.crow, self.col, values, size=(len(self), len(self)), check_invariants=False
-        )
+    def _subgraph(self, kept: Tensor) -> Tensor:
+        """Returns the normalised sub-graph of the kept edges, (E,) bool, both directions alike."""
+        places = kept.nonzero().squeeze(1)
+        crow = F.pad(kept.cumsum(0), (1, 0))[self.crow]
+        row, col = self.row[places], self.col[places]
+        return _csr(crow, col, self.weights(crow, row, col))
 
 
 def propagate(matrix: Tensor, ego: Tensor, n_layers: int, *, with_ego: bool) -> Tensor:
@@ -296,6 +296,12 @@ def _some_rows(crow: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
     starts = crow[nodes]
     counts = crow[nodes + 1] - starts
     return torch.cat((counts.new_zeros(1), counts.cumsum(0))), ranges(starts, counts)
+
+
+def _csr(crow: Tensor, col: Tensor, values: Tensor) -> Tensor:
+    """Returns a square sparse CSR matrix, shape (U + I, U + I)."""
+    n = len(crow) - 1
+    return torch.sparse_csr_tensor(crow, col, values, size=(n, n), check_invariants=False)
 
 
 def inverse_root(degree: Tensor) -> Tensor:

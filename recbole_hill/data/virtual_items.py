@@ -51,15 +51,10 @@ class GraphWithVirtualItems(InteractionGraph):
 
     def __init__(self, interactions: sp.spmatrix, n_virtual: int):
         super().__init__(interactions)
-        first = len(self) - n_virtual
-        self.register_buffer("real", (self.row < first) & (self.col < first), persistent=False)
+        self.n_real = len(self) - n_virtual  # users and real items
 
-    def weights(self, values: Tensor) -> Tensor:
-        """Returns the weights of the edges whose value is 1, see the class; 0 where it is 0."""
-        of_all = inverse_root(self.degrees(values))
-        of_real = inverse_root(self.degrees(values * self.real))
-        return values * torch.where(
-            self.real,
-            of_real[self.row] * of_real[self.col],
-            of_all[self.row] * of_all[self.col],
-        )
+    def weights(self, crow: Tensor, row: Tensor, col: Tensor) -> Tensor:
+        """Returns the weights of the edges of a symmetric sub-graph, see the class."""
+        real = (row < self.n_real) & (col < self.n_real)
+        of_real = inverse_root(torch.bincount(row[real], minlength=len(self)).float())
+        return torch.where(real, of_real[row] * of_real[col], super().weights(crow, row, col))
