@@ -1,10 +1,12 @@
 """HILL end to end on the planted data: stages, arms, choice, files, resume, and no leaks."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
@@ -56,6 +58,16 @@ def test_rows_of_every_arm_with_their_provenance(finished):
         for key in ("data_sha256", "protocol", "seed", "commit", "versions", "device", "settings"):
             assert key in row
         assert row["peak_memory_mib"] > 0 and not row["test_selected"]
+
+
+def test_how_popular_an_arms_lists_are(finished):
+    config = HillConfig(None, None, None, read_config(finished.folder))
+    train = load_data(config).train._dataset.inter_feat["item_id"].tolist()
+    lists = pq.read_table(finished.folder / "lists.parquet").to_pylist()
+    for row in finished.rows:
+        items = [item for line in lists if line["arm"] == row["arm"] for item in line["items"]]
+        expected = [math.log(1 + train.count(item)) for item in items if item > 0]
+        assert row["list_popularity"] == pytest.approx(sum(expected) / len(expected), abs=1e-4)
 
 
 def test_planted_groups_are_learnt(finished):

@@ -63,6 +63,9 @@ def _notes(rows: list[dict]) -> list[str]:
         notes.append(f"<user, node> pairs: {counts or 'none'}")
     if CHOICE in stages:
         notes.append(f"HILL kept the {stages[CHOICE]['kept']} weights")
+    if all("list_popularity" in row for row in rows) and len(rows) > 1:
+        each = ", ".join(f"{row['arm']} {row['list_popularity']:.3f}" for row in rows)
+        notes.append(f"popularity of the lists, mean ln(1 + train users of an item): {each}")
     for row in rows:
         if cost := row.get("retrieval"):
             search = cost.get("search", "beam")  # rows from before FAISS do not name the search

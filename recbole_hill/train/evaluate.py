@@ -15,6 +15,20 @@ from recbole_hill.train.arms import Arm
 from recbole_hill.train.trainer import RunTrainer
 
 
+def mean_log_degree(lists: np.ndarray, data: Data) -> float:
+    """Returns how popular the items of lists are: the mean of ln(1 + train users).
+
+    An arm that scores higher than another may only have more popular items in its lists.
+
+    Args:
+        lists: RecBole's item ids, shape (U', k); 0 or less where a list has ended.
+        data: The run's data.
+    """
+    dataset = data.train._dataset
+    degree = np.bincount(dataset.inter_feat[dataset.iid_field].numpy(), minlength=dataset.item_num)
+    return round(float(np.log1p(degree[lists[lists > 0]]).mean()), 4)
+
+
 def evaluate(trainer: RunTrainer, arms: list[Arm], data: Data) -> list[dict]:
     """Reads the test set once per arm, makes the rows, and keeps each user's metrics and list.
 
@@ -60,8 +74,9 @@ def evaluate(trainer: RunTrainer, arms: list[Arm], data: Data) -> list[dict]:
         if values:
             tables.append(user_table(arm.name, data.dataset, trainer.ranked_users(data), values))
         if lists and not is_sampled(common["candidates"]):
-            users = np.asarray(trainer.ranked_users(data))
-            kept.append(lists_table(arm.name, users, np.concatenate(lists)))
+            users, items = np.asarray(trainer.ranked_users(data)), np.concatenate(lists)
+            kept.append(lists_table(arm.name, users, items))
+            rows[-1]["list_popularity"] = mean_log_degree(items, data)
     if tables:
         write_per_user(config["run_dir"], tables)
     if kept:
