@@ -6,6 +6,10 @@ writes DIR/dataset/{alpha,beta,gamma,delta}: files of pairs under names that no 
 every model has its defaults for unknown data. Then, in DIR,
 
     python PATH/run_recbole_hill.py table 3 --dataset=gamma
+    python PATH/benchmarks/unseen.py --report studies/table3-gamma-holdout
+
+The second prints each model's recall@20 and ndcg@20 on each dataset, and marks what is below Pop or
+ItemKNN. Of studies of one dataset the last counts.
 
 - ``alpha`` is ml-100k's pairs: dense.
 - ``beta`` is 6,000 users of Gowalla, of them those with 5 items or more, and their items with 4
@@ -17,30 +21,73 @@ every model has its defaults for unknown data. Then, in DIR,
 
 import argparse
 import gzip
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import pandas as pd
 import recbole
 
+from recbole_hill.report.cells import read_study
+from recbole_hill.report.markdown import pipe_table
+
+METRICS = ("recall@20", "ndcg@20")
 Pairs = np.ndarray  # of <user, item>, shape (E, 2)
 
 
 def main() -> None:
-    """Writes the four datasets, and prints their sizes."""
+    """Writes the four datasets and prints their sizes, or prints the table of studies on them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--source", type=Path, required=True, help="folder of gowalla, yelp2018")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write into")
+    parser.add_argument("--source", type=Path, help="folder of gowalla, yelp2018")
+    parser.add_argument("--output", type=Path, help="folder to write into")
+    parser.add_argument("--report", type=Path, nargs="+", help="folders of studies")
     arguments = parser.parse_args()
+    if arguments.report:
+        print(report(arguments.report))
+    elif arguments.source and arguments.output:
+        write(arguments.source, arguments.output)
+    else:
+        parser.error("--source and --output are needed, or --report")
+
+
+def report(folders: list[Path]) -> str:
+    """Returns the table of the served arm's metrics, by model and dataset."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for folder in folders:
+        for cell in read_study(folder).done:
+            row = cell["rows"][-1]
+            found.setdefault(row["dataset"], {})[cell["row"]] = row["metrics"]
+    models = list(dict.fromkeys(model for metrics in found.values() for model in metrics))
+    columns = [f"{dataset} {metric}" for dataset in found for metric in METRICS]
+    lines = []
+    for model in models:
+        cells = [_cell(found[d], model, m) for d in found for m in METRICS]
+        lines.append([model, *cells])
+    return pipe_table(["model", *columns], lines)
+
+
+def _cell(metrics: dict[str, dict[str, float]], model: str, metric: str) -> str:
+    """Returns a number, with the floor that it is below."""
+    if model not in metrics:
+        return ""
+    value = metrics[model][metric]
+    floor = [name for name in ("Pop", "ItemKNN") if value < metrics[name][metric] and name != model]
+    return f"{value:.4f}" + (f" (below {floor[0]})" if floor else "")
+
+
+def write(source: Path, output: Path) -> None:
+    """Writes the four datasets, and prints their sizes."""
     rng = np.random.default_rng(7)
     made = {
         "alpha": _movielens,
-        "beta": lambda: _sparse(_lightgcn(arguments.source / "gowalla"), rng),
-        "gamma": lambda: _small(_lightgcn(arguments.source / "yelp2018"), rng),
+        "beta": lambda: _sparse(_lightgcn(source / "gowalla"), rng),
+        "gamma": lambda: _small(_lightgcn(source / "yelp2018"), rng),
         "delta": lambda: _generated(rng),
     }
     for name, make in made.items():
-        _write(arguments.output / "dataset" / name, make())
+        _write(output / "dataset" / name, make())
 
 
 def _movielens() -> Pairs:
