@@ -94,13 +94,31 @@ def test_files_of_a_run(finished):
 
 def test_hill_keeps_what_validation_prefers_and_says_so(finished):
     stage = finished.stages["HILL"]
-    adapted, unadapted = (
-        finished.stages["adapt_pairs"]["valid_score"],
-        stage["valid_score_unadapted"],
-    )
-    assert stage["kept"] == ("adapted" if adapted > unadapted else "unadapted")
-    kept = "adapt_pairs" if stage["kept"] == "adapted" else "indexed"
-    assert same_weights(finished.folder, "adapted", finished.folder, kept)
+    scores = {
+        "unadapted": stage["valid_score_unadapted"],
+        "adapted": finished.stages["adapt_pairs"]["valid_score"],
+        "backbone": finished.stages["backbone"]["valid_score"],
+    }
+    assert stage["kept"] == max(scores, key=scores.get)
+    assert stage["valid_score"] == scores[stage["kept"]]
+    files = {"unadapted": "indexed", "adapted": "adapt_pairs", "backbone": "backbone"}
+    assert same_weights(finished.folder, "adapted", finished.folder, files[stage["kept"]])
+
+
+def test_a_choice_is_any_of_the_three(finished, tmp_path):
+    config = HillConfig(None, None, None, {**read_config(finished.folder), "threads": 1})
+    for kept in ("unadapted", "adapted", "backbone"):
+        folder = tmp_path / kept
+        shutil.copytree(finished.folder, folder)
+        config["run_dir"] = str(folder)
+        data = load_data(config)
+        trainer = trainer_for(config, build_model(config, data))
+        del trainer.stages["HILL"]
+        stage = {"unadapted": "HILL", "adapted": "adapt_pairs"}.get(kept, kept)
+        for name in ("adapt_pairs", "backbone"):  # of a validation that prefers one of them
+            trainer.stages[name]["valid_score"] = 1.0 if name == stage else 0.0
+        trainer.fit(data.train, data.valid)
+        assert trainer.stages["HILL"]["kept"] == kept
 
 
 def test_control_without_pairs_differs_from_start_but_backbone_does_not_move(finished):

@@ -78,7 +78,7 @@ def test_the_legend_is_of_the_arms_that_are_there():
     floor = {"Pop": {"ndcg@5": 0.1}}
     rows = [{**made, "arm": arm, "metrics": {"ndcg@5": 0.2}} for arm in ("backbone", "HILL")]
     text = arms_table([{**row, "floor": floor} for row in rows])
-    assert f"\n\nbackbone: {MEANINGS['backbone']}\nHILL: pairs if validation" in text
+    assert f"\n\nbackbone: {MEANINGS['backbone']}\nHILL: what validation prefers" in text
     assert "floor: Pop: the most popular items" in text and "continue" not in text
     assert "EASE: " not in arms_table([{**rows[0], "arm": "EASE"}])
 

@@ -20,6 +20,8 @@ from recbole_hill.train.arms import Arm
 from recbole_hill.train.index_stage import START, IndexTrainer
 
 ADAPTED = "adapted.safetensors"
+#: Files of the weights that HILL may keep.
+_WEIGHTS = {"unadapted": START, "adapted": "adapt_pairs.safetensors", "backbone": BACKBONE}
 #: Share of the way to the nodes' mean that the controls ``average`` and ``average_random`` move a
 #: user.
 AVERAGE_WEIGHT = 0.1
@@ -31,7 +33,7 @@ def adapt(
     """Fine-tunes the model on the pairs of every arm, each time from the same weights.
 
     The arms are the controls and the selected pairs. The last arm is the arm that the run serves:
-    the adapted weights if validation prefers them, otherwise the unadapted weights.
+    the weights that validation prefers.
 
     Args:
         trainer: Trainer whose model has the index.
@@ -110,29 +112,37 @@ def _fine_tune(trainer, arm: str, pairs: Pairs, train_data, valid_data) -> None:
 
 
 def _choose(trainer, pairs: Pairs, valid_data) -> Arm:
-    """Keeps the adapted weights if validation prefers them, otherwise the unadapted weights.
+    """Keeps the weights that validation prefers.
 
-    Weights are not adapted without pairs: the arm ``pairs`` was trained as ``continue`` then.
-    Without validation (``refit``), the choice was made under ``holdout``. The stage records it.
+    They are the adapted weights, the weights before adaptation, or, where an M-step came between,
+    the backbone's. Weights are not adapted without pairs: the arm ``pairs`` was trained as
+    ``continue`` then. Without validation (``refit``), the choice was made under ``holdout``. The
+    stage records it.
     """
     stages = trainer.stages
     if CHOICE not in stages:
         trainer.load_stage(START)
         trainer.clock(0.0)
-        adapted = stages["adapt_pairs"]["valid_score"]
         unadapted = None if valid_data is None else trainer.valid_score(valid_data)
-        if valid_data is None:
-            keep = trainer.choice is not None and trainer.choice.keeps_adapted
-        else:
-            keep = adapted is not None and trainer.is_better(adapted, unadapted)
-        keep = keep and len(pairs) > 0
-        trainer.load_stage("adapt_pairs.safetensors" if keep else START)
+        scores = {"unadapted": unadapted}
+        if len(pairs):
+            scores["adapted"] = stages["adapt_pairs"]["valid_score"]
+        if trainer.index_learner.rounds:
+            scores["backbone"] = stages["backbone"]["valid_score"]
+        kept = "unadapted"
+        if valid_data is None and trainer.choice is not None:
+            kept = trainer.choice.kept
+        elif valid_data is not None:
+            for name, score in scores.items():
+                if score is not None and trainer.is_better(score, scores[kept]):
+                    kept = name
+        trainer.load_stage(_WEIGHTS[kept])
         trainer.finish_stage(
             CHOICE,
             save_as=ADAPTED,
             serves=True,
-            kept="adapted" if keep else "unadapted",
-            valid_score=adapted if keep else unadapted,
+            kept=kept,
+            valid_score=scores.get(kept),
             valid_score_unadapted=unadapted,
         )
     trainer.load_stage(ADAPTED)

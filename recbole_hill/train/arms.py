@@ -17,7 +17,7 @@ MEANINGS = {
     "average_random": "no training: users moved toward random nodes",
     "untrained": "the pairs as edges of the graph, without training",
     "pairs": "test-time training on the pairs",
-    "HILL": "`pairs` if validation prefers it, otherwise the weights before it",
+    "HILL": "what validation prefers: `pairs`, the weights before it, or `backbone`",
 }
 #: What each line of the floor is.
 FLOOR = {

@@ -22,7 +22,7 @@ class Choice:
             are left out.
         adapt_epochs: Number of epochs of HILL's fine-tuning, by arm (a compared variant of the
             run).
-        keeps_adapted: Whether HILL keeps the adapted weights.
+        kept: Which weights HILL keeps: ``adapted``, ``unadapted`` or ``backbone``.
         seconds: Seconds that the choosing run took.
         best_epoch: Epoch of its backbone's best validation, from 1.
         epochs_trained: Number of epochs that its backbone was trained for.
@@ -31,7 +31,7 @@ class Choice:
     epochs: int
     learning_rates: tuple[float, ...]
     adapt_epochs: Mapping[str, int]
-    keeps_adapted: bool
+    kept: str
     seconds: float
     best_epoch: int
     epochs_trained: int
@@ -49,7 +49,7 @@ class Choice:
                 for stage, entry in stages.items()
                 if stage.startswith(adapt)
             },
-            keeps_adapted=stages.get(CHOICE, {}).get("kept") == "adapted",
+            kept=stages.get(CHOICE, {}).get("kept", "unadapted"),
             seconds=seconds_of_stages(stages),
             best_epoch=stages["backbone"]["epochs"],
             epochs_trained=stages["backbone"].get("epochs_trained", 0),
