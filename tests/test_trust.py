@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pandas
 import pytest
@@ -13,6 +14,7 @@ from studies import DEFINITION, cell, made, write_per_user, write_study
 
 from recbole_hill.cli import main
 from recbole_hill.evaluation.per_user import PER_USER
+from recbole_hill.experiments import ray_session
 from recbole_hill.experiments.study.folder import claim
 from recbole_hill.experiments.study.run_cell import _folder_of
 from recbole_hill.experiments.sweep.trial import Trials, trial_id
@@ -304,3 +306,18 @@ def test_a_row_records_what_it_is_ranked_among(finished):
     assert read_rows(finished)[0]["candidates"] == "full"
     assert pandas.read_parquet(finished[0] / PER_USER).columns[0] == "arm"
     assert os.path.lexists(finished[0] / LOCK)
+
+
+@pytest.mark.parametrize("address", [None, "local", "127.0.0.1:6379"])
+def test_ray_listens_on_loopback_alone(monkeypatch, address):
+    """Without the variable, Ray takes the machine's outer address for 127.0.0.1."""
+    asked = {}
+    fake = SimpleNamespace(init=lambda **options: asked.update(options))
+    monkeypatch.setattr(ray_session, "require", lambda *_, **__: fake)
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
+    monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
+    ray_session.start_ray(address, 1, "a test")
+    assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
+    ours = asked["address"] == "local"
+    assert asked.get("_node_ip_address") == ("127.0.0.1" if ours else None)
+    assert asked.get("include_dashboard") is (False if ours else None)

@@ -38,9 +38,9 @@ def start_ray(address: str | None, cpus: int, needed_by: str) -> ModuleType:
     for key, value in _ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     address = address or "local"
-    if address.rpartition(":")[0] in _LOOPBACK:
-        # Ray would look for a cluster on loopback at the machine's outer address instead. Ray reads
-        # this variable at import; it names the systems on which its value is the default.
+    if address == "local" or address.rpartition(":")[0] in _LOOPBACK:
+        # Ray would take the machine's outer address for loopback, and listen on every address. Ray
+        # reads this variable at import; it names the systems on which its value is the default.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     ray = require("ray", "ray[tune]", needed_by, extra="tune")
     options = {
