@@ -54,11 +54,11 @@ def main() -> None:
 
 def report(folders: list[Path]) -> str:
     """Returns the table of the served arm's metrics, by model and dataset."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    found: dict[str, dict[str, dict]] = {}
     for folder in folders:
         for cell in read_study(folder).done:
             row = cell["rows"][-1]
-            found.setdefault(row["dataset"], {})[cell["row"]] = row["metrics"]
+            found.setdefault(row["dataset"], {})[cell["row"]] = row
     models = list(dict.fromkeys(model for metrics in found.values() for model in metrics))
     columns = [f"{dataset} {metric}" for dataset in found for metric in METRICS]
     lines = []
@@ -68,13 +68,13 @@ def report(folders: list[Path]) -> str:
     return pipe_table(["model", *columns], lines)
 
 
-def _cell(metrics: dict[str, dict[str, float]], model: str, metric: str) -> str:
-    """Returns a number, with the floor that it is below."""
-    if model not in metrics:
+def _cell(rows: dict[str, dict], model: str, metric: str) -> str:
+    """Returns a number, with the part of the run's floor that it is below."""
+    if model not in rows:
         return ""
-    value = metrics[model][metric]
-    floor = [name for name in ("Pop", "ItemKNN") if value < metrics[name][metric] and name != model]
-    return f"{value:.4f}" + (f" (below {floor[0]})" if floor else "")
+    value, floor = rows[model]["metrics"][metric], rows[model]["floor"]
+    below = [name for name in floor if name != model and value < floor[name][metric]]
+    return f"{value:.4f}" + (f" (below {below[0]})" if below else "")
 
 
 def write(source: Path, output: Path) -> None:

@@ -11,7 +11,6 @@ from recbole_hill.config.properties import internal_defaults
 from recbole_hill.data.auto import (
     Size,
     batch_size,
-    beam_widths,
     n_walks,
     node_counts,
     resolve,
@@ -29,7 +28,6 @@ ML_100K = Size(rows=80_000, users=943, items=1682)
 #: Settings that differ on ml-100k since then: 2,000 rows a batch are no power of two.
 DIFFERENT = {
     "DGCF": {"train_batch_size": 2048},
-    "HILL": {"beam_width": [33, 60], "node_score": "best"},  # costs less than exact search
     # Validation dips before it rises on sparse data.
     "GAT": {"stopping_step": 20},
     "GC-MC": {"stopping_step": 20},
@@ -115,16 +113,6 @@ def test_a_default_rank_fits_small_data(model, key):
 def test_the_rank_of_a_backbone_fits_small_data():
     config = resolved("HILL", "mine", Size(100, 30, 21), data_path="x", backbone="SpectralMF")
     assert config["embedding_size"] == 10
-
-
-@pytest.mark.parametrize(
-    ("nodes", "widths"),
-    [([200, 20], [33, 60]), ([90, 9], [20, 60]), ([5000, 500], [60, 60]), ([200], [33])],
-)
-def test_beam_widths_by_hand(nodes, widths):
-    assert beam_widths(nodes) == widths
-    config = resolved("HILL", "mine", ML_100K, data_path="x", nodes_per_depth=nodes, phi_dep=1)
-    assert config["beam_width"] == widths
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@
 |------------------|-------------------------------------------------------------------------------|
 | train_batch_size | the power of two nearest to train rows / ``steps_per_epoch``, 64 to 8,192     |
 | nodes_per_depth  | an eighth and an eightieth of the items, to one significant digit, at least 2 |
-| beam_width       | a sixth of the finest nodes, at least 20; 60 at each depth at most            |
 | n_walks          | walks from a node with, in all, 27 nodes a train row of it, 400 to 1,600      |
 
 ``nodes_per_depth`` may also list shares of the items, such as [0.25, 0.025]; they become counts in
@@ -28,14 +27,12 @@ LEAST_BATCH, LARGEST_BATCH = 64, 8192
 #: The settings whose values this module decides.
 KEYS = (
     *("train_batch_size", "epochs", "stopping_step", "nodes_per_depth", "phi_dep"),
-    *("beam_width", "n_walks", "ideal_rank", "spectral_rank", "embedding_size"),
+    *("n_walks", "ideal_rank", "spectral_rank", "embedding_size"),
 )
 #: Defaults that are counted in epochs, with their least values on large data.
 IN_EPOCHS = {"epochs": 20, "stopping_step": 3}
 #: Nodes at depth 1 and 2, as shares of the items.
 _NODES_PER_ITEM = (1 / 8, 1 / 80)
-#: Nodes that a beam keeps: of the finest depth a share and at least so many; at most so many.
-_KEPT_SHARE, _LEAST_KEPT, _MOST_KEPT = 1 / 6, 20, 60
 #: Nodes of all walks from one node: so many for a train row of the node, at least, at most.
 _WALKED_PER_ROW, _LEAST_WALKED, _MOST_WALKED = 27, 400, 1600
 #: RecBole's models that train on batches of users; one of our own has ``user_wise = True``.
@@ -70,8 +67,6 @@ def resolve(config, size: Size) -> None:
         notes += _resolve_batch(config, size)
     if "nodes_per_depth" in config and (shares := _shares(config["nodes_per_depth"])):
         notes += _resolve_nodes(config, size.items, shares)
-    if "beam_width" in config and config["beam_width"] == AUTO:
-        notes += _resolve_beam(config)
     if "n_walks" in config and config["n_walks"] == AUTO:
         notes += _resolve_walks(config, size)
     notes += _bound_rank(config, size)
@@ -138,22 +133,6 @@ def _resolve_nodes(config, items: int, shares: Sequence[float]) -> list[str]:
         config["phi_dep"] = len(nodes)
         notes.append(f"phi_dep {len(nodes)}")
     return notes
-
-
-def beam_widths(nodes: Sequence[int]) -> list[int]:
-    """Returns the nodes that a beam keeps per depth, finest first.
-
-    Args:
-        nodes: Nodes per depth, finest first.
-    """
-    finest = min(_MOST_KEPT, max(_LEAST_KEPT, round(nodes[0] * _KEPT_SHARE)))
-    return [finest, *(_MOST_KEPT for _ in nodes[1:])]
-
-
-def _resolve_beam(config) -> list[str]:
-    nodes = config["nodes_per_depth"]
-    config["beam_width"] = beam_widths(nodes if isinstance(nodes, list) else [nodes])
-    return [f"beam_width {config['beam_width']}"]
 
 
 def n_walks(size: Size, walk_length: int) -> int:

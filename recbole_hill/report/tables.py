@@ -115,8 +115,14 @@ def retrieval_note(cost: dict) -> str:
         for name, value in cost.items()
         if name.startswith("index_recall@")
     )
-    items = f", from {cost['items_fraction']:.1%} of the items" if "items_fraction" in cost else ""
-    return f"{recalls}{items}, for {cost['scored_fraction']:.1%} of its inner products"
+    items = (
+        f"scores {cost['items_fraction']:.1%} of the items, and "
+        if "items_fraction" in cost
+        else ""
+    )
+    return (
+        f"{recalls}; it {items}takes {cost['scored_fraction']:.1%} of exact search's inner products"
+    )
 
 
 def stream_table(records: list) -> str:
