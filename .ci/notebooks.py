@@ -122,11 +122,17 @@ def code_cells(notebook) -> list:
 
 
 def shown(cell) -> list[tuple[str, str]]:
-    """Returns a cell's outputs as kind and text; a picture has no text that could be compared."""
+    """Returns a cell's outputs as kind and text; a picture has no text that could be compared.
+
+    A stream is one output, in however many pieces its text came.
+    """
     outputs = []
     for output in cell.outputs:
         if output.output_type == "stream":
-            outputs.append((output.name, output.text))
+            kind, text = output.name, output.text
+            if outputs and outputs[-1][0] == kind:
+                text = outputs.pop()[1] + text
+            outputs.append((kind, text))
         elif "image/png" in output.data:
             outputs.append(("image/png", ""))
         else:
