@@ -50,18 +50,16 @@ def training_of(trainer: IndexTrainer, arm: str, pairs: Pairs, train_data) -> It
         train_data: RecBole's train loader.
     """
     settings, model = trainer.settings, trainer.model
-    if settings.pair_form == "loss":
-        loss = None
-        if arm != CONTINUE and len(pairs):
-            loss = pair_loss(trainer, pairs, len(train_data))
-        by_interaction = settings.pair_weight == "interaction"
-        tuning = TestTimeTraining(model, loss, settings.ttt_weight, by_interaction=by_interaction)
-        yield Training(train_data, tuning.loss, trainer.save_model)
-    elif arm == CONTINUE or not len(pairs):
+    if arm == CONTINUE or not len(pairs):
         data = train_data
         if settings.pairs_are_rows and len(pairs):
             data = _with_repeated_rows(trainer, train_data, len(pairs))
         yield Training(data, model.backbone_loss, trainer.save_model)
+    elif settings.pair_form == "loss":
+        loss = pair_loss(trainer, pairs, len(train_data))
+        by_interaction = settings.pair_weight == "interaction"
+        tuning = TestTimeTraining(model, loss, settings.ttt_weight, by_interaction=by_interaction)
+        yield Training(train_data, tuning.loss, trainer.save_model)
     else:
         virtual = VirtualItems(
             model.backbone,

@@ -100,16 +100,14 @@ class IndexSearch:
         """Returns which nodes the beam keeps for each user: by depth, shape (U + 1, K_d), ones."""
         retriever, users = self._beam()
         sizes = self._trainer.model.index.nodes_per_depth
-        blocks = []
-        for part in users.split(retriever.block):
+        padding = [sp.csr_matrix((1, n), dtype=np.int64) for n in sizes]  # this user keeps nothing
+        blocks = [padding]
+        for part in users[1:].split(retriever.block):
             kept = retriever.kept_nodes(part)
             blocks.append(
                 [interest_from_lists(k.cpu().numpy(), n) for k, n in zip(kept, sizes, strict=True)]
             )
-        matrices = [sp.vstack(parts).tolil() for parts in zip(*blocks, strict=True)]
-        for matrix in matrices:
-            matrix[0] = 0  # the padding user keeps nothing
-        return [matrix.tocsr() for matrix in matrices]
+        return [sp.vstack(parts, format="csr") for parts in zip(*blocks, strict=True)]
 
     def _beam(self) -> tuple[Retriever, torch.Tensor]:
         self._trainer.model.eval()

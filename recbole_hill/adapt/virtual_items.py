@@ -9,6 +9,8 @@ After training the virtual items are folded away: the user vectors and the vecto
 are kept, and nothing else.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -54,9 +56,12 @@ class VirtualItems(nn.Module):
     ):
         super().__init__()
         depths = sorted(set(pairs.depths.tolist()))
-        n_virtual = sum(nodes.count(depth) for depth in depths)
-        self.n_items = dataset.item_num
-        items = self.n_items + _places(pairs, nodes, depths)
+        first, self.n_items = {}, dataset.item_num  # first: id of each depth's first node
+        last = self.n_items
+        for depth in depths:
+            first[depth], last = last, last + nodes.count(depth)
+        n_virtual = last - self.n_items
+        items = pairs.nodes + np.array([first[depth] for depth in pairs.depths], dtype=np.int64)
         extended = with_virtual_items(dataset, n_virtual, pairs.users, items)
         alone = with_virtual_items(dataset, n_virtual, pairs.users[:0], items[:0])
         self.data = extended if rows else dataset
@@ -67,17 +72,18 @@ class VirtualItems(nn.Module):
         if edges and keep_normalisation:
             self.backbone.graph = GraphWithVirtualItems(train_matrix(extended), n_virtual)
         self.backbone.to(backbone.device)
-        self._take_weights(backbone, nodes, depths, frozen)
+        self._take_weights(backbone, nodes, first, n_virtual, frozen)
 
     @torch.no_grad()
-    def _take_weights(self, backbone, nodes: NodeVectors, depths: list[int], frozen: bool) -> None:
+    def _take_weights(
+        self, backbone, nodes: NodeVectors, depths: Iterable[int], n_virtual: int, frozen: bool
+    ) -> None:
         """Copies the backbone's weights; rows of virtual items become means of members' rows.
 
         Raises:
             ValueError: If a weight has another shape in the copy for another reason.
         """
         known, longer = backbone.state_dict(), self.backbone.state_dict()
-        n_virtual = sum(nodes.count(depth) for depth in depths)
         for name, value in longer.items():
             old = known[name]
             if value.shape == old.shape:
@@ -111,13 +117,6 @@ class VirtualItems(nn.Module):
         """Tells the backbone which of its epochs starts."""
         if hasattr(self.backbone, "begin_epoch"):
             self.backbone.begin_epoch(epoch)
-
-
-def _places(pairs: Pairs, nodes: NodeVectors, depths: list[int]) -> np.ndarray:
-    """Returns the place of each pair's node among the nodes of the depths, finest first, (E,)."""
-    counts = [nodes.count(depth) for depth in depths]
-    first = dict(zip(depths, np.cumsum([0, *counts[:-1]]), strict=True))
-    return pairs.nodes + np.array([first[depth] for depth in pairs.depths], dtype=np.int64)
 
 
 def _of_first_rows(n: int):

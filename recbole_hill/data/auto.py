@@ -153,8 +153,9 @@ def _resolve_walks(config, size: Size) -> list[str]:
 
 def _bound_rank(config, size: Size) -> list[str]:
     """Bounds the rank of the model, or of its backbone, that nobody gave."""
-    name = config["backbone"] if "backbone" in config else config["model"]
-    key = getattr(registry.find(name).load(), "rank_setting", None)
+    has_backbone = "backbone" in config
+    ranked = registry.find(config["backbone"]).load() if has_backbone else config.model_class
+    key = getattr(ranked, "rank_setting", None)
     bound = max(1, min(size.users, size.items) // 2)
     if key is None or key in config.external_config_dict or config[key] <= bound:
         return []

@@ -91,12 +91,6 @@ class HillSettings:
                 f"{values['retrieval']} keeps no nodes depth by depth; accepted without a "
                 "beam are history, retrieved and both"
             )
-        controls, form = _sequence(values["adapt_control"]), values["pair_form"]
-        if UNTRAINED in controls and "vertices" not in form:
-            raise ValueError(
-                f"adapt_control {UNTRAINED} is of pairs as edges; accepted with it are pair_form "
-                f"vertices and vertices+rows, got {form}"
-            )
         width = values["beam_width"]
         widths = (width,) * len(nodes) if isinstance(width, int) else tuple(width)
         if len(widths) != len(nodes):
@@ -106,10 +100,16 @@ class HillSettings:
         sequences = {
             "nodes_per_depth": nodes,
             "interest_thresholds": thresholds,
-            "adapt_control": controls,
+            "adapt_control": _sequence(values["adapt_control"]),
             "beam_width": widths,
         }
-        return cls(**{**values, **sequences})
+        settings = cls(**{**values, **sequences})
+        if UNTRAINED in settings.adapt_control and not settings.pairs_are_edges:
+            raise ValueError(
+                f"adapt_control {UNTRAINED} is of pairs as edges; accepted with it are pair_form "
+                f"vertices and vertices+rows, got {settings.pair_form}"
+            )
+        return settings
 
 
 def _sequence(value) -> tuple:

@@ -15,18 +15,17 @@ from recbole_hill.train.arms import Arm
 from recbole_hill.train.trainer import RunTrainer
 
 
-def mean_log_degree(lists: np.ndarray, data: Data) -> float:
-    """Returns how popular the items of lists are: the mean of ln(1 + train users).
+def log_degrees(data: Data) -> np.ndarray:
+    """Returns how popular each item is, ln(1 + train users), by RecBole's ids, (I + 1,).
 
     An arm that scores higher than another may only have more popular items in its lists.
 
     Args:
-        lists: RecBole's item ids, shape (U', k); 0 or less where a list has ended.
         data: The run's data.
     """
     dataset = data.train._dataset
-    degree = np.bincount(dataset.inter_feat[dataset.iid_field].numpy(), minlength=dataset.item_num)
-    return round(float(np.log1p(degree[lists[lists > 0]]).mean()), 4)
+    items = dataset.inter_feat[dataset.iid_field].numpy()
+    return np.log1p(np.bincount(items, minlength=dataset.item_num))
 
 
 def evaluate(trainer: RunTrainer, arms: list[Arm], data: Data) -> list[dict]:
@@ -53,6 +52,7 @@ def evaluate(trainer: RunTrainer, arms: list[Arm], data: Data) -> list[dict]:
         rule, users = config["cold_test_users"], data.dataset.cold_test_users
         common["cold_test_users"] = {"rule": rule, "users": users}
     rows, tables, kept = [], [], []
+    listed = []  # the rows of the arms whose lists are kept, with the listed items
     for arm in arms:
         trainer.take(arm)
         started = time.perf_counter()
@@ -76,9 +76,12 @@ def evaluate(trainer: RunTrainer, arms: list[Arm], data: Data) -> list[dict]:
         if lists and not is_sampled(common["candidates"]):
             users, items = np.asarray(trainer.ranked_users(data)), np.concatenate(lists)
             kept.append(lists_table(arm.name, users, items))
-            rows[-1]["list_popularity"] = mean_log_degree(items, data)
+            listed.append((rows[-1], items[items > 0]))
     if tables:
         write_per_user(config["run_dir"], tables)
     if kept:
         write_lists(config["run_dir"], kept)
+        popularity = log_degrees(data)
+        for row, items in listed:
+            row["list_popularity"] = round(float(popularity[items].mean()), 4)
     return rows
