@@ -38,12 +38,12 @@ HISTORY = History(
 
 def test_runs_with_the_same_settings_count_first():
     estimate = HISTORY.estimate(cell("BPR", epochs=2))
-    assert estimate == Estimate(20, round(700 * MEMORY_MARGIN), "3 such runs")
+    assert estimate == Estimate(20, round(700 * MEMORY_MARGIN), "3 runs with these settings")
     assert HISTORY.estimate(cell("BPR", epochs=9)).seconds == 90
     estimate = HISTORY.estimate(cell("BPR", epochs=5))
-    assert estimate.seconds == 25 and estimate.basis == "4 with other settings"
+    assert estimate.seconds == 25 and estimate.basis == "4 runs with other settings"
     refit = Cell("BPR", "BPR", "ml-100k", "refit", 1, {"epochs": 2})
-    assert HISTORY.estimate(refit).basis == "4 with other settings"
+    assert HISTORY.estimate(refit).basis == "4 runs with other settings"
 
 
 def test_another_dataset_is_scaled_by_its_size():

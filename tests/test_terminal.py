@@ -65,9 +65,9 @@ def test_past_runs_tell_the_time():
     row = {**made, "seed": 1, "settings": {"epochs": 3}, "peak_memory_mib": 9, "test_seconds": 5.0}
     history = History([{**row, "stages": {"backbone": {"seconds": 115.0}}}])
     cell = Cell("BPR", "BPR", "tiny", "holdout", 0, {"epochs": 3})
-    assert history.says(cell) == "expected time: 2 min (1 such run)"
+    assert history.says(cell) == "expected time: 2 min (1 run with these settings)"
     other = Cell("BPR", "BPR", "tiny", "holdout", 0, {"epochs": 9})
-    assert history.says(other) == "expected time: 2 min (1 with other settings)"
+    assert history.says(other) == "expected time: 2 min (1 run with other settings)"
     new = Cell("BPR", "BPR", "mine", "holdout", 0)
     assert history.says(new) == "expected time: no past run of BPR on mine"
 

@@ -72,9 +72,9 @@ class History:
         wanted = {**cell.settings, "protocol": cell.protocol}
         alike = [run for run in past if _agree(run[2], wanted)]
         if alike:
-            return _of(alike, 1.0, f"{len(alike)} such run{'s' * (len(alike) > 1)}")
+            return _of(alike, 1.0, f"{_runs(alike)} with these settings")
         if past:
-            return _of(past, 1.0, f"{len(past)} with other settings")
+            return _of(past, 1.0, f"{_runs(past)} with other settings")
         elsewhere = [
             (dataset, runs)
             for (model, dataset), runs in self._runs.items()
@@ -129,6 +129,10 @@ def _fault(record: dict) -> str | None:
     if not isinstance(rows, list):
         return f"rows must be a list, got {rows!r}"
     return next(filter(None, (row_fault(row, required=()) for row in rows)), None)
+
+
+def _runs(runs: list) -> str:
+    return f"{len(runs)} run{'s' * (len(runs) > 1)}"
 
 
 def _agree(settings: dict, wanted: dict) -> bool:
