@@ -146,7 +146,7 @@ class Comparison:
         Returns:
             The files by format: ``markdown``, ``latex``, ``csv``, ``html``.
         """
-        return write_tables(self._study(), self.folder / "report", reference)
+        return write_tables(self._study(), self._table(reference))
 
     @cached_property
     def runs(self) -> Runs:
