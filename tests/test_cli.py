@@ -106,7 +106,10 @@ BAD = [
     (["--resume=no\nwhere"], r"no\nwhere is not a run's folder"),
     (["prepare", "gowalla", "--source=nowhere"], "nowhere"),
     (["recommend", "--checkpoint=nowhere", "--users=1"], "nowhere is not a run's folder"),
-    (["models", "--bogus"], "unknown argument '--bogus'"),
+    (["models", "--bogus"], "unknown argument '--bogus'; see --help"),
+    (["recommend", "--checkpoint=X", "--topk=5"], "'--topk=5'; did you mean --k?"),
+    (["recommend", "--checkpoint=X", "--retrievl=x"], "did you mean --retrieval?"),
+    (["models", "--topk=5"], "unknown argument '--topk=5'; see --help"),
 ]
 
 

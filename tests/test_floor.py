@@ -264,12 +264,16 @@ def test_hill_without_pairs_is_its_backbone_and_says_so(tiny_path, in_tmp):
     assert said.startswith("warning: there are no <user, node> pairs")
 
 
-def test_warning_of_the_floor():
+def test_warning_of_the_floor(monkeypatch):
     reached = {"Pop": {"ndcg@20": 0.2}, "ItemKNN": {"ndcg@20": 0.31}}
     assert run_warnings(row(60, 71), reached) == [
         "BPR is below the floor: test ndcg@20 0.3000, ItemKNN 0.3100; try --tune=30m, or another "
         "model"
     ]
+    monkeypatch.setattr("recbole_hill.train.warnings.find_spec", {"ray": None}.get)
+    (without_ray,) = run_warnings(row(60, 71), reached)
+    extra = "the extra `tune`: pip install -c constraints.txt -e '.[tune]'"
+    assert f"try --tune=30m (with {extra}), or another model" in without_ray
     assert run_warnings(row(60, 71, reached=0.31), reached) == []
     assert run_warnings({**row(60, 71), "model": "Pop"}, reached) == []
 
