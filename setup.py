@@ -1,9 +1,11 @@
 """Packaging: `properties/` and `tuning/` stay at the top of the checkout, and ship inside."""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).resolve().parent
 INIT = (HERE / "recbole_hill" / "__init__.py").read_text(encoding="utf-8")
@@ -20,6 +22,18 @@ WANDB = ["wandb"]
 # torch-geometric: a reference for APPNP and GAT
 TEST = ["build", "pytest", "pytest-xdist", "ruff", "torch-geometric"]
 
+
+class BuildWithFolders(build_py):
+    """Copies the folders beside the package into it; an editable install reads them in place."""
+
+    def run(self):
+        super().run()
+        for folder in () if self.editable_mode else ("properties", "tuning"):
+            inside = Path(self.build_lib, "recbole_hill", folder)
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(HERE / folder, inside, ignore=ignored, dirs_exist_ok=True)
+
+
 setup(
     name="recbole-hill",
     version=re.search(r'^__version__ = "(.+)"$', INIT, re.MULTILINE)[1],
@@ -29,20 +43,12 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.10",
-    packages=[
-        *find_packages(include=["recbole_hill", "recbole_hill.*"]),
-        "recbole_hill.properties",
-        "recbole_hill.tuning",
-    ],
-    package_dir={
-        "recbole_hill.properties": "properties",
-        "recbole_hill.tuning": "tuning",
-    },
-    package_data={
-        "recbole_hill": ["*.pyi"],
-        "recbole_hill.properties": ["**/*.yaml"],
-        "recbole_hill.tuning": ["**/*.yaml"],
-    },
+    packages=find_packages(include=["recbole_hill", "recbole_hill.*"]),
+    # With this line alone, an editable install puts the checkout on the import path. Otherwise it
+    # installs an import hook, and a program beside a clone's folder `recbole_hill` imports that.
+    package_dir={"": "."},
+    package_data={"recbole_hill": ["*.pyi"]},
+    cmdclass={"build_py": BuildWithFolders},
     install_requires=[
         "faiss-cpu",
         "filelock>=3.30",  # the first with lock_descriptor

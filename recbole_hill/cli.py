@@ -5,6 +5,7 @@ import contextlib
 import sys
 import traceback
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from recbole_hill.commands import (
     doctor,
@@ -36,6 +37,9 @@ COMMANDS = (
     report,
     doctor,
 )
+
+#: Settings, and the options that stand for them in commands on finished runs.
+OTHER_NAMES = {"topk": "k", "run_dir": "checkpoint"}
 
 DESCRIPTION = """\
 Hierarchical-index retrieval (HILL) for RecBole.
@@ -78,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if value == "" or (isinstance(value, list) and "" in value):
                 raise ValueError(f"--{name} must not be empty, got ''")
         if extra and not getattr(arguments.command, "TAKES_SETTINGS", False):
-            raise ValueError(f"unknown argument {extra[0]!r}; see --help")
+            raise ValueError(f"unknown argument {extra[0]!r}{_meant(extra[0], arguments)}")
         arguments.overrides = _overrides(extra)
         load_plugins(arguments)
         return arguments.command.run(arguments) or 0
@@ -121,6 +125,17 @@ def _underscored(word: str) -> str:
         return word
     name, equals, value = word.partition("=")
     return "--" + name[2:].replace("-", "_") + equals + value
+
+
+def _meant(argument: str, arguments: argparse.Namespace) -> str:
+    """Returns, for the end of a message, the option that an unknown one is likely meant to be."""
+    name = argument.removeprefix("--").partition("=")[0]
+    known = vars(arguments).keys() - {"command", name}
+    near = get_close_matches(name, known, n=1, cutoff=0.6)
+    for option in (OTHER_NAMES.get(name), *near):
+        if option in known:
+            return f"; did you mean --{option}?"
+    return "; see --help"
 
 
 def _require_once(argv: Sequence[str]) -> None:

@@ -57,9 +57,18 @@ def failed(name: str, seed: int, error: str) -> dict:
 
 
 def write_study(
-    folder: Path, cells: list[dict], seeds=(1, 2), table: str = "test", called_for=None
+    folder: Path, cells: list[dict], seeds=(1, 2), table: str = "test", called_for=None, rows=None
 ) -> Path:
-    """Writes a study's folder; ``called_for`` are the ids of its cells, by row and seed."""
+    """Writes a study's folder.
+
+    Args:
+        folder: Where.
+        cells: Its cells' records.
+        seeds: Its seeds.
+        table: Its table.
+        called_for: The ids of its cells, by row and seed.
+        rows: The rows it was asked for.
+    """
     about = {
         "table": table,
         "dataset": "gowalla",
@@ -67,6 +76,7 @@ def write_study(
         "seeds": list(seeds),
         "command": "run_recbole_hill.py table test --dataset=gowalla",
         **({"cells": called_for} if called_for else {}),
+        **({"rows": rows} if rows else {}),
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "study.json").write_text(json.dumps(about))

@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from conftest import FAST, tiny_settings
 
 import recbole_hill as rh
 from recbole_hill.api import dataset as datasets
+from recbole_hill.api.quiet import in_python
 from recbole_hill.host import waiting
 from recbole_hill.model.baselines.bpr import BPR
 from recbole_hill.report.seeds import read_rows
@@ -234,6 +236,39 @@ def test_a_frame_becomes_a_dataset_once(frame, tmp_path, monkeypatch):
     run = rh.fit("BPR", data, run_dir=tmp_path / "run", epochs=1, show_progress=False, **SHORT)
     known = run.recommend("c42", k=40)["item"]
     assert not set(known) - set(frame["sku"]) and len(known) > 10
+
+
+def test_advice_to_a_program_is_in_python(frame, tmp_path):
+    columns = {"user": "customer", "item": "sku", "folder": tmp_path}
+    data = rh.Dataset.from_pandas(frame[["customer", "sku"]], **columns)
+    assert 'no time and no rating (time="COLUMN" names one)' in data.summary
+    with pytest.raises(ValueError, match=r'^time="when": .* no such column'):
+        rh.Dataset.from_pandas(frame, **columns, time="when")
+    assert in_python("try --epochs=20 (or [--item=3] --tune=30m, --time=none): x") == (
+        'try epochs=20 (or [item=3] tune="30m", time="none"): x'
+    )
+
+
+def test_a_plot_that_is_called_names_the_pictures(hill):
+    with pytest.raises(TypeError, match=r"plot\.training\(\) or plot\.index\(\)"):
+        hill.plot()
+
+
+@pytest.mark.parametrize("model", ["Pop", "NeuMF", "LightGCN"])
+def test_a_run_that_is_served_by_its_model_does_not_warn_of_recboles_code(tiny, tmp_path, model):
+    run = rh.fit(model, tiny, run_dir=tmp_path / "run", epochs=1, **SHORT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        assert len(rh.load(run.folder).recommend("3", k=4)) == 4
+
+
+def test_a_comparison_shows_the_lists_that_validation_judges(tiny, tmp_path):
+    settings = {**SHORT, "topk": [5, 10, 20], "seeds": 1, "folder": tmp_path}
+    table = rh.compare(["Pop"], tiny, **settings).table()
+    assert table.columns.tolist() == ["recall@10", "recall@10 sd", "ndcg@10", "ndcg@10 sd"]
+    settings |= {"metrics": ["Recall", "MRR"], "valid_metric": "MRR@5"}
+    table = rh.compare(["Pop"], tiny, **settings).table()
+    assert table.columns.tolist()[::2] == ["mrr@5", "recall@5"]
 
 
 def test_parts_are_the_rows_that_a_run_has(frame, tmp_path):

@@ -106,7 +106,14 @@ BAD = [
     (["--resume=no\nwhere"], r"no\nwhere is not a run's folder"),
     (["prepare", "gowalla", "--source=nowhere"], "nowhere"),
     (["recommend", "--checkpoint=nowhere", "--users=1"], "nowhere is not a run's folder"),
-    (["models", "--bogus"], "unknown argument '--bogus'"),
+    (["models", "--bogus"], "unknown argument '--bogus'; see --help"),
+    (["recommend", "--checkpoint=X", "--topk=5"], "'--topk=5'; did you mean --k?"),
+    (["recommend", "--checkpoint=X", "--retrievl=x"], "did you mean --retrieval?"),
+    (["models", "--topk=5"], "unknown argument '--topk=5'; see --help"),
+    (["table", "3", "--dry-run", "--epochs=abc"], "epochs must be an integer >= 0, got 'abc'"),
+    (["table", "3", "--models=BPR", "--dataset=nowhere"], "prepare nowhere --source=PATH"),
+    (["sweep", "--model=BPR", "--dataset=nowhere"], "prepare nowhere --source=PATH"),
+    (["--model=BPR", "--dataset=ml-100k", "--log_wandb=x"], "log_wandb must be true or false"),
 ]
 
 
@@ -115,6 +122,8 @@ def test_errors_are_one_line_and_non_zero(argv, message, in_tmp, capsys):
     assert main(argv) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ") and message in error
+    # The number of items is known after the data are loaded, in the run's folder.
+    assert not any(in_tmp.iterdir()) or "longer lists" in message
 
 
 def test_errors_of_serving(run_folder, capsys, tmp_path):

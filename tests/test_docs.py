@@ -1,8 +1,10 @@
 """The documentation: its command lines parse, its examples run, its made pages hold the facts."""
 
 import json
+import posixpath
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -111,6 +113,55 @@ def test_the_examples_of_plugins_run_together(examples, tiny_path):
     assert result.stages["pairs"]["per_depth"][1] > 0
 
 
+def written(page: Path) -> str:
+    """Returns the Markdown of a page or of a notebook's cells, without its blocks of code."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    return re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_every_link_of_the_clone_leads_to_a_file_that_git_tracks():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("this is no clone of git")
+    files = set(listed.stdout.splitlines())
+    tracked = files | {parent.as_posix() for file in files for parent in Path(file).parents}
+    followed, dead = 0, []
+    for page in sorted(file for file in files if file.endswith((".md", ".ipynb"))):
+        for address in re.findall(r"\]\(([^\s()#:]+)(?:#[^\s()]*)?\)", written(ROOT / page)):
+            followed += 1
+            if posixpath.normpath(posixpath.join(posixpath.dirname(page), address)) not in tracked:
+                dead.append(f"{page}: {address}")
+    assert followed > 50 and not dead
+
+
+@pytest.mark.parametrize(
+    ("page", "link", "on_the_site"),
+    [
+        ("index.md", "docs/howto/ray.md#a", "howto/ray.md#a"),
+        ("index.md", "SECURITY.md", "trust.md"),
+        ("index.md", "results/README.md", "results/README.md"),
+        ("contributing.md", "README.md", "index.md"),
+        ("howto/serving.md", "../../SECURITY.md", "../trust.md"),
+        ("howto/serving.md", "../../results/ml-100k/forms.md", "../results/ml-100k/forms.md"),
+        ("howto/runs.md", "../../properties/model", "../models/index.md"),
+        ("howto/runs.md", "../../properties/overall.yaml", "../commands/settings.md"),
+        ("concepts/pairs.md", "../../properties/model/HILL.yaml", "../models/HILL.md"),
+        ("concepts/pairs.md", "tree.md", "tree.md"),
+        ("results/beyond.md", "../docs/findings.md", "../findings.md"),
+        ("results/beyond.md", "../properties/table/beyond.yaml", "../properties/table/beyond.yaml"),
+        ("start.md", "https://example.org/docs/a.md", "https://example.org/docs/a.md"),
+        ("start.md", "#section", "#section"),
+    ],
+)
+def test_a_link_to_a_file_leads_to_its_page_on_the_site(build, page, link, on_the_site):
+    from links import in_site
+
+    assert in_site(f"a [b]({link}) c", page) == f"a [b]({on_the_site}) c"
+
+
 def test_readme_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
 
@@ -120,7 +171,7 @@ def build(monkeypatch):
     """Makes the modules of docs/_build importable."""
     monkeypatch.syspath_prepend(ROOT / "docs" / "_build")
     yield
-    for name in ("commands", "models", "notebooks", "measured", "docstrings", "markup"):
+    for name in ("commands", "models", "notebooks", "measured", "docstrings", "markup", "links"):
         sys.modules.pop(name, None)
 
 

@@ -74,7 +74,7 @@ def test_what_the_main_job_needs_is_broken_when_missing(component, cure):
 @pytest.mark.parametrize(
     ("component", "text"),
     [
-        ("ray", "only sweeps"),
+        ("ray", "the extra `tune`: pip install -c constraints.txt -e '.[tune]'"),
         ("kmeans-pytorch", "pip install kmeans-pytorch"),
         ("cuda", "use the CPU"),
         ("setuptools", "only building"),

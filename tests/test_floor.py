@@ -84,8 +84,9 @@ def test_a_run_ends_with_its_floor(tiny_path, in_tmp):
     assert row["floor"]["ItemKNN"] == pytest.approx(row["metrics"], abs=2e-3)
     assert row["warnings"] == []
     lines = arms_table(result.rows).splitlines()
-    assert lines[3].split()[:2] == ["floor:", "ItemKNN"]
-    assert lines[3].split()[2] == f"{row['floor']['ItemKNN']['recall@5']:.4f}"
+    assert lines[2].split()[:2] == ["floor:", "Pop"]
+    assert lines[2].split()[2] == f"{row['floor']['Pop']['recall@5']:.4f}"
+    assert lines[3] == ""  # ItemKNN is the run itself
 
 
 def test_a_kept_floor_counts_for_the_same_data_and_evaluation_alone(tiny_config, in_tmp):
@@ -128,7 +129,7 @@ def test_one_cell_of_a_study_measures_the_floor_and_the_report_shows_it_once(
         lambda command, *_: assert_ok(main(command[2:])),
     )
     options = [f"--data_path={tiny_path}", "--topk=[10,20]", "--valid_metric=NDCG@10"]
-    called = ["table", "3", "--dataset=tiny", "--models=Pop,EASE", "--seeds=1,2", *options]
+    called = ["table", "3", "--dataset=tiny", "--models=GF-CF,EASE", "--seeds=1,2", *options]
     assert main(called) == 0
     (reached,) = measured
     (folder,) = (in_tmp / "studies").iterdir()
@@ -152,10 +153,20 @@ def assert_ok(status: int) -> None:
 
 def test_floor_notes_by_hand():
     low, high = {"recall@20": 0.01, "ndcg@20": 0.005}, {"recall@20": 0.02, "ndcg@20": 0.015}
-    rows = [{"floor": {"Pop": low, "ItemKNN": high}}, {}, {"floor": {"Pop": low, "ItemKNN": high}}]
+    floor = {"floor": {"Pop": low, "ItemKNN": high}}
+    rows = [{"model": "BPR", **floor}, {"model": "EASE"}, {"model": "CML", **floor}]
     note = "Floor, with no training: Pop recall@20 0.0100; ItemKNN recall@20 0.0200."
     assert floor_notes(rows, ["recall@20"]) == [note]
     assert floor_notes(rows, ["recall@20", "recall@50"]) == []
+
+
+def test_a_method_of_the_floor_that_is_a_row_of_the_table_is_not_said_twice():
+    reached = {"recall@20": 0.01}
+    floor = {"floor": {"Pop": reached, "ItemKNN": reached}}
+    rows = [{"model": "Pop", **floor}, {"model": "BPR", **floor}]
+    note = "Floor, with no training: ItemKNN recall@20 0.0100."
+    assert floor_notes(rows, ["recall@20"]) == [note]
+    assert floor_notes([*rows, {"model": "ItemKNN", **floor}], ["recall@20"]) == []
 
 
 def test_a_floor_that_is_none_is_a_fault_of_its_row():
@@ -253,12 +264,16 @@ def test_hill_without_pairs_is_its_backbone_and_says_so(tiny_path, in_tmp):
     assert said.startswith("warning: there are no <user, node> pairs")
 
 
-def test_warning_of_the_floor():
+def test_warning_of_the_floor(monkeypatch):
     reached = {"Pop": {"ndcg@20": 0.2}, "ItemKNN": {"ndcg@20": 0.31}}
     assert run_warnings(row(60, 71), reached) == [
         "BPR is below the floor: test ndcg@20 0.3000, ItemKNN 0.3100; try --tune=30m, or another "
         "model"
     ]
+    monkeypatch.setattr("recbole_hill.train.warnings.find_spec", {"ray": None}.get)
+    (without_ray,) = run_warnings(row(60, 71), reached)
+    extra = "the extra `tune`: pip install -c constraints.txt -e '.[tune]'"
+    assert f"try --tune=30m (with {extra}), or another model" in without_ray
     assert run_warnings(row(60, 71, reached=0.31), reached) == []
     assert run_warnings({**row(60, 71), "model": "Pop"}, reached) == []
 

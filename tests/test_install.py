@@ -55,11 +55,10 @@ def call(*command, cwd: Path) -> str:
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Path:
     """A copy of what a release is made from, so that builds leave nothing in the real one."""
-    copy = tmp_path_factory.mktemp("checkout")
+    copy = tmp_path_factory.mktemp("clones") / "recbole_hill"  # the name that a clone gets
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for name in ("recbole_hill", "properties", "tuning"):
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, copy / name, ignore=ignored)
+        shutil.copytree(ROOT / name, copy / name, ignore=ignored)
     for pattern in ("*.py", "*.toml", "*.in", "*.txt", "*.md", "LICENSE"):
         for file in ROOT.glob(pattern):
             shutil.copy(file, copy)
@@ -94,9 +93,10 @@ def install(environment: Path, *what) -> None:
     call(*pip, *what, cwd=environment.parent)
 
 
-def look(environment: Path) -> tuple[Path, dict[str, int]]:
+def look(environment: Path, cwd: Path | None = None) -> tuple[Path, dict[str, int]]:
     """Returns where the package was imported from and the size of each file that it found."""
-    text = call(environment / "python", "-c", LOOK, *SHIPPED, cwd=environment.parent)
+    cwd = cwd or environment.parent
+    text = call(environment / "python", "-c", LOOK, *SHIPPED, cwd=cwd)
     origin, *lines = text.splitlines()
     found = (line.rsplit(" ", 1) for line in lines)
     return Path(origin), {name: int(size) for name, size in found}
@@ -202,6 +202,7 @@ def test_editable_install_reads_the_checkout(checkout, environment):
     origin, found = look(environment)
     assert origin == checkout / "recbole_hill" / "__init__.py"
     assert found == {name: (ROOT / name).stat().st_size for name in SHIPPED}
+    assert look(environment, cwd=checkout.parent) == (origin, found)  # beside the clone's folder
     assert "usage" in call(environment / "recbole-hill", "--help", cwd=environment.parent)
 
 

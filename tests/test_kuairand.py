@@ -234,7 +234,7 @@ def test_nothing_is_written_twice(source, out):
 def test_other_data_of_the_name_are_replaced_by_force_only(source, out):
     prepare("kuai", source, out)
     (source / RANDOM).unlink()
-    with pytest.raises(ValueError, match=r"made from other files .* use force"):
+    with pytest.raises(ValueError, match=r"made from other files .* use --force"):
         prepare("kuai", source, out)
     prepare("kuai", source, out, force=True)
     assert not (out / "kuai" / "kuai.random.inter").exists()  # the old one would be taken for new

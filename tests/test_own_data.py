@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -412,7 +413,7 @@ def test_what_is_in_place_stays(in_tmp):
     again = prepare_interactions(path, "d")
     assert again.summary.endswith(first.summary) and again.n_rows == 1
     assert Path("dataset/d/d.inter").stat().st_mtime_ns == before
-    with pytest.raises(ValueError, match=r"other files.*or by other options: use force"):
+    with pytest.raises(ValueError, match=r"other files.*or by other options: use --force"):
         prepare_interactions(path, "d", core=1)
     Path("dataset/d/d.inter").write_text("damaged")
     with pytest.raises(ValueError, match="has changed since it was prepared"):
@@ -421,10 +422,28 @@ def test_what_is_in_place_stays(in_tmp):
     assert written()[1:] == [["u", "i"]]
 
 
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [("d.inter", "damaged"), ("d.inter", None), ("d.manifest.json", "{}")],
+)
+def test_the_error_on_a_changed_file_names_the_command_that_mends_it(in_tmp, file, text):
+    path = source("user,item\nu,i\n")
+    prepare_interactions(path, "d", "own")
+    if text is None:
+        Path("own/d", file).unlink()
+    else:
+        Path("own/d", file).write_text(text)
+    with pytest.raises(ValueError, match="prepare it again") as error:
+        require_as_prepared(Path("own/d"), "d")
+    command = re.search(r"recbole-hill (prepare d .*? --output=\S+)", str(error.value))[1]
+    assert cli.main(command.replace("PATH", str(path)).split()) == 0
+    require_as_prepared(Path("own/d"), "d")
+
+
 def test_files_that_nobody_prepared_are_not_replaced(in_tmp):
     Path("dataset/d").mkdir(parents=True)
     Path("dataset/d/d.inter").write_text("user_id:token\titem_id:token\n1\t2\n")
-    with pytest.raises(ValueError, match="use force"):
+    with pytest.raises(ValueError, match="use --force"):
         prepare_interactions(source("user,item\nu,i\n"), "d")
     assert "1\t2" in Path("dataset/d/d.inter").read_text()
 

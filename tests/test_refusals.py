@@ -45,6 +45,7 @@ SETTINGS = [
     ("user_inter_num_interval=5", "user_inter_num_interval must be an interval such as"),
     ("user_inter_num_interval=", "--user_inter_num_interval must not be empty"),
     ("valid_metric=MRR@10", "valid_metric 'MRR@10' must be one of the metrics"),
+    ("topk=[5]", "give valid_metric too, such as --valid_metric=NDCG@5"),
     ("device=tpu", "device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
     ("protocol=test", "protocol must be one of holdout, refit, published, got 'test'"),
     ("backbone=X", "unknown key 'backbone' for model BPR"),

@@ -12,6 +12,7 @@ from recbole_hill.report.document import Line, Number, Table, inline
 from recbole_hill.report.latex import escape, latex
 from recbole_hill.report.markdown import markdown
 from recbole_hill.report.significance import PairedTest
+from recbole_hill.report.terminal import terminal_table
 
 MADE = {
     "model": "HILL",
@@ -55,6 +56,22 @@ def test_markdown_by_hand():
         "",
         "- Made by `a_b --c=1` and **no other**",
         "- [1] 5 > 4",
+    ]
+
+
+def test_terminal_by_hand():
+    title, _, *lines = terminal_table(replace(TABLE, notes=("p < 1 & `a_b` **no\x1b**",))).split(
+        "\n"
+    )
+    assert title == "50% of A & B_1"
+    assert lines == [
+        "settings       arm                   recall@20     published  difference  training, s",
+        "8, 2 | .8 [1]  HILL          0.2000 ± 0.1414‡*  .2500 (BARS)      -20.0%           10",
+        "8, 2 | .8      random_nodes            0.1500†         .2000      -25.0%            9",
+        "[8]                           failed: C:\\x {y}             –                        –",
+        "",
+        "- * the best of its column",
+        "- p < 1 & `a_b` no\\x1b",
     ]
 
 

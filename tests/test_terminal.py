@@ -52,8 +52,8 @@ def test_the_data_and_the_plan(tiny_config):
     assert f"density {sum(sizes) / (80 * 48):.3%}" in lines[0]
     assert re.findall(r"[\d,]+(?= \()", lines[1]) == [f"{size:,}" for size in sizes]
     assert plan(config) == (
-        "plan: train NESCL, 7 epochs, fewer if 10 validations bring no better one; learn the index "
-        "(em, 12 and 4 nodes); adapt (continue, pairs; 2 epochs each); test"
+        "plan: train NESCL, at most 7 epochs (it stops after 10 validations without a new best); "
+        "learn the index (em, 12 and 4 nodes); adapt (continue, pairs; 2 epochs each); test"
     )
     assert plan(tiny_config("EASE")) == "plan: fit EASE, which needs no epochs; test"
     refit = plan(tiny_config("BPR", protocol="refit", epochs=3))

@@ -12,6 +12,7 @@ from recbole_hill.config.config import HillConfig
 from recbole_hill.config.properties import internal_defaults, read_properties, tuning
 from recbole_hill.data.splits import load_data
 from recbole_hill.experiments.sweep.space import Space
+from recbole_hill.experiments.sweep.sweep import _fitting
 from recbole_hill.model.build import build_model
 from recbole_hill.model.settings import HillSettings
 
@@ -58,15 +59,48 @@ def test_the_defaults_of_some_dataset_are_among_what_is_searched(name):
     "name", [*sorted(set(NAMES) & MODELS.keys() - NEEDS.keys()), "HILL", "NESCL"]
 )
 def test_models_accept_what_is_drawn(name, tiny_path, tmp_path):
-    small = {"ideal_rank": 8, "spectral_rank": 8}  # the tiny dataset has 48 items
-    if name == "SpectralMF":
-        small["embedding_size"] = 8
-    space = Space.of_model(name, "tiny")
+    own = tiny_settings(tiny_path, name, run_dir=str(tmp_path))
+    space = _fitting(Space.of_model(name, "tiny"), HillConfig(name, "tiny", None, own))
     for settings in space.draw(2, seed=1):
-        fitting = {key: value for key, value in small.items() if key in settings}
-        given = {**settings, **fitting, "run_dir": str(tmp_path)}
-        config = HillConfig(name, "tiny", None, tiny_settings(tiny_path, name, **given))
+        config = HillConfig(name, "tiny", None, {**own, **settings})
         build_model(config, load_data(config))
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "ranks"),
+    [
+        ("GF-CF", "ideal_rank", [16, 24]),  # of 16, 32, 64 and 128: 24 is half of the 48 items
+        ("BSPM-EM", "ideal_rank", [16, 24]),
+        ("ChebyCF", "ideal_rank", [16, 24]),
+        ("SpectralMF", "embedding_size", [24]),
+        ("SpectralSSM", "spectral_rank", [24]),
+    ],
+)
+def test_ranks_of_a_space_are_cut_to_what_the_data_allow(name, key, ranks, tiny_config):
+    space = _fitting(Space.of_model(name, "tiny"), tiny_config(name))
+    (dimension,) = (d for d in space.dimensions if key in d.keys)
+    assert [value[key] for value in dimension.values] == ranks
+
+
+def test_a_cut_space_by_hand():
+    space = Space.parse(
+        {
+            "together": [{"r": 4, "a": 1}, {"r": 9, "a": 1}, {"r": 8, "a": 1}, {"r": 9, "a": 2}],
+            "x": {"choice": [9]},
+        },
+        "tiny",
+    )
+    assert space.capped("r", 5).grid() == [
+        {"r": 4, "a": 1, "x": 9},
+        {"r": 5, "a": 1, "x": 9},
+        {"r": 5, "a": 2, "x": 9},
+    ]
+    ranges = Space.parse({"r": {"integer": [2, 9]}}, "tiny")
+    assert [ranges.capped("r", most).dimensions[0].values for most in (20, 5, 1)] == [
+        (2, 9),
+        (2, 5),
+        ({"r": 1},),
+    ]
 
 
 def test_every_tree_of_hills_space_fits_a_tiny_catalogue(tiny_config):

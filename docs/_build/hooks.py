@@ -4,19 +4,17 @@ A page comes from one place. README.md, SECURITY.md, CONTRIBUTING.md and results
 are; commands and models are written from the parsers, the catalogue and properties/.
 """
 
-import re
 from pathlib import Path
 
 import commands
 import models
 import notebooks
+from links import PAGES, in_site
 from markup import LOADS, NO_TAG
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Files of the checkout that are pages of the site.
-PAGES = {"README.md": "index.md", "SECURITY.md": "trust.md", "CONTRIBUTING.md": "contributing.md"}
 
 
 def on_files(files, config):
@@ -40,12 +38,7 @@ def on_files(files, config):
 
 def on_page_markdown(markdown, page, **_):
     """Turns links between files of the checkout, which work on its host, into links of the site."""
-    if page.file.abs_src_path and Path(page.file.abs_src_path).is_relative_to(ROOT / "docs"):
-        up = "../" * (page.file.src_uri.count("/") + 1)  # from the page to the checkout's root
-        return markdown.replace(f"]({up}results/", f"]({up[3:]}results/")
-    for name, uri in PAGES.items():
-        markdown = markdown.replace(f"]({name})", f"]({uri})")
-    return re.sub(r"\]\(((?:\.\./)*)docs/", r"](\1", markdown)
+    return in_site(markdown, page.file.src_uri) if page.file.abs_src_path else markdown
 
 
 def on_page_content(html, **_):

@@ -146,7 +146,7 @@ class Comparison:
         Returns:
             The files by format: ``markdown``, ``latex``, ``csv``, ``html``.
         """
-        return write_tables(self._study(), self.folder / "report", reference)
+        return write_tables(self._study(), self._table(reference))
 
     @cached_property
     def runs(self) -> Runs:
@@ -314,10 +314,18 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def _metrics(row: Row, dataset: str, settings: dict) -> list[str]:
-    """Returns the metrics of the table: Recall and NDCG of the longest lists, or all that are."""
+    """Returns the metrics of the table.
+
+    They are Recall and NDCG of the lists that validation judges. If validation judges by another
+    metric, that one is first.
+    """
     from recbole_hill.config.config import HillConfig
 
     config = HillConfig(row.model, dataset, None, {**row.settings_on(dataset), **settings})
     measured = [metric.lower() for metric in config["metrics"]]
-    shown = [metric for metric in _SHOWN if metric in measured]
-    return [f"{metric}@{max(config['topk'])}" for metric in shown] or measured
+    valid_metric = config["valid_metric"].lower()
+    k = valid_metric.partition("@")[2]
+    if not k:  # of predictions, not of lists
+        return measured
+    shown = [f"{metric}@{k}" for metric in _SHOWN if metric in measured]
+    return shown if valid_metric in shown else [valid_metric, *shown]

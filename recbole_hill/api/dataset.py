@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from recbole_hill.api.quiet import quietly, shown_path
+from recbole_hill.api.quiet import in_python, quietly, shown_path
 from recbole_hill.run.files import sha256_of
 
 if TYPE_CHECKING:
@@ -158,8 +158,11 @@ class Dataset:
 
         made_of = hashlib.sha256(f"{content} {sorted(options.items())}".encode()).hexdigest()
         name, folder = f"{name}-{made_of[:_DIGITS]}", Path(folder or cache_folder()).absolute()
-        prepared = prepare_interactions(source, name, output=folder, **options)
-        return cls(name, str(folder), prepared.summary)
+        try:
+            prepared = prepare_interactions(source, name, output=folder, **options)
+        except ValueError as error:
+            raise ValueError(in_python(str(error))) from error
+        return cls(name, str(folder), in_python(prepared.summary))
 
     def parts(self, split: str | None = None, protocol: str = "holdout", **settings) -> Parts:
         """Returns the train, validation and test rows of a split, such as another library needs.

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
@@ -27,6 +27,14 @@ class RunPlots:
     """
 
     folder: Path
+
+    def __call__(self, *_, **__) -> NoReturn:
+        """Says which pictures there are.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError("plot is no function: call plot.training() or plot.index()")
 
     def training(self, ax: "Axes | None" = None) -> "Axes":
         """Draws the loss and the validation score of the epochs of the backbone.

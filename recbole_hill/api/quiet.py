@@ -1,6 +1,10 @@
-"""What a library does not do to the program that calls it: write on its terminal, keep its log."""
+"""What a library does not do to the program that calls it.
+
+It does not write on its terminal, keep its log, or advise it in the words of the command line.
+"""
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +33,19 @@ def quietly() -> Iterator[None]:
             handler.close()
         root.handlers[:] = handlers
         root.setLevel(level)
+
+
+#: A command line's option with its value.
+_OPTION = re.compile(r"--(\w+)=([^\s:;,)\]]+)")
+
+
+def in_python(text: str) -> str:
+    """Returns a message in which options are arguments: ``--tune=30m`` is ``tune="30m"``."""
+    return _OPTION.sub(lambda found: f"{found[1]}={_argument(found[2])}", text)
+
+
+def _argument(value: str) -> str:
+    return value if value.isdigit() else f'"{value}"'
 
 
 def shown_path(path: str | Path) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from recbole_hill.api.quiet import shown_path
+from recbole_hill.api.quiet import in_python, quietly, shown_path
 from recbole_hill.report.seeds import read_rows
 from recbole_hill.run.folder import read_config, served_weights
 from recbole_hill.serve.open_run import open_run
@@ -67,7 +67,7 @@ class Run:
     @property
     def warnings(self) -> list[str]:
         """What the run's outcome warns of, each with what to try; shown with the run."""
-        return list(self.served.get("warnings", ()))
+        return [in_python(warning) for warning in self.served.get("warnings", ())]
 
     @property
     def rows(self) -> pd.DataFrame:
@@ -112,7 +112,8 @@ class Run:
         one = isinstance(users, str) or not hasattr(users, "__len__")
         names = [str(user) for user in ([users] if one else users)]
         search = {"retrieval": retrieval, "beam_width": beam_width, "node_score": node_score}
-        lists = self._served.recommend(names, k, **search)
+        with quietly():
+            lists = self._served.recommend(names, k, **search)
         rows = [
             (user, rank, item, score)
             for user, listed in zip(names, lists, strict=True)
@@ -130,7 +131,8 @@ class Run:
         Raises:
             ValueError: If the run has no index, or the user is unknown.
         """
-        return Explanation(self._served.explain(str(user), k))
+        with quietly():
+            return Explanation(self._served.explain(str(user), k))
 
     @property
     def users(self) -> np.ndarray:
@@ -164,7 +166,8 @@ class Run:
 
     @cached_property
     def _served(self) -> ServedRun:
-        return open_run(self.folder)
+        with quietly():
+            return open_run(self.folder)
 
     def __repr__(self) -> str:
         row = self.served

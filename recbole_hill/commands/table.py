@@ -18,8 +18,8 @@ EPILOG = """\
 Runs the paper's table: a cell for each row and seed, each in a process of its own. A finished cell
 is one line of cells.jsonl in the study's folder and never runs again; a killed one goes on with the
 epoch that it was in when the same command is given once more; a failed one is recorded and the
-rest goes on. First seed first, short cells first. Ends with the report: Markdown here, and
-report/index.html, table.tex and table.csv in the folder. --key=value goes to every cell.
+rest goes on. First seed first, short cells first. Ends with the report: the table here, and
+report/index.html, table.md, table.tex and table.csv in the folder. --key=value goes to every cell.
 
 tables: 1 (MoNN and HSNN), 2 (the datasets), 3 (38 baselines and HILL), 4 (without each training
 trick), 5 (joint, EM, separate), 6 (nodes per depth), 7 (interest thresholds); 4-hsnn and 5-hsnn

@@ -108,9 +108,11 @@ class HillConfig(Config):
         metric, at, k = self["valid_metric"].partition("@")
         measured = {name.lower() for name in self["metrics"]}
         if metric.lower() not in measured or (at and k not in map(str, self["topk"])):
+            known = metric if metric.lower() in measured else self["metrics"][0]
             raise ValueError(
                 f"valid_metric {self['valid_metric']!r} must be one of the metrics "
-                f"{self['metrics']} at one of topk {self['topk']}"
+                f"{self['metrics']} at one of topk {self['topk']}: give valid_metric too, such as "
+                f"--valid_metric={known}@{self['topk'][0]}"
             )
         if metric.lower() == "calibration":
             raise ValueError(

@@ -101,6 +101,18 @@ def shrunk(value: int, share: float, least: int) -> int:
     return min(value, max(least, round(value * share)))
 
 
+def rank_setting(config) -> str | None:
+    """Returns the setting that counts singular vectors of the model, or of its backbone."""
+    has_backbone = "backbone" in config
+    ranked = registry.find(config["backbone"]).load() if has_backbone else config.model_class
+    return getattr(ranked, "rank_setting", None)
+
+
+def largest_rank(size: Size) -> int:
+    """Returns the largest rank that a default or a search takes: half of the users or items."""
+    return max(1, min(size.users, size.items) // 2)
+
+
 def _resolve_batch(config, size: Size) -> list[str]:
     n, unit = (size.users, "users") if _is_user_wise(config) else (size.rows, "train rows")
     wanted = config["steps_per_epoch"]
@@ -153,10 +165,7 @@ def _resolve_walks(config, size: Size) -> list[str]:
 
 def _bound_rank(config, size: Size) -> list[str]:
     """Bounds the rank of the model, or of its backbone, that nobody gave."""
-    has_backbone = "backbone" in config
-    ranked = registry.find(config["backbone"]).load() if has_backbone else config.model_class
-    key = getattr(ranked, "rank_setting", None)
-    bound = max(1, min(size.users, size.items) // 2)
+    key, bound = rank_setting(config), largest_rank(size)
     if key is None or key in config.external_config_dict or config[key] <= bound:
         return []
     config[key] = bound

@@ -210,7 +210,8 @@ def load_data(config) -> Data:
     if max(config["topk"]) >= dataset.item_num:
         raise ValueError(
             f"topk {config['topk']} asks for longer lists than there are items "
-            f"({dataset.item_num - 1}) in {config['dataset']}"
+            f"({dataset.item_num - 1}) in {config['dataset']}: give shorter ones, such as "
+            "--topk=[5,10] --valid_metric=NDCG@10"
         )
     if config["eval_batch_size"] == AUTO:
         config["eval_batch_size"] = evaluation_batch(

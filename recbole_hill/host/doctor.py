@@ -13,6 +13,7 @@ from typing import NamedTuple, TextIO
 
 import recbole_hill
 from recbole_hill.host.compatibility import BROKEN, CLASHES, NOTE, OK, VersionOf
+from recbole_hill.host.optional import named
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ COMPONENTS = (
     ),
     Component(
         "ray",
-        "not installed; only sweeps and RecBole's quick_start need it: pip install 'ray[tune]'",
+        f"not installed; only sweeps and RecBole's quick_start need it: {named('tune')}",
         needed=False,
     ),
     Component("setuptools", "not installed; only building and old Ray need it", needed=False),

@@ -24,10 +24,12 @@ def require(
         message = f"{needed_by} needs {package}, which is not installed"
         if extra is None:
             raise ImportError(f"{message}: pip install -c constraints.txt {package}") from error
-        raise ImportError(
-            f"{message}; it comes with the extra `{extra}`: "
-            f"pip install -c constraints.txt -e '.[{extra}]'"
-        ) from error
+        raise ImportError(f"{message}; it comes with {named(extra)}") from error
+
+
+def named(extra: str) -> str:
+    """Returns, for a message, an extra and the command that installs it."""
+    return f"the extra `{extra}`: pip install -c constraints.txt -e '.[{extra}]'"
 
 
 def require_faiss(needed_by: str) -> ModuleType:

@@ -141,6 +141,17 @@ class Table:
         return self.head == "settings" and any(line.arm for line in self.lines)
 
     @property
+    def columns(self) -> list[str]:
+        """The heads of all columns."""
+        return [
+            self.head,
+            *(["arm"] if self.has_arms else []),
+            *self.metrics,
+            *(["published", "difference"] if self.has_published else []),
+            *self.extra_columns,
+        ]
+
+    @property
     def has_marks(self) -> bool:
         """Whether any number was tested against the reference."""
         return bool(self.reference)
@@ -206,6 +217,30 @@ def _ranked_column(metric: str, cells: list[Number | str], out: list[bool]) -> l
         else cell
         for cell, value in zip(cells, shown, strict=True)
     ]
+
+
+def cells_of(
+    table: Table,
+    line: Line,
+    escape: Callable[[str], str],
+    number: Callable[[Number | str], str],
+) -> list[str]:
+    """Returns a line's cells, one per column of the table, in a format.
+
+    Args:
+        table: The table.
+        line: A line of it.
+        escape: Makes plain text safe in the format.
+        number: Writes a number in the format.
+    """
+    name, *arm = table.names(line)
+    cells = [escape(name) + (f" [{line.note}]" if line.note else ""), *map(escape, arm)]
+    cells += map(number, line.numbers)
+    if table.has_published:
+        printed = "/".join(map(published_text, line.published)) or "–"
+        source = f" ({line.source})" if line.source and line.published else ""
+        cells += [escape(printed + source), " / ".join(map(difference_text, line.differences))]
+    return [*cells, *map(escape, line.extra_cells)]
 
 
 def published_text(value: float) -> str:

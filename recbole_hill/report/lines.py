@@ -161,16 +161,18 @@ def provenance_notes(rows: list[dict]) -> list[str]:
 def floor_notes(rows: Sequence[dict], metrics: Sequence[str]) -> list[str]:
     """Returns the floor of a table's data as a note; rows of one study have one floor.
 
+    A method that is a row of the table itself is left out.
+
     Args:
         rows: The table's rows.
         metrics: The table's metrics.
     """
-    notes = []
+    models, notes = {row["model"] for row in rows}, []
     for row in rows:
         methods = [
             f"{name} " + ", ".join(f"{metric} {reached[metric]:.4f}" for metric in metrics)
             for name, reached in row.get("floor", {}).items()
-            if reached.keys() >= set(metrics)
+            if name not in models and reached.keys() >= set(metrics)
         ]
         notes += [f"Floor, with no training: {'; '.join(methods)}."] if methods else []
     return list(dict.fromkeys(notes))

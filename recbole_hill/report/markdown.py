@@ -3,14 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from recbole_hill.report.document import (
-    Line,
-    Number,
-    Table,
-    difference_text,
-    published_text,
-    spans,
-)
+from recbole_hill.report.document import Number, Table, cells_of, spans
 from recbole_hill.run.text import printable
 
 #: What Markdown would read as markup: escapes, pipes, code, stress, tags, entities and links.
@@ -22,12 +15,8 @@ _ENTITIES = {"<": "&lt;", "&": "&amp;"}
 
 def markdown(table: Table) -> str:
     """Returns a table and its notes as a list; the best is bold, the second underlined."""
-    columns = [table.head]
-    columns += ["arm"] if table.has_arms else []
-    columns += table.metrics
-    columns += ["published", "difference"] if table.has_published else []
-    columns += table.extra_columns
-    rows = [list(map(escape, columns)), *(_cells(table, line) for line in table.lines)]
+    lines = (cells_of(table, line, escape, _number) for line in table.lines)
+    rows = [list(map(escape, table.columns)), *lines]
     return "\n".join([markup_table(rows), "", *note_list(table.notes)])
 
 
@@ -63,21 +52,6 @@ def markup_table(rows: Sequence[Sequence[str]]) -> str:
     """Returns rows of cells, which are Markdown already; the first row is the head."""
     head, *body = rows
     return "\n".join([_row(head), "|---" * len(head) + "|", *map(_row, body)])
-
-
-def _cells(table: Table, line: Line) -> list[str]:
-    name, *arm = table.names(line)
-    name = escape(name) + (f" [{line.note}]" if line.note else "")
-    cells = [name, *map(escape, arm), *map(_number, line.numbers)]
-    if table.has_published:
-        source = f" ({line.source})" if line.source else ""
-        cells += [
-            escape("/".join(map(published_text, line.published)) + source)
-            if line.published
-            else "–",
-            " / ".join(map(difference_text, line.differences)),
-        ]
-    return [*cells, *map(escape, line.extra_cells)]
 
 
 def _number(number: Number | str) -> str:

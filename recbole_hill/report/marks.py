@@ -69,8 +69,9 @@ def tested(table: Table, study: Study, reference: str | None) -> tuple[Table, li
     levels = ", ".join(f"{mark} p < {level:g}" for level, mark in sorted(MARKS.items())[::-1])
     family = "arms of a row" if within else "rows"
     notes = [
-        f"{levels}: differs, either way, from {what}; paired t test over {users:,} users (each the "
-        f"mean of the seeds that both have), Holm's correction over the {family} compared"
+        f"{levels}: differs from {what} in a two-sided paired t test over {users:,} users (of a "
+        "user, the mean over the seeds that both have), with Holm's correction over the "
+        f"{family} compared"
     ]
     marked = {label for label, _ in tests}
     untested = [

@@ -216,12 +216,11 @@ def _set_aside(study: Study) -> list[str]:
 
 
 def _missing(study: Study) -> list[str]:
-    """Returns the cells that the study still lacks, whole rows first."""
+    """Returns the cells that the study was asked for and lacks, whole rows first."""
     ran = {(cell["row"], cell["seed"]) for cell in (*study.cells, *study.aside)}
     seeds = study.about["seeds"]
-    names = dict.fromkeys([*study.definition["rows"], *study.about.get("rows", study.order)])
     absent: dict[tuple[int, ...], list[str]] = {}
-    for name in names:
+    for name in study.about.get("rows", study.order):
         lacking = tuple(seed for seed in seeds if (name, seed) not in ran)
         absent.setdefault(lacking, []).append(name)
     absent.pop((), None)

@@ -19,7 +19,8 @@ def arms_table(rows: list[dict]) -> str:
     names = list(first["metrics"])
     rows_of_table = {row["arm"]: row["metrics"] for row in rows}
     for name, metrics in first.get("floor", {}).items():
-        rows_of_table[f"floor: {name}"] = metrics
+        if name not in rows_of_table:
+            rows_of_table[f"floor: {name}"] = metrics
     width = max(map(len, rows_of_table))
     lines = [
         f"{'':{width}}  " + "  ".join(f"{name:>10}" for name in names),

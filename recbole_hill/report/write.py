@@ -4,6 +4,7 @@ from pathlib import Path
 
 from recbole_hill.report.cells import Study, read_study
 from recbole_hill.report.delimited import csv_table
+from recbole_hill.report.document import Table
 from recbole_hill.report.latex import latex
 from recbole_hill.report.markdown import escape, markdown
 from recbole_hill.report.page import html_page
@@ -29,16 +30,21 @@ def write_report(
         FileNotFoundError: If there is no study.
         ValueError: If its rows must not stand in one table.
     """
-    study = Path(study)
+    read = read_study(study)
+    return write_tables(read, study_table(read, reference), output)
+
+
+def write_tables(read: Study, table: Table, output: Path | None = None) -> dict[str, Path]:
+    """Writes the files of :func:`write_report` for a study that is read already.
+
+    Args:
+        read: The study.
+        table: Its table.
+        output: See :func:`write_report`.
+    """
     if output is None:
-        output = study / "report"
+        output = read.folder / "report"
         refuse_link(output)
-    return write_tables(read_study(study), Path(output), reference)
-
-
-def write_tables(read: Study, output: Path, reference: str | None = None) -> dict[str, Path]:
-    """Writes the files of :func:`write_report` for a study that is read already."""
-    table = study_table(read, reference)
     about = read.about
     label = f"{about['table']}-{about['dataset']}"
     texts = {

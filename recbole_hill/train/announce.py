@@ -61,7 +61,7 @@ def _training(config, name: str) -> str:
         return f"take {name} over from {config['backbone_from']}"
     if hasattr(registry.find(name).load(), "fit_once"):
         return f"fit {name}, which needs no epochs"
-    stop = ""
-    if config["protocol"] == "holdout":
-        stop = f", fewer if {config['stopping_step']} validations bring no better one"
-    return f"train {name}, {config['epochs']} epochs{stop}"
+    if config["protocol"] != "holdout":
+        return f"train {name}, {config['epochs']} epochs"
+    stop = f"it stops after {config['stopping_step']} validations without a new best"
+    return f"train {name}, at most {config['epochs']} epochs ({stop})"

@@ -1,7 +1,9 @@
 """Warnings at the end of a run: what its validations, pairs and floor say of its settings."""
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 
+from recbole_hill.host.optional import named
 from recbole_hill.run.folder import HOLDOUT
 
 #: Share of the validations that is their beginning, and their end.
@@ -75,5 +77,10 @@ def _of_floor(row: Mapping, floor: Mapping[str, Mapping[str, float]]) -> list[st
         return []
     return [
         f"{row['arm']} is below the floor: test {metric} {reached:.4f}, {best} {least:.4f}; "
-        "try --tune=30m, or another model"
+        f"try --tune=30m{_with_ray()}, or another model"
     ]
+
+
+def _with_ray() -> str:
+    """Returns, for a message, what ``--tune`` needs and this environment lacks."""
+    return "" if find_spec("ray") else f" (with {named('tune')})"

@@ -47,7 +47,7 @@ def made_otherwise(folder: Path, name: str, source: str | Path) -> ValueError:
     """Returns the error for a folder that holds data of this name, made from other files."""
     return ValueError(
         f"{folder} holds {name!r} made from other files than those in {source}: "
-        "use force to replace it, or another name or output folder"
+        "use --force to replace it, or another name or output folder"
     )
 
 
@@ -74,7 +74,7 @@ def reading(manifest: Path) -> Iterator[None]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         said = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(
-            f"{manifest} is not a manifest that prepare wrote: {said}; prepare the dataset again"
+            f"{manifest} is not a manifest that prepare wrote: {said}; {_again(manifest.parent)}"
         ) from error
 
 
@@ -132,17 +132,23 @@ def require_unchanged(folder: Path, files: dict[str, dict]) -> None:
     for file, expected in files.items():
         target = folder / file
         if not target.is_file():
-            raise ValueError(f"{target} is missing; prepare the dataset again")
-        if target.stat().st_size != expected["bytes"]:
-            raise ValueError(
-                f"{target} has changed since it was prepared: "
-                f"{target.stat().st_size:,} bytes, expected {expected['bytes']:,}"
-            )
-        if (digest := sha256_of(target)) != expected["sha256"]:
-            raise ValueError(
-                f"{target} has changed since it was prepared: "
-                f"SHA-256 {digest}, expected {expected['sha256']}"
-            )
+            raise ValueError(f"{target} is missing; {_again(folder)}")
+        if (size := target.stat().st_size) != expected["bytes"]:
+            found = f"{size:,} bytes, expected {expected['bytes']:,}"
+        elif (digest := sha256_of(target)) != expected["sha256"]:
+            found = f"SHA-256 {digest}, expected {expected['sha256']}"
+        else:
+            continue
+        raise ValueError(
+            f"{target} has changed since it was prepared: {found}; {_again(folder)} (change the "
+            "source instead, and give what you changed another NAME)"
+        )
+
+
+def _again(folder: Path) -> str:
+    """Returns, for the end of a message, the command that prepares a dataset's folder again."""
+    output = "" if folder.parent == Path("dataset") else f" --output={folder.parent}"
+    return f"prepare it again: recbole-hill prepare {folder.name} --source=PATH --force{output}"
 
 
 def require_as_prepared(folder: Path, name: str, *, with_cold_users: bool = False) -> None:
@@ -169,5 +175,5 @@ def require_as_prepared(folder: Path, name: str, *, with_cold_users: bool = Fals
     if with_cold_users and left_out:
         raise ValueError(
             f"cold_test_users rank: an older version prepared {folder} without its "
-            f"{len(left_out):,} test users that have no train item; prepare the dataset again"
+            f"{len(left_out):,} test users that have no train item; {_again(folder)}"
         )

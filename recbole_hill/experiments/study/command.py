@@ -11,6 +11,7 @@ from recbole_hill.experiments.study.paper_table import PaperTable
 from recbole_hill.experiments.study.plan import plan, require_data, require_metrics
 from recbole_hill.experiments.study.runner import plan_table, run_studies
 from recbole_hill.experiments.study.workers import LocalWorkers, RayWorkers
+from recbole_hill.report.cells import read_study
 from recbole_hill.run.ledger import CELLS
 
 #: Folders with rows of past runs, from the working folder, beside the studies.
@@ -124,11 +125,15 @@ def report_dataset(dataset: str, root: str = "studies", *, reference: str | None
 
 
 def _report(folder: Path, reference: str | None) -> None:
-    from recbole_hill.report.write import write_report
+    from recbole_hill.report.study import study_table
+    from recbole_hill.report.terminal import terminal_table
+    from recbole_hill.report.write import write_tables
 
-    files = write_report(folder, reference=reference)
-    _print(files["markdown"].read_text(encoding="utf-8"))
-    _print(f"kept in {folder}; {files['html']} is the page")
+    study = read_study(folder)
+    table = study_table(study, reference)
+    files = write_tables(study, table)
+    _print(terminal_table(table))
+    _print(f"\nkept in {folder}; {files['html']} is the page")
 
 
 def _print(text: str) -> None:

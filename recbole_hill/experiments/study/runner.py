@@ -12,7 +12,7 @@ from recbole_hill.experiments.study.estimate import Estimate, History
 from recbole_hill.experiments.study.plan import Cell, Study
 from recbole_hill.experiments.study.progress import Progress
 from recbole_hill.report.cells import read_description
-from recbole_hill.report.markdown import pipe_table
+from recbole_hill.report.terminal import text_columns
 from recbole_hill.run.files import LOCK, atomic_path, locked, remove_leftovers
 from recbole_hill.run.ledger import DONE, FAILED, STUDY, ledger_of
 from recbole_hill.run.provenance import commit
@@ -148,7 +148,7 @@ def outcome(studies: Sequence[Study]) -> Outcome:
 
 
 def plan_table(studies: Sequence[Study], history: History, jobs: int) -> str:
-    """Returns which cells would run, how long they take and the memory they need, as Markdown.
+    """Returns which cells would run, how long they take and the memory they need, as text.
 
     Args:
         studies: The studies.
@@ -174,7 +174,7 @@ def plan_table(studies: Sequence[Study], history: History, jobs: int) -> str:
     together = f", {duration(work / jobs)} with {jobs} side by side" if jobs > 1 else ""
     return "\n".join(
         [
-            pipe_table(head, lines),
+            text_columns([head, *lines]),
             "",
             f"{cells} cells, {finished} done; the rest takes about {duration(work)}{together}; the "
             f"largest needs {largest:,} MiB",

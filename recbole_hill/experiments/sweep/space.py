@@ -60,6 +60,18 @@ class Dimension:
             return [pair for values in self.values for pair in values.items()]
         return [(self.keys[0], value) for value in self.values]
 
+    def capped(self, key: str, most: int) -> "Dimension":
+        """Returns the dimension with ``most`` in the place of every larger value of a key."""
+        if key not in self.keys:
+            return self
+        if self.kind == "choice":
+            values = [{**each, key: min(each[key], most)} for each in self.values]
+            return Dimension(self.keys, "choice", tuple(_distinct(values)))
+        low, high = (min(value, most) for value in self.values)
+        if low == high:
+            return Dimension(self.keys, "choice", ({key: low},))
+        return Dimension(self.keys, self.kind, (low, high))
+
     def draw(self, rng: np.random.Generator) -> dict:
         """Draws one value, as settings."""
         if self.kind == "choice":
@@ -164,6 +176,10 @@ class Space:
             if not known:
                 left.append(dimension)
         return Space(tuple(left))
+
+    def capped(self, key: str, most: int) -> "Space":
+        """Returns the space with ``most`` in the place of every larger value of a key."""
+        return Space(tuple(dimension.capped(key, most) for dimension in self.dimensions))
 
     def grid(self) -> list[dict]:
         """Returns every combination, the last key varying fastest.

@@ -13,10 +13,11 @@ from tqdm import tqdm
 
 from recbole_hill import pipeline, plugins, registry
 from recbole_hill.checks import one_of
-from recbole_hill.config.config import plain_settings
+from recbole_hill.config.config import HillConfig, plain_settings
 from recbole_hill.config.dialect import dump_settings, written_setting
 from recbole_hill.config.units import parse_duration
-from recbole_hill.data.splits import require_files
+from recbole_hill.data.auto import Size, largest_rank, rank_setting
+from recbole_hill.data.splits import load_data, require_files
 from recbole_hill.experiments.sweep.space import Space
 from recbole_hill.experiments.sweep.trial import Trials, best_trial, remove_weights, trial_id
 from recbole_hill.host.optional import require
@@ -125,6 +126,9 @@ def run_sweep(
         # Controls explain a result; they do not choose settings.
         given["adapt_control"] = config["adapt_control"] = []
     require_files(config)
+    fitting = _fitting(plan_space, config)
+    if fitting != plan_space:
+        plan_space, plan = fitting, _plan(fitting, strategy, trials, seed)
     folder = Path(output) if output else _new_folder(config)
     given_plugins = plugins.loaded()
     common = Trials(config["model"], dataset, folder.absolute(), files, given, given_plugins)
@@ -174,6 +178,16 @@ def _space(space, model: str, dataset: str) -> Space:
     if isinstance(space, dict):
         return Space.parse(space, dataset)
     return Space.of_file(space, dataset)
+
+
+def _fitting(space: Space, config) -> Space:
+    """Returns a space whose ranks of a spectral model are at most what the data allow."""
+    key = rank_setting(config)
+    if key not in space.keys:
+        return space
+    measured = HillConfig(config["model"], config["dataset"], None, plain_settings(config))
+    most = largest_rank(Size.of(load_data(measured).train._dataset))
+    return space.capped(key, most)
 
 
 def _plan(space: Space, strategy: str, trials: int | None, seed: int) -> list[dict]:
