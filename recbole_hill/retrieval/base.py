@@ -1,9 +1,12 @@
 """The contract of every retriever: (scores, ids) of the best unseen items, in a fixed order."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from recbole_hill.checks import require_finite
+from recbole_hill.data.ragged import ranges
 
 #: Largest number of float32 entries in an array that is computed for a block of users (64 MiB).
 BLOCK_ENTRIES = 1 << 24
@@ -15,6 +18,9 @@ class Retriever:
     A subclass implements ``_search``. This class checks the input, maps ids, masks seen items, and
     orders and pads the lists. So exact and approximate search differ only in the items that they
     score.
+
+    A search that scores few items may find fewer than k that its user has not seen. It then scores
+    every item for this user. So every search returns as many items as exact search does.
 
     Args:
         item_vectors: Shape (I, D).
@@ -59,7 +65,8 @@ class Retriever:
 
         Returns:
             Scores (B, k), float32, descending, and ids (B, k), int64; ties are ordered by smallest
-            id. Shorter lists are padded with score -inf and id -1.
+            id. A user with fewer than k items that are not excluded gets all of them; the rest of
+            his list is padded with score -inf and id -1.
 
         Raises:
             ValueError: If ``users`` does not fit the item vectors or is not finite, if k is less
@@ -73,20 +80,23 @@ class Retriever:
             raise ValueError(f"k must be at least 1, got {k}")
         users = users.to(self.item_vectors)
         require_finite("users", users)
-        seen_users, seen_items = self._seen(exclude, len(users))
+        seen = self._seen(exclude, len(users))
         scores = users.new_full((len(users), k), -torch.inf)
         ids = torch.full((len(users), k), -1, dtype=torch.int64, device=users.device)
-        starts = range(0, len(users), self.block)
-        bounds = torch.tensor([*starts, len(users)], device=users.device)
-        cuts = torch.searchsorted(seen_users, bounds).tolist()
-        for start, first, last in zip(starts, cuts, cuts[1:], strict=False):
-            rows = slice(start, start + self.block)
-            seen = (seen_users[first:last] - start, seen_items[first:last])
-            best, positions = self._search(users[rows], k, seen)
+
+        def fill(rows: Tensor, search: Callable) -> None:
+            best, positions = search(users[rows], k, of_rows(seen, rows))
             width = best.shape[1]
             scores[rows, :width] = best
             listed = self.item_ids[positions.clamp_min(0)]
             ids[rows, :width] = torch.where(best > -torch.inf, listed, -1)
+
+        n_items = len(self.item_vectors)
+        for rows in torch.arange(len(users), device=users.device).split(self.block):
+            fill(rows, self._search)
+        short = short_lists(ids, n_items, seen[0])
+        for rows in short.split(max(1, BLOCK_ENTRIES // n_items)):
+            fill(rows, self._search_all)
         self.queries += len(users)
         return scores, ids
 
@@ -118,7 +128,7 @@ class Retriever:
         return leave_out(scores, items, seen, len(self.item_vectors))
 
     def _seen(self, exclude: tuple[Tensor, Tensor] | None, n_users: int) -> tuple[Tensor, Tensor]:
-        """Returns (user row, item row) of the excluded pairs, sorted by user row."""
+        """Returns (user row, item row) of the excluded pairs, each pair once."""
         device = self.item_ids.device
         if exclude is None:
             empty = torch.empty(0, dtype=torch.int64, device=device)
@@ -133,9 +143,43 @@ class Retriever:
             raise ValueError(f"exclude names user rows outside 0..{n_users - 1}")
         items = torch.searchsorted(self.item_ids, ids).clamp_max(len(self.item_ids) - 1)
         known = self.item_ids[items] == ids
-        rows, items = rows[known], items[known]
-        order = torch.argsort(rows, stable=True)
-        return rows[order], items[order]
+        return distinct_pairs(rows[known], items[known], len(self.item_ids))
+
+
+def distinct_pairs(rows: Tensor, ids: Tensor, n_ids: int) -> tuple[Tensor, Tensor]:
+    """Returns pairs (row, id), each (E,), without repetition, ordered by row, then by id.
+
+    Args:
+        rows, ids: The pairs, each (E,).
+        n_ids: Number of ids; every id is less.
+    """
+    keys = (rows * n_ids + ids).unique()
+    return keys // n_ids, keys % n_ids
+
+
+def of_rows(pairs: tuple[Tensor, Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the pairs (row, id) of some rows, with the rows numbered as in ``rows``.
+
+    Args:
+        pairs: Rows and ids, each (E,), ordered by row.
+        rows: Shape (B,).
+    """
+    starts = torch.searchsorted(pairs[0], rows)
+    counts = torch.searchsorted(pairs[0], rows, right=True) - starts
+    places = torch.arange(len(rows), device=rows.device)
+    return places.repeat_interleave(counts), pairs[1][ranges(starts, counts)]
+
+
+def short_lists(ids: Tensor, n_items: int, excluded: Tensor) -> Tensor:
+    """Returns the rows of the lists that have fewer items than their users may be given, (N,).
+
+    Args:
+        ids: Lists of ids, shape (B, k), -1 for no item.
+        n_items: Number of items.
+        excluded: The row of each item that is not given to the row's user, each item once, (E,).
+    """
+    left = n_items - torch.bincount(excluded, minlength=len(ids))
+    return ((ids >= 0).sum(1) < left.clamp_max(ids.shape[1])).nonzero().flatten()
 
 
 def leave_out(scores: Tensor, ids: Tensor, pairs: tuple[Tensor, Tensor], n_ids: int) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from recbole_hill.checks import one_of
 from recbole_hill.host.optional import require_faiss
 from recbole_hill.index.hierarchy import HierarchicalIndex
-from recbole_hill.retrieval.base import BLOCK_ENTRIES, Retriever, top_k
+from recbole_hill.retrieval.base import BLOCK_ENTRIES, Retriever, of_rows, top_k
 from recbole_hill.retrieval.descent import Descent
 from recbole_hill.retrieval.inverted_file import inverted_file
 from recbole_hill.retrieval.widths import require_fit
@@ -92,7 +92,7 @@ class FaissRetriever(Retriever):
             rows, length = to_do.pop()
             scores, items = self._scan(users[rows], None if lists is None else lists[rows], length)
             last = scores[:, -1].clone()
-            best = top_k(self._mask(scores, items, _of_rows(seen, rows, len(users))), k, items)
+            best = top_k(self._mask(scores, items, of_rows(seen, rows)), k, items)
             for whole, part in zip(results, best, strict=True):
                 whole[rows] = part
             # Items with the same score as the last kept item may be among the items that were not
@@ -170,11 +170,3 @@ def _fetches(counts: Tensor, k: int, n_items: int) -> Iterator[tuple[Tensor, int
         length = min(k + int(counts[rows].max()) + 1, n_items)
         for part in rows.split(max(1, BLOCK_ENTRIES // length)):
             yield part, length
-
-
-def _of_rows(seen: tuple[Tensor, Tensor], rows: Tensor, n_users: int) -> tuple[Tensor, Tensor]:
-    """Returns the seen pairs of some users, with the users numbered as in ``rows``."""
-    place = torch.full((n_users,), -1)
-    place[rows] = torch.arange(len(rows))
-    users = place[seen[0]]
-    return users[users >= 0], seen[1][users >= 0]

@@ -49,6 +49,9 @@ class ExactSearch:
 class BeamSearch:
     """Keeps the best nodes of each depth, from the coarsest down, and scores the items below them.
 
+    If these are fewer than a user's list is to have, without the items that he has seen, every item
+    is scored for him.
+
     Args:
         index: The index, its node vectors the means of the items' vectors; row r is item r.
         items: Item vectors, shape (I, D), float32.
@@ -95,6 +98,13 @@ class BeamSearch:
 
     def search(self, user: np.ndarray, k: int, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns a user's best items; see :meth:`ExactSearch.search`."""
+        scores, found = self._search(user, k, seen)
+        if len(found) < min(k, len(self._items) - len(np.unique(seen))):
+            return best_unseen(self._items @ user, k, seen)
+        return scores, found
+
+    def _search(self, user: np.ndarray, k: int, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the best of the items below the kept nodes."""
         found = self._children(1, self.nodes(user))
         scores = self._items[found] @ user
         scores[np.isin(found, seen)] = -np.inf
@@ -122,8 +132,7 @@ class FaissSearch(BeamSearch):
         self.faiss_index = inverted_file(index, items)
         self.faiss_index.nprobe = self.widths[0]
 
-    def search(self, user: np.ndarray, k: int, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns a user's best items; see :meth:`ExactSearch.search`."""
+    def _search(self, user: np.ndarray, k: int, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         from faiss.contrib.ivf_tools import search_preassigned
 
         lists = np.full((1, self.faiss_index.nprobe), -1, dtype=np.int64)
