@@ -79,17 +79,16 @@ def slow_descent(index, user, widths):
 def slow_beam(index, users, items, widths, k, exclude):
     """Searches user by user, in plain Python; ties to the smallest id at every depth.
 
-    Among too few candidates for a user's list, it searches all items.
+    While a user's candidates are too few for his list, the widths are doubled.
     """
     banned = set(zip(*(part.tolist() for part in exclude), strict=True))
     lists = []
     for row, user in enumerate(users.double().numpy()):
-        _, candidates = slow_descent(index, user, widths)
         scores = items.double().numpy() @ user
-        unseen = [i for i in range(len(items)) if (row, i) not in banned]
-        found = [i for i in candidates if (row, i) not in banned]
-        if len(found) < min(k, len(unseen)):
-            found = unseen
+        unseen, found, own = {i for i in range(len(items)) if (row, i) not in banned}, [], widths
+        while len(found) < min(k, len(unseen)):
+            found = unseen & set(slow_descent(index, user, own)[1])
+            own = [2 * width for width in own]
         best = sorted((-scores[i], i) for i in found)[:k]
         lists.append([i for _, i in best] + [-1] * (k - len(best)))
     return torch.tensor(lists)
@@ -275,10 +274,10 @@ def test_comparison_leaves_out_what_is_excluded_and_what_was_scored_before():
     assert report["items_fraction"] == 1 / 4  # without the nodes
     seen = (torch.tensor([0]), torch.tensor([0]))
     report = compare_retrievers(exact, beam, users, [1], exclude=seen)
-    # The first user's node has no other item, so that all four are scored for him.
+    # The first user's node has no other item, so that the best two nodes are searched for him.
     assert report["index_recall@1"] == 1
-    assert report["scored_fraction"] == (4 + 1 + 4 / 2) / 4
-    assert report["items_fraction"] == (1 + 4 / 2) / 4
+    assert report["scored_fraction"] == (4 + 1 + (4 + 2) / 2) / 4
+    assert report["items_fraction"] == (1 + 2 / 2) / 4
 
 
 SEARCHES = {

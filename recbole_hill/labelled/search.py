@@ -142,8 +142,8 @@ class LayeredSearch(NetworkSearch):
     are kept, and the next layer's network scores their children. The ensemble that scores a node
     also gets the logits of all nodes above it.
 
-    If the items below the kept nodes, without the excluded ones, are fewer than a user's list is to
-    have, every node is kept for this user.
+    A user whose list comes out too short, because most of these items are excluded, is searched for
+    with twice as many nodes in every layer, and so on until all are kept.
 
     Args:
         model: An :class:`~recbole_hill.labelled.hsnn.HSNN` in evaluation mode.
@@ -178,9 +178,10 @@ class LayeredSearch(NetworkSearch):
         excluded = distinct_pairs(rows[served], items[served], len(alive))
         short = short_lists(ids, int(alive.sum()), excluded[0])
         if len(short):
-            full = LayeredSearch(self.model, "full")
-            scores[short], ids[short] = full.search(users.cpu()[short], k, of_rows(excluded, short))
-            self.pairs = [sum(counts) for counts in zip(self.pairs, full.pairs, strict=True)]
+            wider = LayeredSearch(self.model, [2 * width for width in self.widths])
+            excluded = of_rows(excluded, short)
+            scores[short], ids[short] = wider.search(users.cpu()[short], k, excluded)
+            self.pairs = [sum(counts) for counts in zip(self.pairs, wider.pairs, strict=True)]
         return scores, ids
 
     def _search(self, users: Tensor) -> tuple[Tensor, Tensor]:

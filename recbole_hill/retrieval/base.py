@@ -1,7 +1,5 @@
 """The contract of every retriever: (scores, ids) of the best unseen items, in a fixed order."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -19,8 +17,9 @@ class Retriever:
     orders and pads the lists. So exact and approximate search differ only in the items that they
     score.
 
-    A search that scores few items may find fewer than k that its user has not seen. It then scores
-    every item for this user. So every search returns as many items as exact search does.
+    A search that scores few items may find fewer than k that its user has not seen. This user is
+    searched for again, by a wider search (``_wider``). So every search returns as many items as
+    exact search does.
 
     Args:
         item_vectors: Shape (I, D).
@@ -80,23 +79,27 @@ class Retriever:
             raise ValueError(f"k must be at least 1, got {k}")
         users = users.to(self.item_vectors)
         require_finite("users", users)
-        seen = self._seen(exclude, len(users))
+        seen_users, seen_items = self._seen(exclude, len(users))
         scores = users.new_full((len(users), k), -torch.inf)
         ids = torch.full((len(users), k), -1, dtype=torch.int64, device=users.device)
-
-        def fill(rows: Tensor, search: Callable) -> None:
-            best, positions = search(users[rows], k, of_rows(seen, rows))
+        starts = range(0, len(users), self.block)
+        bounds = torch.tensor([*starts, len(users)], device=users.device)
+        cuts = torch.searchsorted(seen_users, bounds).tolist()
+        for start, first, last in zip(starts, cuts, cuts[1:], strict=False):
+            rows = slice(start, start + self.block)
+            seen = (seen_users[first:last] - start, seen_items[first:last])
+            best, positions = self._search(users[rows], k, seen)
             width = best.shape[1]
             scores[rows, :width] = best
             listed = self.item_ids[positions.clamp_min(0)]
             ids[rows, :width] = torch.where(best > -torch.inf, listed, -1)
-
-        n_items = len(self.item_vectors)
-        for rows in torch.arange(len(users), device=users.device).split(self.block):
-            fill(rows, self._search)
-        short = short_lists(ids, n_items, seen[0])
-        for rows in short.split(max(1, BLOCK_ENTRIES // n_items)):
-            fill(rows, self._search_all)
+        short = short_lists(ids, len(self.item_vectors), seen_users)
+        if len(short):
+            excluded = of_rows((seen_users, self.item_ids[seen_items]), short)
+            before = self._wider.scored, self._wider.scored_nodes
+            scores[short], ids[short] = self._wider.search(users[short], k, excluded)
+            self.scored += self._wider.scored - before[0]
+            self.scored_nodes += self._wider.scored_nodes - before[1]
         self.queries += len(users)
         return scores, ids
 
@@ -106,6 +109,11 @@ class Retriever:
 
     def _search(self, users: Tensor, k: int, seen: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Returns scores and item rows, each (B, at most k), ordered; unfilled places have -inf."""
+        raise NotImplementedError
+
+    @property
+    def _wider(self) -> "Retriever":
+        """The search for users whose lists this search leaves too short; exact search has none."""
         raise NotImplementedError
 
     def _search_all(
@@ -128,7 +136,7 @@ class Retriever:
         return leave_out(scores, items, seen, len(self.item_vectors))
 
     def _seen(self, exclude: tuple[Tensor, Tensor] | None, n_users: int) -> tuple[Tensor, Tensor]:
-        """Returns (user row, item row) of the excluded pairs, each pair once."""
+        """Returns (user row, item row) of the excluded pairs, each pair once, sorted."""
         device = self.item_ids.device
         if exclude is None:
             empty = torch.empty(0, dtype=torch.int64, device=device)

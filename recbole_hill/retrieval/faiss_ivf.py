@@ -4,6 +4,7 @@ Depth 1 is the nodes just above the items.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from numbers import Integral
 
 import numpy as np
@@ -14,6 +15,7 @@ from recbole_hill.checks import one_of
 from recbole_hill.host.optional import require_faiss
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.retrieval.base import BLOCK_ENTRIES, Retriever, of_rows, top_k
+from recbole_hill.retrieval.beam import BeamRetriever
 from recbole_hill.retrieval.descent import Descent
 from recbole_hill.retrieval.inverted_file import inverted_file
 from recbole_hill.retrieval.widths import require_fit
@@ -31,7 +33,8 @@ class FaissRetriever(Retriever):
 
     Ties at the end of a list are broken as everywhere (smallest id). If FAISS may have cut a list
     among equal scores, the list is fetched again with a greater length. The second fetch counts as
-    scored again.
+    scored again. A user whose list comes out too short is searched for by a
+    :class:`~recbole_hill.retrieval.beam.BeamRetriever` with twice as many nodes.
 
     Args:
         index: The index; row r of ``item_vectors`` is its item r.
@@ -66,6 +69,7 @@ class FaissRetriever(Retriever):
         n_probe: int | None = None,
     ):
         super().__init__(item_vectors, item_ids)
+        self._index, self._node_score = index, node_score
         require_fit(index, self.item_vectors)
         n_nodes = index.nodes_per_depth[0]
         self.block = max(1, BLOCK_ENTRIES // max(index.nodes_per_depth))
@@ -79,6 +83,16 @@ class FaissRetriever(Retriever):
         self._sizes = torch.from_numpy(np.bincount(index.parents[0]))
         self.faiss_index = inverted_file(index, self.item_vectors.cpu().numpy())
         self.faiss_index.nprobe = min(n_probe, n_nodes)
+
+    @cached_property
+    def _wider(self) -> BeamRetriever:
+        if self._descent is None:
+            widths = [self.faiss_index.nprobe, *self._index.nodes_per_depth[1:]]
+        else:
+            widths = reversed(self._descent.widths)
+        parts = self._index, self.item_vectors, self.item_ids
+        widths = [2 * width for width in widths]
+        return BeamRetriever(*parts, beam_width=widths, node_score=self._node_score)
 
     def _search(self, users: Tensor, k: int, seen: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         device, n_items = users.device, len(self.item_vectors)

@@ -5,6 +5,7 @@ batches; only scores that differ by less than the rounding of a product may chan
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -49,8 +50,8 @@ class ExactSearch:
 class BeamSearch:
     """Keeps the best nodes of each depth, from the coarsest down, and scores the items below them.
 
-    If these are fewer than a user's list is to have, without the items that he has seen, every item
-    is scored for him.
+    A user whose list comes out too short, because he has seen most of these items, is searched for
+    with twice as many nodes at every depth, and so on until all are kept.
 
     Args:
         index: The index, its node vectors the means of the items' vectors; row r is item r.
@@ -70,7 +71,7 @@ class BeamSearch:
         node_score: str = "mean",
     ):
         require_fit(index, items)
-        self._items, self._index = items, index
+        self._items, self._index, self._node_score = items, index, node_score
         self._by_best = one_of("node_score", node_score, NODE_SCORES) == "best"
         #: Nodes kept at each depth, finest first.
         self.widths = beam_widths(beam_width, index.nodes_per_depth)
@@ -100,8 +101,13 @@ class BeamSearch:
         """Returns a user's best items; see :meth:`ExactSearch.search`."""
         scores, found = self._search(user, k, seen)
         if len(found) < min(k, len(self._items) - len(np.unique(seen))):
-            return best_unseen(self._items @ user, k, seen)
+            return self._wider.search(user, k, seen)
         return scores, found
+
+    @cached_property
+    def _wider(self) -> "BeamSearch":
+        widths = [2 * width for width in self.widths]
+        return BeamSearch(self._index, self._items, widths, self._node_score)
 
     def _search(self, user: np.ndarray, k: int, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the best of the items below the kept nodes."""
