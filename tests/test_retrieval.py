@@ -8,6 +8,7 @@ from planted import planted_hierarchy
 from recbole_hill.evaluation.retrieval import compare_retrievers, index_recall
 from recbole_hill.index.em import kmeans_index
 from recbole_hill.index.hierarchy import HierarchicalIndex
+from recbole_hill.report.tables import retrieval_note
 from recbole_hill.retrieval.base import top_k
 from recbole_hill.retrieval.beam import BeamRetriever
 from recbole_hill.retrieval.choose import choose_retriever
@@ -206,8 +207,8 @@ def test_scored_counts_inner_products(share, monkeypatch):
         (2, 1): (2 + 1 + 1, 2 + 2 + 5),
         (1, 2): (3 + 1, 3 + 3),  # both nodes of depth 2 are kept, so they are not scored
     }
-    if share == 0.5:  # two of three nodes, and five of six items, are more than half of a depth
-        expected |= {1: (2 + 3 + 1, 2 + 3 + 3), (2, 1): (2 + 3 + 6, 2 + 3 + 6)}
+    if share == 0.5:  # two of three nodes are more than half of the depth
+        expected |= {(2, 1): (2 + 1 + 6, 2 + 2 + 6)}
     for width, counts in expected.items():
         for user, count in zip(users, counts, strict=True):
             beam = BeamRetriever(index, items, beam_width=width)
@@ -278,6 +279,17 @@ def test_comparison_leaves_out_what_is_excluded_and_what_was_scored_before():
     assert report["index_recall@1"] == 1
     assert report["scored_fraction"] == (4 + 1 + (4 + 2) / 2) / 4
     assert report["items_fraction"] == (1 + 2 / 2) / 4
+
+
+def test_a_search_in_words():
+    cost = {"index_recall@10": 0.9912, "index_recall@20": 0.98, "scored_fraction": 0.2334}
+    assert retrieval_note(cost) == (
+        "beam search found 0.991, 0.980 of exact search's top 10, 20; with its nodes it took 23.3% "
+        "of exact search's inner products"
+    )
+    cost |= {"search": "faiss", "items_fraction": 0.1084}
+    started = "faiss search scored 10.8% of the items and found 0.991, 0.980 of exact search's top"
+    assert retrieval_note(cost).startswith(started)
 
 
 SEARCHES = {
