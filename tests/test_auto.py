@@ -11,6 +11,7 @@ from recbole_hill.config.properties import internal_defaults
 from recbole_hill.data.auto import (
     Size,
     batch_size,
+    kept_nodes,
     n_walks,
     node_counts,
     resolve,
@@ -27,6 +28,8 @@ BEFORE = [
 ML_100K = Size(rows=80_000, users=943, items=1682)
 #: Settings that differ on ml-100k since then: 2,000 rows a batch are no power of two.
 DIFFERENT = {
+    # A fifth of the nodes finds nearly as much as 60 of them, at half the cost.
+    "HILL": {"beam_width": [40, 20]},
     "DGCF": {"train_batch_size": 2048},
     # On sparse data, and where tastes differ little, the noise of a larger start stays.
     **{m: {"init_std": 0.01} for m in ("BPR", "GRMF", "GRMF-norm", "HOP-Rec", "UltraGCN")},
@@ -87,6 +90,25 @@ def test_batch_size(n, steps, batch):
 )
 def test_node_counts(items, nodes):
     assert node_counts(items) == nodes
+
+
+@pytest.mark.parametrize(
+    ("nodes", "kept"),
+    [
+        ([200, 20], [40, 20]),  # half of 20 nodes, or more, is kept: all
+        ([400, 41], [80, 20]),
+        ([5000, 500], [80, 80]),
+        ([99, 40], [20, 40]),
+        ([6, 2], [6, 2]),
+        (300, [60]),
+    ],
+)
+def test_the_beam_follows_the_nodes(nodes, kept):
+    assert kept_nodes(nodes) == kept
+    config = resolved("HILL", "mine", ML_100K, data_path="x", nodes_per_depth=nodes)
+    assert config["beam_width"] == kept
+    asked = resolved("HILL", "mine", ML_100K, data_path="x", nodes_per_depth=nodes, beam_width=7)
+    assert asked["beam_width"] == 7
 
 
 def test_epochs_and_patience_shrink_above_the_largest_batch():
@@ -179,10 +201,10 @@ def test_one_depth_leaves_one_depth_of_pairs():
 @pytest.mark.parametrize("protocol", ["holdout", "refit"])
 def test_a_run_records_what_auto_became(tiny_path, in_tmp, protocol):
     auto = {"train_batch_size": "auto", "nodes_per_depth": "auto", "steps_per_epoch": 4}
-    auto |= {"adapt_control": [], "protocol": protocol, "epochs": 2}
+    auto |= {"beam_width": "auto", "adapt_control": [], "protocol": protocol, "epochs": 2}
     result = run("HILL", "tiny", overrides=tiny_settings(tiny_path, "HILL", **auto))
     # tiny: some 560 train rows, of which validation takes a tenth, and 48 items.
-    expected = {"train_batch_size": 128, "nodes_per_depth": [6, 2]}
+    expected = {"train_batch_size": 128, "nodes_per_depth": [6, 2], "beam_width": [6, 2]}
     for settings in (read_config(result.folder), result.rows[0]["settings"]):
         assert {key: settings[key] for key in expected} == expected
     if protocol == "refit":

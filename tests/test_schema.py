@@ -111,7 +111,9 @@ def test_a_setting_of_a_plugin_or_of_recbole_has_the_type_of_its_default():
 
 def test_a_model_has_bounds_of_its_own():
     HillConfig("HSNN", "ml-100k", None, {"beam_width": "full"})
-    with pytest.raises(ValueError, match=r"beam_width must be an integer >= 1, or a list"):
+    with pytest.raises(
+        ValueError, match=r"beam_width must be an integer >= 1, a list of such, or auto"
+    ):
         HillConfig("HILL", "ml-100k", None, {"beam_width": "full"})
     HillConfig("GRMF", "ml-100k", None, {"reg_weight": 0})
     with pytest.raises(ValueError, match=r"reg_weight must be a number above 0, got 0"):

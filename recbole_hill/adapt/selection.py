@@ -97,7 +97,10 @@ class IndexSearch:
         return np.where(lists > 0, lists - 1, -1)
 
     def kept_nodes(self) -> list[sp.csr_matrix]:
-        """Returns which nodes the beam keeps for each user: by depth, shape (U + 1, K_d), ones."""
+        """Returns which nodes the beam keeps for each user: by depth, shape (U + 1, K_d), ones.
+
+        They are those of the beam's own width, also for a user whose list needs a wider beam.
+        """
         retriever, users = self._beam()
         sizes = self._trainer.model.index.nodes_per_depth
         padding = [sp.csr_matrix((1, n), dtype=np.int64) for n in sizes]  # this user keeps nothing

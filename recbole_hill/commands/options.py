@@ -70,7 +70,7 @@ def add_search(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--beam_width",
         metavar="N",
-        help='nodes kept per depth by beam and faiss: 60, "[20, 60]" (coarsest first) or full',
+        help='nodes kept per depth by beam and faiss: 60, "[60, 20]" (finest first) or full',
     )
     command.add_argument(
         "--node_score",

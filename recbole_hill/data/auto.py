@@ -4,10 +4,12 @@
 |------------------|-------------------------------------------------------------------------------|
 | train_batch_size | the power of two nearest to train rows / ``steps_per_epoch``, 64 to 8,192     |
 | nodes_per_depth  | an eighth and an eightieth of the items, to one significant digit, at least 2 |
+| beam_width       | a fifth of a depth's nodes, 20 to 80; all nodes where that is half of them    |
 | n_walks          | walks from a node with, in all, 27 nodes a train row of it, 400 to 1,600      |
 
 ``nodes_per_depth`` may also list shares of the items, such as [0.25, 0.025]; they become counts in
-the same way, and of equal counts one stays: [0.125, 0.0125] is what ``auto`` is.
+the same way, and of equal counts one stays: [0.125, 0.0125] is what ``auto`` is. ``beam_width``
+follows the nodes, also where they are given.
 
 A model that trains on batches of users counts users instead of rows. Where the data are so large
 that the largest batch leaves an epoch more than ``steps_per_epoch`` steps, the default ``epochs``
@@ -26,13 +28,15 @@ AUTO = "auto"
 LEAST_BATCH, LARGEST_BATCH = 64, 8192
 #: The settings whose values this module decides.
 KEYS = (
-    *("train_batch_size", "epochs", "stopping_step", "nodes_per_depth", "phi_dep"),
+    *("train_batch_size", "epochs", "stopping_step", "nodes_per_depth", "phi_dep", "beam_width"),
     *("n_walks", "ideal_rank", "spectral_rank", "embedding_size"),
 )
 #: Defaults that are counted in epochs, with their least values on large data.
 IN_EPOCHS = {"epochs": 20, "stopping_step": 3}
 #: Nodes at depth 1 and 2, as shares of the items.
 _NODES_PER_ITEM = (1 / 8, 1 / 80)
+#: Nodes that a search keeps at a depth: as a share of the depth's nodes, at least, at most.
+_KEPT_SHARE, _LEAST_KEPT, _MOST_KEPT = 1 / 5, 20, 80
 #: Nodes of all walks from one node: so many for a train row of the node, at least, at most.
 _WALKED_PER_ROW, _LEAST_WALKED, _MOST_WALKED = 27, 400, 1600
 #: RecBole's models that train on batches of users; one of our own has ``user_wise = True``.
@@ -67,6 +71,9 @@ def resolve(config, size: Size) -> None:
         notes += _resolve_batch(config, size)
     if "nodes_per_depth" in config and (shares := _shares(config["nodes_per_depth"])):
         notes += _resolve_nodes(config, size.items, shares)
+    if "beam_width" in config and config["beam_width"] == AUTO:
+        config["beam_width"] = kept_nodes(config["nodes_per_depth"])
+        notes.append(f"beam_width {config['beam_width']}")
     if "n_walks" in config and config["n_walks"] == AUTO:
         notes += _resolve_walks(config, size)
     notes += _bound_rank(config, size)
@@ -94,6 +101,17 @@ def node_counts(items: int, shares: Sequence[float] = _NODES_PER_ITEM) -> list[i
     """
     counts = [max(2, _one_digit(items * share)) for share in shares]
     return sorted(set(counts), reverse=True)
+
+
+def kept_nodes(nodes: int | Sequence[int]) -> list[int]:
+    """Returns the nodes that a search keeps per depth; a beam of half a depth would save nothing.
+
+    Args:
+        nodes: Nodes per depth.
+    """
+    counts = nodes if isinstance(nodes, Sequence) else [nodes]
+    kept = [min(_MOST_KEPT, max(_LEAST_KEPT, int(count * _KEPT_SHARE))) for count in counts]
+    return [some if 2 * some < count else count for some, count in zip(kept, counts, strict=True)]
 
 
 def shrunk(value: int, share: float, least: int) -> int:

@@ -5,7 +5,14 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from recbole_hill.retrieval.base import Retriever, leave_out, top_k
+from recbole_hill.retrieval.base import (
+    Retriever,
+    distinct_pairs,
+    leave_out,
+    of_rows,
+    short_lists,
+    top_k,
+)
 from recbole_hill.retrieval.descent import places_of_children
 from recbole_hill.retrieval.widths import beam_widths
 
@@ -135,6 +142,9 @@ class LayeredSearch(NetworkSearch):
     are kept, and the next layer's network scores their children. The ensemble that scores a node
     also gets the logits of all nodes above it.
 
+    A user whose list comes out too short, because most of these items are excluded, is searched for
+    with twice as many nodes in every layer, and so on until all are kept.
+
     Args:
         model: An :class:`~recbole_hill.labelled.hsnn.HSNN` in evaluation mode.
         beam_width: Nodes kept per node layer: one number, one number per layer (coarsest first), or
@@ -155,6 +165,24 @@ class LayeredSearch(NetworkSearch):
             for (starts, _), width in zip(self._lists, self.widths, strict=True)
         )
         super().__init__(len(counts) + 1, BLOCK_PAIRS // max(counts[0], most))
+
+    @torch.no_grad()
+    def search(
+        self, users: Tensor, k: int, exclude: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """See :meth:`NetworkSearch.search`."""
+        scores, ids = super().search(users, k, exclude)
+        alive = self.model.alive.cpu()
+        rows, items = (torch.empty(0, dtype=torch.int64),) * 2 if exclude is None else exclude
+        served = alive[items]
+        excluded = distinct_pairs(rows[served], items[served], len(alive))
+        short = short_lists(ids, int(alive.sum()), excluded[0])
+        if len(short):
+            wider = LayeredSearch(self.model, [2 * width for width in self.widths])
+            excluded = of_rows(excluded, short)
+            scores[short], ids[short] = wider.search(users.cpu()[short], k, excluded)
+            self.pairs = [sum(counts) for counts in zip(self.pairs, wider.pairs, strict=True)]
+        return scores, ids
 
     def _search(self, users: Tensor) -> tuple[Tensor, Tensor]:
         model = self.model

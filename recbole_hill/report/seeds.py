@@ -198,6 +198,5 @@ def _notes(rows: list[dict]) -> list[str]:
         notes.append(note)
     for row in rows:
         if cost := row.get("retrieval"):
-            search = cost.get("search", "beam")  # rows from before FAISS do not name the search
-            notes.append(f"seed {row['seed']}: {search} search finds {retrieval_note(cost)}")
+            notes.append(f"seed {row['seed']}: {retrieval_note(cost)}")
     return notes

@@ -69,8 +69,7 @@ def _notes(rows: list[dict]) -> list[str]:
         notes.append(f"popularity of the lists, mean ln(1 + train users of an item): {each}")
     for row in rows:
         if cost := row.get("retrieval"):
-            search = cost.get("search", "beam")  # rows from before FAISS do not name the search
-            notes.append(f"{search} search: {retrieval_note(cost)}")
+            notes.append(retrieval_note(cost))
     return notes
 
 
@@ -106,23 +105,21 @@ def _warm_start_note(stages: dict) -> str:
 
 
 def retrieval_note(cost: dict) -> str:
-    """Returns the recall and the cost of a search against exact search, in words.
+    """Returns the recall and the cost of a search against exact search, as a sentence.
 
     Args:
-        cost: The result of :func:`recbole_hill.evaluation.retrieval.compare_retrievers`.
+        cost: The result of :func:`recbole_hill.adapt.retrieval_cost.retrieval_cost`.
     """
-    recalls = ", ".join(
-        f"{value:.4f} of exact top-{name.split('@')[1]}"
-        for name, value in cost.items()
-        if name.startswith("index_recall@")
-    )
+    search = cost.get("search", "beam")  # rows from before FAISS do not name the search
+    recalls = {name.split("@")[1]: cost[name] for name in cost if name.startswith("index_recall@")}
+    found = ", ".join(f"{share:.3f}" for share in recalls.values())
+    # Rows from before items and nodes were counted apart have their sum alone.
     items = (
-        f"scores {cost['items_fraction']:.1%} of the items, and "
-        if "items_fraction" in cost
-        else ""
+        f"scored {cost['items_fraction']:.1%} of the items and " if "items_fraction" in cost else ""
     )
     return (
-        f"{recalls}; it {items}takes {cost['scored_fraction']:.1%} of exact search's inner products"
+        f"{search} search {items}found {found} of exact search's top {', '.join(recalls)}; "
+        f"with its nodes it took {cost['scored_fraction']:.1%} of exact search's inner products"
     )
 
 

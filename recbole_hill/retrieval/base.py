@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from recbole_hill.checks import require_finite
+from recbole_hill.data.ragged import ranges
 
 #: Largest number of float32 entries in an array that is computed for a block of users (64 MiB).
 BLOCK_ENTRIES = 1 << 24
@@ -15,6 +16,10 @@ class Retriever:
     A subclass implements ``_search``. This class checks the input, maps ids, masks seen items, and
     orders and pads the lists. So exact and approximate search differ only in the items that they
     score.
+
+    A search that scores few items may find fewer than k that its user has not seen. This user is
+    searched for again, by a wider search (``_wider``). So every search returns as many items as
+    exact search does.
 
     Args:
         item_vectors: Shape (I, D).
@@ -59,7 +64,8 @@ class Retriever:
 
         Returns:
             Scores (B, k), float32, descending, and ids (B, k), int64; ties are ordered by smallest
-            id. Shorter lists are padded with score -inf and id -1.
+            id. A user with fewer than k items that are not excluded gets all of them; the rest of
+            his list is padded with score -inf and id -1.
 
         Raises:
             ValueError: If ``users`` does not fit the item vectors or is not finite, if k is less
@@ -87,6 +93,13 @@ class Retriever:
             scores[rows, :width] = best
             listed = self.item_ids[positions.clamp_min(0)]
             ids[rows, :width] = torch.where(best > -torch.inf, listed, -1)
+        short = short_lists(ids, len(self.item_vectors), seen_users)
+        if len(short):
+            excluded = of_rows((seen_users, self.item_ids[seen_items]), short)
+            before = self._wider.scored, self._wider.scored_nodes
+            scores[short], ids[short] = self._wider.search(users[short], k, excluded)
+            self.scored += self._wider.scored - before[0]
+            self.scored_nodes += self._wider.scored_nodes - before[1]
         self.queries += len(users)
         return scores, ids
 
@@ -96,6 +109,11 @@ class Retriever:
 
     def _search(self, users: Tensor, k: int, seen: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Returns scores and item rows, each (B, at most k), ordered; unfilled places have -inf."""
+        raise NotImplementedError
+
+    @property
+    def _wider(self) -> "Retriever":
+        """The search for users whose lists this search leaves too short; exact search has none."""
         raise NotImplementedError
 
     def _search_all(
@@ -118,7 +136,7 @@ class Retriever:
         return leave_out(scores, items, seen, len(self.item_vectors))
 
     def _seen(self, exclude: tuple[Tensor, Tensor] | None, n_users: int) -> tuple[Tensor, Tensor]:
-        """Returns (user row, item row) of the excluded pairs, sorted by user row."""
+        """Returns (user row, item row) of the excluded pairs, each pair once, sorted."""
         device = self.item_ids.device
         if exclude is None:
             empty = torch.empty(0, dtype=torch.int64, device=device)
@@ -133,9 +151,43 @@ class Retriever:
             raise ValueError(f"exclude names user rows outside 0..{n_users - 1}")
         items = torch.searchsorted(self.item_ids, ids).clamp_max(len(self.item_ids) - 1)
         known = self.item_ids[items] == ids
-        rows, items = rows[known], items[known]
-        order = torch.argsort(rows, stable=True)
-        return rows[order], items[order]
+        return distinct_pairs(rows[known], items[known], len(self.item_ids))
+
+
+def distinct_pairs(rows: Tensor, ids: Tensor, n_ids: int) -> tuple[Tensor, Tensor]:
+    """Returns pairs (row, id), each (E,), without repetition, ordered by row, then by id.
+
+    Args:
+        rows, ids: The pairs, each (E,).
+        n_ids: Number of ids; every id is less.
+    """
+    keys = (rows * n_ids + ids).unique()
+    return keys // n_ids, keys % n_ids
+
+
+def of_rows(pairs: tuple[Tensor, Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the pairs (row, id) of some rows, with the rows numbered as in ``rows``.
+
+    Args:
+        pairs: Rows and ids, each (E,), ordered by row.
+        rows: Shape (B,).
+    """
+    starts = torch.searchsorted(pairs[0], rows)
+    counts = torch.searchsorted(pairs[0], rows, right=True) - starts
+    places = torch.arange(len(rows), device=rows.device)
+    return places.repeat_interleave(counts), pairs[1][ranges(starts, counts)]
+
+
+def short_lists(ids: Tensor, n_items: int, excluded: Tensor) -> Tensor:
+    """Returns the rows of the lists that have fewer items than their users may be given, (N,).
+
+    Args:
+        ids: Lists of ids, shape (B, k), -1 for no item.
+        n_items: Number of items.
+        excluded: The row of each item that is not given to the row's user, each item once, (E,).
+    """
+    left = n_items - torch.bincount(excluded, minlength=len(ids))
+    return ((ids >= 0).sum(1) < left.clamp_max(ids.shape[1])).nonzero().flatten()
 
 
 def leave_out(scores: Tensor, ids: Tensor, pairs: tuple[Tensor, Tensor], n_ids: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Beam search down the hierarchical index, for many users at once."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -16,6 +17,9 @@ class BeamRetriever(Retriever):
     An item is a candidate only if all nodes on its path were kept; the lists of children are those
     of the index. A depth at which every node is kept is not scored, because there is no choice. A
     search that keeps every node at every depth is therefore exact search, at the same cost.
+
+    A user whose list comes out too short is searched for with twice as many nodes at every depth,
+    and so on until all are kept.
 
     Args:
         index: The index; row r of ``item_vectors`` is its item r.
@@ -40,6 +44,7 @@ class BeamRetriever(Retriever):
         node_score: str = "mean",
     ):
         super().__init__(item_vectors, item_ids)
+        self._index, self._node_score = index, node_score
         self._descent = Descent(index, self.item_vectors, beam_width, node_score)
         self._items = Children(*index.children(1), self.item_vectors, self._descent.n_kept)
         # A user's longest list of candidates contains the children of the largest nodes of a depth.
@@ -50,6 +55,12 @@ class BeamRetriever(Retriever):
     def widths(self) -> tuple[int, ...]:
         """Number of nodes kept at each depth, coarsest first."""
         return self._descent.widths
+
+    @cached_property
+    def _wider(self) -> "BeamRetriever":
+        parts = self._index, self.item_vectors, self.item_ids
+        widths = [2 * width for width in reversed(self.widths)]
+        return BeamRetriever(*parts, beam_width=widths, node_score=self._node_score)
 
     @torch.no_grad()
     def kept_nodes(self, users: Tensor) -> list[Tensor]:

@@ -16,7 +16,7 @@ from recbole_hill.index.node_scores import lead_of_best
 from recbole_hill.retrieval.base import BLOCK_ENTRIES, top_k
 from recbole_hill.retrieval.widths import NODE_SCORES, beam_widths, require_fit
 
-#: If a user's candidates may be more than this share of a depth, the whole depth is scored by one
+#: If more than this share of a depth's nodes may be kept, the whole depth below is scored by one
 #: matrix product. That takes a tenth of the time of gathering the candidates user by user, so that
 #: it is faster for every share above a half. Below a half, gathering computes far fewer inner
 #: products.
@@ -47,7 +47,7 @@ class Children:
         #: The node of each child, in the order of the lists.
         self._parents = torch.arange(len(sizes), device=vectors.device).repeat_interleave(sizes)
         self.most = int(sizes.sort().values[-n_kept:].sum())
-        self._all = self.most > GATHERED_SHARE * len(members)
+        self._all = n_kept > GATHERED_SHARE * len(sizes)
         self.entries = len(members) if self._all else self.most * vectors.shape[1]
 
     def score(self, users: Tensor, beam: Tensor) -> tuple[Tensor, Tensor, int]:
@@ -113,7 +113,7 @@ class Descent:
 
     A node is a candidate only if all nodes above it were kept; the lists of children are those of
     the index. A depth at which every node is kept is not scored, because there is no choice. Where
-    most children of a depth may be candidates, all are scored by one matrix product.
+    more than half of a depth's nodes may be kept, all nodes below are scored by one matrix product.
 
     Args:
         index: The index.

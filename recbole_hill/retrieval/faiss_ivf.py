@@ -4,6 +4,7 @@ Depth 1 is the nodes just above the items.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from numbers import Integral
 
 import numpy as np
@@ -13,7 +14,8 @@ from torch import Tensor
 from recbole_hill.checks import one_of
 from recbole_hill.host.optional import require_faiss
 from recbole_hill.index.hierarchy import HierarchicalIndex
-from recbole_hill.retrieval.base import BLOCK_ENTRIES, Retriever, top_k
+from recbole_hill.retrieval.base import BLOCK_ENTRIES, Retriever, of_rows, top_k
+from recbole_hill.retrieval.beam import BeamRetriever
 from recbole_hill.retrieval.descent import Descent
 from recbole_hill.retrieval.inverted_file import inverted_file
 from recbole_hill.retrieval.widths import require_fit
@@ -31,7 +33,8 @@ class FaissRetriever(Retriever):
 
     Ties at the end of a list are broken as everywhere (smallest id). If FAISS may have cut a list
     among equal scores, the list is fetched again with a greater length. The second fetch counts as
-    scored again.
+    scored again. A user whose list comes out too short is searched for by a
+    :class:`~recbole_hill.retrieval.beam.BeamRetriever` with twice as many nodes.
 
     Args:
         index: The index; row r of ``item_vectors`` is its item r.
@@ -66,6 +69,7 @@ class FaissRetriever(Retriever):
         n_probe: int | None = None,
     ):
         super().__init__(item_vectors, item_ids)
+        self._index, self._node_score = index, node_score
         require_fit(index, self.item_vectors)
         n_nodes = index.nodes_per_depth[0]
         self.block = max(1, BLOCK_ENTRIES // max(index.nodes_per_depth))
@@ -80,6 +84,16 @@ class FaissRetriever(Retriever):
         self.faiss_index = inverted_file(index, self.item_vectors.cpu().numpy())
         self.faiss_index.nprobe = min(n_probe, n_nodes)
 
+    @cached_property
+    def _wider(self) -> BeamRetriever:
+        if self._descent is None:
+            widths = [self.faiss_index.nprobe, *self._index.nodes_per_depth[1:]]
+        else:
+            widths = reversed(self._descent.widths)
+        parts = self._index, self.item_vectors, self.item_ids
+        widths = [2 * width for width in widths]
+        return BeamRetriever(*parts, beam_width=widths, node_score=self._node_score)
+
     def _search(self, users: Tensor, k: int, seen: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         device, n_items = users.device, len(self.item_vectors)
         lists = self._lists(users)
@@ -92,7 +106,7 @@ class FaissRetriever(Retriever):
             rows, length = to_do.pop()
             scores, items = self._scan(users[rows], None if lists is None else lists[rows], length)
             last = scores[:, -1].clone()
-            best = top_k(self._mask(scores, items, _of_rows(seen, rows, len(users))), k, items)
+            best = top_k(self._mask(scores, items, of_rows(seen, rows)), k, items)
             for whole, part in zip(results, best, strict=True):
                 whole[rows] = part
             # Items with the same score as the last kept item may be among the items that were not
@@ -170,11 +184,3 @@ def _fetches(counts: Tensor, k: int, n_items: int) -> Iterator[tuple[Tensor, int
         length = min(k + int(counts[rows].max()) + 1, n_items)
         for part in rows.split(max(1, BLOCK_ENTRIES // length)):
             yield part, length
-
-
-def _of_rows(seen: tuple[Tensor, Tensor], rows: Tensor, n_users: int) -> tuple[Tensor, Tensor]:
-    """Returns the seen pairs of some users, with the users numbered as in ``rows``."""
-    place = torch.full((n_users,), -1)
-    place[rows] = torch.arange(len(rows))
-    users = place[seen[0]]
-    return users[users >= 0], seen[1][users >= 0]

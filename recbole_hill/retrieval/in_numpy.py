@@ -5,6 +5,7 @@ batches; only scores that differ by less than the rounding of a product may chan
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -49,6 +50,9 @@ class ExactSearch:
 class BeamSearch:
     """Keeps the best nodes of each depth, from the coarsest down, and scores the items below them.
 
+    A user whose list comes out too short, because he has seen most of these items, is searched for
+    with twice as many nodes at every depth, and so on until all are kept.
+
     Args:
         index: The index, its node vectors the means of the items' vectors; row r is item r.
         items: Item vectors, shape (I, D), float32.
@@ -67,7 +71,7 @@ class BeamSearch:
         node_score: str = "mean",
     ):
         require_fit(index, items)
-        self._items, self._index = items, index
+        self._items, self._index, self._node_score = items, index, node_score
         self._by_best = one_of("node_score", node_score, NODE_SCORES) == "best"
         #: Nodes kept at each depth, finest first.
         self.widths = beam_widths(beam_width, index.nodes_per_depth)
@@ -95,6 +99,18 @@ class BeamSearch:
 
     def search(self, user: np.ndarray, k: int, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns a user's best items; see :meth:`ExactSearch.search`."""
+        scores, found = self._search(user, k, seen)
+        if len(found) < min(k, len(self._items) - len(np.unique(seen))):
+            return self._wider.search(user, k, seen)
+        return scores, found
+
+    @cached_property
+    def _wider(self) -> "BeamSearch":
+        widths = [2 * width for width in self.widths]
+        return BeamSearch(self._index, self._items, widths, self._node_score)
+
+    def _search(self, user: np.ndarray, k: int, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the best of the items below the kept nodes."""
         found = self._children(1, self.nodes(user))
         scores = self._items[found] @ user
         scores[np.isin(found, seen)] = -np.inf
@@ -122,8 +138,7 @@ class FaissSearch(BeamSearch):
         self.faiss_index = inverted_file(index, items)
         self.faiss_index.nprobe = self.widths[0]
 
-    def search(self, user: np.ndarray, k: int, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns a user's best items; see :meth:`ExactSearch.search`."""
+    def _search(self, user: np.ndarray, k: int, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         from faiss.contrib.ivf_tools import search_preassigned
 
         lists = np.full((1, self.faiss_index.nprobe), -1, dtype=np.int64)
