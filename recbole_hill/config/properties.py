@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: The block of ``per_dataset`` for every dataset that it does not name.
 OTHERWISE = "otherwise"
+#: The block of a model's settings that count where its backbone learns from labels.
+LABELLED = "labelled"
 
 
 def properties(*parts: str) -> Traversable:
@@ -90,13 +92,7 @@ def internal_defaults(
     own = _on_dataset(layers, dataset)
     presets = _presets(layers)
     merged = {**read_properties("overall.yaml"), **read_properties("dataset", f"{dataset}.yaml")}
-    context = any(entry.path.startswith("recbole.model.context_aware") for entry, _ in layers)
-    if context or own.get("reads_features"):
-        merged.update(read_properties("context.yaml"))
-        merged.update(read_properties("features", f"{dataset}.yaml"))
-    if context and merged.get("tasks"):
-        # RecBole's models know one label, and would take others for features.
-        merged["tasks"] = dict([next(iter(merged["tasks"].items()))])
+    theirs = {}
     if "backbone" in own:
         own["backbone"] = MODELS.find(backbone or own["backbone"]).name
         theirs = _on_dataset(_layers(MODELS, own["backbone"]), dataset)
@@ -104,8 +100,18 @@ def internal_defaults(
             raise ValueError(
                 f"backbone must be a model without a backbone of its own, got {own['backbone']}"
             )
-        merged.update(theirs)
         presets = _presets(_layers(MODELS, own["backbone"])) | presets
+    of_labels = own.get("reads_features") or theirs.get("reads_features")
+    if of_labels:
+        own.update(*(settings.get(LABELLED, {}) for _, settings in layers))
+    context = any(entry.path.startswith("recbole.model.context_aware") for entry, _ in layers)
+    if context or of_labels:
+        merged.update(read_properties("context.yaml"))
+        merged.update(read_properties("features", f"{dataset}.yaml"))
+    if context and merged.get("tasks"):
+        # RecBole's models know one label, and would take others for features.
+        merged["tasks"] = dict([next(iter(merged["tasks"].items()))])
+    merged.update(theirs)
     merged.update(own)
     if preset is not None:
         if preset not in presets:
@@ -185,7 +191,8 @@ def _on_dataset(layers: list[tuple[Entry, dict]], dataset: str) -> dict:
     merged = {}
     for _, settings in layers:
         merged.update(settings)
-        merged.pop("presets", None)
+        for block in ("presets", LABELLED):
+            merged.pop(block, None)
         blocks = merged.pop("per_dataset", None) or {}
         merged.update(blocks.get(dataset, blocks.get(OTHERWISE)) or {})
     return merged
