@@ -74,7 +74,10 @@ def test_pairs_weigh_by_their_rate_within_their_depth(made):
     users, items, nodes = made
     pairs = replace(pairs_of((1, 0, 2), (2, 0, 2), (3, 2, 1)), rates=np.array([0.3, 0.9, 0.5]))
     loss = PairLoss(pairs, nodes, 1, negatives="all", node_vectors="members", by_rate=True)
-    assert [weights.tolist() for _, _, weights, _ in loss.by_depth.values()] == [[1], [0.5, 1.5]]
+    assert [weights.tolist() for _, _, weights, _ in loss.draws.by_depth.values()] == [
+        [1],
+        [0.5, 1.5],
+    ]
     alone = PairLoss(pairs, nodes, 1, negatives="all", node_vectors="members")
     drawn = iter([torch.tensor([0]), torch.tensor([1, 1])] * 2)
     with pytest.MonkeyPatch.context() as patch:  # of depth 2, the second pair twice
@@ -141,7 +144,7 @@ def test_an_epoch_visits_each_pair_about_once(made):
     _, _, nodes = made
     pairs = pairs_of(*[(u, n, 1) for u in range(4) for n in range(4)], (0, 1, 2))
     loss = PairLoss(pairs, nodes, steps=5, negatives="random", node_vectors="members")
-    assert {depth: size for depth, (*_, size) in loss.by_depth.items()} == {1: 4, 2: 1}
+    assert {depth: size for depth, (*_, size) in loss.draws.by_depth.items()} == {1: 4, 2: 1}
 
 
 def test_move_toward_nodes_by_hand(made):

@@ -94,18 +94,15 @@ def internal_defaults(
     merged = {**read_properties("overall.yaml"), **read_properties("dataset", f"{dataset}.yaml")}
     theirs = {}
     if "backbone" in own:
-        own["backbone"] = MODELS.find(backbone or own["backbone"]).name
-        theirs = _on_dataset(_layers(MODELS, own["backbone"]), dataset)
+        name = MODELS.find(backbone or own["backbone"]).name
+        theirs = _on_dataset(_layers(MODELS, name), dataset)
         if "backbone" in theirs:
-            raise ValueError(
-                f"backbone must be a model without a backbone of its own, got {own['backbone']}"
-            )
-        presets = _presets(_layers(MODELS, own["backbone"])) | presets
-    of_labels = own.get("reads_features") or theirs.get("reads_features")
-    if of_labels:
-        own.update(*(settings.get(LABELLED, {}) for _, settings in layers))
+            raise ValueError(f"backbone must be a model without a backbone of its own, got {name}")
+        own = _on_dataset(layers, dataset, of_labels=bool(theirs.get("reads_features")))
+        own["backbone"] = name
+        presets = _presets(_layers(MODELS, name)) | presets
     context = any(entry.path.startswith("recbole.model.context_aware") for entry, _ in layers)
-    if context or of_labels:
+    if context or own.get("reads_features") or theirs.get("reads_features"):
         merged.update(read_properties("context.yaml"))
         merged.update(read_properties("features", f"{dataset}.yaml"))
     if context and merged.get("tasks"):
@@ -183,16 +180,18 @@ def _settings_of(known: Registry, entry: Entry) -> dict:
     return {**recbole_defaults("model", f"{getattr(entry, 'recbole_settings', '')}.yaml"), **own}
 
 
-def _on_dataset(layers: list[tuple[Entry, dict]], dataset: str) -> dict:
+def _on_dataset(layers: list[tuple[Entry, dict]], dataset: str, *, of_labels: bool = False) -> dict:
     """Merges layers on a dataset; later ones win, over the ``per_dataset`` of earlier ones too.
 
     Of a layer's ``per_dataset``, the dataset's own block counts, or else the block ``otherwise``.
+    The block ``labelled`` counts ``of_labels`` alone.
     """
     merged = {}
     for _, settings in layers:
         merged.update(settings)
-        for block in ("presets", LABELLED):
-            merged.pop(block, None)
+        merged.pop("presets", None)
+        if (block := merged.pop(LABELLED, None)) and of_labels:
+            merged.update(block)
         blocks = merged.pop("per_dataset", None) or {}
         merged.update(blocks.get(dataset, blocks.get(OTHERWISE)) or {})
     return merged
