@@ -183,7 +183,8 @@ def test_only_items_that_a_user_liked_are_interests(path):
     shown = train_history(data.train._dataset)
     liked = train_history(data.train._dataset, tasks_of(config))
     assert shown.nnz == len(rows) > liked.nnz == int(rows["click"].sum())
-    np.testing.assert_array_equal(liked[rows["user_id"], rows["item_id"] - 1].A1, rows["click"])
+    users, items, clicks = (np.array(rows[name]) for name in ("user_id", "item_id", "click"))
+    np.testing.assert_array_equal(np.asarray(liked[users, items - 1]).ravel(), clicks)
 
 
 # -- search ----------------------------------------------------------------------------------------
