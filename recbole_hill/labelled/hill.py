@@ -3,9 +3,8 @@
 Figure 1 of arXiv 2604.12965: a MoNN, the index over its items, and test-time training on its nodes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import torch
 from recbole.model.abstract_recommender import AbstractRecommender
@@ -17,7 +16,8 @@ from recbole_hill.data.fields import Encoded
 from recbole_hill.data.impressions import Impressions
 from recbole_hill.data.tasks import Task, label_matrix
 from recbole_hill.index.hierarchy import HierarchicalIndex
-from recbole_hill.labelled.model import LabelledModel, grid_logits
+from recbole_hill.labelled.model import LabelledModel
+from recbole_hill.labelled.node_layers import NodeLayers
 from recbole_hill.labelled.search import LayeredSearch, NetworkSearch
 from recbole_hill.labelled.towers.block import MoNNBlock
 from recbole_hill.model.indexed import EM_WEIGHT, IndexedModel
@@ -41,22 +41,6 @@ _ACCEPTED_OF_NETWORKS = {
     "retrieval": (("exact", "beam"), "its scores are no inner products"),
     "node_score": (("mean",), "the network itself scores the nodes"),
 }
-
-
-class NodeTables(NamedTuple):
-    """What the search by a network keeps of the nodes and items.
-
-    Attributes:
-        index: The index.
-        items: Item id of each node's representative item, coarsest layer first, then of the items,
-            each (K,).
-        vectors: Vectors of the nodes, coarsest layer first, then of the items, each (K, num_embed,
-            dim).
-    """
-
-    index: HierarchicalIndex
-    items: list[Tensor]
-    vectors: list[Tensor]
 
 
 class LabelledHILL(IndexedModel, LabelledModel):
@@ -87,7 +71,7 @@ class LabelledHILL(IndexedModel, LabelledModel):
             setattr(self, name, getattr(self.backbone, name))
         self.settings = HillSettings.from_config(config, n_items=self.n_items - 1)
         self._add_index(config)
-        self._tables: NodeTables | None = None
+        self._layers: NodeLayers | None = None
 
     @classmethod
     def require_settings(cls, config) -> None:
@@ -261,7 +245,7 @@ class LabelledHILL(IndexedModel, LabelledModel):
             return self.backbone.searcher(full=True)
         width, score = self.settings.beam_width, self.settings.node_score
         if not self._is_of_vectors:
-            return LayeredSearch(self, width[::-1])
+            return LayeredSearch(self.layers(), width[::-1])
         items = self.backbone.item_vectors().flatten(1).cpu()
         retriever = choose_retriever(name, items, self.index, beam_width=width, node_score=score)
         return VectorSearch(self.backbone.user_vectors, retriever)
@@ -286,14 +270,14 @@ class LabelledHILL(IndexedModel, LabelledModel):
     def kept(self) -> list[Tensor]:
         """Returns the vectors of items and nodes that serving keeps."""
         if self._serves_by_layers:
-            return self.tables().vectors
+            return self.layers().vectors
         nodes = [] if self.settings.retrieval == "exact" else self.index.vectors
         return [*self.backbone.kept(), *(torch.tensor(part) for part in nodes)]
 
     @torch.no_grad()
-    def tables(self) -> NodeTables:
+    def layers(self) -> NodeLayers:
         """Returns what the search by the network keeps, computed once after training stops."""
-        if self._tables is None or self.training:
+        if self._layers is None or self.training:
             shape, items, vectors = self.backbone.item_shape, [], []
             for depth in range(self.index.depth, 0, -1):
                 every = torch.arange(self.nodes.count(depth), device=self.device)
@@ -302,27 +286,8 @@ class LabelledHILL(IndexedModel, LabelledModel):
                 vectors.append(of_nodes.view(-1, *shape))
             items.append(torch.arange(1, self.n_items))
             vectors.append(self.backbone.item_vectors()[1:])
-            self._tables = NodeTables(self.index, items, vectors)
-        return self._tables
-
-    def user_vectors_of_layers(self, users: Tensor) -> list[Tensor]:
-        """Returns the user tower's embeddings of users (b,), once for each layer."""
-        return [self.backbone.block.user(users)] * (self.index.depth + 1)
-
-    def layer_logits(self, layer: int, users: Tensor, vectors: Tensor, nodes: Tensor) -> Tensor:
-        """Returns the network's logits for each user paired with a list of nodes (or items).
-
-        Args: see :meth:`recbole_hill.labelled.hsnn.HSNN.layer_logits`.
-        """
-        tables = self.tables()
-        of_nodes = tables.vectors[layer][nodes.to(tables.vectors[layer].device)]
-        return grid_logits(
-            self.backbone.block, users, vectors, tables.items[layer][nodes], of_nodes
-        )
-
-    def ensemble(self, layer: int, per_layer: Sequence[Tensor]) -> Tensor:
-        """Returns the logits of a layer; one network scores them all, and nothing is added."""
-        return per_layer[-1]
+            self._layers = NodeLayers(self.backbone, self.index, items, vectors)
+        return self._layers
 
     def set_index(self, index: HierarchicalIndex) -> None:
         """Sets the index; its nodes become rows of :meth:`em_loss` and of the pairs."""
@@ -332,7 +297,7 @@ class LabelledHILL(IndexedModel, LabelledModel):
     def forget(self) -> None:
         """Drops the vectors kept for serving."""
         self.backbone.forget()
-        self._tables = None
+        self._layers = None
 
 
 @contextmanager

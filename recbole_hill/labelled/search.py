@@ -104,9 +104,8 @@ class LayeredSearch(NetworkSearch):
     also gets the logits of all nodes above it.
 
     Args:
-        model: An :class:`~recbole_hill.labelled.hsnn.HSNN`, or a
-            :class:`~recbole_hill.labelled.hill.LabelledHILL`, whose one network scores all layers,
-            in evaluation mode.
+        model: An :class:`~recbole_hill.labelled.hsnn.HSNN` in evaluation mode, or the
+            :class:`~recbole_hill.labelled.node_layers.NodeLayers` of one network.
         beam_width: Nodes kept per node layer: one number, one number per layer (coarsest first), or
             ``"full"``.
     """
