@@ -36,9 +36,9 @@ SMALL = {
     "nodes_per_depth": [12, 4],
     "beam_width": 2,
     "interest_thresholds": [0.2, 0.2],
-    "ttt_epochs": 2,
+    "ttt_epochs": 1,
     "adapt_control": ["random_nodes"],
-    "epochs": 2,
+    "epochs": 1,
 }
 
 
