@@ -35,6 +35,9 @@ class HILL(IndexedModel, EmbeddingModel):
     The model contains the backbone's weights, the index learner and, if the learner is by gradient,
     the nodes. The published index is a value that the stages of :mod:`recbole_hill.pipeline` set in
     the model.
+
+    Over a backbone that learns from labels :class:`recbole_hill.labelled.hill.LabelledHILL` takes
+    its place.
     """
 
     def __init__(self, config, dataset):
