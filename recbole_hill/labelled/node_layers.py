@@ -33,6 +33,11 @@ class NodeLayers:
         return self
 
     @property
+    def alive(self) -> Tensor:
+        """Whether a list may contain an item, by item id, shape (I + 1,)."""
+        return self.backbone.alive
+
+    @property
     def alive_rows(self) -> Tensor:
         """Rows of the served items (row = item id - 1), ascending, shape (N,)."""
         return self.backbone.alive_rows
