@@ -450,6 +450,15 @@ TRAINERS = {
     "TTSN": _LABELLED,
     "EBR": _LABELLED,
 }
+#: The class and the trainer in a model's place over a backbone that derives from the class named.
+OVER = {
+    "HILL": {
+        "recbole_hill.labelled.model:LabelledModel": (
+            "recbole_hill.labelled.hill:LabelledHILL",
+            "recbole_hill.pipeline:LabelledHILLTrainer",
+        ),
+    },
+}
 #: Index learners by name, the values of ``index_learning``.
 LEARNERS = {
     "em": "recbole_hill.index.em:EMLearner",
@@ -465,13 +474,13 @@ _BACKBONES = """
 NESCL Fusion LightGCN NGCF NCL BPR HOP-Rec ENMF MF-CCL GRMF GRMF-norm SimpleX YouTubeNet CML MF-SSM
 MF-BSL UltraGCN DeepWalk LINE Node2Vec Item2Vec MGDCF APPNP JKNet DropEdge GC-MC PinSage GAT
 DisenGCN NIA-GCN LightGCN-SSM LT-OCF BUIR SGL-ED LightGCN-BSL DeosGCF IMP-GCN HMLET GTN DGCF
-SpectralMF SpectralSSM recbole.BPR recbole.SGL
+SpectralMF SpectralSSM recbole.BPR recbole.SGL MoNN TTSN
 """
 _UNTRAINED = """
 GF-CF BSPM-LM BSPM-EM ChebyCF EASE Pop ItemKNN SpectralMF Fusion ADMMSLIM recbole.EASE
 recbole.ItemKNN recbole.Pop Random SLIMElastic
 """
-#: Models that give user and item vectors, so that HILL can index them (``--backbone=NAME``).
+#: Models that give item vectors, so that HILL can index them (``--backbone=NAME``).
 BACKBONES = frozenset(_BACKBONES.split())
 #: Models that are computed from the train matrix, or from finished runs, and not trained.
 UNTRAINED = frozenset(_UNTRAINED.split())

@@ -20,8 +20,11 @@ from recbole_hill.data.titles import save_titles
 from recbole_hill.host.energy import energy_record, measured_energy
 from recbole_hill.host.memory import keep_freed_memory
 from recbole_hill.host.threads import set_threads
+from recbole_hill.labelled.search import NetworkSearch
+from recbole_hill.labelled.trainer import LabelledTrainer
 from recbole_hill.model.build import build_model
 from recbole_hill.model.finished import FinishedRun, needs_tables
+from recbole_hill.retrieval.vector_search import VectorSearch
 from recbole_hill.run import folder as runs
 from recbole_hill.run.files import make_folder
 from recbole_hill.run.hashes import write_hashes
@@ -185,6 +188,29 @@ class HILLTrainer(IndexTrainer):
     def costs(self, data: Data) -> dict[str, dict]:
         """Returns the cost and the index recall of the search, for the arm that is served."""
         return {"retrieval": retrieval_cost(self, data.test)} if self.arm.served else {}
+
+
+class LabelledHILLTrainer(LabelledTrainer, HILLTrainer):
+    """HILL's trainer over a backbone that learns from labels: its metrics, HILL's stages.
+
+    The arm that is served makes its lists by the search that ``retrieval`` names. All other arms
+    score every item.
+    """
+
+    def costs(self, data: Data) -> dict[str, dict]:
+        """Returns the cost of a request, for the arm that is served."""
+        return super().costs(data) if self.arm.served else {}
+
+    def searcher(self, name: str) -> NetworkSearch | VectorSearch:
+        """Returns the model's search with the given name, for users given by their ids."""
+        return self.model.search_by(name)
+
+    def list_search(self) -> NetworkSearch | VectorSearch:
+        """Returns the search that makes the arm's lists."""
+        return self.model.searcher(full=not self.arm.served)
+
+    def served_retriever(self) -> None:
+        """Returns None: the model itself makes the lists."""
 
 
 def _train_and_test(config, folder: Path, meter, echo: bool) -> Result:

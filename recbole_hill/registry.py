@@ -209,11 +209,31 @@ class ModelRegistry(Registry[ModelEntry]):
 
         So a plugin's subclass of HILL has HILL's trainer without naming it. None: RecBole chooses.
         """
-        named = {entry.path: entry for entry in self._added.values() if entry.trainer}
+        from recbole_hill import catalogue
+
+        named = {entry.path: entry.trainer for entry in self._added.values() if entry.trainer}
+        named |= dict(pair for kinds in catalogue.OVER.values() for pair in kinds.values())
         for each in model_class.__mro__:
-            if entry := named.get(_path_of(each)):
-                return entry.load_trainer()
+            if trainer := named.get(_path_of(each)):
+                return _load(trainer)
         return None
+
+    def class_over(self, name: str, backbone: str | None) -> type:
+        """Imports and returns a model's class; over some backbones another class takes its place.
+
+        Args:
+            name: Name or alias of the model.
+            backbone: Name or alias of its backbone; None for a model without one.
+        """
+        from recbole_hill import catalogue
+
+        entry = self.find(name)
+        kinds = catalogue.OVER.get(entry.name, {})
+        bases = self.find(backbone).load().__mro__ if backbone and kinds else ()
+        for each in bases:
+            if found := kinds.get(_path_of(each)):
+                return _load(found[0])
+        return entry.load()
 
     def _reserved(self, entry: ModelEntry) -> set[str]:
         # A model that mends or replaces RecBole's own says so in its origin and may have its name.
@@ -235,7 +255,7 @@ def replaced(entry: ModelEntry) -> str | None:
 def traits(entry: ModelEntry) -> list[str]:
     """Returns what a model is and needs, in words; nothing is imported but a plugin's class.
 
-    ``backbone``: it gives user and item vectors, so that HILL can index them. ``no training``: it
+    ``backbone``: it gives item vectors, so that HILL can index them. ``no training``: it
     is computed, and not trained. ``needs ...``: what its data must hold beside users and items.
     """
     from recbole_hill import catalogue
@@ -347,5 +367,6 @@ find = MODELS.find
 entries = MODELS.entries
 add = MODELS.add
 trainer_of = MODELS.trainer_of
+class_over = MODELS.class_over
 
 _register_catalogue()

@@ -148,7 +148,7 @@ BAD_SETTINGS = [
     ({"node_score": "max"}, "node_score must be one of mean, best, got 'max'"),
     ({"ttt_epochs": "two"}, "ttt_epochs must be an integer >= 0"),
     ({"ttt_epochs": 1.5}, "ttt_epochs must be an integer >= 0, got 1.5"),
-    ({"node_vectors": None}, "node_vectors must be one of members, frozen, got ~"),
+    ({"node_vectors": None}, "node_vectors must be one of members, frozen, representative, got ~"),
     ({"index_direction": "up"}, "index_direction must be one of bottom_up, top_down, got 'up'"),
     ({"index_metric": "users"}, "index_metric must be one of items, scores, got 'users'"),
     ({"em_rounds": -1}, "em_rounds must be an integer >= 0, got -1"),

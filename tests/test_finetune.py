@@ -47,7 +47,8 @@ def test_some_node_vectors_are_those_of_all(made, chosen):
     assert nodes.count(2) == 2
     chosen = torch.tensor(chosen, dtype=torch.long)
     weights = torch.randn(len(chosen), 3)
-    some, all_ = nodes.means_of(chosen, items, 2), nodes.means(items, 2)[chosen]
+    some = nodes.chosen("members", chosen, 2, items.__getitem__)
+    all_ = nodes.means(items, 2)[chosen]
     torch.testing.assert_close(some, all_)
     gradients = [torch.autograd.grad((x * weights).sum(), items)[0] for x in (some, all_)]
     torch.testing.assert_close(*gradients)
@@ -56,7 +57,7 @@ def test_some_node_vectors_are_those_of_all(made, chosen):
 def test_pair_loss_by_hand_where_the_negative_is_forced(made):
     users, items, nodes = made
     # Depth 2 has two nodes: the only other one is the negative.
-    loss = PairLoss(pairs_of((1, 0, 2)), nodes, 5, negatives="random", frozen=False)
+    loss = PairLoss(pairs_of((1, 0, 2)), nodes, 5, negatives="random", node_vectors="members")
     left, right = items[1:5].mean(0), items[5:7].mean(0)
     expected = F.softplus(users[1] @ right - users[1] @ left)
     torch.testing.assert_close(loss(users, items), expected)
@@ -64,7 +65,7 @@ def test_pair_loss_by_hand_where_the_negative_is_forced(made):
 
 def test_all_nodes_as_negatives_are_a_softmax_over_the_depth(made):
     users, items, nodes = made
-    loss = PairLoss(pairs_of((1, 2, 1)), nodes, 5, negatives="all", frozen=False)
+    loss = PairLoss(pairs_of((1, 2, 1)), nodes, 5, negatives="all", node_vectors="members")
     scores = users[1] @ nodes.means(items, 1).T
     torch.testing.assert_close(loss(users, items), scores.logsumexp(0) - scores[2])
 
@@ -72,9 +73,12 @@ def test_all_nodes_as_negatives_are_a_softmax_over_the_depth(made):
 def test_pairs_weigh_by_their_rate_within_their_depth(made):
     users, items, nodes = made
     pairs = replace(pairs_of((1, 0, 2), (2, 0, 2), (3, 2, 1)), rates=np.array([0.3, 0.9, 0.5]))
-    loss = PairLoss(pairs, nodes, 1, negatives="all", frozen=False, by_rate=True)
-    assert [weights.tolist() for _, _, weights, _ in loss.by_depth.values()] == [[1], [0.5, 1.5]]
-    alone = PairLoss(pairs, nodes, 1, negatives="all", frozen=False)
+    loss = PairLoss(pairs, nodes, 1, negatives="all", node_vectors="members", by_rate=True)
+    assert [weights.tolist() for _, _, weights, _ in loss.draws.by_depth.values()] == [
+        [1],
+        [0.5, 1.5],
+    ]
+    alone = PairLoss(pairs, nodes, 1, negatives="all", node_vectors="members")
     drawn = iter([torch.tensor([0]), torch.tensor([1, 1])] * 2)
     with pytest.MonkeyPatch.context() as patch:  # of depth 2, the second pair twice
         patch.setattr(torch, "randint", lambda *_, **__: next(drawn))
@@ -92,7 +96,7 @@ def test_pairs_of_some_users():
 
 def test_frozen_nodes_give_items_no_gradient(made):
     users, items, nodes = made
-    loss = PairLoss(pairs_of((1, 0, 2)), nodes, 5, negatives="random", frozen=True)
+    loss = PairLoss(pairs_of((1, 0, 2)), nodes, 5, negatives="random", node_vectors="frozen")
     loss(users, items).backward()
     assert items.grad is None and users.grad[1].abs().sum() > 0
 
@@ -100,7 +104,7 @@ def test_frozen_nodes_give_items_no_gradient(made):
 @pytest.mark.parametrize("kind", ["random", "sibling", "hard"])
 def test_a_negative_is_never_the_node_itself(made, kind):
     users, items, nodes = made
-    loss = PairLoss(pairs_of((1, 0, 1)), nodes, 1, negatives=kind, frozen=False)
+    loss = PairLoss(pairs_of((1, 0, 1)), nodes, 1, negatives=kind, node_vectors="members")
     node = torch.arange(4).repeat_interleave(200)
     negative = loss._negatives(1, users[torch.zeros(800).long()], node, items)
     assert (negative != node).all()
@@ -120,7 +124,7 @@ def test_only_child_takes_any_other_node_as_its_sibling():
         list("abc"), (np.array([0, 1, 2]), np.array([0, 1, 1])), np.eye(3, dtype=np.float32)
     )
     nodes = NodeVectors(index)
-    loss = PairLoss(pairs_of((0, 0, 1)), nodes, 1, negatives="sibling", frozen=False)
+    loss = PairLoss(pairs_of((0, 0, 1)), nodes, 1, negatives="sibling", node_vectors="members")
     node = torch.zeros(100).long()
     negative = loss._negatives(1, torch.randn(100, 3), node, torch.zeros(4, 3))
     assert set(negative.tolist()) == {1, 2}
@@ -139,8 +143,8 @@ def test_siblings_are_uniform():
 def test_an_epoch_visits_each_pair_about_once(made):
     _, _, nodes = made
     pairs = pairs_of(*[(u, n, 1) for u in range(4) for n in range(4)], (0, 1, 2))
-    loss = PairLoss(pairs, nodes, steps=5, negatives="random", frozen=False)
-    assert {depth: size for depth, (*_, size) in loss.by_depth.items()} == {1: 4, 2: 1}
+    loss = PairLoss(pairs, nodes, steps=5, negatives="random", node_vectors="members")
+    assert {depth: size for depth, (*_, size) in loss.draws.by_depth.items()} == {1: 4, 2: 1}
 
 
 def test_move_toward_nodes_by_hand(made):
@@ -178,7 +182,7 @@ def test_training_adds_the_weighted_pair_loss_and_resets_bit_for_bit(made):
     torch.manual_seed(1)
     model = Toy()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    pair_loss = PairLoss(pairs_of((1, 0, 2)), nodes, 1, negatives="random", frozen=False)
+    pair_loss = PairLoss(pairs_of((1, 0, 2)), nodes, 1, negatives="random", node_vectors="members")
     training = TestTimeTraining(model, pair_loss, weight=0.5)
     expected = model.users.square().sum() + 3 * 0.5 * pair_loss(model.users, model.items)
     torch.testing.assert_close(training.loss(SimpleNamespace()), expected)
@@ -200,8 +204,9 @@ def test_continue_control_has_no_pairs_in_it():
 
 def test_a_pair_weighs_as_an_interaction(made):
     users, items, nodes = made
-    pair_loss = PairLoss(pairs_of((1, 0, 2), (2, 0, 2)), nodes, 1, negatives="random", frozen=False)
-    assert pair_loss.pairs_a_step == 2
+    pairs = pairs_of((1, 0, 2), (2, 0, 2))
+    pair_loss = PairLoss(pairs, nodes, 1, negatives="random", node_vectors="members")
+    assert pair_loss.draws.pairs_a_step == 2
     model = SimpleNamespace(
         state_dict=dict,
         batch_weight=lambda batch: 1,
@@ -227,9 +232,8 @@ def test_the_backbones_loss_takes_nodes_in_the_place_of_items(made):
         return vectors.sum() * 0 + 7
 
     pairs = pairs_of((1, 0, 2), (2, 1, 2))
-    loss = PairLoss(
-        pairs, nodes, 1, negatives="random", frozen=False, ranking_loss=ranking_loss, n_negatives=3
-    )
+    options = {"negatives": "random", "node_vectors": "members", "n_negatives": 3}
+    loss = PairLoss(pairs, nodes, 1, ranking_loss=ranking_loss, **options)
     assert float(loss(users, items)) == 7
     means = nodes.means(items, 2)
     of_pairs = {1: means[0], 2: means[1]}

@@ -152,6 +152,7 @@ def test_traits_are_those_of_the_classes():
         kind = entry.load()
         fits = getattr(kind, "type", None) is ModelType.TRADITIONAL or hasattr(kind, "fit_once")
         vectors = has_embeddings(kind) and not issubclass(kind, (HILL, LabelledModel))
+        vectors = vectors or (hasattr(kind, "row_logits") and not hasattr(kind, "index"))
         found = ["backbone"] * vectors
         found += ["no training"] * (fits and not issubclass(kind, (SkipGramModel, HILL)))
         labelled = issubclass(kind, LabelledModel)

@@ -144,7 +144,8 @@ def test_the_comments_and_defaults_of_a_file_agree_with_the_schema(file):
     settings = read_yaml(file)
     settings.pop("extends", None)
     blocks = [settings.pop(name, None) or {} for name in ("per_dataset", "presets")]
-    layers = [settings, *(layer for block in blocks for layer in block.values())]
+    of_labels = settings.pop("labelled", None) or {}
+    layers = [settings, of_labels, *(layer for block in blocks for layer in block.values())]
     for key, value in [pair for layer in layers for pair in layer.items()]:
         schema = schema_of(key, owner)
         assert schema, f"{key} has no schema"

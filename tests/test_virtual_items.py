@@ -72,7 +72,8 @@ def made(tiny_path, tmp_path):
 
 def copied(made_of, **changes) -> VirtualItems:
     config, data, backbone, index, pairs = made_of
-    form = {"rows": True, "edges": True, "keep_normalisation": True, "frozen": False, **changes}
+    form = {"rows": True, "edges": True, "keep_normalisation": True, "node_vectors": "members"}
+    form |= changes
     return VirtualItems(backbone, config, data.train._dataset, pairs, NodeVectors(index), **form)
 
 
@@ -131,13 +132,13 @@ def test_pairs_are_edges_and_positives_where_the_form_says_so(made):
 
 def test_frozen_rows_have_no_gradient(made):
     parts = made("MF-SSM")
-    for frozen in (False, True):
-        copy = copied(parts, edges=False, frozen=frozen)
+    for kind in ("members", "frozen"):
+        copy = copied(parts, edges=False, node_vectors=kind)
         users, items = copy.backbone.user_item_embeddings()
         (users.sum() + items.square().sum()).backward()
         gradient = copy.backbone.item_embedding.weight.grad
         n_items = parts[1].dataset.item_num
-        assert gradient[:n_items].any() and bool(gradient[n_items:].any()) != frozen
+        assert gradient[:n_items].any() and bool(gradient[n_items:].any()) == (kind == "members")
 
 
 @pytest.fixture(scope="module")

@@ -96,7 +96,7 @@ def _settings(name: str, known: dict[str, tuple]) -> list[str]:
     values = read_properties("model", f"{name}.yaml")
     parts = ["## Settings", _text(comment), _table(own, values, known)]
     if per_dataset:
-        parts += ["Defaults that depend on the dataset, and presets:", f"```yaml\n{per_dataset}```"]
+        parts += ["Defaults by dataset and by backbone, and presets:", f"```yaml\n{per_dataset}```"]
     return parts
 
 

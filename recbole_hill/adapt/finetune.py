@@ -3,13 +3,14 @@
 A pair is a user and an index node that the user is interested in.
 """
 
-import math
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recbole_hill.adapt.draws import PairDraws
+from recbole_hill.adapt.pair_rows import PairRows
 from recbole_hill.adapt.pairs import Pairs
 
 #: Number of candidates; the ``hard`` negative is the candidate with the best score.
@@ -31,7 +32,8 @@ class PairLoss:
         nodes: The index's :class:`~recbole_hill.index.node_vectors.NodeVectors`.
         steps: Number of training steps in an epoch.
         negatives: ``random`` | ``sibling`` | ``hard`` | ``all``.
-        frozen: Whether node vectors stay as in the index; if not, they follow the item vectors.
+        node_vectors: ``members`` | ``frozen`` | ``representative``: see
+            :meth:`~recbole_hill.index.node_vectors.NodeVectors.chosen`.
         by_rate: Whether the weight of a pair is proportional to its interest rate, with mean 1 at
             each depth.
         ranking_loss: The backbone's loss on scores, with which nodes take the place of items; BPR
@@ -46,26 +48,19 @@ class PairLoss:
         steps: int,
         *,
         negatives: str,
-        frozen: bool,
+        node_vectors: str,
         by_rate: bool = False,
         ranking_loss: Callable | None = None,
         n_negatives: int = 1,
     ):
-        self.nodes, self.negatives, self.frozen = nodes, negatives, frozen
+        self.nodes, self.negatives, self.node_vectors = nodes, negatives, node_vectors
         self.ranking_loss, self.n_negatives = ranking_loss, n_negatives
-        self.by_depth = {}
-        for depth in sorted(set(pairs.depths.tolist())):
-            here = pairs.at_depth(depth)
-            users, nodes_here = torch.from_numpy(here.users), torch.from_numpy(here.nodes)
-            weights = torch.ones(len(here))
-            if by_rate:
-                weights = torch.from_numpy(here.rates / here.rates.mean()).float()
-            self.by_depth[depth] = (users, nodes_here, weights, math.ceil(len(here) / steps))
+        self.draws = PairDraws(pairs, steps, by_rate=by_rate)
 
-    @property
-    def pairs_a_step(self) -> int:
-        """Number of pairs that a step draws."""
-        return sum(size for *_, size in self.by_depth.values())
+    def beside(self, model, interaction) -> tuple[Tensor, Tensor]:
+        """Returns the backbone's loss on a RecBole batch, and the loss of this step's pairs."""
+        loss, users, items = model.loss_and_vectors(interaction)
+        return loss, self(users, items)
 
     def __call__(self, users: Tensor, items: Tensor) -> Tensor:
         """Returns the mean loss of this step's pairs.
@@ -75,14 +70,10 @@ class PairLoss:
             items: Item vectors with the padding row, shape (I + 1, D).
         """
         losses = []
-        for depth, (all_users, all_nodes, all_weights, size) in self.by_depth.items():
-            drawn = torch.randint(len(all_users), (size,))
-            ids, node, weights = (
-                x[drawn].to(users.device) for x in (all_users, all_nodes, all_weights)
-            )
+        for depth, ids, node, weights in self.draws.draw(users.device):
             user = users[ids]
             if self.ranking_loss is not None:
-                loss = self._backbones_loss(depth, users, ids, node, items).expand(size)
+                loss = self._backbones_loss(depth, users, ids, node, items).expand(len(ids))
             elif self.negatives == "all":
                 loss = F.cross_entropy(user @ self._all(depth, items).T, node, reduction="none")
             else:
@@ -107,12 +98,10 @@ class PairLoss:
         return self.ranking_loss(users, vectors, user, places[:, 0], places[:, 1:])
 
     def _all(self, depth: int, items: Tensor) -> Tensor:
-        return self.nodes.frozen(depth) if self.frozen else self.nodes.means(items, depth)
+        return self.nodes.all(self.node_vectors, depth, items)
 
     def _some(self, nodes: Tensor, depth: int, items: Tensor) -> Tensor:
-        if self.frozen:
-            return self.nodes.frozen(depth)[nodes]
-        return self.nodes.means_of(nodes, items, depth)
+        return self.nodes.chosen(self.node_vectors, nodes, depth, items.__getitem__)
 
     @torch.no_grad()
     def _negatives(self, depth: int, user: Tensor, node: Tensor, items: Tensor) -> Tensor:
@@ -141,8 +130,9 @@ class TestTimeTraining:
 
     Args:
         model: The :class:`~recbole_hill.model.hill.HILL` model, with its index.
-        pair_loss: Loss to add to the backbone's loss; None for the control ``continue``, which
-            trains for the same number of steps without pairs.
+        pair_loss: Loss to add to the backbone's loss, a :class:`PairLoss` or
+            :class:`~recbole_hill.adapt.pair_rows.PairRows`; None for the control ``continue``,
+            which trains for the same number of steps without pairs.
         weight: Weight of the pair loss.
         by_interaction: Whether a pair weighs as much as an interaction of the batch; if not, the
             means of both losses are added.
@@ -151,7 +141,12 @@ class TestTimeTraining:
     __test__ = False  # not a pytest class
 
     def __init__(
-        self, model, pair_loss: PairLoss | None, weight: float, *, by_interaction: bool = False
+        self,
+        model,
+        pair_loss: PairLoss | PairRows | None,
+        weight: float,
+        *,
+        by_interaction: bool = False,
     ):
         self.model, self.pair_loss, self.weight = model, pair_loss, weight
         self.by_interaction = by_interaction
@@ -161,11 +156,11 @@ class TestTimeTraining:
         """Returns the loss of one step on a RecBole batch."""
         if self.pair_loss is None:
             return self.model.backbone_loss(interaction)
-        loss, users, items = self.model.loss_and_vectors(interaction)
+        loss, of_pairs = self.pair_loss.beside(self.model, interaction)
         weight = self.weight * self.model.batch_weight(interaction)
         if self.by_interaction:
-            weight *= self.pair_loss.pairs_a_step / len(interaction)
-        return loss + weight * self.pair_loss(users, items)
+            weight *= self.pair_loss.draws.pairs_a_step / len(interaction)
+        return loss + weight * of_pairs
 
     def reset(self) -> None:
         """Restores the weights that the model had when this object was created, bit for bit."""

@@ -14,6 +14,7 @@ import torch
 from recbole.data.interaction import cat_interactions
 
 from recbole_hill.adapt.finetune import PairLoss, TestTimeTraining
+from recbole_hill.adapt.pair_rows import PairRows
 from recbole_hill.adapt.pairs import Pairs
 from recbole_hill.adapt.virtual_items import VirtualItems
 from recbole_hill.data.loaders import train_loader
@@ -70,14 +71,14 @@ def training_of(trainer: IndexTrainer, arm: str, pairs: Pairs, train_data) -> It
             rows=settings.pairs_are_rows,
             edges=settings.pairs_are_edges,
             keep_normalisation=settings.keep_normalisation,
-            frozen=settings.node_vectors == "frozen",
+            node_vectors=settings.node_vectors,
         )
         data = train_loader(trainer.config, virtual.data) if settings.pairs_are_rows else train_data
         with _in_place_of_backbone(model, virtual):
             yield Training(data, model.backbone_loss, lambda file: _save_vectors(trainer, file))
 
 
-def pair_loss(trainer: IndexTrainer, pairs: Pairs, steps: int) -> PairLoss:
+def pair_loss(trainer: IndexTrainer, pairs: Pairs, steps: int) -> PairLoss | PairRows:
     """Returns the loss on pairs that the settings ask for.
 
     Args:
@@ -87,12 +88,14 @@ def pair_loss(trainer: IndexTrainer, pairs: Pairs, steps: int) -> PairLoss:
     """
     settings, backbone = trainer.settings, trainer.model.backbone
     of_backbone = settings.pair_loss == "backbone"
+    if of_backbone and hasattr(trainer.model, "loss_of_pairs"):
+        return PairRows(pairs, steps)
     return PairLoss(
         pairs,
         trainer.model.nodes,
         steps,
         negatives=settings.pair_negatives,
-        frozen=settings.node_vectors == "frozen",
+        node_vectors=settings.node_vectors,
         by_rate=settings.pair_weighting == "rate",
         ranking_loss=backbone.ranking_loss if of_backbone else None,
         n_negatives=getattr(backbone, "n_negatives", 1),

@@ -2,7 +2,6 @@
 
 import torch
 
-from recbole_hill.adapt.selection import retriever_of
 from recbole_hill.evaluation.retrieval import compare_retrievers
 from recbole_hill.train.index_stage import IndexTrainer
 
@@ -26,7 +25,7 @@ def retrieval_cost(trainer: IndexTrainer, test) -> dict:
     seen_by = torch.arange(len(histories)).repeat_interleave(lengths)
     seen = torch.cat([seen for seen in histories if seen is not None])
     name = "faiss" if trainer.settings.retrieval == "faiss" else "beam"
-    searches = [retriever_of(trainer, each, items) for each in ("exact", name)]
+    searches = [trainer.retriever(each, items) for each in ("exact", name)]
     measured = compare_retrievers(
         *searches, users[test.uid_list], trainer.config["topk"], exclude=(seen_by, seen)
     )

@@ -4,7 +4,7 @@ A pair is a user and an index node that the user is interested in. Pairs come fr
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -14,9 +14,8 @@ import torch
 from recbole_hill import registry
 from recbole_hill.adapt.interest import interest_from_lists
 from recbole_hill.adapt.pairs import Pairs
+from recbole_hill.data.tasks import Task, tasks_of
 from recbole_hill.index.hierarchy import HierarchicalIndex
-from recbole_hill.retrieval.base import Retriever
-from recbole_hill.retrieval.choose import choose_retriever
 from recbole_hill.train.index_stage import IndexTrainer
 
 #: Number of users whose lists are searched at once.
@@ -35,9 +34,10 @@ def select_pairs(trainer: IndexTrainer, index: HierarchicalIndex, train_data) ->
         The pairs.
     """
     started = time.perf_counter()
-    history = train_history(train_data._dataset)
+    dataset = train_data._dataset
+    history = train_history(dataset, tasks_of(trainer.config))
     select = registry.SELECTORS.find(trainer.settings.pair_selector).load()
-    search = IndexSearch(trainer, history)
+    search = IndexSearch(trainer, train_history(dataset))
     pairs = select(history, search, index, settings_by_key(trainer))
     if not isinstance(pairs, Pairs):
         raise ValueError(
@@ -55,13 +55,22 @@ def settings_by_key(trainer: IndexTrainer) -> Mapping:
     return {**trainer.config.final_config_dict, **asdict(trainer.settings)}
 
 
-def train_history(dataset) -> sp.csr_matrix:
+def train_history(dataset, tasks: Sequence[Task] = ()) -> sp.csr_matrix:
     """Returns which user has which item in train, as a matrix of ones, shape (U + 1, I).
 
     Rows include the padding user; columns do not include the padding item.
+
+    Args:
+        dataset: RecBole's train set.
+        tasks: Labels of its rows. Only rows whose first label is 1 count; without labels all do.
     """
-    matrix = dataset.inter_matrix(form="csr")[:, 1:].tocsr()
-    matrix.sum_duplicates()
+    rows = dataset.inter_feat
+    users, items = (rows[field].numpy() for field in (dataset.uid_field, dataset.iid_field))
+    if tasks:
+        liked = rows[tasks[0].name].numpy() > 0
+        users, items = users[liked], items[liked]
+    shape = (dataset.user_num, dataset.item_num - 1)
+    matrix = sp.csr_matrix((np.ones(len(users)), (users, items - 1)), shape=shape)
     matrix.data[:] = 1
     return matrix
 
@@ -73,11 +82,11 @@ class IndexSearch:
 
     Args:
         trainer: Trainer whose model has the index.
-        history: Which user has which item in train, shape (U + 1, I).
+        seen: Which user has which item in train, shape (U + 1, I).
     """
 
-    def __init__(self, trainer: IndexTrainer, history: sp.csr_matrix):
-        self._trainer, self._history = trainer, history
+    def __init__(self, trainer: IndexTrainer, seen: sp.csr_matrix):
+        self._trainer, self._seen = trainer, seen
 
     def __call__(self, k: int) -> np.ndarray:
         """Returns every user's k best unseen items, as rows of the index, (U + 1, k); -1 if none.
@@ -85,12 +94,11 @@ class IndexSearch:
         Args:
             k: Length of the lists.
         """
-        retriever, users = self._beam()
-        blocks = []
-        for start in range(0, len(users), _USERS_AT_ONCE):
-            seen = self._history[start : start + _USERS_AT_ONCE].tocoo()
+        searcher, blocks = self._beam(), []
+        for users in torch.arange(self._seen.shape[0]).split(_USERS_AT_ONCE):
+            seen = self._seen[users.numpy()].tocoo()
             exclude = tuple(torch.from_numpy(a.astype(np.int64)) for a in (seen.row, seen.col + 1))
-            _, ids = retriever.search(users[start : start + _USERS_AT_ONCE], k, exclude)
+            _, ids = searcher.search(users, k, exclude)
             blocks.append(ids.cpu().numpy())
         lists = np.concatenate(blocks)
         lists[0] = -1  # the padding user has no list
@@ -101,36 +109,17 @@ class IndexSearch:
 
         They are those of the beam's own width, also for a user whose list needs a wider beam.
         """
-        retriever, users = self._beam()
+        searcher = self._beam()
         sizes = self._trainer.model.index.nodes_per_depth
         padding = [sp.csr_matrix((1, n), dtype=np.int64) for n in sizes]  # this user keeps nothing
         blocks = [padding]
-        for part in users[1:].split(retriever.block):
-            kept = retriever.kept_nodes(part)
+        for users in torch.arange(1, self._seen.shape[0]).split(searcher.block):
+            kept = searcher.kept_nodes(users)
             blocks.append(
                 [interest_from_lists(k.cpu().numpy(), n) for k, n in zip(kept, sizes, strict=True)]
             )
         return [sp.vstack(parts, format="csr") for parts in zip(*blocks, strict=True)]
 
-    def _beam(self) -> tuple[Retriever, torch.Tensor]:
+    def _beam(self):
         self._trainer.model.eval()
-        users, items = self._trainer.model.vectors()
-        return retriever_of(self._trainer, "beam", items), users
-
-
-def retriever_of(trainer: IndexTrainer, name: str, items) -> Retriever:
-    """Returns the search with the given name over the model's index, by the model's settings.
-
-    Args:
-        trainer: Trainer whose model has the index.
-        name: ``exact`` | ``beam`` | ``faiss``.
-        items: Item vectors with the padding row, shape (I + 1, D).
-    """
-    settings = trainer.settings
-    return choose_retriever(
-        name,
-        items,
-        trainer.model.index,
-        beam_width=settings.beam_width,
-        node_score=settings.node_score,
-    )
+        return self._trainer.searcher("beam")

@@ -12,7 +12,6 @@ import numpy as np
 from recbole_hill.adapt.controls import move_toward_nodes, random_nodes, random_users
 from recbole_hill.adapt.forms import training_of
 from recbole_hill.adapt.pairs import Pairs
-from recbole_hill.adapt.selection import retriever_of
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.model.settings import AVERAGES, UNTRAINED
 from recbole_hill.run.folder import BACKBONE, CHOICE
@@ -149,7 +148,4 @@ def _choose(trainer, pairs: Pairs, valid_data) -> Arm:
     trainer.model.eval()
     trainer.saved_model_file = str(trainer.run_dir / ADAPTED)
     trainer.logger.info(f"HILL kept the {stages[CHOICE]['kept']} weights")
-    retriever, name = None, trainer.settings.retrieval
-    if name != "exact":
-        retriever = retriever_of(trainer, name, trainer.model.vectors()[1])
-    return Arm(CHOICE, ADAPTED, retriever=retriever)
+    return Arm(CHOICE, ADAPTED, retriever=trainer.served_retriever())

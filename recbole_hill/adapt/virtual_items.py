@@ -2,8 +2,8 @@
 
 The paper (HILL, section 3.6) calls the nodes of a user's pairs "virtual nodes", and the pairs "new
 data pairs" that "follow the original loss". So a node is one more item here. It has a row of its
-own in the item table, which starts at the mean of its members' rows. A pair is one more interaction
-of its user: a row of the training data, an edge of the graph, or both.
+own in the item table, which starts from its members' rows. A pair is one more interaction of its
+user: a row of the training data, an edge of the graph, or both.
 
 After training the virtual items are folded away: the user vectors and the vectors of the real items
 are kept, and nothing else.
@@ -35,7 +35,9 @@ class VirtualItems(nn.Module):
         rows: Whether the pairs are rows of the training data.
         edges: Whether the pairs are edges of the graph.
         keep_normalisation: Whether the weights of the graph's other edges stay as they were.
-        frozen: Whether the rows of the virtual items stay at the means of their members.
+        node_vectors: Where the row of a virtual item starts: ``members`` (the mean of its members'
+            rows), ``frozen`` (there, and it stays there) or ``representative`` (the row of its
+            representative item).
 
     Attributes:
         data: The train set from which the copy learns; without pairs if they are edges alone.
@@ -52,7 +54,7 @@ class VirtualItems(nn.Module):
         rows: bool,
         edges: bool,
         keep_normalisation: bool,
-        frozen: bool,
+        node_vectors: str,
     ):
         super().__init__()
         depths = sorted(set(pairs.depths.tolist()))
@@ -72,13 +74,13 @@ class VirtualItems(nn.Module):
         if edges and keep_normalisation:
             self.backbone.graph = GraphWithVirtualItems(train_matrix(extended), n_virtual)
         self.backbone.to(backbone.device)
-        self._take_weights(backbone, nodes, first, n_virtual, frozen)
+        self._take_weights(backbone, nodes, first, n_virtual, node_vectors)
 
     @torch.no_grad()
     def _take_weights(
-        self, backbone, nodes: NodeVectors, depths: Iterable[int], n_virtual: int, frozen: bool
+        self, backbone, nodes: NodeVectors, depths: Iterable[int], n_virtual: int, kind: str
     ) -> None:
-        """Copies the backbone's weights; rows of virtual items become means of members' rows.
+        """Copies the backbone's weights; rows of virtual items start from members' rows.
 
         Raises:
             ValueError: If a weight has another shape in the copy for another reason.
@@ -97,9 +99,10 @@ class VirtualItems(nn.Module):
                 )
             value[: len(old)] = old
             of_items = old[-self.n_items :].reshape(self.n_items, -1)
-            means = torch.cat([nodes.means(of_items, depth) for depth in depths])
-            value[len(old) :] = means.reshape(n_virtual, *old.shape[1:])
-        if frozen:
+            start = "members" if kind == "frozen" else kind
+            rows = torch.cat([nodes.all(start, depth, of_items) for depth in depths])
+            value[len(old) :] = rows.reshape(n_virtual, *old.shape[1:])
+        if kind == "frozen":
             for name, weight in self.backbone.named_parameters():
                 if weight.shape != known[name].shape:
                     weight.register_hook(_of_first_rows(len(known[name])))

@@ -4,7 +4,7 @@ import argparse
 
 HELP = "list every model: name, origin, what it is and needs, citation"
 EPILOG = """\
-backbone      it gives user and item vectors, so that HILL can index them (--backbone=NAME)
+backbone      it gives item vectors, so that HILL can index them (--backbone=NAME)
 no training   it is computed from the train matrix, or from finished runs
 needs ...     what its data must hold beside users and items
 

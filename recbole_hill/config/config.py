@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 import yaml
 from recbole.config import Config
+from recbole.utils import ModelType
 
 from recbole_hill import plugins, registry
 from recbole_hill.config.dialect import SettingsLoader, load_settings
@@ -100,7 +101,10 @@ class HillConfig(Config):
         self._note_changed_plugins()
         if self["epochs"] == 0 and not self["warm_start"]:
             raise ValueError("epochs must be an integer >= 1, got 0 without warm_start")
-        if "backbone" in self and self["eval_args"]["mode"]["test"] != "full":
+        if hasattr(self.model_class, "require_settings"):
+            self.model_class.require_settings(self)
+        ranks = self["MODEL_TYPE"] != ModelType.CONTEXT  # a model of labels ranks by itself
+        if "backbone" in self and ranks and self["eval_args"]["mode"]["test"] != "full":
             raise ValueError(
                 f"eval_args mode of the test must be full for {self['model']}, which searches all "
                 f"items, got {self['eval_args']['mode']['test']!r}"
@@ -173,7 +177,7 @@ class HillConfig(Config):
             options = " ".join(f"--plugin={plugin!r}" for plugin in self._recorded_plugins)
             hint = f"; the run was made with {options}" if options else ""
             raise registry.UnknownName(f"{error}{hint}") from error
-        return entry.name, entry.load(), dataset
+        return entry.name, registry.class_over(name, self._defaults.get("backbone")), dataset
 
     def _note_changed_plugins(self) -> None:
         """Warns where a plugin is not, byte for byte, the one that the run's record names."""

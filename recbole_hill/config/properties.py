@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: The block of ``per_dataset`` for every dataset that it does not name.
 OTHERWISE = "otherwise"
+#: The block of a model's settings that count where its backbone learns from labels.
+LABELLED = "labelled"
 
 
 def properties(*parts: str) -> Traversable:
@@ -90,22 +92,23 @@ def internal_defaults(
     own = _on_dataset(layers, dataset)
     presets = _presets(layers)
     merged = {**read_properties("overall.yaml"), **read_properties("dataset", f"{dataset}.yaml")}
+    theirs = {}
+    if "backbone" in own:
+        name = MODELS.find(backbone or own["backbone"]).name
+        theirs = _on_dataset(_layers(MODELS, name), dataset)
+        if "backbone" in theirs:
+            raise ValueError(f"backbone must be a model without a backbone of its own, got {name}")
+        own = _on_dataset(layers, dataset, of_labels=bool(theirs.get("reads_features")))
+        own["backbone"] = name
+        presets = _presets(_layers(MODELS, name)) | presets
     context = any(entry.path.startswith("recbole.model.context_aware") for entry, _ in layers)
-    if context or own.get("reads_features"):
+    if context or own.get("reads_features") or theirs.get("reads_features"):
         merged.update(read_properties("context.yaml"))
         merged.update(read_properties("features", f"{dataset}.yaml"))
     if context and merged.get("tasks"):
         # RecBole's models know one label, and would take others for features.
         merged["tasks"] = dict([next(iter(merged["tasks"].items()))])
-    if "backbone" in own:
-        own["backbone"] = MODELS.find(backbone or own["backbone"]).name
-        theirs = _on_dataset(_layers(MODELS, own["backbone"]), dataset)
-        if "backbone" in theirs:
-            raise ValueError(
-                f"backbone must be a model without a backbone of its own, got {own['backbone']}"
-            )
-        merged.update(theirs)
-        presets = _presets(_layers(MODELS, own["backbone"])) | presets
+    merged.update(theirs)
     merged.update(own)
     if preset is not None:
         if preset not in presets:
@@ -177,15 +180,18 @@ def _settings_of(known: Registry, entry: Entry) -> dict:
     return {**recbole_defaults("model", f"{getattr(entry, 'recbole_settings', '')}.yaml"), **own}
 
 
-def _on_dataset(layers: list[tuple[Entry, dict]], dataset: str) -> dict:
+def _on_dataset(layers: list[tuple[Entry, dict]], dataset: str, *, of_labels: bool = False) -> dict:
     """Merges layers on a dataset; later ones win, over the ``per_dataset`` of earlier ones too.
 
     Of a layer's ``per_dataset``, the dataset's own block counts, or else the block ``otherwise``.
+    The block ``labelled`` counts ``of_labels`` alone.
     """
     merged = {}
     for _, settings in layers:
         merged.update(settings)
         merged.pop("presets", None)
+        if (block := merged.pop(LABELLED, None)) and of_labels:
+            merged.update(block)
         blocks = merged.pop("per_dataset", None) or {}
         merged.update(blocks.get(dataset, blocks.get(OTHERWISE)) or {})
     return merged

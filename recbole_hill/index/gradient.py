@@ -172,15 +172,26 @@ class GradientLearner(LearnedIndex, IndexLearner):
         positive, drawn = row.split((len(item), len(drawn)))
         negative = drawn[torch.randint_like(item, len(drawn))].unsqueeze(1)
         present_users, user = torch.unique(user, return_inverse=True)
-        users, weight = users[present_users], s.index_weight * self.weight()
+        users, rows = users[present_users], (user, positive, negative, present)
+        return self.pseudo_loss(items[present], lambda pseudo: ranking_loss(users, pseudo, *rows))
+
+    def pseudo_loss(self, vectors: Tensor, loss_of: Callable[[Tensor], Tensor]) -> Tensor:
+        """Returns the index's loss on some items, times its current weight.
+
+        Args:
+            vectors: Vectors of the items, shape (B, D).
+            loss_of: Function from pseudo items (B, D) in the items' place to the backbone's loss.
+
+        Returns:
+            The loss, a scalar.
+        """
+        s = self.settings
         # The vectors do not change; only a share of the index's gradient reaches the items.
         kept = s.index_gradient
-        learnt = self(kept * items[present] + (1 - kept) * items[present].detach())
-        rows = user, positive, negative, present
-        ranking = [ranking_loss(users, pseudo, *rows) for pseudo in learnt.at_depth]
-        return weight * (
-            torch.stack(ranking).mean() + learnt.reconstruction + s.index_balance * learnt.balance
-        )
+        weight = s.index_weight * self.weight()
+        learnt = self(kept * vectors + (1 - kept) * vectors.detach())
+        losses = torch.stack([loss_of(pseudo) for pseudo in learnt.at_depth])
+        return weight * (losses.mean() + learnt.reconstruction + s.index_balance * learnt.balance)
 
     def learn(
         self, vectors: Vectors, ids: Sequence[str], start: HierarchicalIndex | None = None

@@ -1,5 +1,7 @@
 """The vectors of index nodes as differentiable means of their member items."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -31,6 +33,7 @@ class NodeVectors(nn.Module):
                 "members": assignment.argsort(stable=True),  # node by node
                 "firsts": sizes.cumsum(0) - sizes,  # place of each node's first member
                 "frozen": torch.from_numpy(index.vectors[depth - 1].copy()),
+                "representatives": torch.from_numpy(index.representatives[depth - 1] + 1),
             }
             for name, value in tensors.items():
                 self.register_buffer(f"{name}_{depth}", value, persistent=False)
@@ -62,25 +65,54 @@ class NodeVectors(nn.Module):
         sums = items.new_zeros(len(sizes), items.shape[1])
         return sums.index_add(0, getattr(self, f"assignment_{depth}"), items[1:]) / sizes
 
-    def means_of(self, nodes: Tensor, items: Tensor, depth: int) -> Tensor:
-        """Returns the rows of :meth:`means` for some nodes, by averaging only their items.
+    def chosen(
+        self, kind: str, nodes: Tensor, depth: int, vectors_of: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """Returns the vectors of some nodes, by averaging only their items where that is asked for.
 
         Args:
+            kind: ``members`` (means of the current item vectors) | ``frozen`` (the index's vectors)
+                | ``representative`` (the current vectors of the representative items).
             nodes: Node ids at ``depth``, shape (B,).
-            items: RecBole's item vectors with the padding row, shape (I + 1, D).
             depth: Depth of the nodes, from 1.
+            vectors_of: Function from RecBole's item ids (N,) to current item vectors (N, D).
 
         Returns:
             Shape (B, D).
         """
+        if kind == "frozen":
+            return self.frozen(depth)[nodes]
+        if kind == "representative":
+            return vectors_of(self.representatives(depth)[nodes])
         sizes, members, firsts = (
             getattr(self, f"{name}_{depth}") for name in ("sizes", "members", "firsts")
         )
         sizes = sizes[nodes]
         row = torch.arange(len(nodes), device=nodes.device).repeat_interleave(sizes)
-        member = members[ranges(firsts[nodes], sizes)]
-        sums = items.new_zeros(len(nodes), items.shape[1])
-        return sums.index_add(0, row, items[member + 1]) / sizes.unsqueeze(1)
+        vectors = vectors_of(members[ranges(firsts[nodes], sizes)] + 1)
+        sums = vectors.new_zeros(len(nodes), vectors.shape[1])
+        return sums.index_add(0, row, vectors) / sizes.unsqueeze(1)
+
+    def all(self, kind: str, depth: int, items: Tensor) -> Tensor:
+        """Returns the vectors of all nodes at a depth, shape (K_depth, D).
+
+        Args:
+            kind: As for :meth:`chosen`.
+            depth: Depth of the nodes, from 1.
+            items: RecBole's item vectors with the padding row, shape (I + 1, D).
+        """
+        if kind == "frozen":
+            return self.frozen(depth)
+        if kind == "representative":
+            return items[self.representatives(depth)]
+        return self.means(items, depth)
+
+    def representatives(self, depth: int) -> Tensor:
+        """Returns RecBole's id of each node's representative item, shape (K_depth,).
+
+        It is the member item that was closest to the node when the index was learnt.
+        """
+        return getattr(self, f"representatives_{depth}")
 
     def sibling(self, nodes: Tensor, depth: int) -> Tensor:
         """Draws a child of each node's parent: another node than the given one, if there is one.

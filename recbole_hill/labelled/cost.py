@@ -60,7 +60,8 @@ def serving_cost(model: LabelledModel, users: Tensor, k: int, exclude, repeats: 
     pairs = [count / searcher.queries for count in searcher.pairs]
     for user in users[:3]:
         measured.append(_count(lambda user=user: searcher.search(user[None], k)))
-    towers = sum(_count(lambda block=block: block.user(users[:1])) for block in model.networks())
+    networks = set(model.networks())  # a user tower runs once, for however many layers
+    towers = sum(_count(lambda block=block: block.user(users[:1])) for block in networks)
     per_pair, beside = zip(*map(pair_flops, model.networks()), strict=True)
     per_user = towers + sum(beside)
     return {

@@ -396,6 +396,10 @@ class HSNN(LabelledModel):
         """The current index; None before there is one."""
         return self.tables().index if bool(self.indexed) else None
 
+    def user_vectors_of_layers(self, users: Tensor) -> list[Tensor]:
+        """Returns the embeddings of users (b,) by each layer's user tower, coarsest layer first."""
+        return [block.user(users) for block in self.blocks]
+
     def layer_logits(self, layer: int, users: Tensor, vectors: Tensor, nodes: Tensor) -> Tensor:
         """Returns a layer's logits for each user paired with a list of nodes (or items).
 

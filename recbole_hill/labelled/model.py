@@ -14,9 +14,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from recbole_hill.data.fields import Encoded
 from recbole_hill.data.impressions import Impressions
 from recbole_hill.data.tasks import label_matrix, tasks_of
-from recbole_hill.labelled.search import BLOCK_PAIRS, ExhaustiveSearch, NetworkSearch, VectorSearch
+from recbole_hill.labelled.search import BLOCK_PAIRS, ExhaustiveSearch, NetworkSearch
 from recbole_hill.labelled.teacher import Teacher
 from recbole_hill.labelled.towers.block import MoNNBlock
+from recbole_hill.retrieval.vector_search import VectorSearch
 
 
 class LabelledModel(AbstractRecommender):

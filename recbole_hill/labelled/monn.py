@@ -14,11 +14,12 @@ from recbole_hill.index.em import EMLearner, check_sizes
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.index.learners import Vectors
 from recbole_hill.labelled.model import LabelledModel, grid_logits
-from recbole_hill.labelled.search import BLOCK_PAIRS, VectorSearch
+from recbole_hill.labelled.search import BLOCK_PAIRS
 from recbole_hill.labelled.towers.block import MoNNBlock
 from recbole_hill.labelled.towers.sizes import size_of
 from recbole_hill.retrieval.beam import BeamRetriever
 from recbole_hill.retrieval.exact import ExactRetriever
+from recbole_hill.retrieval.vector_search import VectorSearch
 from recbole_hill.retrieval.widths import beam_widths
 
 
@@ -46,10 +47,43 @@ class MoNN(LabelledModel):
         self, users: Tensor, items: Tensor, context: Encoded, left_out: Tensor | None
     ) -> Tensor:
         """Returns the logits of B pairs from the four modules, shape (B, T)."""
+        return self.row_logits(users, items, self.item_embeddings(items), context, left_out)
+
+    def item_embeddings(self, items: Tensor) -> Tensor:
+        """Returns the item tower's output for item ids (B,), differentiable, shape (B, D)."""
+        return self.block.item(items).flatten(1)
+
+    def row_logits(
+        self,
+        users: Tensor,
+        items: Tensor,
+        vectors: Tensor,
+        context: Encoded,
+        left_out: Tensor | None,
+    ) -> Tensor:
+        """Returns the logits of B pairs whose items, or index nodes, have the given vectors.
+
+        Args:
+            users: User ids, shape (B,).
+            items: Item ids whose features the interaction tower sees, shape (B,). For a node it is
+                the node's representative item.
+            vectors: Vectors in the place of the item tower's output, shape (B, D).
+            context: Features of the B impressions.
+            left_out: See :meth:`pair_logits`.
+
+        Returns:
+            Logits of T tasks, shape (B, T).
+        """
         users, items = users.cpu(), items.cpu()
         left_out = None if left_out is None else left_out.cpu()
-        user_vectors, item_vectors = self.block.user(users, left_out), self.block.item(items)
-        return self.block.judge(users, items, user_vectors, item_vectors, context, left_out)[0]
+        of_items = vectors.view(len(vectors), *self.item_shape)
+        of_users = self.block.user(users, left_out)
+        return self.block.judge(users, items, of_users, of_items, context, left_out)[0]
+
+    @property
+    def item_shape(self) -> tuple[int, int]:
+        """The number of an item's embeddings, and their width."""
+        return self.block.size.item.embeddings, self.block.size.item.dim
 
     def all_logits(self, users: Tensor) -> Tensor:
         """Returns the first task's logits of every item, shape (b, I + 1).

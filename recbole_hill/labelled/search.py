@@ -1,12 +1,11 @@
 """Search by the scores of a network: over every item, or down the index layer by layer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from recbole_hill.retrieval.base import (
-    Retriever,
     distinct_pairs,
     leave_out,
     of_rows,
@@ -103,38 +102,6 @@ class ExhaustiveSearch(NetworkSearch):
         return scores, torch.arange(self.model.n_items).expand(len(users), -1)
 
 
-class VectorSearch:
-    """Search by vectors, for users given by their ids.
-
-    Args:
-        vectors_of: Function from user ids (B,) to user vectors (B, D).
-        retriever: Retriever over the item vectors.
-    """
-
-    def __init__(self, vectors_of: Callable[[Tensor], Tensor], retriever: Retriever):
-        self.vectors_of, self.retriever = vectors_of, retriever
-
-    @property
-    def pairs(self) -> list[int]:
-        """Number of inner products so far, with nodes and items, as a list of one number."""
-        return [self.retriever.scored]
-
-    @property
-    def queries(self) -> int:
-        """Number of users searched for so far."""
-        return self.retriever.queries
-
-    @torch.no_grad()
-    def search(
-        self, users: Tensor, k: int, exclude: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Returns the lists that :meth:`Retriever.search` finds for the users' vectors.
-
-        Args: see :meth:`NetworkSearch.search`.
-        """
-        return self.retriever.search(self.vectors_of(users.cpu()).cpu(), k, exclude)
-
-
 class LayeredSearch(NetworkSearch):
     """HSNN's serving (arXiv 2408.06653, Algorithm 2), for many users at a time.
 
@@ -146,7 +113,8 @@ class LayeredSearch(NetworkSearch):
     with twice as many nodes in every layer, and so on until all are kept.
 
     Args:
-        model: An :class:`~recbole_hill.labelled.hsnn.HSNN` in evaluation mode.
+        model: An :class:`~recbole_hill.labelled.hsnn.HSNN` in evaluation mode, or the
+            :class:`~recbole_hill.labelled.node_layers.NodeLayers` of one network.
         beam_width: Nodes kept per node layer: one number, one number per layer (coarsest first), or
             ``"full"``.
     """
@@ -167,6 +135,18 @@ class LayeredSearch(NetworkSearch):
         super().__init__(len(counts) + 1, BLOCK_PAIRS // max(counts[0], most))
 
     @torch.no_grad()
+    def kept_nodes(self, users: Tensor) -> list[Tensor]:
+        """Returns the nodes that are kept for the users, depth by depth, finest first.
+
+        Args:
+            users: User ids, shape (B,), at most :attr:`block` of them.
+
+        Returns:
+            Node ids of each depth, (B, at most the width), -1 where there is no node.
+        """
+        return self._descend(users.cpu())[2][::-1]
+
+    @torch.no_grad()
     def search(
         self, users: Tensor, k: int, exclude: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -185,8 +165,13 @@ class LayeredSearch(NetworkSearch):
         return scores, ids
 
     def _search(self, users: Tensor) -> tuple[Tensor, Tensor]:
-        model = self.model
-        vectors = [block.user(users) for block in model.blocks]
+        scores, items, _ = self._descend(users)
+        return scores, items
+
+    def _descend(self, users: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Returns candidates' logits and ids, each (b, N), and the nodes kept, coarsest first."""
+        model, beams = self.model, []
+        vectors = model.user_vectors_of_layers(users)
         n_nodes = len(self._lists[0][0]) - 1
         nodes = torch.arange(n_nodes).expand(len(users), -1)
         filled = torch.ones(nodes.shape, dtype=torch.bool)
@@ -200,6 +185,7 @@ class LayeredSearch(NetworkSearch):
                 break
             kept, places = top_k(scores, self.widths[layer])
             beam = torch.where(kept > -torch.inf, nodes.gather(1, places), -1)
+            beams.append(beam)
             starts, members = self._lists[layer]
             below, filled, of_beam = places_of_children(starts, beam)
             nodes = members[below]
@@ -208,4 +194,4 @@ class LayeredSearch(NetworkSearch):
             above = [
                 part.gather(1, place_of_parent.expand(-1, -1, part.shape[2])) for part in per_layer
             ]
-        return scores, nodes + 1  # RecBole's item 0 is padding
+        return scores, nodes + 1, beams  # RecBole's item 0 is padding

@@ -17,7 +17,8 @@ from recbole_hill.data.tasks import label_matrix
 from recbole_hill.evaluation.retrieval import index_recall
 from recbole_hill.host.metrics import TRAIN_RATE
 from recbole_hill.labelled.cost import serving_cost
-from recbole_hill.labelled.search import ExhaustiveSearch
+from recbole_hill.labelled.search import ExhaustiveSearch, NetworkSearch
+from recbole_hill.retrieval.vector_search import VectorSearch
 from recbole_hill.train.trainer import RunTrainer
 
 
@@ -101,7 +102,7 @@ class LabelledTrainer(RunTrainer):
         """
         self.model.eval()
         truth, seen = self.relevant(data), self.shown(data)
-        users, searcher = truth[0].unique(), self.model.searcher()
+        users, searcher = truth[0].unique(), self.list_search()
         hits = []
         for part in tqdm(
             users.split(256), desc="ranking", disable=not show_progress or None, leave=False
@@ -112,6 +113,10 @@ class LabelledTrainer(RunTrainer):
         struct = DataStruct()
         struct.set("rec.topk", torch.cat(hits))
         return dict(self.ranking.evaluate(struct))
+
+    def list_search(self) -> NetworkSearch | VectorSearch:
+        """Returns the search that makes the lists of :meth:`rank`: the model's own."""
+        return self.model.searcher()
 
     def serving_cost(self, data) -> dict:
         """Returns the cost of a request, and how many of the exact best items the search finds.

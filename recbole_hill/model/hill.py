@@ -15,30 +15,29 @@ from torch import Tensor
 
 from recbole_hill import registry
 from recbole_hill.data.graph import InteractionGraph
-from recbole_hill.index.hierarchy import HierarchicalIndex
-from recbole_hill.index.learners import IndexLearner
-from recbole_hill.index.node_vectors import NodeVectors
 from recbole_hill.model.backbone import (
     loss_and_embeddings,
     sums_over_batch,
     user_item_embeddings,
 )
 from recbole_hill.model.bases.embedding import EmbeddingModel
+from recbole_hill.model.indexed import EM_WEIGHT, IndexedModel
 from recbole_hill.model.losses import bpr
 from recbole_hill.model.settings import HillSettings
 
-#: Weight of the loss on nodes, beside the backbone's loss, in an M-step.
-EM_WEIGHT = 0.1
 #: Names among the weights of the vectors that serve in place of the backbone's.
 FIXED = ("fixed_users", "fixed_items")
 
 
-class HILL(EmbeddingModel):
+class HILL(IndexedModel, EmbeddingModel):
     """A backbone with a hierarchical index, for retrieval and for training on index nodes.
 
     The model contains the backbone's weights, the index learner and, if the learner is by gradient,
     the nodes. The published index is a value that the stages of :mod:`recbole_hill.pipeline` set in
     the model.
+
+    Over a backbone that learns from labels :class:`recbole_hill.labelled.hill.LabelledHILL` takes
+    its place.
     """
 
     def __init__(self, config, dataset):
@@ -46,18 +45,25 @@ class HILL(EmbeddingModel):
         self.settings = HillSettings.from_config(config, n_items=self.n_items - 1)
         for name in FIXED:
             self.register_buffer(name, None)
+        self.require_settings(config)
+        self.backbone = registry.find(config["backbone"]).load()(config, dataset)
+        self._add_index(config)
+        self._require_form()
+
+    @classmethod
+    def require_settings(cls, config) -> None:
+        """Refuses a backbone that learns from other batches, before the data are loaded.
+
+        Raises:
+            ValueError: Naming the backbone, and what is accepted.
+        """
         backbone = registry.find(config["backbone"]).load()
-        if backbone.input_type != self.input_type:
+        if backbone.input_type != cls.input_type:
             raise ValueError(
                 f"backbone {config['backbone']} trains on {backbone.input_type.name} batches; "
-                f"HILL needs {self.input_type.name} ones"
+                f"{cls.__name__} needs {cls.input_type.name} ones, or, in a run of recbole_hill, a "
+                "model of labels such as TTSN or MoNN"
             )
-        self.backbone = backbone(config, dataset)
-        #: The index learner that ``index_learning`` names.
-        self.learner = self._learner(config)
-        self.index: HierarchicalIndex | None = None
-        self.nodes: NodeVectors | None = None
-        self._require_form()
 
     def _require_form(self) -> None:
         """Checks that the backbone can learn from pairs in the form that ``pair_form`` names.
@@ -90,23 +96,6 @@ class HILL(EmbeddingModel):
         by_popularity = getattr(self.backbone, "popularity", None) is not None
         return own and not by_popularity  # a node has no popularity
 
-    def _learner(self, config) -> IndexLearner:
-        """Builds the learner that ``index_learning`` names.
-
-        Raises:
-            ValueError: If the learner's nodes learn with the backbone, and the backbone is fitted
-                at once (without epochs).
-        """
-        learner = registry.LEARNERS.find(config["index_learning"]).load()
-        if learner.by_gradient and learner.with_backbone and hasattr(self.backbone, "fit_once"):
-            raise ValueError(
-                f"index_learning {config['index_learning']} needs a backbone that trains by "
-                f"epochs, and {config['backbone']} is fitted at once; accepted are em, separate "
-                "and every other learner that does not train with the backbone"
-            )
-        dim = self._dim() if learner.by_gradient else None
-        return learner.from_settings(config, n_items=self.n_items - 1, dim=dim)
-
     @torch.no_grad()
     def _dim(self) -> int:
         """Returns D, which depends on several settings in some backbones."""
@@ -116,38 +105,6 @@ class HILL(EmbeddingModel):
     def fit_once(self) -> Callable[[], None]:
         """The backbone's ``fit_once``; HILL has the attribute only if the backbone has it."""
         return self.backbone.fit_once
-
-    @property
-    def learns_index_with_backbone(self) -> bool:
-        """Whether the index's nodes are trained together with the backbone."""
-        return self.learner.by_gradient and self.learner.with_backbone
-
-    def set_index(self, index: HierarchicalIndex) -> None:
-        """Sets the index; its nodes become targets of :meth:`em_loss` and of the pairs."""
-        self.index = index
-        self.nodes = NodeVectors(index).to(self.device)
-
-    def begin_epoch(self, epoch: int) -> None:
-        """Tells the backbone, and nodes that learn with the backbone, which epoch starts.
-
-        Args:
-            epoch: Number of the epoch, from 0, counted over all runs that trained the backbone.
-        """
-        self.begin_backbone_epoch(epoch)
-        if self.learns_index_with_backbone and (
-            self.learner.started or epoch >= self.learner.first_epoch
-        ):
-            self.eval()  # RecBole's loop switches back to training
-            self.learner.begin_epoch(self.vectors()[1][1:])
-
-    def begin_backbone_epoch(self, epoch: int) -> None:
-        """Tells the backbone which of its epochs starts.
-
-        A later stage continues the count, so that a backbone with a warm-up (NESCL) does not warm
-        up again.
-        """
-        if hasattr(self.backbone, "begin_epoch"):
-            self.backbone.begin_epoch(epoch)
 
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
         """Returns the vectors with the padding rows, (U + 1, D) and (I + 1, D).
@@ -173,11 +130,6 @@ class HILL(EmbeddingModel):
         loss, users, items = self.loss_and_vectors(interaction)
         index_loss = self.index_loss(users, items, interaction)
         return loss + self.batch_weight(interaction) * index_loss
-
-    def backbone_loss(self, interaction) -> Tensor:
-        """Returns the backbone's own loss as one scalar, with every index learner."""
-        loss = self.backbone.calculate_loss(interaction)
-        return sum(loss) if isinstance(loss, tuple) else loss
 
     def batch_weight(self, interaction) -> int:
         """Returns the weight of HILL's mean losses: B if the backbone's loss is a sum, else 1."""
@@ -217,8 +169,7 @@ class HILL(EmbeddingModel):
         targets = []
         for depth in range(1, self.index.depth + 1):
             positive, negative = (self.nodes.of_items(i, depth) for i in (item, other))
-            frozen = self.settings.node_vectors == "frozen"
-            vectors = self.nodes.frozen(depth) if frozen else self.nodes.means(items, depth)
+            vectors = self.nodes.all(self.settings.node_vectors, depth, items)
             differ = positive != negative
             if differ.any():
                 scores = [(user * vectors[n]).sum(1)[differ] for n in (positive, negative)]

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from recbole_hill.host.memory import keep_freed_memory
 from recbole_hill.labelled.model import LabelledModel
-from recbole_hill.labelled.search import NetworkSearch, VectorSearch
+from recbole_hill.labelled.search import NetworkSearch
 from recbole_hill.model.finished import FinishedRun
 from recbole_hill.retrieval.base import BLOCK_ENTRIES, Retriever, top_k
 from recbole_hill.retrieval.choose import choose_retriever
+from recbole_hill.retrieval.vector_search import VectorSearch
 from recbole_hill.run.folder import STREAM
 from recbole_hill.serve.histories import Histories
 from recbole_hill.serve.served_run import Lists, ServedRun, require_length

@@ -8,10 +8,15 @@ import math
 import time
 from dataclasses import asdict
 
+from torch import Tensor
+
 from recbole_hill.data.ids import Ids
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.index.learners import IndexLearner, Vectors
 from recbole_hill.index.warm_start import OldIndex
+from recbole_hill.retrieval.base import Retriever
+from recbole_hill.retrieval.choose import choose_retriever
+from recbole_hill.retrieval.vector_search import VectorSearch
 from recbole_hill.run.folder import INDEX
 from recbole_hill.run.stages import OWN_SECONDS
 from recbole_hill.train.trainer import RunTrainer
@@ -39,6 +44,32 @@ class IndexTrainer(RunTrainer):
     def settings(self):
         """HILL's settings."""
         return self.model.settings
+
+    def retriever(self, name: str, items: Tensor) -> Retriever:
+        """Returns the search with the given name over the model's index, by the model's settings.
+
+        Args:
+            name: ``exact`` | ``beam`` | ``faiss``.
+            items: Item vectors with the padding row, shape (I + 1, D).
+        """
+        settings = self.settings
+        return choose_retriever(
+            name,
+            items,
+            self.model.index,
+            beam_width=settings.beam_width,
+            node_score=settings.node_score,
+        )
+
+    def searcher(self, name: str) -> VectorSearch:
+        """Returns the same search over the current vectors, for users given by their ids."""
+        users, items = self.model.vectors()
+        return VectorSearch(users.__getitem__, self.retriever(name, items))
+
+    def served_retriever(self) -> Retriever | None:
+        """Returns the search that ``retrieval`` names; None if the model itself makes the lists."""
+        name = self.settings.retrieval
+        return None if name == "exact" else self.retriever(name, self.model.vectors()[1])
 
     def begin_backbone_epoch(self, epoch: int) -> None:
         """Tells the backbone the number of its epoch, in a stage after the backbone's own stage."""
@@ -102,9 +133,11 @@ class IndexTrainer(RunTrainer):
 def current_vectors(trainer: IndexTrainer) -> Vectors:
     """Returns the model's current vectors without the padding rows."""
     trainer.model.eval()
-    users, items = (part[1:].detach().cpu() for part in trainer.model.vectors())
-    trainer.require_finite("vectors", users, items)
-    return Vectors(users.numpy(), items.numpy())
+    users, items = (
+        None if part is None else part[1:].detach().cpu() for part in trainer.model.vectors()
+    )
+    trainer.require_finite("vectors", *(part for part in (users, items) if part is not None))
+    return Vectors(None if users is None else users.numpy(), items.numpy())
 
 
 def learn_index(trainer: IndexTrainer, train_data) -> HierarchicalIndex:
