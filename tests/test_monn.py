@@ -175,7 +175,7 @@ def test_an_unknown_over_arch_is_named(path):
         (
             "EBR",
             {"beam_width": True},
-            "beam_width must be an integer >= 1, or a list of such, got True",
+            "beam_width must be an integer >= 1, a list of such, or auto, got True",
         ),
         ("MoNN", {"embedding_size": 0.5}, "embedding_size must be an integer >= 1, got 0.5"),
         (
