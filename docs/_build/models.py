@@ -8,6 +8,7 @@ from pathlib import Path
 
 import markup
 import measured
+import unseen
 from docstrings import plain
 
 from recbole_hill import registry
@@ -28,13 +29,13 @@ def pages() -> dict[str, str]:
     """Returns the pages' Markdown by their place in the site."""
     ours = {name for name, *_ in CATALOGUE}
     entries = {entry.name: entry for entry in registry.entries()}
-    results = measured.by_model()
+    results, why = measured.by_model(), unseen.reasons(measured.RESULTS)
     known = _meanings()
-    made = {
-        f"models/{name}.md": _page(entries[name], known, measured.section(name, results[name]))
-        for name in entries
-        if name in ours
-    }
+    made = {}
+    for name in ours & entries.keys():
+        rows = results[name]
+        parts = [*measured.section(name, rows), *unseen.section(name, rows, why)]
+        made[f"models/{name}.md"] = _page(entries[name], known, parts)
     made["models/index.md"] = _index(entries, ours)
     made["commands/settings.md"] = _of_every_run()
     return made
