@@ -355,6 +355,7 @@ def test_lists_by_hand(tiny, tiny_path):
     assert [note.split(":")[0] for note in judged.notes] == [
         "1 rows repeat an item of a list",
         "78 of 80 test users have no list",
+        "2 test users have lists of fewer than 5 items",
         "1 users of the lists are no test users",
         "1 listed items are not in tiny (such as 'nowhere')",
         "1 listed items are of their user's train or validation set",

@@ -46,12 +46,14 @@ def run(arguments: argparse.Namespace) -> None:
     """Trains and tests a model, and prints a line per arm."""
     os.environ.setdefault("TQDM_MININTERVAL", "1")
     hush_libraries()
+    from recbole_hill import registry
     from recbole_hill.report.tables import arms_table
 
     overrides = arguments.overrides
     if arguments.protocol is not None:
         overrides["protocol"] = arguments.protocol
     if arguments.model and arguments.dataset and not (arguments.tune or arguments.resume):
+        registry.find(arguments.model)  # an unknown name is all that there is to say
         print(_expected(arguments, overrides), file=sys.stderr)
     result = _result(arguments, overrides)
     print(arms_table(result.rows))

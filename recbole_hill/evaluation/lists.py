@@ -93,9 +93,15 @@ def judge(lists: pd.DataFrame, config, data: Data) -> Judged:
         metrics = evaluator.evaluate(collector.get_data_struct())
     metrics = {name: float(value) for name, value in metrics.items()}
     without = len(tested) - len(np.intersect1d(tested, users))
+    listed_users, lengths = np.unique(users[kept], return_counts=True)
+    wanted = min(max(config["topk"]), data.dataset.item_num - 1)
+    short = lengths[np.isin(listed_users, tested)] < wanted
     others = len(np.unique(lists["user"][~is_tested]))
     return Judged(
-        metrics, tested, values, _notes(config, tested, without, others, unknown, seen_pairs)
+        metrics,
+        tested,
+        values,
+        _notes(config, tested, without, others, unknown, seen_pairs, int(short.sum())),
     )
 
 
@@ -105,10 +111,17 @@ def _places(tokens: pd.Series, known: np.ndarray) -> np.ndarray:
     return places(np.asarray(distinct, dtype=str), known)[codes]
 
 
-def _notes(config, tested, without: int, others: int, unknown: pd.Series, seen: int) -> list[str]:
+def _notes(
+    config, tested, without: int, others: int, unknown: pd.Series, seen: int, short: int
+) -> list[str]:
     notes = []
     if without:
         notes.append(f"{without:,} of {len(tested):,} test users have no list: all misses.")
+    if short:
+        notes.append(
+            f"{short:,} test users have lists of fewer than {max(config['topk'])} items: their "
+            "missing places are misses, and metrics of longer lists than theirs are too low."
+        )
     if others:
         notes.append(f"{others:,} users of the lists are no test users: left out.")
     if len(unknown):

@@ -22,6 +22,10 @@ from recbole_hill.run.ledger import STUDY
 
 #: Fields that all rows of a study must share; the notes name other differences.
 _SHARED = ("dataset", "data_sha256", "split_seed")
+#: What the columns of the cost are.
+_OF_COST = (
+    "training, s: of all epochs; epochs: until the best validation, whose weights are kept",
+)
 #: Characters of an error that the table shows; the notes have its whole first line.
 _ERROR_WIDTH = 48
 
@@ -74,6 +78,7 @@ def study_table(study: Study, reference: str | None = None) -> Table:
         *tests,
         *_given(study),
         *difference_notes(lines),
+        *(_OF_COST if COST[0] in extra_columns else ()),
         *footnotes.notes,
         *_failures(study),
         *_set_aside(study),

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import platform
+import shlex
 import subprocess
 import sys
 from importlib import metadata
@@ -30,7 +31,12 @@ def provenance(config) -> dict:
 def made_by() -> dict:
     """Returns the code that makes a result: command, commit and versions."""
     versions = {"python": platform.python_version(), **_versions(_PACKAGES)}
-    return {"command": " ".join(sys.argv), "commit": commit(), "versions": versions}
+    program = ["python"] * sys.argv[0].endswith(".py")
+    return {
+        "command": shlex.join([*program, *sys.argv]),
+        "commit": commit(),
+        "versions": versions,
+    }
 
 
 def device_name(device) -> str:

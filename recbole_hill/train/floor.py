@@ -26,8 +26,8 @@ _ALSO_DECIDE = ("cold_test_users", "tail_ratio")
 def floor(config, data: Data) -> dict[str, dict[str, float]]:
     """Measures Pop, and ItemKNN with its default settings, on the run's split.
 
-    The numbers are those of ``--model=Pop`` and ``--model=ItemKNN``. Only a general recommender that
-    ranks all items has a floor: labelled logs have their base rate.
+    The numbers are those of ``--model=Pop`` and ``--model=ItemKNN``. Only a general recommender
+    that ranks all items has a floor: labelled logs have their base rate.
 
     Args:
         config: Configuration of the run. Its ``floor_file`` keeps floors: one of the same data,

@@ -68,8 +68,10 @@ def in_ascii(text: str) -> str:
 
 
 def _quantiles(counts: np.ndarray) -> str:
-    least, low, middle, high, most = np.quantile(counts, _QUANTILES)
-    return f"{least:g} to {most:,.0f}, half of them {low:g} to {high:g}, median {middle:g}"
+    least, low, middle, high, most = np.quantile(counts, _QUANTILES, method="nearest")
+    return (
+        f"{least:,.0f} to {most:,.0f}, half of them {low:,.0f} to {high:,.0f}, median {middle:,.0f}"
+    )
 
 
 def _day(seconds: float) -> str:
