@@ -413,8 +413,12 @@ def test_what_is_in_place_stays(in_tmp):
     again = prepare_interactions(path, "d")
     assert again.summary.endswith(first.summary) and again.n_rows == 1
     assert Path("dataset/d/d.inter").stat().st_mtime_ns == before
-    with pytest.raises(ValueError, match=r"other files.*or by other options: use --force"):
+    named = prepare_interactions(path, "d", user="user", item="item")  # the columns of before
+    assert named.summary == again.summary
+    with pytest.raises(ValueError, match=r"made from rows.csv with other core: use --force"):
         prepare_interactions(path, "d", core=1)
+    with pytest.raises(ValueError, match=r"made from rows.csv with other columns: use --force"):
+        prepare_interactions(path, "d", user="item", item="user")
     Path("dataset/d/d.inter").write_text("damaged")
     with pytest.raises(ValueError, match="has changed since it was prepared"):
         require_as_prepared(Path("dataset/d"), "d")

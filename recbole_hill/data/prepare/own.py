@@ -135,7 +135,8 @@ def prepare_interactions(
             "prepare it under another name"
         )
     sources = _sources(source, opened, chosen)
-    made_from = {"options": options, "sources": sources}
+    columns = {role: opened.columns[position] for role, position in chosen.items()}
+    made_from = {"sources": sources, "columns": columns, "options": options}
     if not force and (known := _in_place(folder, name, made_from, opened.name)):
         return known
 
@@ -155,7 +156,6 @@ def prepare_interactions(
             "converter": "interactions",
             "format": FORMAT,
             **made_from,
-            "columns": {role: opened.columns[position] for role, position in chosen.items()},
             "counts": {"read": rows.n_read, "left_out": rows.left_out},
             "data_sha256": combined(files),
             "files": files,
@@ -194,12 +194,13 @@ def _in_place(folder: Path, name: str, made_from: dict, where: str) -> Prepared 
     manifest, target = folder / f"{name}.manifest.json", folder / f"{name}.inter"
     if not manifest.is_file():
         if target.is_file() or (folder / f"{name}.train.inter").is_file():
-            raise made_otherwise(folder, name, where)
+            raise made_otherwise(folder, name, f"other files than those in {where}")
         return None
     with reading(manifest):
         known = read_json(manifest)
-    if {key: known.get(key) for key in made_from} != made_from or known.get("format") != FORMAT:
-        raise made_otherwise(folder, name, f"{where}, or by other options")
+        differs = _difference(known, made_from, where)
+    if differs:
+        raise made_otherwise(folder, name, differs)
     with reading(manifest):
         files, found = described_files(known), known["prepared"]
         summary = f"already prepared, nothing written\n{found['summary']}"
@@ -209,6 +210,17 @@ def _in_place(folder: Path, name: str, made_from: dict, where: str) -> Prepared 
     except ValueError:  # a half-written or damaged folder is written again
         return None
     return prepared
+
+
+def _difference(known: dict, made_from: dict, where: str) -> str | None:
+    """Returns what the data of a manifest were made from, if it is not ``made_from``."""
+    if known.get("format") != FORMAT or known["sources"] != made_from["sources"]:
+        return f"other files than those in {where}"
+    of = known["options"], made_from["options"]
+    differ = [key for key in ("min_rating", "core") if of[0][key] != of[1][key]]
+    if known["columns"] != made_from["columns"]:
+        differ.insert(0, "columns")
+    return f"{where} with other {' and '.join(differ)}" if differ else None
 
 
 def _says_columns(opened: Source, chosen: dict[str, int], guessed: list[str]) -> str:

@@ -43,10 +43,10 @@ def combined(files: dict[str, dict]) -> str:
     return hashlib.sha256(hashes.encode("ascii")).hexdigest()
 
 
-def made_otherwise(folder: Path, name: str, source: str | Path) -> ValueError:
-    """Returns the error for a folder that holds data of this name, made from other files."""
+def made_otherwise(folder: Path, name: str, made_from: str) -> ValueError:
+    """Returns the error for a folder that holds data of this name, made from something else."""
     return ValueError(
-        f"{folder} holds {name!r} made from other files than those in {source}: "
+        f"{folder} holds {name!r} made from {made_from}: "
         "use --force to replace it, or another name or output folder"
     )
 
