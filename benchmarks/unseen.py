@@ -6,10 +6,10 @@ writes DIR/dataset/{alpha,beta,gamma,delta}: files of pairs under names that no 
 every model has its defaults for unknown data. Then, in DIR,
 
     python PATH/run_recbole_hill.py table 3 --dataset=gamma
-    python PATH/benchmarks/unseen.py --report studies/table3-gamma-holdout
+    python PATH/benchmarks/unseen.py --report studies/*/cells.jsonl
 
-The second prints each model's recall@20 and ndcg@20 on each dataset, and marks what is below Pop or
-ItemKNN. Of studies of one dataset the last counts.
+The second prints each model's recall@20 and ndcg@20 on each dataset, and marks what is below Pop
+(!) or ItemKNN (*). Of cells of one model and dataset the last counts.
 
 - ``alpha`` is ml-100k's pairs: dense.
 - ``beta`` is 2,500 users of Gowalla, of them those with 5 items or more, and their items with 4
@@ -30,10 +30,13 @@ import numpy as np
 import pandas as pd
 import recbole
 
-from recbole_hill.report.cells import read_study
+from recbole_hill.config.properties import read_properties
 from recbole_hill.report.markdown import pipe_table
+from recbole_hill.run.jsonl import read_lines
+from recbole_hill.run.ledger import DONE
 
 METRICS = ("recall@20", "ndcg@20")
+_MARKS = {"Pop": "!", "ItemKNN": "*"}
 Pairs = np.ndarray  # of <user, item>, shape (E, 2)
 
 
@@ -42,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--source", type=Path, help="folder of gowalla, yelp2018")
     parser.add_argument("--output", type=Path, help="folder to write into")
-    parser.add_argument("--report", type=Path, nargs="+", help="folders of studies")
+    parser.add_argument("--report", type=Path, nargs="+", help="files of cells")
     arguments = parser.parse_args()
     if arguments.report:
         print(report(arguments.report))
@@ -52,29 +55,31 @@ def main() -> None:
         parser.error("--source and --output are needed, or --report")
 
 
-def report(folders: list[Path]) -> str:
+def report(files: list[Path]) -> str:
     """Returns the table of the served arm's metrics, by model and dataset."""
     found: dict[str, dict[str, dict]] = {}
-    for folder in folders:
-        for cell in read_study(folder).done:
-            row = cell["rows"][-1]
-            found.setdefault(row["dataset"], {})[cell["row"]] = row
-    models = list(dict.fromkeys(model for metrics in found.values() for model in metrics))
+    for file in files:
+        for cell in read_lines(file).kept:
+            if cell["status"] == DONE:
+                row = cell["rows"][-1]
+                found.setdefault(row["dataset"], {})[cell["row"]] = row
+    of_table = read_properties("table", "3.yaml")
+    models = [*of_table["rows"], *of_table["beyond"]]
     columns = [f"{dataset} {metric}" for dataset in found for metric in METRICS]
     lines = []
     for model in models:
         cells = [_cell(found[d], model, m) for d in found for m in METRICS]
-        lines.append([model, *cells])
+        lines += [[model, *cells]] if any(cells) else []
     return pipe_table(["model", *columns], lines)
 
 
 def _cell(rows: dict[str, dict], model: str, metric: str) -> str:
-    """Returns a number, with the part of the run's floor that it is below."""
+    """Returns a number, marked if it is below a part of the run's floor."""
     if model not in rows:
         return ""
     value, floor = rows[model]["metrics"][metric], rows[model]["floor"]
     below = [name for name in floor if name != model and value < floor[name][metric]]
-    return f"{value:.4f}" + (f" (below {below[0]})" if below else "")
+    return f"{value:.4f}{_MARKS[below[0]] if below else ''}"
 
 
 def write(source: Path, output: Path) -> None:
