@@ -490,3 +490,15 @@ def test_wrong_comparisons_are_named(tiny, tmp_path):
 def test_settings_of_the_command_line_and_of_python_are_the_same(hill, tiny_path):
     expected = tiny_settings(tiny_path, "HILL", adapt_control=[])
     assert {key: hill.settings[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"metrics": ["AUC"], "eval_args": {"mode": "labeled"}}, "AUC"),
+        ({"metrics": "MRR", "topk": 3}, "MRR@3"),
+    ],
+)
+def test_a_split_names_a_metric_that_is_measured(tiny_path, settings, named):
+    data = rh.Dataset.load("tiny", tiny_path)
+    assert datasets.config_of(data, None, settings)["valid_metric"] == named

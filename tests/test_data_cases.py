@@ -166,6 +166,24 @@ def test_impressions_may_repeat_and_are_counted(write, said):
     assert "d.inter: 5 of 29 rows repeat a <user, item> pair of it: kept as impressions" in said()
 
 
+@pytest.mark.parametrize(
+    ("n_items", "cure"),
+    [
+        (8, "--topk=[5] --valid_metric=NDCG@5"),
+        (4, "--topk=[4] --valid_metric=NDCG@4"),
+        (12, "--topk=[5,10] --valid_metric=NDCG@10"),
+    ],
+)
+def test_lists_that_the_message_names_fit_the_catalogue(write, n_items, cure):
+    write(grid(["u", "v", "w", "x"], n_items))
+    with pytest.raises(ValueError, match=rf"are items \({n_items}\) in d") as refused:
+        load_data(config(topk=[3, 20]))
+    assert str(refused.value).endswith(f"such as {cure}")
+    options = dict(option.removeprefix("--").split("=") for option in cure.split())
+    topk = [int(k) for k in options["topk"].strip("[]").split(",")]
+    load_data(config(topk=topk, valid_metric=options["valid_metric"]))
+
+
 # --- time ----------------------------------------------------------------------------------------
 
 

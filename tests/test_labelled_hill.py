@@ -317,7 +317,7 @@ def test_recommend_serves_the_run(finished, backbone):
     if backbone == "TTSN":
         assert "depth 2: 4 nodes" in served.explain("u3", 2)
     else:
-        with pytest.raises(ValueError, match="which explain needs"):
+        with pytest.raises(ValueError, match="a run of HILL without them"):
             served.explain("u3", 2)
 
 

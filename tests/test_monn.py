@@ -481,7 +481,7 @@ def test_a_layered_model_is_served_and_exported_by_its_own_search(runs, tmp_path
     assert torch.equal(exact, served.model.searcher(full=True).search(users, 5, seen)[1])
     with pytest.raises(ValueError, match="served by its own search"):
         served.retriever("faiss")
-    with pytest.raises(ValueError, match="is no HILL run"):
+    with pytest.raises(ValueError, match="a run of HSNN without them"):
         served.explain("u3", 2)
     manifest = export(runs["HSNN"].folder, tmp_path / "out", k=5)
     assert manifest["lists"]["retrieval"] == "own"

@@ -45,6 +45,7 @@ SETTINGS = [
     ("user_inter_num_interval=5", "user_inter_num_interval must be an interval such as"),
     ("user_inter_num_interval=", "--user_inter_num_interval must not be empty"),
     ("valid_metric=MRR@10", "valid_metric 'MRR@10' must be one of the metrics"),
+    ("valid_metric=NDCG", "give valid_metric too, such as --valid_metric=NDCG@10"),
     ("topk=[5]", "give valid_metric too, such as --valid_metric=NDCG@5"),
     ("device=tpu", "device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
     ("protocol=test", "protocol must be one of holdout, refit, published, got 'test'"),
@@ -54,6 +55,10 @@ SETTINGS = [
 ]
 
 COMMANDS = [
+    (
+        ["--model=TTSN", "--dataset=ml-100k", "--valid_metric=AUC@10"],
+        "one of the metrics NE, AUC, ",
+    ),
     ([*HILL, "--backbone=HILL"], "backbone must be"),
     ([*HILL, "--index_learning="], "--index_learning must not be empty"),
     ([*HILL, "--nodes_per_depth=[12, 4000]"], "4000 nodes for 48 items"),

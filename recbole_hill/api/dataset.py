@@ -227,10 +227,15 @@ def config_of(data: Dataset, split: str | None, settings: dict):
     """Returns the configuration of a dataset's split and evaluation, without a model of its own."""
     from recbole_hill.config.config import HillConfig
     from recbole_hill.config.properties import read_properties, recbole_defaults
+    from recbole_hill.host.metrics import measured_names, register_metrics, require_metrics
 
     settings = {**settings, **({} if split is None else {"split": split})}
     # Nothing is validated, but a configuration must name a metric that is measured.
     shown = {**recbole_defaults("overall.yaml"), **read_properties("overall.yaml"), **settings}
-    topk = shown["topk"] if isinstance(shown["topk"], list) else [shown["topk"]]
-    settings.setdefault("valid_metric", f"{shown['metrics'][0]}@{topk[0]}")
+    topk, metrics = (
+        given if isinstance(given, list) else [given] for given in (shown["topk"], shown["metrics"])
+    )
+    register_metrics()
+    require_metrics(metrics)
+    settings.setdefault("valid_metric", measured_names(metrics, topk)[0])
     return HillConfig(_PLAIN, data.name, None, {**settings, **data.settings})

@@ -27,7 +27,7 @@ from recbole_hill.config.properties import (
 from recbole_hill.config.schema import check, keys_of_every_run, schema_of
 from recbole_hill.config.split import eval_args_of
 from recbole_hill.host.compatibility import numpy_aliases
-from recbole_hill.host.metrics import register_metrics, require_metrics
+from recbole_hill.host.metrics import measured_names, register_metrics, require_metrics
 from recbole_hill.host.pickles import require_no_pickles
 
 #: Settings of HILL until 2026-12 that are constants now, with the constants' values: the settings
@@ -109,18 +109,17 @@ class HillConfig(Config):
                 f"eval_args mode of the test must be full for {self['model']}, which searches all "
                 f"items, got {self['eval_args']['mode']['test']!r}"
             )
-        metric, at, k = self["valid_metric"].partition("@")
-        measured = {name.lower() for name in self["metrics"]}
-        if metric.lower() not in measured or (at and k not in map(str, self["topk"])):
-            known = metric if metric.lower() in measured else self["metrics"][0]
+        names, metric = measured_names(self["metrics"], self["topk"]), self["valid_metric"]
+        if metric.lower() not in map(str.lower, names):
+            name = metric.partition("@")[0].lower()
+            known = next((one for one in names if one.partition("@")[0].lower() == name), names[0])
             raise ValueError(
-                f"valid_metric {self['valid_metric']!r} must be one of the metrics "
-                f"{self['metrics']} at one of topk {self['topk']}: give valid_metric too, such as "
-                f"--valid_metric={known}@{self['topk'][0]}"
+                f"valid_metric {metric!r} must be one of the metrics {', '.join(names)}: give "
+                f"valid_metric too, such as --valid_metric={known}"
             )
         if metric.lower() == "calibration":
             raise ValueError(
-                f"valid_metric {self['valid_metric']!r} is best at 1, neither higher nor lower: "
+                f"valid_metric {metric!r} is best at 1, neither higher nor lower: "
                 f"nothing can be chosen by it; accepted are the other metrics {self['metrics']}"
             )
 

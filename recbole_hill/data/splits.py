@@ -207,12 +207,7 @@ def load_data(config) -> Data:
         require_features(config)
     dataset = create_dataset(config)
     n_rows = len(dataset.inter_feat)
-    if max(config["topk"]) >= dataset.item_num:
-        raise ValueError(
-            f"topk {config['topk']} asks for longer lists than there are items "
-            f"({dataset.item_num - 1}) in {config['dataset']}: give shorter ones, such as "
-            "--topk=[5,10] --valid_metric=NDCG@10"
-        )
+    _require_short_lists(config, dataset.item_num - 1)
     if config["eval_batch_size"] == AUTO:
         config["eval_batch_size"] = evaluation_batch(
             dataset.item_num, config["eval_memory_mb"], cached=config["device"].type == "cpu"
@@ -407,3 +402,18 @@ def require_files(config) -> None:
     rank = config["cold_test_users"] == RANK
     require_as_prepared(folder, config["dataset"], with_cold_users=rank)
     require_headers(config, folder, names)
+
+
+def _require_short_lists(config, n_items: int) -> None:
+    """Refuses lists that are longer than the catalogue; the message names lengths that fit."""
+    if max(config["topk"]) <= n_items:
+        return
+    fitting = [k for k in (5, 10) if k <= n_items] or [n_items]
+    options = f"--topk={fitting}".replace(" ", "")
+    metric, of_lists, _ = config["valid_metric"].partition("@")
+    if of_lists:
+        options += f" --valid_metric={metric}@{fitting[-1]}"
+    raise ValueError(
+        f"topk {config['topk']} asks for longer lists than there are items ({n_items}) in "
+        f"{config['dataset']}: give shorter ones, such as {options}"
+    )

@@ -112,3 +112,17 @@ def require_metrics(names: str | Sequence[str]) -> None:
             "metrics must be all of lists (Recall ...) or all of predictions (AUC ...), got "
             f"{', '.join(names)}"
         )
+
+
+def measured_names(names: Sequence[str], topk: Sequence[int]) -> list[str]:
+    """Returns what metrics are called in a row: ``NDCG@20`` for one of lists, ``AUC`` for others.
+
+    Args:
+        names: The setting ``metrics``.
+        topk: Lengths of the lists.
+    """
+    measured = []
+    for name in names:
+        of_lists = {"rec.topk", "rec.items"} & set(register.metric_information[name.lower()])
+        measured += [f"{name}@{k}" for k in topk] if of_lists else [name]
+    return measured

@@ -124,10 +124,13 @@ class ServedRun:
             k: Number of nodes per depth, and of recommended items.
 
         Raises:
-            ValueError: If the run has no index or the user is unknown.
+            ValueError: If the run has no index or no vectors, or the user is unknown.
         """
         if self.index is None or self.arrays is None:
-            raise ValueError(f"{self.folder} is no HILL run, which explain needs")
+            raise ValueError(
+                f"explain needs a run of HILL over a backbone that gives vectors of users and "
+                f"items; {self.folder} is a run of {self.about['model']} without them"
+            )
         users, items = self.arrays
         user_vector = users[self.rows_of([user])[0]]
         index = self.index.refreshed(items)
