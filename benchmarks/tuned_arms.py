@@ -42,13 +42,17 @@ def report(folders: list[Path]) -> str:
         of_study: dict[tuple[str, str], dict[int, dict]] = {}
         for cell in read_study(folder).done:
             for row in cell["rows"]:
-                if _stage(row) in row["stages"]:
+                if row["stages"].get(_stage(row), {}).get("valid_score") is not None:
                     kept = {**row, "given": cell["given"]}
                     of_study.setdefault((cell["row"], row["arm"]), {})[cell["seed"]] = kept
         for key, by_seed in of_study.items():
             tried.setdefault(key, []).append(by_seed)
     chosen = {key: max(studies, key=_validation) for key, studies in tried.items()}
-    lines = [_line(form, arm, best, chosen[form, CONTINUE]) for (form, arm), best in chosen.items()]
+    varied = _varied(list(tried.values()))
+    lines = [
+        _line(form, arm, best, chosen[form, CONTINUE], varied)
+        for (form, arm), best in chosen.items()
+    ]
     return pipe_table(HEAD, lines)
 
 
@@ -62,13 +66,22 @@ def _stage(row: dict) -> str:
     return f"adapt_{row['arm']}"
 
 
-def _line(form: str, arm: str, best: dict[int, dict], control: dict[int, dict]) -> list[str]:
+def _varied(tried: list[list[dict[int, dict]]]) -> list[str]:
+    """Returns the given settings that differ between studies."""
+    given = [row["given"] for studies in tried for by_seed in studies for row in by_seed.values()]
+    keys = dict.fromkeys(key for settings in given for key in settings)
+    return [key for key in keys if len({str(settings.get(key)) for settings in given}) > 1]
+
+
+def _line(
+    form: str, arm: str, best: dict[int, dict], control: dict[int, dict], varied: list[str]
+) -> list[str]:
     given = next(iter(best.values()))["given"]
     values = {m: [row["metrics"][m] for row in best.values()] for m in METRICS}
     return [
         form,
         arm,
-        ", ".join(f"{key} {value}" for key, value in given.items()) or "as the backbone",
+        ", ".join(f"{key} {given[key]}" for key in varied if key in given) or "as the backbone",
         f"{_validation(best):.4f}",
         *(spread(values[m]) for m in METRICS),
         *("" if arm == CONTINUE else _difference(best, control, m) for m in METRICS),
