@@ -93,6 +93,15 @@ def test_first_seed_first_and_short_cells_first(tmp_path):
     assert about["cells"]["BPR"] == {str(c.seed): c.id for c in study.cells if c.row == "BPR"}
 
 
+def test_the_shared_backbone_is_the_given_one_with_the_given_settings(tmp_path):
+    given = {"backbone": "LightGCNBSL", "valid_choice": "later", "power": 0.9, "ttt_epochs": 1}
+    backbone, row, *_ = study_of("7", tmp_path, settings=given).cells
+    assert (backbone.row, backbone.model) == (BACKBONE, "LightGCN-BSL")
+    assert backbone.settings == {"valid_choice": "later", "power": 0.9}
+    assert row.settings["backbone"] == "LightGCNBSL" and row.starts == {backbone.id}
+    assert study_of("7", tmp_path).cells[0].model == "NESCL"
+
+
 def test_rows_wait_for_their_backbone(tmp_path):
     study = study_of("7", tmp_path)
     workers = Recorder(1)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recbole_hill import plugins
+from recbole_hill import plugins, registry
 from recbole_hill.config.config import HillConfig
+from recbole_hill.config.properties import read_properties
 from recbole_hill.config.schema import check, schema_of
 from recbole_hill.data.splits import require_files
 from recbole_hill.experiments.study.paper_table import PaperTable, Row
@@ -115,6 +116,7 @@ def plan(
     if backbone_from and not table.backbone:
         raise ValueError(f"--backbone-from: the rows of table {table.number} share no backbone")
     common = {"dataset": dataset, "protocol": protocol, "plugins": plugins.loaded()}
+    given = dict(settings or {})
     shared: dict[int, Cell] = {}
     cells: list[Cell] = []
     for seed in seeds:
@@ -123,8 +125,8 @@ def plan(
             cell = {
                 **common,
                 "seed": seed,
-                "settings": {**row.settings_on(dataset), **(settings or {})},
-                "given": dict(settings or {}),
+                "settings": {**row.settings_on(dataset), **given},
+                "given": given,
             }
             cell["made_with"] = plugins.record({**cell["settings"], "model": row.model})
             starts_from = {
@@ -136,7 +138,7 @@ def plan(
                 if not start:
                     first = seed if table.backbone_per_seed else seeds[0]
                     if first not in shared:
-                        shared[first] = _backbone(table.backbone, first, common)
+                        shared[first] = _backbone(row.model, table.backbone, first, common, given)
                         cells.append(shared[first])
                     start = shared[first].id
                 starts_from["backbone_from"] = start
@@ -180,10 +182,23 @@ def require_metrics(study: Study) -> None:
                 raise ValueError(f"topk must have {k} for {reported}, got {config['topk']}")
 
 
-def _backbone(row: Row, seed: int, common: dict) -> Cell:
-    return Cell(
-        BACKBONE, row.model, **common, seed=seed, settings=row.settings_on(common["dataset"])
-    )
+def _backbone(model: str, row: Row, seed: int, common: dict, given: dict) -> Cell:
+    """Returns the cell that trains the shared backbone.
+
+    Args:
+        model: The model of the rows that start from it.
+        row: The table's backbone. Settings that name another backbone train this one.
+        seed: Its seed.
+        common: What all cells of the study share.
+        given: Settings over the rows' own. The backbone has all but those of ``model`` alone.
+    """
+    named = registry.find(given["backbone"]).name if "backbone" in given else row.model
+    if named != row.model:
+        row = Row(BACKBONE, named)
+    of_model = read_properties("model", f"{model}.yaml")
+    given = {key: value for key, value in given.items() if key not in of_model}
+    settings = {**row.settings_on(common["dataset"]), **given}
+    return Cell(BACKBONE, row.model, **common, seed=seed, settings=settings, given=given)
 
 
 def _check(cells: Sequence[Cell]) -> None:
