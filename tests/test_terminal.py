@@ -123,6 +123,8 @@ def test_ctrl_c_names_the_folder_and_the_run_goes_on(tiny_path, in_tmp, capsys):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         text=True,
+        # A shell starts its background jobs with SIGINT ignored, and these tests may be one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     epochs = in_tmp / "saved" / "mine" / "epochs.jsonl"
     while not epochs.exists() and process.poll() is None:
