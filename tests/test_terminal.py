@@ -127,10 +127,13 @@ def test_ctrl_c_names_the_folder_and_the_run_goes_on(tiny_path, in_tmp, capsys):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     epochs = in_tmp / "saved" / "mine" / "epochs.jsonl"
-    while not epochs.exists() and process.poll() is None:
-        time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    try:
+        while not epochs.exists() and process.poll() is None:
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert said.splitlines()[-1] == "stopped; continue with --resume=saved/mine"
 
