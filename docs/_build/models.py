@@ -32,7 +32,7 @@ def pages() -> dict[str, str]:
     results, why = measured.by_model(), unseen.reasons(measured.RESULTS)
     known = _meanings()
     made = {}
-    for name in ours & entries.keys():
+    for name in filter(ours.__contains__, entries):
         rows = results[name]
         parts = [*measured.section(name, rows), *unseen.section(name, rows, why)]
         made[f"models/{name}.md"] = _page(entries[name], known, parts)

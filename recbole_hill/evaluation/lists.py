@@ -94,8 +94,7 @@ def judge(lists: pd.DataFrame, config, data: Data) -> Judged:
     metrics = {name: float(value) for name, value in metrics.items()}
     without = len(tested) - len(np.intersect1d(tested, users))
     listed_users, lengths = np.unique(users[kept], return_counts=True)
-    wanted = min(max(config["topk"]), data.dataset.item_num - 1)
-    short = lengths[np.isin(listed_users, tested)] < wanted
+    short = lengths[np.isin(listed_users, tested)] < max(config["topk"])
     others = len(np.unique(lists["user"][~is_tested]))
     return Judged(
         metrics,

@@ -1,6 +1,7 @@
 """Search by the scores of a network: over every item, or down the index layer by layer."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -158,11 +159,17 @@ class LayeredSearch(NetworkSearch):
         excluded = distinct_pairs(rows[served], items[served], len(alive))
         short = short_lists(ids, int(alive.sum()), excluded[0])
         if len(short):
-            wider = LayeredSearch(self.model, [2 * width for width in self.widths])
+            before = list(self._wider.pairs)
             excluded = of_rows(excluded, short)
-            scores[short], ids[short] = wider.search(users.cpu()[short], k, excluded)
-            self.pairs = [sum(counts) for counts in zip(self.pairs, wider.pairs, strict=True)]
+            scores[short], ids[short] = self._wider.search(users.cpu()[short], k, excluded)
+            counts = zip(self.pairs, self._wider.pairs, before, strict=True)
+            self.pairs = [own + now - then for own, now, then in counts]
         return scores, ids
+
+    @cached_property
+    def _wider(self) -> "LayeredSearch":
+        """The search for users whose lists this search leaves too short."""
+        return LayeredSearch(self.model, [2 * width for width in self.widths])
 
     def _search(self, users: Tensor) -> tuple[Tensor, Tensor]:
         scores, items, _ = self._descend(users)

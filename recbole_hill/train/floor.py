@@ -74,17 +74,18 @@ def _measured(
     neighbours = nearest_items(matrix, **read_properties("model", "ItemKNN.yaml"))
     for collector in collectors.values():
         collector.data_collect(data.train)
+    scores_of = {
+        "Pop": lambda users: np.repeat(popularity, len(users), axis=0),
+        "ItemKNN": lambda users: (matrix[users] @ neighbours).toarray(),
+    }
     for interaction, seen, positive_u, positive_i in data.test:
         users = interaction[data.dataset.uid_field].numpy()
-        for name, scores in {
-            "Pop": np.repeat(popularity, len(users), axis=0),
-            "ItemKNN": (matrix[users] @ neighbours).toarray(),
-        }.items():
-            scores[:, 0] = -np.inf  # RecBole's padding
+        for name, collector in collectors.items():  # one matrix of scores at a time
+            scores = torch.from_numpy(scores_of[name](users))
+            scores[:, 0] = -torch.inf  # RecBole's padding
             if seen is not None:
-                scores[tuple(part.numpy() for part in seen)] = -np.inf
-            found = torch.from_numpy(scores)
-            collectors[name].eval_batch_collect(found, interaction, positive_u, positive_i)
+                scores[seen] = -torch.inf
+            collector.eval_batch_collect(scores, interaction, positive_u, positive_i)
     evaluator = Evaluator(config)
     results = {name: evaluator.evaluate(c.get_data_struct()) for name, c in collectors.items()}
     return {name: {k: float(v) for k, v in result.items()} for name, result in results.items()}

@@ -192,7 +192,7 @@ def prepare(
     if not force and (known := _intact(folder)):
         if known.sources == sources:
             return replace(known, unchanged=True)
-        raise made_otherwise(folder, name, f"other files than those in {source}")
+        raise made_otherwise(folder, name, source)
     users = _Features(paths["users"][0], _USER_FIELDS)
     items = _Features(paths["videos"][0], _ITEM_FIELDS)
     logs = {log: _Log(paths[log], users, items) for log in ("standard", "random") if paths[log]}

@@ -161,7 +161,7 @@ def prepare(
     folder = Path(output) / name
     if not force and (known := _intact(folder)):
         if any(known.sources[s]["sha256"] != sources[s]["sha256"] for s in SPLITS):
-            raise made_otherwise(folder, name, f"other files than those in {source}")
+            raise made_otherwise(folder, name, source)
         if known.cold_test_kept or not known.cold_test_users:
             return replace(known, unchanged=True)
     splits = {split: _Split(data, path) for split, (path, data) in raw.items()}

@@ -194,13 +194,14 @@ def _in_place(folder: Path, name: str, made_from: dict, where: str) -> Prepared 
     manifest, target = folder / f"{name}.manifest.json", folder / f"{name}.inter"
     if not manifest.is_file():
         if target.is_file() or (folder / f"{name}.train.inter").is_file():
-            raise made_otherwise(folder, name, f"other files than those in {where}")
+            raise made_otherwise(folder, name, where)
         return None
     with reading(manifest):
         known = read_json(manifest)
-        differs = _difference(known, made_from, where)
-    if differs:
-        raise made_otherwise(folder, name, differs)
+        same_files = known.get("format") == FORMAT and known["sources"] == made_from["sources"]
+        differ = _differing(known, made_from) if same_files else []
+    if differ or not same_files:
+        raise made_otherwise(folder, name, where, differ)
     with reading(manifest):
         files, found = described_files(known), known["prepared"]
         summary = f"already prepared, nothing written\n{found['summary']}"
@@ -212,15 +213,11 @@ def _in_place(folder: Path, name: str, made_from: dict, where: str) -> Prepared 
     return prepared
 
 
-def _difference(known: dict, made_from: dict, where: str) -> str | None:
-    """Returns what the data of a manifest were made from, if it is not ``made_from``."""
-    if known.get("format") != FORMAT or known["sources"] != made_from["sources"]:
-        return f"other files than those in {where}"
+def _differing(known: dict, made_from: dict) -> list[str]:
+    """Returns the names of what a manifest has otherwise than ``made_from``, but for its files."""
+    differ = ["columns"] if known["columns"] != made_from["columns"] else []
     of = known["options"], made_from["options"]
-    differ = [key for key in ("min_rating", "core") if of[0][key] != of[1][key]]
-    if known["columns"] != made_from["columns"]:
-        differ.insert(0, "columns")
-    return f"{where} with other {' and '.join(differ)}" if differ else None
+    return differ + [key for key in ("min_rating", "core") if of[0][key] != of[1][key]]
 
 
 def _says_columns(opened: Source, chosen: dict[str, int], guessed: list[str]) -> str:

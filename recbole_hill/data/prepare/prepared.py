@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import UnionType
@@ -43,8 +43,20 @@ def combined(files: dict[str, dict]) -> str:
     return hashlib.sha256(hashes.encode("ascii")).hexdigest()
 
 
-def made_otherwise(folder: Path, name: str, made_from: str) -> ValueError:
-    """Returns the error for a folder that holds data of this name, made from something else."""
+def made_otherwise(
+    folder: Path, name: str, source: str | Path, differ: Sequence[str] = ()
+) -> ValueError:
+    """Returns the error for a folder that holds data of this name, made from something else.
+
+    Args:
+        folder: The folder.
+        name: The dataset's name.
+        source: The files that were given now.
+        differ: The options that differ, where the files are the same.
+    """
+    made_from = f"other files than those in {source}"
+    if differ:
+        made_from = f"{source} with other {' and '.join(differ)}"
     return ValueError(
         f"{folder} holds {name!r} made from {made_from}: "
         "use --force to replace it, or another name or output folder"
