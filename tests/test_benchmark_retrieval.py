@@ -2,12 +2,14 @@
 
 import importlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 SIZE = 3_000
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -169,3 +171,8 @@ def test_growth_says_how_the_cost_grows(run, tmp_path):
         assert shown.count(f"| {name} |") == 2
     assert "scored items grow with items^" in shown
     assert {file.suffix for file in tmp_path.iterdir()} == {".md", ".json", ".svg", ".png"}
+
+
+@pytest.mark.parametrize("script", sorted(BENCHMARKS.rglob("*.py")), ids=lambda path: path.stem)
+def test_every_script_of_the_folder_finds_the_names_that_it_imports(script):
+    importlib.import_module(".".join(script.relative_to(BENCHMARKS).with_suffix("").parts))

@@ -41,11 +41,13 @@ def batch():
 
 @pytest.mark.parametrize("form", ["in", "out"])
 @pytest.mark.parametrize("tau", [0.05, 0.1, 0.5])
-@pytest.mark.parametrize("tile", [(3, 4), (4, 512), (256, 8), (256, 512)])
+@pytest.mark.parametrize("most_kept", [0, 2**27])
+@pytest.mark.parametrize("strip", [3, 256])
 def test_contrast_equals_the_plain_formula_in_value_and_gradient(
-    batch, form, tau, tile, monkeypatch
+    batch, form, tau, strip, most_kept, monkeypatch
 ):
-    monkeypatch.setattr(CosineLogSumExp, "tile", tile)
+    monkeypatch.setattr(CosineLogSumExp, "strip", strip)
+    monkeypatch.setattr(CosineLogSumExp, "most_kept", most_kept)
     (view, other), *nodes = batch
     fast = neighbour_contrast(view, other, *nodes, tau=tau, form=form)
     fast_gradients = torch.autograd.grad(fast, (view, other))
@@ -88,8 +90,12 @@ def test_the_least_temperature_is_what_opposite_rows_can_bear():
     """At .025 a row still sees a column at the cosine -1; below, the message names the setting."""
     row, column = torch.tensor([[1.0, 0.0]]), torch.tensor([[-1.0, 0.0]])
     least = temperature("tau", 0.025)
-    found = CosineLogSumExp.apply(row, column, torch.ones(1), least, torch.float32)
-    assert found.item() == pytest.approx(-40, abs=0.1)
+    row.requires_grad_()
+    for columns, cosine in ((column, -1), (-column, 1)):
+        found = CosineLogSumExp.apply(row, columns, torch.ones(1), least, torch.float32)
+        assert found.item() == pytest.approx(40 * cosine, abs=1e-4)
+        slope = torch.autograd.grad(found.sum(), row)[0]
+        torch.testing.assert_close(slope, columns / least)
     for tau in (0.0249, 0, -1, float("nan"), "cold", None):
         with pytest.raises(ValueError, match=f"^tau must be at least 0.025, got {tau!r}$"):
             temperature("tau", tau)

@@ -15,8 +15,9 @@ from recbole.utils import get_trainer
 
 from recbole_hill.config.config import HillConfig
 from recbole_hill.data.splits import Data, load_data
+from recbole_hill.host.loggers import without_recboles_loggers
 from recbole_hill.model.build import build_model
-from recbole_hill.train.trainer import _without_tensorboard, trainer_for
+from recbole_hill.train.trainer import trainer_for
 from rows.row import Setting
 
 #: RecBole's default: one negative a positive, drawn by its own sampler in the loader.
@@ -85,7 +86,7 @@ def recboles(setting: Setting, model: str, kind: type | None = None, **overrides
     data = load_data(config)
     with restored_scipy():
         network = build_model(config, data).train()
-    with _without_tensorboard():
+    with without_recboles_loggers():
         trainer = get_trainer(config["MODEL_TYPE"], network.__class__.__name__)(config, network)
     return Job(config, data, network, trainer)
 

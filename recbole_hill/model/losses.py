@@ -141,14 +141,17 @@ def temperature(key: str, value) -> float:
 
 
 class CosineLogSumExp(torch.autograd.Function):
-    """log sum_c w_c exp(<r, c> / tau) for unit rows r and c, without storing the R x C matrix.
+    """log sum_c w_c exp(<r, c> / tau) for unit rows r and c.
 
-    Both passes walk over tiles of rows and columns, and the backward computes the exponentials
-    again. So the memory is one tile, however large the batch is. Cosines are at most 1, so shifting
-    by 1 / tau replaces the usual search for the maximum of each row.
+    Both passes walk over strips of rows. The exponentials E are kept for the backward up to
+    ``most_kept`` of them; of a larger matrix the backward computes each strip again, so the memory
+    is one strip, however large the batch is. With Z the sums, the gradients are g / Z * E (w C) and
+    w * E^T (g / Z R): both scale vectors, never the matrix. Cosines are at most 1 and
+    :func:`temperature` bounds tau, so no exponential leaves the range of float32 and no row needs
+    the usual shift by its maximum.
 
-    All tiles have one shape; rows and columns are padded to it. Otherwise oneDNN compiles and keeps
-    a kernel for each new shape: gigabytes over a few thousand batches of varying size.
+    Rows and columns are padded to a multiple of 256. Otherwise oneDNN compiles and keeps a kernel
+    for each new shape: gigabytes over a few thousand batches of varying size.
 
     Args (of ``apply``):
         rows: Unit vectors (or zero), shape (R, D).
@@ -161,47 +164,52 @@ class CosineLogSumExp(torch.autograd.Function):
         Shape (R,).
     """
 
-    #: Rows and columns of a tile. On a CPU a tile of half a MB and its vectors stay in cache while
-    #: its kernels run. A GPU is faster with few launches of large tiles.
-    tile, device_tile = (256, 512), (2048, 8192)
+    #: Rows of a strip. A GPU is faster with few launches of large strips.
+    strip, device_strip = 256, 2048
+    #: Number of exponentials kept: half a GB.
+    most_kept = 2**27
 
     @staticmethod
     def forward(
         ctx, rows: Tensor, columns: Tensor, weights: Tensor, tau: float, precision: torch.dtype
     ) -> Tensor:
         """Returns the weighted log-sum-exp of every row."""
-        sizes = len(rows), len(columns)
-        on_cpu = rows.device.type == "cpu"
-        tile = CosineLogSumExp.tile if on_cpu else CosineLogSumExp.device_tile
-        scaled = _filled((rows / tau).to(precision), tile[0])
-        columns = _filled(columns.to(precision), tile[1])
-        # weight * exp(x) = exp(x + log weight) saves one pass over the tile.
-        log_weights = weights.new_full((len(columns),), -math.inf)
-        log_weights[: sizes[1]] = weights.log()
-        result = torch.zeros(len(scaled), device=rows.device)
-        for some, others in _tiles(scaled, columns, tile):
-            tile_of = _exponentials(scaled[some], columns[others], log_weights[others], 1 / tau)
-            result[some] += tile_of.sum(1)
-        result = result.log_() + 1 / tau
-        ctx.save_for_backward(scaled, columns, log_weights, result)
-        ctx.tau, ctx.tile, ctx.sizes = tau, tile, sizes
-        return result[: sizes[0]]
+        form = CosineLogSumExp
+        strip = form.strip if rows.device.type == "cpu" else form.device_strip
+        scaled = _filled(rows / tau, strip).to(precision)
+        others = _filled(columns, 256).to(precision)
+        weight = F.pad(weights, (0, len(others) - len(weights)))
+        keep = any(ctx.needs_input_grad) and len(scaled) * len(others) <= form.most_kept
+        sums, kept = torch.empty(len(scaled), device=rows.device), []
+        for some in _strips(scaled, strip):
+            exponentials = _exponentials(scaled[some], others)
+            torch.mv(exponentials, weight, out=sums[some])
+            if keep:
+                kept.append(exponentials.to(precision))
+        ctx.save_for_backward(scaled, others, weight, sums)
+        ctx.tau, ctx.strip, ctx.kept, ctx.sizes = tau, strip, kept, (len(rows), len(columns))
+        return sums[: len(rows)].log()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Returns the gradients of rows and columns."""
-        scaled, columns, log_weights, result = ctx.saved_tensors
-        gradient = F.pad(gradient, (0, len(scaled) - len(gradient)))
-        d_rows = torch.zeros(scaled.shape, device=gradient.device)
-        d_columns = torch.zeros(columns.shape, device=gradient.device)
-        for some, others in _tiles(scaled, columns, ctx.tile):
-            shift = result[some].unsqueeze(1)
-            softmax = _exponentials(scaled[some], columns[others], log_weights[others], shift)
-            softmax = softmax.mul_(gradient[some].unsqueeze(1)).to(columns.dtype)
-            d_rows[some] += (softmax @ columns[others]).float()
-            d_columns[others] += (softmax.T @ scaled[some]).float()
+        scaled, columns, weight, sums = ctx.saved_tensors
         n_rows, n_columns = ctx.sizes
-        return d_rows[:n_rows] / ctx.tau, d_columns[:n_columns], None, None, None
+        share = (F.pad(gradient, (0, len(scaled) - n_rows)) / sums).unsqueeze(1)
+        weighted = (weight.unsqueeze(1) * columns).to(columns.dtype)
+        shared = (share * scaled).to(scaled.dtype)
+        d_rows = torch.empty(scaled.shape, device=gradient.device)
+        d_columns = torch.zeros(columns.shape, device=gradient.device)
+        kept = iter(ctx.kept)
+        for some in _strips(scaled, ctx.strip):
+            again = next(kept, None)
+            if again is None:
+                again = _exponentials(scaled[some], columns).to(columns.dtype)
+            d_rows[some] = again @ weighted
+            d_columns += again.T @ shared[some]
+        d_rows = d_rows.mul_(share)[:n_rows] / ctx.tau
+        return d_rows, d_columns.mul_(weight.unsqueeze(1))[:n_columns], None, None, None
 
 
 def _filled(x: Tensor, multiple: int) -> Tensor:
@@ -209,15 +217,14 @@ def _filled(x: Tensor, multiple: int) -> Tensor:
     return F.pad(x, (0, 0, 0, -len(x) % multiple))
 
 
-def _tiles(rows: Tensor, columns: Tensor, tile: tuple[int, int]) -> Iterator[tuple[slice, slice]]:
-    for first in range(0, len(rows), tile[0]):
-        for other in range(0, len(columns), tile[1]):
-            yield slice(first, first + tile[0]), slice(other, other + tile[1])
+def _strips(rows: Tensor, size: int) -> Iterator[slice]:
+    """Yields the places of ``size`` rows after ``size`` rows."""
+    return (slice(first, first + size) for first in range(0, len(rows), size))
 
 
-def _exponentials(rows: Tensor, columns: Tensor, log_weights: Tensor, shift: Tensor | float):
-    """Returns exp(rows @ columns.T + log_weights - shift) in float32, shape (R, C)."""
-    return (rows @ columns.T).float().add_(log_weights).sub_(shift).exp_()
+def _exponentials(rows: Tensor, columns: Tensor) -> Tensor:
+    """Returns exp(rows @ columns.T) in float32, shape (R, C)."""
+    return (rows @ columns.T).float().exp_()
 
 
 def neighbour_contrast(
