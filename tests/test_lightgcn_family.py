@@ -172,7 +172,7 @@ def test_hmlet_drops_edges_once_a_forward_pass_of_training(build, monkeypatch):
 
 
 def incidence(model, of_adjacency=False):
-    edges = torch.arange(len(model.graph.mirror))
+    edges = torch.arange(model.graph.n_edges)
     matrix = torch.zeros(len(edges), len(model.graph))
     matrix[edges, model.graph.row[edges]], matrix[edges, model.graph.col[edges]] = 1.0, -1.0
     degree = parts(model)[1].sum(1) if of_adjacency else model.graph.degree

@@ -351,7 +351,7 @@ def test_hop_rec_steps_by_hand(build):
 @pytest.mark.parametrize("item", [1, 20])
 def test_hop_rec_walks_uniformly_along_edges(build, item):
     model, _ = build("HOP-Rec")
-    half, n = len(model.graph.mirror), model.n_users
+    half, n = model.graph.n_edges, model.n_users
     matrix = np.zeros((n, model.n_items))
     matrix[model.graph.row[:half], model.graph.col[:half] - n] = 1
     # A user of the item, then an item of that user, each uniformly.

@@ -152,7 +152,7 @@ def test_dgcfs_loss_adds_the_correlation(build):
 
 def test_dgcfs_correlation_is_of_a_batchs_share_of_the_nodes(build, monkeypatch):
     model, batch = build("DGCF", n_factors=4, cor_weight=0.5, train_batch_size=100)
-    batches = len(model.graph.mirror) // 100 + 1
+    batches = model.graph.n_edges // 100 + 1
     n = max(model.n_users, model.n_items) // batches
     assert 2 < n < min(model.n_users, model.n_items) and model.n_sampled == n
     correlated = noting(monkeypatch, model, "correlation")

@@ -33,16 +33,52 @@ FORMS = ("rows", "vertices", "vertices+rows")
 def test_the_graph_keeps_the_weights_of_other_edges_by_hand():
     # Users 0, 1; items 0, 1; virtual item 2 with both users.
     matrix = sp.csr_matrix(np.array([[1, 1, 1], [0, 1, 1]]))
-    graph = GraphWithVirtualItems(matrix, 1).normalized().to_dense().numpy()
+    graph = GraphWithVirtualItems(matrix, 1, keep_weights=True).normalized().to_dense().numpy()
     real = 1 / np.sqrt(np.outer([2, 1], [1, 2])) * [[1, 1], [0, 1]]
     virtual = 1 / np.sqrt(np.array([3, 2]) * 2)
     assert_allclose(graph[:2, 2:], np.column_stack((real, virtual)), rtol=1e-6)
     assert_allclose(graph, graph.T)
 
 
+def test_a_virtual_item_has_edges_to_its_members_by_hand():
+    # Users 0, 1; items 0, 1; virtual item 2 with user 0 and with the items 0 and 1.
+    matrix = sp.csr_matrix(np.array([[1, 0, 1], [1, 1, 0]]))
+    members = sp.csr_matrix(np.array([[0, 0, 1], [0, 0, 1], [0, 0, 0]]))
+    linked = np.zeros((5, 5))
+    for v, w in ((0, 2), (1, 2), (1, 3), (0, 4), (2, 4), (3, 4)):
+        linked[v, w] = linked[w, v] = 1
+    degree = linked.sum(1)
+    assert_allclose(degree, [2, 2, 3, 2, 3])
+    expected = linked / np.sqrt(np.outer(degree, degree))
+    free = GraphWithVirtualItems(matrix, 1, keep_weights=False, members=members)
+    assert_allclose(free.normalized().to_dense(), expected, rtol=1e-6)
+    kept = GraphWithVirtualItems(matrix, 1, keep_weights=True, members=members)
+    expected[:2, 2:4] = [
+        [1 / np.sqrt(2), 0],
+        [1 / 2, 1 / np.sqrt(2)],
+    ]  # of users and real items alone
+    expected[2:4, :2] = expected[:2, 2:4].T
+    assert_allclose(kept.normalized().to_dense(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("view", ["drop_nodes", "drop_edges", "dropout"])
+def test_a_thinned_graph_with_members_is_symmetric(view):
+    generator = np.random.default_rng(0)
+    matrix = sp.csr_matrix(generator.random((20, 30)) < 0.3)
+    upper = np.triu(generator.random((30, 30)) < 0.2, 1)
+    graph = GraphWithVirtualItems(matrix, 3, keep_weights=True, members=sp.csr_matrix(upper))
+    assert graph.n_edges == matrix.nnz + upper.sum()
+    thinned = getattr(graph, view)(0.4).to_dense()
+    torch.testing.assert_close(thinned, thinned.T)
+    kept = (thinned != 0).sum().item() / 2 / graph.n_edges
+    assert 0.2 < kept < 0.8
+    back = graph.reverse()
+    assert (graph.row[back] == graph.col).all() and (graph.col[back] == graph.row).all()
+
+
 def test_a_thinned_graph_weighs_by_its_own_degrees(monkeypatch):
     matrix = sp.csr_matrix(np.array([[1, 1, 1], [0, 1, 1]]))
-    graph = GraphWithVirtualItems(matrix, 1)
+    graph = GraphWithVirtualItems(matrix, 1, keep_weights=True)
     draws = torch.tensor([0.9, 0.9, 0.9, 0.1, 0.9])  # item 1 is dropped
     monkeypatch.setattr(torch, "rand", lambda *_, **__: draws)
     thinned = graph.drop_nodes(0.5).to_dense().numpy()
@@ -72,8 +108,8 @@ def made(tiny_path, tmp_path):
 
 def copied(made_of, **changes) -> VirtualItems:
     config, data, backbone, index, pairs = made_of
-    form = {"rows": True, "edges": True, "keep_normalisation": True, "node_vectors": "members"}
-    form |= changes
+    form = {"rows": True, "edges": True, "members": False, "keep_normalisation": True}
+    form |= {"node_vectors": "members", **changes}
     return VirtualItems(backbone, config, data.train._dataset, pairs, NodeVectors(index), **form)
 
 
@@ -128,6 +164,27 @@ def test_pairs_are_edges_and_positives_where_the_form_says_so(made):
         graph = copy.backbone.graph.normalized().to_dense()
         assert (graph[users, items + parts[1].dataset.user_num] > 0).tolist() == [edges] * 3
         assert len(copy.data) == len(parts[1].train._dataset) + 3 * rows
+
+
+@pytest.mark.parametrize("model", ["LightGCN-BSL", "NESCL"])
+@pytest.mark.parametrize("keep", [False, True])
+def test_nodes_have_edges_to_their_members_where_they_are_asked_for(made, model, keep):
+    parts = made(model)
+    data, n_users, n_items = parts[1], parts[1].dataset.user_num, parts[1].dataset.item_num
+    copy = copied(parts, members=True, keep_normalisation=keep)
+    linked = copy.backbone.graph.normalized().to_dense()[n_users:, n_users:] > 0
+    n_fine = -(-(n_items - 1) // 4)
+    expected = torch.zeros_like(linked)
+    for item in range(1, n_items):
+        expected[item, n_items + (item - 1) // 4] = True
+        expected[item, n_items + n_fine + (item - 1) // 12] = True
+    assert torch.equal(linked, expected | expected.T)
+    batch = next(iter(train_loader(parts[0], copy.data)))
+    loss = copy.calculate_loss(batch)
+    loss.backward()
+    assert torch.isfinite(loss) and copy.backbone.item_embedding.weight.grad[n_items:].any()
+    assert [len(part) for part in copy.user_item_embeddings()] == [n_users, n_items]
+    assert data.dataset.item_num == n_items
 
 
 def test_frozen_rows_have_no_gradient(made):
@@ -251,6 +308,11 @@ def test_a_resumed_run_of_virtual_items_ends_alike(tiny_path, tmp_path, runs, mo
         (
             {"interest_source": "beam"},
             "interest_source beam needs retrieval beam: the search exact",
+        ),
+        ({"vertices": "users+items"}, "vertices users.items is of pairs as edges"),
+        (
+            {"backbone": "MGDCF", "pair_form": "vertices", "vertices": "users+items"},
+            "vertices users.items needs a backbone whose graph may have edges between items",
         ),
         ({"adapt_control": ["untrained"]}, "adapt_control untrained is of pairs as edges"),
         (

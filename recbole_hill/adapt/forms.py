@@ -70,6 +70,7 @@ def training_of(trainer: IndexTrainer, arm: str, pairs: Pairs, train_data) -> It
             model.nodes,
             rows=settings.pairs_are_rows,
             edges=settings.pairs_are_edges,
+            members=settings.vertices == "users+items",
             keep_normalisation=settings.keep_normalisation,
             node_vectors=settings.node_vectors,
         )

@@ -3,7 +3,8 @@
 The paper (HILL, section 3.6) calls the nodes of a user's pairs "virtual nodes", and the pairs "new
 data pairs" that "follow the original loss". So a node is one more item here. It has a row of its
 own in the item table, which starts from its members' rows. A pair is one more interaction of its
-user: a row of the training data, an edge of the graph, or both.
+user: a row of the training data, an edge of the graph, or both. A node may also have edges to its
+member items.
 
 After training the virtual items are folded away: the user vectors and the vectors of the real items
 are kept, and nothing else.
@@ -13,6 +14,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
+from scipy import sparse as sp
 from torch import Tensor, nn
 
 from recbole_hill.adapt.pairs import Pairs
@@ -34,6 +36,7 @@ class VirtualItems(nn.Module):
         nodes: The index's nodes.
         rows: Whether the pairs are rows of the training data.
         edges: Whether the pairs are edges of the graph.
+        members: Whether nodes also have edges to their member items, if pairs are edges.
         keep_normalisation: Whether the weights of the graph's other edges stay as they were.
         node_vectors: Where the row of a virtual item starts: ``members`` (the mean of its members'
             rows), ``frozen`` (there, and it stays there) or ``representative`` (the row of its
@@ -53,6 +56,7 @@ class VirtualItems(nn.Module):
         *,
         rows: bool,
         edges: bool,
+        members: bool,
         keep_normalisation: bool,
         node_vectors: str,
     ):
@@ -71,8 +75,13 @@ class VirtualItems(nn.Module):
         if isinstance(getattr(self.backbone, "sampler", None), InteractionSampler):
             drawn_from = extended if rows else alone
             self.backbone.sampler = InteractionSampler(train_matrix(drawn_from))
-        if edges and keep_normalisation:
-            self.backbone.graph = GraphWithVirtualItems(train_matrix(extended), n_virtual)
+        if edges and (keep_normalisation or members):
+            self.backbone.graph = GraphWithVirtualItems(
+                train_matrix(extended),
+                n_virtual,
+                keep_weights=keep_normalisation,
+                members=_members(nodes, first, last) if members else None,
+            )
         self.backbone.to(backbone.device)
         self._take_weights(backbone, nodes, first, n_virtual, node_vectors)
 
@@ -120,6 +129,23 @@ class VirtualItems(nn.Module):
         """Tells the backbone which of its epochs starts."""
         if hasattr(self.backbone, "begin_epoch"):
             self.backbone.begin_epoch(epoch)
+
+
+def _members(nodes: NodeVectors, first: dict[int, int], n: int) -> sp.csr_matrix:
+    """Returns the edges between items and the virtual items of their nodes.
+
+    Args:
+        nodes: The index's nodes.
+        first: Id of each depth's first virtual item.
+        n: Number of items, virtual ones and the padding item included.
+
+    Returns:
+        Ones, shape (n, n).
+    """
+    items = torch.arange(1, min(first.values()))
+    parts = [(items, nodes.of_items(items, depth).cpu() + id_) for depth, id_ in first.items()]
+    row, col = (torch.cat(ids).numpy() for ids in zip(*parts, strict=True))
+    return sp.csr_matrix((np.ones(len(row)), (row, col)), shape=(n, n))
 
 
 def _of_first_rows(n: int):

@@ -16,39 +16,49 @@ from recbole_hill.host.dropout import dropout
 
 
 class InteractionGraph(nn.Module):
-    """Symmetric bipartite adjacency matrix A in CSR form, and cheap re-weighted views of it.
+    """Symmetric adjacency matrix A in CSR form, and cheap re-weighted views of it.
 
     The index arrays exist once. A re-weighted view is only another array of edge values. A node- or
     edge-dropped view has the kept edges alone, so that a product with it costs as much less.
 
+    An edge {v, w} has two entries, (v, w) and (w, v). Edges are numbered by the entries in which v is
+    below w, in the order of the CSR form. If all edges are of users and items, these entries are the
+    users' rows.
+
     Args:
         interactions: Binary train matrix, shape (U, I). Repeated entries count once.
+        among_items: Edges between items, each at least once, shape (I, I); None if there are none.
 
     Attributes:
         n_users: U.
         n_items: I.
+        n_edges: Number of edges.
+        edge: Number of the edge of every entry, shape (2 * n_edges,).
         degree: Number of distinct neighbours of every node, shape (U + I,).
     """
 
-    def __init__(self, interactions: sp.spmatrix):
+    def __init__(self, interactions: sp.spmatrix, among_items: sp.spmatrix | None = None):
         super().__init__()
         self.n_users, self.n_items = interactions.shape
         matrix = sp.csr_matrix(interactions, dtype=np.float32)
-        matrix.sum_duplicates()
-        matrix.data[:] = 1
-        adjacency = sp.bmat([[None, matrix], [matrix.T, None]], format="csr", dtype=np.float32)
-        adjacency.sort_indices()
+        if among_items is not None:
+            among_items = among_items + among_items.T
+        parts = [[None, matrix], [matrix.T, among_items]]
+        adjacency = sp.bmat(parts, format="csr", dtype=np.float32)
+        adjacency.sum_duplicates()
         rows = np.repeat(np.arange(len(self)), np.diff(adjacency.indptr))
-        # Entry e of the user half and entry mirror[e] of the item half are the same edge.
-        half = matrix.nnz
-        by_user = np.lexsort((rows[half:], adjacency.indices[half:]))
-        mirror = np.empty(half, dtype=np.int64)
-        mirror[by_user] = np.arange(half)
+        first = np.flatnonzero(rows < adjacency.indices)
+        second = np.flatnonzero(rows > adjacency.indices)
+        second = second[np.lexsort((rows[second], adjacency.indices[second]))]
+        edge = np.empty(len(rows), dtype=np.int64)
+        edge[first] = edge[second] = np.arange(len(first))
+        self.n_edges = len(first)
         for name, array in {
             "crow": adjacency.indptr.astype(np.int64),
             "col": adjacency.indices.astype(np.int64),
             "row": rows,
-            "mirror": mirror,
+            "edge": edge,
+            "first": first,
             "degree": np.diff(adjacency.indptr).astype(np.float32),
         }.items():
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
@@ -77,8 +87,8 @@ class InteractionGraph(nn.Module):
 
     def drop_edges(self, rate: float) -> Tensor:
         """Returns the normalised sub-graph that keeps each edge with probability ``1 - rate``."""
-        kept = torch.rand(len(self.mirror), device=self.degree.device) >= rate
-        return self._subgraph(torch.cat((kept, kept[self.mirror])))
+        kept = torch.rand(self.n_edges, device=self.degree.device) >= rate
+        return self._subgraph(kept[self.edge])
 
     def neighbour_sums(self, x: Tensor) -> Tensor:
         """Returns A x, the sum of x over each node's neighbours, (U + I, D); differentiable."""
@@ -102,14 +112,15 @@ class InteractionGraph(nn.Module):
         """
         if not rate:
             return self.normalized()
-        half = dropout(self.normalized().values()[: len(self.mirror)], rate)
-        return _csr(self.crow, self.col, torch.cat((half, half[self.mirror])))
+        of_edges = dropout(self.normalized().values()[self.first], rate)
+        return _csr(self.crow, self.col, of_edges[self.edge])
 
     def reverse(self) -> Tensor:
-        """Returns the place of edge (v, u) for every edge (u, v), shape (E,)."""
+        """Returns the place of entry (w, v) for every entry (v, w), shape (2 * n_edges,)."""
         if self._reverse is None or self._reverse.device != self.crow.device:
-            half = len(self.mirror)
-            self._reverse = torch.cat((half + self.mirror.argsort(), self.mirror))
+            self._reverse = torch.empty_like(self.edge)
+            by_edge = self.edge.argsort(stable=True).view(-1, 2)  # both entries of each edge
+            self._reverse[by_edge] = by_edge.flip(1)
         return self._reverse
 
     def rows(self, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:

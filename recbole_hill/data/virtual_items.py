@@ -39,22 +39,36 @@ def with_virtual_items(dataset, n_virtual: int, users: np.ndarray, items: np.nda
 
 
 class GraphWithVirtualItems(InteractionGraph):
-    """A graph in which edges of virtual items do not change the weights of all other edges.
+    """A graph of users, items and virtual items.
 
-    The weight of an edge is (d_u d_i)^-1/2. For a real item, both degrees count real edges alone;
-    for a virtual item, both count all edges.
+    The weight of an edge {v, w} is (d_v d_w)^-1/2. With ``keep_weights`` the edges of virtual items
+    do not change the weights of all other edges: between a user and a real item, both degrees count
+    the edges of users and real items alone; all other degrees count all edges.
 
     Args:
         interactions: Binary train matrix, shape (U, I), virtual items last.
         n_virtual: Number of virtual items.
+        keep_weights: Whether the weights of edges between users and real items stay as they were.
+        members: Edges between real and virtual items, shape (I, I); None if there are none.
     """
 
-    def __init__(self, interactions: sp.spmatrix, n_virtual: int):
-        super().__init__(interactions)
+    def __init__(
+        self,
+        interactions: sp.spmatrix,
+        n_virtual: int,
+        *,
+        keep_weights: bool,
+        members: sp.spmatrix | None = None,
+    ):
+        super().__init__(interactions, members)
         self.n_real = len(self) - n_virtual  # users and real items
+        self.keep_weights = keep_weights
 
     def weights(self, crow: Tensor, row: Tensor, col: Tensor) -> Tensor:
         """Returns the weights of the edges of a symmetric sub-graph, see the class."""
+        weights = super().weights(crow, row, col)
+        if not self.keep_weights:
+            return weights
         real = (row < self.n_real) & (col < self.n_real)
         of_real = inverse_root(torch.bincount(row[real], minlength=len(self)).float())
-        return torch.where(real, of_real[row] * of_real[col], super().weights(crow, row, col))
+        return torch.where(real, of_real[row] * of_real[col], weights)

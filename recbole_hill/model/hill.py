@@ -84,6 +84,11 @@ class HILL(IndexedModel, EmbeddingModel):
                 f"users and items, such as LightGCN-BSL or NESCL, and {name} has none; accepted "
                 "are loss and rows"
             )
+        if settings.vertices != "users" and not getattr(self.backbone, "edges_among_items", False):
+            raise ValueError(
+                f"vertices {settings.vertices} needs a backbone whose graph may have edges between "
+                f"items, such as LightGCN-BSL or NESCL, and {name} is not one; accepted is users"
+            )
         if settings.pair_loss == "backbone" and not self._has_loss_of_scores():
             raise ValueError(
                 f"pair_loss backbone needs a backbone whose loss is of the scores of drawn items, "

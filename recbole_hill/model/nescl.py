@@ -9,6 +9,8 @@ anchors; every batch draws a new pair of views; the softmax runs over the positi
 view; repeated nodes of a batch count each time; the regulariser is RecBole's unsquared norm.
 """
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -32,7 +34,12 @@ class NESCL(EmbeddingModel):
     ``reg_weight``, ``use_bpr``, ``ssl_weight``, ``ssl_tau``, ``ssl_form`` (in | out),
     ``ssl_warmup_epochs``, ``ssl_precision`` (float32 | bfloat16), ``dropout_kind`` (node | edge),
     ``dropout_rate``, ``n_neighbours``, ``neighbour_draw`` (uniform | similarity).
+
+    Attributes:
+        edges_among_items: Whether the graph may have edges between items, not of users alone.
     """
+
+    edges_among_items: ClassVar[bool] = True
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)

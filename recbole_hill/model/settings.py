@@ -29,6 +29,7 @@ class HillSettings:
     phi_dep: int
     min_children: int
     pair_form: str
+    vertices: str
     keep_normalisation: bool
     ttt_epochs: int
     ttt_learning_rate: float
@@ -107,6 +108,11 @@ class HillSettings:
         if UNTRAINED in settings.adapt_control and not settings.pairs_are_edges:
             raise ValueError(
                 f"adapt_control {UNTRAINED} is of pairs as edges; accepted with it are pair_form "
+                f"vertices and vertices+rows, got {settings.pair_form}"
+            )
+        if settings.vertices != "users" and not settings.pairs_are_edges:
+            raise ValueError(
+                f"vertices {settings.vertices} is of pairs as edges; accepted with it are pair_form "
                 f"vertices and vertices+rows, got {settings.pair_form}"
             )
         return settings

@@ -51,14 +51,14 @@ class GTN(GraphModel):
         return self.scale * _LinearMap.apply(edges, self._node_sums, self._edge_differences)
 
     def _edge_differences(self, nodes: Tensor) -> Tensor:
-        graph, half = self.graph, len(self.graph.mirror)  # the users' rows hold each edge once
+        graph, half = self.graph, self.graph.n_edges  # the users' rows hold each edge once
         of_users = nodes.index_select(0, graph.row[:half])
         return of_users.sub_(nodes.index_select(0, graph.col[:half]))
 
     def _node_sums(self, edges: Tensor) -> Tensor:
         graph, half = self.graph, len(edges)
         of_users = torch.arange(half, device=edges.device), graph.crow[: self.n_users + 1]
-        of_items = graph.mirror, graph.crow[self.n_users :] - half
+        of_items = graph.edge[half:], graph.crow[self.n_users :] - half
         user, item = (
             F.embedding_bag(edge, edges, starts, mode="sum", include_last_offset=True)
             for edge, starts in (of_users, of_items)

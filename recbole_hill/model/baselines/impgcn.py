@@ -85,7 +85,7 @@ def grouped(graph: InteractionGraph, groups: Tensor, n_groups: int) -> Tensor:
     Returns:
         Sparse CSR, symmetric, shape (U + G I, U + G I).
     """
-    half, n_users, n_items = len(graph.mirror), graph.n_users, graph.n_items
+    half, n_users, n_items = graph.n_edges, graph.n_users, graph.n_items
     user, item = graph.row[:half], graph.col[:half] - n_users
     values = graph.normalized().values()[:half]
     copy = groups[user] * n_items + item

@@ -1,5 +1,7 @@
 """Embedding tables propagated over the interaction graph: the base of the LightGCN family."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -39,7 +41,12 @@ class LightGCNModel(GraphModel):
     """A graph model with LightGCN's vectors: the mean of all layers, layer 0 included.
 
     Settings: :class:`~recbole_hill.model.bases.factorization.MatrixFactorization`'s, ``n_layers``.
+
+    Attributes:
+        edges_among_items: Whether the graph may have edges between items, not of users alone.
     """
+
+    edges_among_items: ClassVar[bool] = True
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
