@@ -21,9 +21,9 @@ class InteractionGraph(nn.Module):
     The index arrays exist once. A re-weighted view is only another array of edge values. A node- or
     edge-dropped view has the kept edges alone, so that a product with it costs as much less.
 
-    An edge {v, w} has two entries, (v, w) and (w, v). Edges are numbered by the entries in which v is
-    below w, in the order of the CSR form. If all edges are of users and items, these entries are the
-    users' rows.
+    An edge {v, w} has two entries, (v, w) and (w, v). Edges are numbered by the entries in which v
+    is below w, in the order of the CSR form. If all edges are of users and items, these entries are
+    the users' rows.
 
     Args:
         interactions: Binary train matrix, shape (U, I). Repeated entries count once.

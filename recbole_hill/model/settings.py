@@ -112,8 +112,8 @@ class HillSettings:
             )
         if settings.vertices != "users" and not settings.pairs_are_edges:
             raise ValueError(
-                f"vertices {settings.vertices} is of pairs as edges; accepted with it are pair_form "
-                f"vertices and vertices+rows, got {settings.pair_form}"
+                f"vertices {settings.vertices} is of pairs as edges; accepted with it are "
+                f"pair_form vertices and vertices+rows, got {settings.pair_form}"
             )
         return settings
 
