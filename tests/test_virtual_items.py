@@ -21,6 +21,7 @@ from recbole_hill.model.build import build_model
 from recbole_hill.model.bundle import Bundle
 from recbole_hill.model.finished import FinishedRun
 from recbole_hill.model.hill import FIXED
+from recbole_hill.model.settings import UNTRAINED
 from recbole_hill.pipeline import run
 from recbole_hill.run.checkpoint import load_weights, set_model_weights
 from recbole_hill.run.folder import read_config
@@ -211,7 +212,7 @@ def runs(tiny_path, tmp_path_factory):
     }
     results = {}
     for form in FORMS:
-        controls = [*changes["adapt_control"], *(["untrained"] if "vertices" in form else [])]
+        controls = [*changes["adapt_control"], *(UNTRAINED if "vertices" in form else [])]
         own = {**changes, "adapt_control": controls, "pair_form": form}
         settings = tiny_settings(tiny_path, "HILL", run_dir=str(root / form), **own)
         del settings["ssl_warmup_epochs"]  # NESCL's
@@ -233,8 +234,11 @@ def test_every_form_trains_its_arms_from_the_same_weights(runs, form):
     assert not set(FIXED) & set(load_weights(result.folder / "adapt_continue.safetensors"))
     assert metrics["pairs"] != metrics["random_nodes"]
     if "vertices" in form:
-        assert result.stages["adapt_untrained"]["epochs"] == 0
-        assert metrics["untrained"] != metrics["backbone"]
+        for arm in UNTRAINED:
+            assert result.stages[f"adapt_{arm}"]["epochs"] == 0
+            assert result.stages[f"adapt_{arm}"]["valid_score"] > 0
+            assert metrics[arm] != metrics["backbone"]
+        assert metrics["untrained"] != metrics["untrained_random"]
 
 
 def test_all_arms_take_as_many_steps(runs):

@@ -60,7 +60,7 @@ def adapt(
 def pairs_of_arm(trainer, arm: str, index: HierarchicalIndex, pairs: Pairs) -> Pairs:
     """Returns the pairs of an arm: the selected pairs, or the random pairs of its control."""
     rng = np.random.default_rng(trainer.config["seed"])
-    if arm in ("random_nodes", "average_random"):
+    if arm in ("random_nodes", "average_random", "untrained_random"):
         least = trainer.settings.min_children
         return random_nodes(pairs, index.parents, rng, min_children=least)
     return random_users(pairs, rng) if arm == "random_users" else pairs
@@ -82,7 +82,7 @@ def _fine_tune(trainer, arm: str, pairs: Pairs, train_data, valid_data) -> None:
         return
     trainer.load_stage(START)
     chosen = {} if trainer.choice is None else trainer.choice.adapt_epochs
-    epochs = 0 if arm == UNTRAINED else chosen.get(arm, trainer.settings.ttt_epochs)
+    epochs = 0 if arm in UNTRAINED else chosen.get(arm, trainer.settings.ttt_epochs)
 
     with training_of(trainer, arm, pairs, train_data) as training:
 
@@ -105,9 +105,8 @@ def _fine_tune(trainer, arm: str, pairs: Pairs, train_data, valid_data) -> None:
             after_epoch=keep_best,
         )
         if trainer.best_epoch < 0:  # no epochs were asked for
-            training.save(best)
-    score = None if trainer.best_epoch < 0 else trainer.best_valid_score
-    trainer.finish_stage(stage, epochs=trainer.best_epoch + 1, valid_score=score)
+            keep_best(-1)
+    trainer.finish_stage(stage, epochs=trainer.best_epoch + 1, valid_score=trainer.best_valid_score)
 
 
 def _choose(trainer, pairs: Pairs, valid_data) -> Arm:

@@ -7,8 +7,8 @@ from recbole_hill import registry
 #: Controls that move users without training. A control is an arm (a compared variant of a run)
 #: that keeps everything except the idea under test.
 AVERAGES = ("average", "average_random")
-#: Control of pairs as edges: the graph has them, and nothing is trained.
-UNTRAINED = "untrained"
+#: Controls of pairs as edges: the graph has the pairs, or random nodes', and nothing is trained.
+UNTRAINED = ("untrained", "untrained_random")
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,10 @@ class HillSettings:
             "beam_width": widths,
         }
         settings = cls(**{**values, **sequences})
-        if UNTRAINED in settings.adapt_control and not settings.pairs_are_edges:
+        untrained = [name for name in UNTRAINED if name in settings.adapt_control]
+        if untrained and not settings.pairs_are_edges:
             raise ValueError(
-                f"adapt_control {UNTRAINED} is of pairs as edges; accepted with it are pair_form "
+                f"adapt_control {untrained[0]} is of pairs as edges; accepted with it are pair_form "
                 f"vertices and vertices+rows, got {settings.pair_form}"
             )
         if settings.vertices != "users" and not settings.pairs_are_edges:

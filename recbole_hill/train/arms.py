@@ -16,6 +16,7 @@ MEANINGS = {
     "average": "no training: users moved toward their nodes",
     "average_random": "no training: users moved toward random nodes",
     "untrained": "the pairs as edges of the graph, without training",
+    "untrained_random": "random nodes as edges of the graph, without training",
     "pairs": "test-time training on the pairs",
     "HILL": "what validation prefers: `pairs`, the weights before it, or `backbone`",
 }
