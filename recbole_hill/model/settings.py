@@ -108,8 +108,8 @@ class HillSettings:
         untrained = [name for name in UNTRAINED if name in settings.adapt_control]
         if untrained and not settings.pairs_are_edges:
             raise ValueError(
-                f"adapt_control {untrained[0]} is of pairs as edges; accepted with it are pair_form "
-                f"vertices and vertices+rows, got {settings.pair_form}"
+                f"adapt_control {untrained[0]} is of pairs as edges; accepted with it are "
+                f"pair_form vertices and vertices+rows, got {settings.pair_form}"
             )
         if settings.vertices != "users" and not settings.pairs_are_edges:
             raise ValueError(
