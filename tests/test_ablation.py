@@ -121,3 +121,14 @@ def test_settings_that_only_newer_rows_have_tell_variants_apart():
         "| kmeans | False |",
         "| random | False |",
     ]
+
+
+def test_hill_over_labels_has_the_cost_of_a_request_in_the_place_of_a_share():
+    rows = [*em_run(1, "backbone", {"backbone": 0.1}), *em_run(2, "backbone", {"backbone": 0.1})]
+    for one in rows:
+        one["settings"]["em_rounds"] = one.pop("seed")
+        one["seed"] = 1
+        if one.pop("retrieval", None):
+            one["serving"] = {"index_recall@20": 0.75, "flops": 10.0}
+    lines = ablation_table(rows, ("recall@20",)).splitlines()
+    assert lines[2] == "| 1 | 1 | 0.1000 | 0.5000 | 0.7500 | – | 8 / 2 | – | – | 3 |"

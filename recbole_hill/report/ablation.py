@@ -96,9 +96,10 @@ def _exact_cells(rows: list[dict], as_served: list[dict], metrics: Sequence[str]
 
 def _index_cells(rows: list[dict]) -> list[str]:
     """Returns the search's recall and cost, and how evenly the nodes of depth 1 are used."""
-    costs = [row["retrieval"] for row in rows]
+    costs = [row.get("retrieval") or row["serving"] for row in rows]
     cells = [spread_of(costs, "index_recall@20")]
-    cells.append(f"{sum(cost['scored_fraction'] for cost in costs) / len(costs):.2%}")
+    scored = [cost["scored_fraction"] for cost in costs if "scored_fraction" in cost]
+    cells.append(f"{sum(scored) / len(scored):.2%}" if scored else "–")
     indexes = [row["stages"]["index"] for row in rows]
     used = [index["nodes_per_depth"] for index in indexes]
     cells.append(" / ".join(f"{sum(x) / len(x):,.0f}" for x in zip(*used, strict=True)))
