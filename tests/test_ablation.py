@@ -131,4 +131,4 @@ def test_hill_over_labels_has_the_cost_of_a_request_in_the_place_of_a_share():
         if one.pop("retrieval", None):
             one["serving"] = {"index_recall@20": 0.75, "flops": 10.0}
     lines = ablation_table(rows, ("recall@20",)).splitlines()
-    assert lines[2] == "| 1 | 1 | 0.1000 | 0.5000 | 0.7500 | – | 8 / 2 | – | – | 3 |"
+    assert lines[2] == "| 1 | 1 | 0.1000 | 0.5000 | 0.7500 | – | 8 / 2 | – | – | 2 |"
