@@ -155,6 +155,7 @@ BAD_SETTINGS = [
     ({"index_batch": 0}, "index_batch must be an integer >= 1, got 0"),
     ({"index_alpha": 0}, "index_alpha must be a number above 0, got 0"),
     ({"index_gradient": 2}, r"index_gradient must be a number in \[0, 1\], got 2"),
+    ({"index_start": "zeros"}, "index_start must be one of kmeans, random, got 'zeros'"),
     ({"index_revive": "perhaps"}, "index_revive must be true or false, got 'perhaps'"),
 ]
 

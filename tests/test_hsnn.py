@@ -1,6 +1,7 @@
 """HSNN: its layers, its index, and its search against slow references."""
 
 import impressions
+import numpy as np
 import pytest
 import torch
 
@@ -305,6 +306,60 @@ def test_a_beam_of_other_layers_is_named(path):
     accepted = r"a positive integer, one per depth of .6,., or 'full'"
     with pytest.raises(ValueError, match=rf"^beam_width must be {accepted}[,;] got"):
         build_model(config, load_data(config))
+
+
+def started(path, folder, **changes):
+    """A model whose index has just started."""
+    config = HillConfig("HSNN", "log", None, settings(path, run_dir=str(folder), **changes))
+    model = build_model(config, load_data(config))
+    model.start_index(10)
+    return model
+
+
+@pytest.mark.parametrize("revives", [True, False])
+def test_unused_nodes_move_after_an_epoch_if_they_may(path, tmp_path, revives):
+    model = started(path, tmp_path, index_revive=revives)
+    nodes = model.learner.nodes[0]
+    with torch.no_grad():
+        nodes[[1, 4]] = 1000.0  # where no item is
+    before = nodes.detach().clone()
+    model.begin_epoch(0)
+    assert torch.equal(nodes, before)  # they were never trained
+    model.learner.step += 1
+    model.begin_epoch(1)
+    moved = (nodes != before).any(1).nonzero().flatten().tolist()
+    assert moved == ([1, 4] if revives else [])
+    assert model.index.nodes_per_depth == (6 if revives else 4,)
+
+
+def test_an_unused_node_that_stays_moves_by_its_gradient_alone(path, tmp_path):
+    changes = {"index_revive": False, "index_balance": 0.0, "index_alpha_power": 0.0}
+    model = started(path, tmp_path, **changes)
+    nodes = model.learner.nodes[0]
+    with torch.no_grad():
+        nodes[2] = 1000.0  # so far away that no item attends to it
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    before = nodes.detach().clone()
+    for epoch in range(2):
+        model.begin_epoch(epoch)
+        for batch in load_data(model.settings).train:
+            optimizer.zero_grad()
+            model.calculate_loss(batch).backward()
+            optimizer.step()
+    assert torch.equal(nodes[2], before[2]) and (nodes != before).any(1).sum() == 5
+
+
+def test_random_nodes_have_the_scale_of_the_item_embeddings(path, tmp_path):
+    changes = {"hsnn_layers": THREE, "index_start": "random", "seed": 3}
+    model, again = (started(path, tmp_path / str(n), **changes) for n in range(2))
+    scale = model.index_vectors().square().mean().sqrt()
+    draws = np.random.default_rng(3)
+    for nodes, same in zip(model.learner.nodes, again.learner.nodes, strict=True):
+        drawn = torch.from_numpy(draws.standard_normal(nodes.shape, dtype=np.float32))
+        torch.testing.assert_close(nodes.detach(), drawn * scale)
+        assert torch.equal(nodes, same)
+    kmeans = started(path, tmp_path / "kmeans", **changes | {"index_start": "kmeans"})
+    assert not torch.equal(kmeans.learner.nodes[0], model.learner.nodes[0])
 
 
 @pytest.mark.slow

@@ -262,6 +262,25 @@ def test_the_nodes_start_from_items_after_the_backbones_first_epochs(tiny_path, 
     assert gap < torch.cdist(items, items).mean()
 
 
+def test_nodes_that_start_from_random_draws_stay_where_no_item_is(tiny_path, tmp_path):
+    """As the paper writes it: neither k-means before, nor nodes that are moved to items."""
+    changes = {"index_start": "random", "index_revive": False, "seed": 5}
+    model, _, _ = model_and_batch(tiny_path, tmp_path, **changes)
+    items = model.eval().vectors()[1][1:].detach()
+    scale = items.square().mean().sqrt()
+    draws = np.random.default_rng(5)
+    for nodes in model.learner.nodes:
+        drawn = torch.from_numpy(draws.standard_normal(nodes.shape, dtype=np.float32))
+        torch.testing.assert_close(nodes.detach(), drawn * scale)
+    before = [nodes.detach().clone() for nodes in model.learner.nodes]
+    assert model.learner.usage_of(items)[0].used < 12
+    model.begin_epoch(2)
+    assert all(map(torch.equal, model.learner.nodes, before))
+    model.learner.revives = True
+    model.begin_epoch(3)
+    assert not torch.equal(model.learner.nodes[0], before[0])
+
+
 def test_the_nodes_rate_follows_the_vectors(tiny_path, tmp_path):
     """From tables of 1e-4 a rate that is set once would keep the nodes where they began."""
     changes = {"index_learning": "joint", "backbone": "BPR", "init_std": 1e-4, "epochs": 5}

@@ -10,6 +10,7 @@ from planted import planted_hierarchy, same_partition
 
 from recbole_hill.index.attention import NodeAttention, nearest_nodes
 from recbole_hill.index.codes import NodeUsage, drift, tree_of_codes
+from recbole_hill.index.em import cluster
 from recbole_hill.index.lti import LearnedIndex
 from recbole_hill.index.schedules import Balance, Schedule
 
@@ -232,13 +233,12 @@ def collapsed(balance_weight, revive):
     """Starts all but one node far away, where no item is, and learns on."""
     vectors, _, coarse = planted()
     model = learner([8], direction="bottom_up", steps=30 * 5, alpha=5.0, alpha_power=1.0)
+    model.revives = revive
     model.started.fill_(True)
     torch.manual_seed(0)
     with torch.no_grad():
         model.nodes[0].copy_(torch.randn(8, 16) + 60)
         model.nodes[0][0] = vectors.mean(0)
-    if not revive:
-        model.revive = lambda *args: 0
     model.partial_fit(
         vectors, epochs=30, batch_size=256, learning_rate=0.05, balance_weight=balance_weight
     )
@@ -269,6 +269,55 @@ def test_balance_alone_evens_the_load():
     assert (balanced[:, 0] < plain[:, 0]).all()
     gain = (balanced - plain).mean(0)
     assert gain[0] < -0.05 and gain[1] > 0.02
+
+
+def started(first_nodes, direction="top_down", seed=0, sizes=(400, 300)):
+    vectors = torch.randn(500, 16, generator=torch.Generator().manual_seed(5)) * 0.3
+    schedule = Schedule(alpha=100.0, alpha_power=2.0, steps=1, warmup_steps=10)
+    model = LearnedIndex(sizes, 16, direction=direction, schedule=schedule, first_nodes=first_nodes)
+    model.step.fill_(7)
+    model.start(vectors, seed=seed)
+    assert int(model.step) == 0 and model.started
+    return vectors, [nodes.detach() for nodes in model.nodes]
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_random_nodes_are_normal_draws_at_the_scale_of_what_their_layer_sees(direction):
+    vectors, (fine, coarse) = started("random", direction)
+    layers = [(fine, vectors), (coarse, vectors)]
+    if direction == "top_down":
+        residuals = vectors - coarse[torch.cdist(vectors, coarse).argmin(1)]
+        assert float(residuals.std() / vectors.std()) == pytest.approx(0.81, abs=0.01)
+        layers = [(coarse, vectors), (fine, residuals)]
+    draws = np.random.default_rng(0)
+    for nodes, seen in layers:
+        scale = seen.square().mean().sqrt()
+        drawn = torch.from_numpy(draws.standard_normal(nodes.shape, dtype=np.float32))
+        torch.testing.assert_close(nodes, drawn * scale)
+        assert float(nodes.std() / scale) == pytest.approx(1, abs=0.03)
+
+
+def correlation(a, b) -> float:
+    return float(torch.corrcoef(torch.stack((a.ravel(), b.ravel())))[0, 1])
+
+
+def test_random_nodes_follow_the_seed_alone():
+    first, again, other = (started("random", seed=seed)[1] for seed in (2020, 2020, 2021))
+    for nodes, same, different in zip(first, again, other, strict=True):
+        assert torch.equal(nodes, same) and abs(correlation(nodes, different)) < 0.1
+        # Nor are they the draws from which a backbone with this seed starts.
+        weights = torch.randn(nodes.shape, generator=torch.Generator().manual_seed(2020))
+        assert abs(correlation(nodes, weights)) < 0.1
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_kmeans_nodes_are_those_of_the_clusterer(direction):
+    vectors, nodes = started("kmeans", direction, sizes=(20, 6))
+    seen, order = vectors.numpy(), [0, 1] if direction == "bottom_up" else [1, 0]
+    for layer in order:
+        centres, code = cluster(seen, (20, 6)[layer], seed=0, iterations=5)
+        assert np.array_equal(nodes[layer].numpy(), centres)
+        seen = centres if direction == "bottom_up" else seen - centres[code]
 
 
 def test_revive_moves_only_unused_nodes_and_onto_items():
@@ -358,6 +407,8 @@ def test_bad_sizes_and_vectors():
         learner([0], dim=4)
     with pytest.raises(ValueError, match="index_direction must be one of"):
         learner([3], dim=4, direction="sideways")
+    with pytest.raises(ValueError, match="index_start must be one of kmeans, random, got 'zeros'"):
+        LearnedIndex([3], 4, schedule=Schedule(1.0, 0.0, 1, 0), first_nodes="zeros")
     vectors[[3, 7], 1] = torch.nan
     model = learner([3], dim=4)
     message = r"item vectors must be finite, but 2 of 10 are not \(row 3, 7\)"

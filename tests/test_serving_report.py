@@ -103,6 +103,21 @@ def test_a_row_says_what_gradients_went_through_index_and_ensemble():
     ]
 
 
+def test_a_row_says_how_the_nodes_start_and_whether_they_move():
+    paper = {"index_direction": "top_down", "index_start": "random", "index_revive": False}
+    usual = {"index_direction": "bottom_up", "index_start": "kmeans", "index_revive": True}
+    rows = [row("HSNN", **LAYERS), row("HSNN", 2, **LAYERS | paper)]
+    lines = serving_table(rows).splitlines()
+    assert lines[3].startswith(
+        "| HSNN L on 30 nodes, S; residual codes; random first nodes; unused nodes stay |"
+    )
+    assert (
+        serving_table([row("HSNN", **LAYERS | usual)])
+        .splitlines()[2]
+        .startswith("| HSNN L on 30 nodes, S |")
+    )
+
+
 def test_what_holds_for_all_rows_is_noted():
     plain = serving_table([row(monn_scale=1.0, ranking_users=None)])
     assert "monn_scale" not in plain and "ranking_users" not in plain

@@ -15,7 +15,7 @@ from recbole_hill.adapt.pairs import Pairs
 from recbole_hill.index.hierarchy import HierarchicalIndex
 from recbole_hill.model.settings import AVERAGES, UNTRAINED
 from recbole_hill.run.folder import BACKBONE, CHOICE
-from recbole_hill.train.arms import Arm
+from recbole_hill.train.arms import AFTER_EM, Arm
 from recbole_hill.train.index_stage import START, IndexTrainer
 
 ADAPTED = "adapted.safetensors"
@@ -46,7 +46,7 @@ def adapt(
     """
     arms = [Arm("backbone", BACKBONE, served=False)]
     if trainer.index_learner.rounds:
-        arms.append(Arm("backbone + EM", START, served=False))
+        arms.append(Arm(AFTER_EM, START, served=False))
     for name in (*trainer.settings.adapt_control, "pairs"):
         own = pairs_of_arm(trainer, name, index, pairs)
         if name in AVERAGES:

@@ -46,6 +46,7 @@ class GradientSettings:
     index_epochs: float
     index_warmup_epochs: float
     index_gradient: float
+    index_start: str
     index_revive: bool
 
     @classmethod
@@ -92,6 +93,8 @@ class GradientLearner(LearnedIndex, IndexLearner):
             direction=direction,
             schedule=schedule,
             balance_batches=BALANCE_BATCHES,
+            first_nodes=settings.index_start,
+            revives=settings.index_revive,
             precision=PRECISION,
         )
         self.settings, self.seed = settings, seed
@@ -124,7 +127,7 @@ class GradientLearner(LearnedIndex, IndexLearner):
 
     @torch.no_grad()
     def begin_epoch(self, items: Tensor) -> None:
-        """Sets the nodes from data in the first epoch, and moves unused nodes in later epochs.
+        """Sets the first nodes in the first epoch, and moves unused nodes in later epochs.
 
         Args:
             items: Item vectors without the padding row, shape (I, D).
@@ -134,7 +137,7 @@ class GradientLearner(LearnedIndex, IndexLearner):
             return
         logger = logging.getLogger()
         usage = self.usage_of(items)
-        revived = self.revive(items) if self.settings.index_revive else 0
+        revived = self.revive(items) if self.revives else 0
         for depth, used in enumerate(usage, start=1):
             logger.info(f"index, depth {depth}: {used}")
         if revived:

@@ -80,8 +80,9 @@ class HSNN(LabelledModel):
     item layer), ``index_learning`` (``joint`` | ``em`` | ``separate``), ``index_direction``,
     ``index_alpha``, ``index_alpha_power``, ``index_epochs``, ``index_warmup_epochs``,
     ``index_weight``, ``index_balance``, ``index_balance_batches``, ``index_gradient``,
-    ``em_epochs``, ``item_epochs``, ``aux_weight``, ``layer_loss``, ``beam_width``, and the settings
-    of :class:`~recbole_hill.labelled.model.LabelledModel`.
+    ``index_start``, ``index_revive``, ``em_epochs``, ``item_epochs``, ``aux_weight``,
+    ``layer_loss``, ``beam_width``, and the settings of
+    :class:`~recbole_hill.labelled.model.LabelledModel`.
     """
 
     def __init__(self, config, dataset):
@@ -130,6 +131,8 @@ class HSNN(LabelledModel):
             direction=direction,
             schedule=Schedule(config["index_alpha"], config["index_alpha_power"], 1, 0),
             balance_batches=config["index_balance_batches"],
+            first_nodes=config["index_start"],
+            revives=config["index_revive"],
         )
         self.adapters = nn.ModuleList(
             nn.Linear(last.item.width, size.item.width) for size in sizes[:-1]
@@ -269,6 +272,8 @@ class HSNN(LabelledModel):
     def begin_epoch(self, epoch: int) -> None:
         """Moves unused nodes or clusters again, then looks up each node's representative item.
 
+        Nodes that were never trained stay: they are as ``index_start`` made them.
+
         Args:
             epoch: Number of the epoch, from 0.
         """
@@ -276,7 +281,8 @@ class HSNN(LabelledModel):
             return
         vectors = self.index_vectors()
         if self.learns_nodes:
-            self.learner.revive(vectors[self.alive_rows])
+            if self.learner.revives and self.learner.step:
+                self.learner.revive(vectors[self.alive_rows])
         elif self.clusters_again and epoch and epoch % self.settings["em_epochs"] == 0:
             self._cluster(vectors)
         index = self._published(vectors)

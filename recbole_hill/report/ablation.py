@@ -1,5 +1,7 @@
 """Rows of one model under several settings as one Markdown table of means and spreads."""
 
+from collections.abc import Sequence
+
 from recbole_hill.report.markdown import note_list, pipe_table
 from recbole_hill.report.seeds import (
     how_made,
@@ -11,6 +13,7 @@ from recbole_hill.report.seeds import (
 )
 from recbole_hill.run.folder import CHOICE
 from recbole_hill.run.stages import seconds_of_stages
+from recbole_hill.train.arms import exact_arm
 
 #: Fields that all rows must share; the settings that differ tell the variants apart.
 _SHARED = ("model", "dataset", "data_sha256", "protocol", "split_seed", "versions")
@@ -21,7 +24,8 @@ def ablation_table(rows: list[dict], metrics: tuple[str, ...] | None = None) -> 
     """Returns one line per variant, in the order of the rows.
 
     The settings in which the runs differ, apart from the seed, name a variant; its seeds are
-    averaged. A variant of HILL shows the metrics of the exact ranking and of the served lists, the
+    averaged. A variant of HILL shows the metrics of the exact ranking and of the served lists, both
+    by the weights that the run serves, so that they differ by the search alone. It also shows the
     search's recall and cost against exact search, and how evenly the nodes are used.
 
     Args:
@@ -36,47 +40,66 @@ def ablation_table(rows: list[dict], metrics: tuple[str, ...] | None = None) -> 
     identities = [identity(row) for row in rows]
     settings = [
         key
-        for key in identities[0]
+        for key in dict.fromkeys(key for one in identities for key in one)
         if key not in (*_SHARED, "commit", "plugins")
-        and len({str(one.get(key)) for one in identities}) > 1
+        and len({_written(one, key) for one in identities}) > 1
     ]
     if not settings:
         raise ValueError("the runs differ in their seed alone; report without --ablation")
     groups: dict[tuple, list[dict]] = {}
     for row, one in zip(rows, identities, strict=True):
-        groups.setdefault(tuple(str(one.get(key)) for key in settings), []).append(row)
+        groups.setdefault(tuple(_written(one, key) for key in settings), []).append(row)
     for group in groups.values():
         require_comparable(group)
-    arms = [arm for arm in ("backbone", CHOICE) if any(row["arm"] == arm for row in rows)]
-    arms = arms or [rows[0]["arm"]]
+    has_index = any(row["arm"] == CHOICE for row in rows)
+    served = CHOICE if has_index else rows[0]["arm"]
     usual = [metric for metric in _USUAL if metric in rows[0]["metrics"]]
     metrics = metrics or usual or [*rows[0]["metrics"]]
-    through = {"backbone": "exact", CHOICE: "as served"}
     columns = [*settings, "seeds"]
-    columns += [f"{metric}, {through.get(arm, arm)}" for arm in arms for metric in metrics]
-    if CHOICE in arms:
+    through = ("exact", "as served") if has_index else (served,)
+    columns += [f"{metric}, {name}" for name in through for metric in metrics]
+    if has_index:
         columns += ["index recall@20", "scored", "nodes used", "largest", "entropy"]
     columns.append("seconds")
     lines = []
     for values, group in groups.items():
-        by_arm = {arm: [row for row in group if row["arm"] == arm] for arm in arms}
-        cells = [*values, str(len(by_arm[arms[0]]))]
-        for arm in arms:
-            measured = [row["metrics"] for row in by_arm[arm]]
-            cells += [spread_of(measured, metric) for metric in metrics]
-        if CHOICE in arms:
-            cells += _index_cells(by_arm[CHOICE])
-        cells.append(f"{_mean_seconds(by_arm[arms[0]]):,.0f}")
+        as_served = [row for row in group if row["arm"] == served]
+        measured = [row["metrics"] for row in as_served]
+        cells = [*values, str(len(as_served))]
+        if has_index:
+            cells += _exact_cells(group, as_served, metrics)
+        cells += [spread_of(measured, metric) for metric in metrics]
+        if has_index:
+            cells += _index_cells(as_served)
+        cells.append(f"{_mean_seconds(as_served):,.0f}")
         lines.append(cells)
     notes = [*how_made(rows[0], sorted({row["seed"] for row in rows})), *sampled_notes(rows)]
     return "\n".join([pipe_table(columns, lines), "", *note_list(notes)])
 
 
+def _written(settings: dict, key: str) -> str:
+    """Returns a setting's value; a dash for a row from before there was the setting."""
+    return str(settings[key]) if key in settings else "–"
+
+
+def _exact_cells(rows: list[dict], as_served: list[dict], metrics: Sequence[str]) -> list[str]:
+    """Returns the metrics of the exact ranking by the served weights.
+
+    They are dashes if the rows lack a run's arm with these weights: another arm's metrics would
+    mix a change of the weights with the search.
+    """
+    exact = [row["metrics"] for row in rows if row["arm"] == exact_arm(row["stages"])]
+    if len(exact) < len(as_served):
+        return ["–"] * len(metrics)
+    return [spread_of(exact, metric) for metric in metrics]
+
+
 def _index_cells(rows: list[dict]) -> list[str]:
     """Returns the search's recall and cost, and how evenly the nodes of depth 1 are used."""
-    costs = [row["retrieval"] for row in rows]
+    costs = [row.get("retrieval") or row["serving"] for row in rows]
     cells = [spread_of(costs, "index_recall@20")]
-    cells.append(f"{sum(cost['scored_fraction'] for cost in costs) / len(costs):.2%}")
+    scored = [cost["scored_fraction"] for cost in costs if "scored_fraction" in cost]
+    cells.append(f"{sum(scored) / len(scored):.2%}" if scored else "–")
     indexes = [row["stages"]["index"] for row in rows]
     used = [index["nodes_per_depth"] for index in indexes]
     cells.append(" / ".join(f"{sum(x) / len(x):,.0f}" for x in zip(*used, strict=True)))

@@ -142,6 +142,12 @@ def _name(row: dict) -> str:
     ):
         if not settings[key]:
             changes.append(f"without {what}")
+    if settings.get("index_direction") == "top_down":
+        changes.append("residual codes")
+    if settings.get("index_start") == "random":
+        changes.append("random first nodes")
+    if not settings.get("index_revive", True):
+        changes.append("unused nodes stay")
     if (first := settings.get("item_epochs", 2)) != 2:
         changes.append(f"{first} epochs of the item layer first")
     # Rows from before there were these two settings let all of the gradient through.

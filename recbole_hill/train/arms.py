@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from recbole_hill.retrieval.base import Retriever
+from recbole_hill.run.folder import CHOICE
 
+#: The arm after the M-steps.
+AFTER_EM = "backbone + EM"
 #: What each arm of a HILL run is. docs/concepts/arms.md has the same words.
 MEANINGS = {
     "backbone": "the trained model",
-    "backbone + EM": "the model after rounds of k-means and training on its nodes (`em_rounds`)",
+    AFTER_EM: "the model after rounds of k-means and training on its nodes (`em_rounds`)",
     "continue": "as many training steps as `pairs`, without pairs",
     "random_nodes": "the pairs, with their nodes replaced by random ones",
     "random_users": "the pairs, with their users replaced by random ones",
@@ -45,3 +48,14 @@ class Arm:
     vectors: tuple[Tensor, Tensor] | None = None
     retriever: Retriever | None = None
     served: bool = True
+
+
+def exact_arm(stages: dict[str, dict]) -> str:
+    """Returns the arm of a HILL run that ranks every item with the weights that the run serves.
+
+    Args:
+        stages: The run's stages, to the last.
+    """
+    unadapted = AFTER_EM if "em_0" in stages else "backbone"
+    arms = {"adapted": "pairs", "unadapted": unadapted, "backbone": "backbone"}
+    return arms[stages[CHOICE]["kept"]]
