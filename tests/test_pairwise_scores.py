@@ -157,6 +157,21 @@ def test_segment_softmax_is_the_softmax_of_each_row():
     torch.testing.assert_close(*gradients)
 
 
+def test_segment_softmax_counts_logits_of_0_beside_the_row():
+    logits = torch.tensor([1.0, -90.0, 90.0, -90.0, -torch.inf, 2.0]).requires_grad_()
+    row = torch.tensor([0, 0, 1, 2, 3, 5])  # row 3 is left out, row 4 is empty, row 5 not padded
+    padding = torch.tensor([2.0, 3, 1, 4, 5, 0])
+    padded = [
+        torch.cat((logits[row == n], torch.zeros(int(count)))).softmax(0)[: (row == n).sum()]
+        for n, count in enumerate(padding)
+    ]
+    found, plain = segment_softmax(logits, row, 6, padding), torch.cat(padded)
+    torch.testing.assert_close(found, plain)
+    direction = torch.arange(6.0)
+    gradients = [torch.autograd.grad(x @ direction, logits)[0] for x in (found, plain)]
+    torch.testing.assert_close(*gradients)
+
+
 def test_segment_sums_in_value_and_gradient():
     values, weights = torch.randn(4, 3).requires_grad_(), torch.rand(5).requires_grad_()
     index, crow = torch.tensor([2, 0, 2, 3, 1]), torch.tensor([0, 2, 2, 5])
