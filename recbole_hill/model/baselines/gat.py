@@ -20,11 +20,12 @@ class GAT(GraphModel):
 
     HILL's Table 3 quotes a row of NGAT4Rec's comparison, with unpublished settings. Its .1401/.1401
     looks like a misprint (BARS lists .1501/.1233). NGAT4Rec's repository
-    (ShortVideoRecommendation/NGAT4Rec) has no GAT. The mean over the layers is taken from its own
-    attention networks. These have no weights in a layer, sample 64 neighbours and 32 of each, and
-    have an L2 term of the final vectors; their one printed command has B 1024, L2 1e-5, and a rate
-    of 1e-4 that falls by 4 % in 50 epochs. Here all neighbours take part, but the node itself does
-    not, and the L2 term is of the tables.
+    (ShortVideoRecommendation/NGAT4Rec) has no GAT. It has light variants of it, which take the
+    softmax of LeakyReLU and have neither W nor ELU. The mean over the layers is taken from these.
+    They sample neighbours, and have an L2 term of the final vectors. The one printed command, of
+    NGAT4Rec itself, has 64 neighbours and 32 of each, B 1024, L2 1e-5, and a rate of 1e-4 that
+    falls by 4 % in 50 epochs. Here all neighbours take part, but the node itself does not, and the
+    L2 term is of the tables.
 
     A layer computes the same as torch_geometric's ``GATConv(concat=False, add_self_loops=False)``,
     without its arrays of edges by dimensions: on Gowalla in a ninth of the time.
