@@ -184,6 +184,13 @@ CATALOGUE = (
         "NeuMF",
         f"{_BASELINES}.neumf:NeuMF",
         "own, for RecBole's",
+        'Xiangnan He et al. "Neural Collaborative Filtering." in WWW 2017; the network of NGCF\'s '
+        "comparison, SIGIR 2019.",
+    ),
+    (
+        "NeuMF-WWW",
+        f"{_BASELINES}.neumfwww:NeuMFWWW",
+        "own",
         'Xiangnan He et al. "Neural Collaborative Filtering." in WWW 2017.',
     ),
     (

@@ -183,6 +183,27 @@ def test_simplex_aggregates_the_history_without_the_target(build, aggregator, sh
         torch.testing.assert_close(found[row], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("length", [1, 12, 810])
+def test_simplex_pads_histories_within_the_softmax(build, length):
+    """Beside the authors' way: a table of the histories, padded by zero vectors of logit 0."""
+    model, batch = build("SimpleX", aggregator="user_attention", attention_padding=length)
+    users, items = batch["user_id"][:6], batch["item_id"][:6]
+    matrix, table = model.sampler, model.item_embedding.weight
+    whole = [matrix.keys[matrix.keys // matrix.n_items == user] % matrix.n_items for user in users]
+    assert min(map(len, whole)) > 2
+    for found, histories in (
+        (model.aggregate(users, items), [k[k != i] for k, i in zip(whole, items, strict=True)]),
+        (model.aggregate(users), whole),
+    ):
+        for row, history in enumerate(histories):
+            padded = torch.zeros(max(length, len(history)), table.shape[1])
+            padded[: len(history)] = table[history]
+            logits = model.key(padded).tanh() @ model.user_embedding.weight[users[row]]
+            logits[len(history) :] = 0
+            expected = model.value(logits.softmax(0) @ padded)
+            torch.testing.assert_close(found[row], expected, rtol=1e-4, atol=1e-6)
+
+
 def test_simplex_s_l2_is_over_the_histories_table_too(build):
     for share, names in ((True, ("user", "item")), (False, ("user", "item", "history"))):
         model, _ = build("SimpleX", share_embedding=share, reg_weight=0.4)

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import tiny_settings
 from recbole.data.interaction import Interaction
 
@@ -20,7 +21,8 @@ from recbole_hill.pipeline import run
 from recbole_hill.serve.loaded_run import LoadedRun
 
 SMALL = {
-    "NeuMF": {"mf_embedding_size": 5, "mlp_embedding_size": 4, "mlp_hidden_size": [6, 3]},
+    "NeuMF": {"embedding_size": 5, "mlp_hidden_size": [6, 3]},
+    "NeuMF-WWW": {"mf_embedding_size": 5, "mlp_embedding_size": 4, "mlp_hidden_size": [6, 3]},
     "CMN": {"embedding_size": 5},
     "IA-GCN": {"embedding_size": 5},
 }
@@ -121,7 +123,7 @@ def test_blocks_cover_every_pair_once(build, name, limit, monkeypatch):
 
 
 def test_loss_is_bpr_over_all_negatives_and_half_the_squared_rows(build, monkeypatch):
-    model, _ = build("NeuMF", n_negatives=2, reg_weight=0.3)
+    model, _ = build("NeuMF-WWW", n_negatives=2, reg_weight=0.3)
     users, positives = torch.tensor([1, 4]), torch.tensor([1, 2])
     negatives = torch.tensor([[4, 5], [5, 6]])
     monkeypatch.setattr(model, "draw", lambda interaction: (users, positives, negatives))
@@ -153,6 +155,21 @@ def test_segment_softmax_is_the_softmax_of_each_row():
     found = segment_softmax(logits, row, 4)
     torch.testing.assert_close(found, plain)
     direction = torch.arange(7.0)
+    gradients = [torch.autograd.grad(x @ direction, logits)[0] for x in (found, plain)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_segment_softmax_counts_logits_of_0_beside_the_row():
+    logits = torch.tensor([1.0, -90.0, 90.0, -90.0, -torch.inf, 2.0]).requires_grad_()
+    row = torch.tensor([0, 0, 1, 2, 3, 5])  # row 3 is left out, row 4 is empty, row 5 not padded
+    padding = torch.tensor([2.0, 3, 1, 4, 5, 0])
+    padded = [
+        torch.cat((logits[row == n], torch.zeros(int(count)))).softmax(0)[: (row == n).sum()]
+        for n, count in enumerate(padding)
+    ]
+    found, plain = segment_softmax(logits, row, 6, padding), torch.cat(padded)
+    torch.testing.assert_close(found, plain)
+    direction = torch.arange(6.0)
     gradients = [torch.autograd.grad(x @ direction, logits)[0] for x in (found, plain)]
     torch.testing.assert_close(*gradients)
 
@@ -205,11 +222,93 @@ def test_rows_of_the_graph_in_any_order(build):
 # -- NeuMF --------------------------------------------------------------------------------------
 
 
+def plain_neumf(model, u: int, i: int) -> float:
+    """h^T ReLU(W2 ReLU(W1 [u; i; u * i] + b1) + b2), entry by entry."""
+    user, item = (
+        t.weight[n].tolist() for t, n in ((model.user_embedding, u), (model.item_embedding, i))
+    )
+    values = [*user, *item, *(a * b for a, b in zip(user, item, strict=True))]
+    for layer in model.layers:
+        rows = zip(layer.weight.tolist(), layer.bias.tolist(), strict=True)
+        values = [
+            max(0, bias + sum(w * x for w, x in zip(row, values, strict=True)))
+            for row, bias in rows
+        ]
+    return sum(h * x for h, x in zip(model.output.weight[0].tolist(), values, strict=True))
+
+
+@pytest.mark.parametrize("widths", [[6], [6, 3], [4, 4, 4]])
+def test_neumf_equals_the_network_of_ngcfs_comparison(build, widths):
+    model, _ = build("NeuMF", mlp_hidden_size=widths, dropout_prob=0.5)
+    users, items = every_pair(model)
+    plain = torch.tensor(
+        [plain_neumf(model, u, i) for u, i in zip(users.tolist(), items.tolist(), strict=True)]
+    )
+    torch.testing.assert_close(model.pair_scores(users, items), plain)
+    assert len(plain.unique()) > len(plain) / 2
+
+
+def test_neumf_drops_after_each_relu_in_training(build):
+    """With one layer a score is twice the sum of some of its parts; each subset turns up."""
+    model, _ = build("NeuMF", mlp_hidden_size=[4], dropout_prob=0.5)
+    user, item = model.user_embedding.weight[1], model.item_embedding.weight[2]
+    with torch.no_grad():
+        hidden = F.relu(model.layers[0](torch.cat((user, item, user * item))))
+        kept = torch.cartesian_prod(*[torch.tensor([0.0, 2.0])] * 4)
+        possible = (kept * hidden * model.output.weight[0]).sum(1)
+        torch.manual_seed(2)
+        model.train()
+        found = model.pair_scores(torch.full((400,), 1), torch.full((400,), 2))
+    apart = (found.unsqueeze(1) - possible).abs()  # (400, 16)
+    assert hidden.count_nonzero() > 1
+    assert apart.amin(0).max() < 1e-5 and apart.amin(1).max() < 1e-5
+
+
+def test_neumf_loss_has_half_the_squared_rows_over_b_and_half_h_squared(build, monkeypatch):
+    model, _ = build("NeuMF", reg_weight=0.3, dense_reg_weight=0.7)
+    users, positives, negatives = (
+        torch.tensor([1, 4]),
+        torch.tensor([1, 2]),
+        torch.tensor([[4], [5]]),
+    )
+    monkeypatch.setattr(model, "draw", lambda interaction: (users, positives, negatives))
+    expected = 0.7 / 2 * float(model.output.weight.square().sum().detach())
+    for u, i, j in ((1, 1, 4), (4, 2, 5)):
+        expected += math.log(1 + math.exp(plain_neumf(model, u, j) - plain_neumf(model, u, i))) / 2
+        vectors = model.user_embedding.weight[u], model.item_embedding.weight[[i, j]]
+        expected += 0.3 / 2 / 2 * sum(float(v.detach().square().sum()) for v in vectors)
+    assert float(model.calculate_loss(None).detach()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_neumf_starts_from_xavier_biases_and_all(six_users, tmp_path):
+    settings = {
+        "data_path": str(six_users),
+        "run_dir": str(tmp_path),
+        "topk": [3],
+        "state": "ERROR",
+    }
+    settings |= {"valid_metric": "NDCG@3", "protocol": "published", "mlp_hidden_size": [3000]}
+    config = HillConfig("NeuMF", "six", None, {**settings, "embedding_size": 50})
+    model = build_model(config, load_data(config))
+    for weight, fans in (
+        (model.user_embedding.weight, model.n_users + 50),
+        (model.item_embedding.weight, model.n_items + 50),
+        (model.layers[0].weight, 3 * 50 + 3000),
+        (model.layers[0].bias, 1 + 3000),
+        (model.output.weight, 3000 + 1),
+    ):
+        bound = math.sqrt(6 / fans)
+        assert 0.97 * bound < weight.detach().abs().max() <= bound
+
+
+# -- NeuMF-WWW ----------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     "halves", [{}, {"mf_train": False}, {"mlp_train": False}, {"mlp_hidden_size": [6]}]
 )
-def test_neumf_split_layer_equals_the_whole_network(build, halves):
-    model, _ = build("NeuMF", dropout_prob=0.5, **halves)
+def test_neumf_www_split_layer_equals_the_whole_network(build, halves):
+    model, _ = build("NeuMF-WWW", dropout_prob=0.5, **halves)
     users, items = torch.tensor([4, 1, 6]), torch.tensor([5, 2])
     with torch.no_grad():
         whole = [[model.forward(u.view(1), i.view(1)).item() for i in items] for u in users]
@@ -370,7 +469,8 @@ def test_pretrained_tables_start_the_run_and_are_not_needed_after(tiny_path, tmp
     first = run("BPR", "tiny", overrides=tiny_settings(tiny_path, "BPR", **common))
     tables = LoadedRun.load(first.folder).model
     for name, size, scale, pair in (
-        ("NeuMF", "mf_embedding_size", 1.0, ("user_mf_embedding", "item_mf_embedding")),
+        ("NeuMF", "embedding_size", 1.0, ("user_embedding", "item_embedding")),
+        ("NeuMF-WWW", "mf_embedding_size", 1.0, ("user_mf_embedding", "item_mf_embedding")),
         ("GC-MC", "embedding_size", 1.0, ("user_embedding", "item_embedding")),
         ("PinSage", "embedding_size", 1.0, ("user_embedding", "item_embedding")),
         ("LT-OCF", "embedding_size", 1.0, ("user_embedding", "item_embedding")),
@@ -378,7 +478,7 @@ def test_pretrained_tables_start_the_run_and_are_not_needed_after(tiny_path, tmp
     ):
         # Tables stay as they begin; a rate of 0 LT-OCF refuses.
         changes = {size: 16, "learning_rate": 1e-30, "pretrained_from": str(first.folder)}
-        if name == "NeuMF":
+        if name == "NeuMF-WWW":
             changes["mlp_embedding_size"] = 16
         settings = tiny_settings(tiny_path, name, **common, **changes)
         result = run(name, "tiny", overrides=settings)

@@ -269,32 +269,30 @@ def test_disengcn_node_by_node(build):
     changes = {"n_layers": 2, "n_factors": 4, "n_iterations": 3, "tau": 0.5, "dropout_rate": 0.0}
     model, _ = build("DisenGCN", init_std=1.0, **changes)
     x, graph = ego(model), model.graph
-    for i, layer in enumerate(model.layers):
-        x = x.clamp_min(0) if i else x
+    for layer in model.layers:
         z = unit((x @ layer.weight.T + layer.bias).clamp_min(0).view(len(x), 4, -1))
         after = torch.empty_like(z)
         for u in range(len(z)):
             ids = graph.col[graph.crow[u] : graph.crow[u + 1]]
             near, share = z[ids], (graph.degree[u] * graph.degree[ids]).rsqrt()
-            center = z[u]
+            center = torch.zeros_like(z[u])  # whose products are 0: the first round is uniform
             for _ in range(3):
                 chosen = ((near * unit(center)).sum(2) / 0.5).softmax(1)  # (n, K)
                 center = z[u] + ((share.unsqueeze(1) * chosen).unsqueeze(2) * near).sum(0)
             after[u] = center
-        x = after.flatten(1)
+        x = after.flatten(1).clamp_min(0)
     close(vectors(model), x)
 
 
-def test_disengcn_drops_out_between_layers_in_training(build):
+def test_disengcn_drops_out_after_every_layer_in_training(build):
     model, _ = build("DisenGCN", n_layers=2, n_factors=4, init_std=1.0, dropout_rate=0.4)
     torch.manual_seed(3)
     found = vectors(model)
     torch.manual_seed(3)
     nodes = ego(model)
-    for i, layer in enumerate(model.layers):
-        nodes = dropout(nodes.clamp_min(0), 0.4) if i else nodes
+    for layer in model.layers:
         chunks = split_chunks(layer(nodes).clamp_min(0), 4)
-        nodes = join_chunks(model.route(unit(chunks)))
+        nodes = dropout(join_chunks(model.route(unit(chunks))).clamp_min(0), 0.4)
     close(found, nodes)
     model.eval()
     ranked = vectors(model)

@@ -11,7 +11,17 @@ NEEDS = {
 #: learns them in the default suite.
 SLOW_TO_LEARN = frozenset(
     {"CMN", "DGCF", "DisenGCN", "GAT", "GC-MC", "GTN", "HMLET", "HOP-Rec", "IA-GCN", "LT-OCF"}
-    | {"MF-CCL", "Macrid-VAE", "NIA-GCN", "NeuMF", "PinSage", "SGL-ED", "SimpleX", "YouTubeNet"}
+    | {
+        "MF-CCL",
+        "Macrid-VAE",
+        "NIA-GCN",
+        "NeuMF",
+        "NeuMF-WWW",
+        "PinSage",
+        "SGL-ED",
+        "SimpleX",
+        "YouTubeNet",
+    }
 )
 
 MODELS = {
@@ -101,6 +111,17 @@ MODELS = {
     # -- end of matrix factorisation
     # -- scores that do not factorise
     "NeuMF": (
+        0.6,
+        {
+            "embedding_size": 16,
+            "mlp_hidden_size": [16, 16],
+            "learning_rate": 0.01,
+            "epochs": 60,
+            "stopping_step": 30,
+            "train_batch_size": 64,
+        },
+    ),
+    "NeuMF-WWW": (
         0.6,
         {
             "mf_embedding_size": 16,

@@ -97,6 +97,12 @@ class NCL(_SymmetricNormalisation, ncl.NCL):
 class LINE(line.LINE):
     """RecBole's LINE; a resumed run continues with the negative users where the killed run stopped.
 
+    The loss is -ln sigmoid(<u, i>) - ln sigmoid(-<u, j>), and the same with context vectors in the
+    place of the second node's. A step draws, with equal chance, a negative item for each user or a
+    negative user for each item. The code and the settings behind the row of HILL's Table 3 are
+    unpublished. The authors' own code draws edges, and five negatives by degree^.75, and trains the
+    two orders apart.
+
     The negative users are taken from a shuffled list, which is stored beside the weights. HILL does
     not store the list of a backbone: there the list is shuffled anew.
     """

@@ -31,9 +31,13 @@ class CMN(PretrainedStart, PairScoreModel):
     not to the longest neighbourhood. Gowalla costs 29,858 x 810,128 x 256 multiplications (two
     hops), all in matrix products.
 
-    As in the authors' code, in training the user of the pair is among the item's users; no test
-    pair has this. HILL's Table 3 quotes the row of NGCF's comparison. As there, the optimiser is
-    Adam (the authors use RMSprop with momentum and clipping) and D is 64 (the authors: 50).
+    As in the authors' code (tebesu/CollaborativeMemoryNetwork), in training the user of the pair is
+    among the item's users; no test pair has this. As there, the tables start from a normal
+    distribution cut at two deviations of .01, W and U from He's, v from Xavier's, and the biases of
+    W at 1, of U at 0. The authors give an item without train users the memory of the user that has
+    the item's number; here it reads 0. HILL's Table 3 quotes the row of NGCF's comparison. As
+    there, the optimiser is Adam (the authors use RMSprop with momentum and clipping) and D is 64
+    (the authors: 50).
 
     Settings: those of :class:`~recbole_hill.model.bases.pair_score.PairScoreModel`, ``n_hops``,
     ``dense_reg_weight`` (weight of half the squared weight matrices), ``pretrained_from``.

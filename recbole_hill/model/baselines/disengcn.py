@@ -21,10 +21,14 @@ from recbole_hill.model.bases.routing import (
 class DisenGCN(GraphModel):
     """Layers of K chunks: z = unit(ReLU(W e + b)), then T rounds of c_u = z_u + sum_v A_uv p_v z_v.
 
-    p_v is the softmax over the chunks of <z_v, c_u> / tau. c starts at z, and its chunks are scaled
-    to length 1 after every round but the last, as in the authors' code. (Their Algorithm 1 scales
-    after the last round, too.) ReLU and dropout come between layers. The model is trained by BPR.
-    HILL's Table 3 quotes the row of DGCF's comparison, whose settings are unpublished.
+    p_v is 1 / K in the first round, and then the softmax over the chunks of <z_v, c_u> / tau. The
+    chunks of c are scaled to length 1 after every round but the last. Dropout comes after every
+    layer, the last one included. All of this is as in the authors' code. (Their Algorithm 1 has c
+    start at z, and scales after the last round, too. Their code has a ReLU after every layer, which
+    changes nothing: no entry of a layer's output is negative.) The authors release their code on a
+    page of their own; it was read in two public copies, of which one starts from z, with the
+    uniform start as a comment. The model is trained by BPR. HILL's Table 3 quotes the row of DGCF's
+    comparison, whose settings are unpublished.
 
     The authors sum over a sample of neighbours, of the same size for every node. Here all
     neighbours take part, weighted by the normalised adjacency A: a plain sum over many neighbours
@@ -47,17 +51,18 @@ class DisenGCN(GraphModel):
     def propagate(self, ego: Tensor) -> Tensor:
         """Returns the output of the last routed layer."""
         nodes = ego
-        for i, layer in enumerate(self.layers):
-            if i:
-                nodes = dropout(F.relu(nodes), self.dropout_rate, self.training)
+        for layer in self.layers:
             chunks = split_chunks(F.relu(layer(nodes)), self.n_factors)
             nodes = join_chunks(self.route(F.normalize(chunks, dim=2)))
+            nodes = dropout(nodes, self.dropout_rate, self.training)
         return nodes
 
     def route(self, z: Tensor) -> Tensor:
         """Neighbourhood routing: T rounds over unit chunks of the nodes, (K, N, D / K)."""
-        adjacency, center = self.graph.normalized().values(), z
-        for _ in range(self.n_iterations):
+        adjacency = self.graph.normalized().values()
+        chosen = adjacency.new_full((self.n_factors, 1), 1 / self.n_factors)
+        center = z + chunk_sums(self.graph, adjacency * chosen, z)
+        for _ in range(1, self.n_iterations):
             logits = chunk_products(self.graph, F.normalize(center, dim=2), z)
             chosen = (logits / self.tau).softmax(0)
             center = z + chunk_sums(self.graph, adjacency * chosen, z)

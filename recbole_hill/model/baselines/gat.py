@@ -18,9 +18,14 @@ from recbole_hill.model.bases.routing import chunk_sums, split_chunks
 class GAT(GraphModel):
     """Attention layers with ELU between them; the vectors are the mean of the tables and layers.
 
-    HILL's Table 3 quotes a row with unpublished settings. Its .1401/.1401 looks like a misprint
-    (BARS lists .1501/.1233). The mean over the layers is taken from NGAT4Rec's code. That code
-    samples neighbours. Here all neighbours take part, but the node itself does not.
+    HILL's Table 3 quotes a row of NGAT4Rec's comparison, with unpublished settings. Its .1401/.1401
+    looks like a misprint (BARS lists .1501/.1233). NGAT4Rec's repository
+    (ShortVideoRecommendation/NGAT4Rec) has no GAT. It has light variants of it, which take the
+    softmax of LeakyReLU and have neither W nor ELU. The mean over the layers is taken from these.
+    They sample neighbours, and have an L2 term of the final vectors. The one printed command, of
+    NGAT4Rec itself, has 64 neighbours and 32 of each, B 1024, L2 1e-5, and a rate of 1e-4 that
+    falls by 4 % in 50 epochs. Here all neighbours take part, but the node itself does not, and the
+    L2 term is of the tables.
 
     A layer computes the same as torch_geometric's ``GATConv(concat=False, add_self_loops=False)``,
     without its arrays of edges by dimensions: on Gowalla in a ninth of the time.

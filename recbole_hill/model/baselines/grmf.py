@@ -17,6 +17,12 @@ class GRMF(MatrixFactorization):
 
     GRMF-norm (``normalize``) first divides each vector by the root of its node's degree.
 
+    This is the loss of ``GRMF.py`` in hexiangnan/LightGCN, the code behind both rows of HILL's
+    Table 3: the Laplacian term is a mean over the batch and has no factor 1/2. The L2 term is half
+    the squared rows, divided by B. Tables start from Xavier's distribution. A batch has distinct
+    users, drawn uniformly. Training stops after 100 epochs without a better recall (a test each 20
+    epochs). The two weights are arguments there, and those of the published rows are not given.
+
     Settings: ``MatrixFactorization``'s, ``graph_weight``, ``normalize``.
     """
 

@@ -20,11 +20,13 @@ class HOPRec(MatrixFactorization):
     i_1 is an item of u. i_w is reached from i_{w-1} through one of the users of i_{w-1}. The steps
     follow the authors: an item moves by the sum over the negatives; a user moves by the mean over
     the negatives within the margin; each vector shrinks whenever it moves. Negatives are uniform,
-    as in the authors' code (``no_degrees``).
+    as in the authors' code (``no_degrees``), and may be items of u. A step of hop w, and its decay,
+    have the rate divided by w. The code is ``HBPR`` of cnclabs/smore. HILL's Table 3 quotes the row
+    of NGCF's comparison, which names no code.
 
-    Two things differ from the authors. The steps of a batch are taken together. Iterating over
-    interactions draws users in proportion to their degree, where the authors' alias table uses
-    degree^.75.
+    Two things differ from the authors. They step after every negative; here the steps of a batch
+    are taken together. Iterating over interactions draws users in proportion to their degree; the
+    authors' alias table raises every weight to .75, although the call asks for the degree itself.
 
     Settings: :class:`~recbole_hill.model.bases.factorization.MatrixFactorization`'s without
     ``reg_weight``, ``n_hops`` (K), ``user_decay``, ``item_decay``; ``learner: sgd``.

@@ -1,68 +1,87 @@
-"""NeuMF: matrix factorisation and a multi-layer perceptron side by side.
+"""NeuMF as in NGCF's comparison: one perceptron over a pair's vectors and their product.
 
 Reference:
-    Xiangnan He et al. "Neural Collaborative Filtering." in WWW 2017.
+    Xiangnan He et al. "Neural Collaborative Filtering." in WWW 2017; the network is the one of
+    Xiang Wang et al. "Neural Graph Collaborative Filtering." in SIGIR 2019.
 """
 
+from itertools import pairwise
+
 import torch
-from recbole.model.general_recommender import neumf
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recbole_hill.host.dropout import dropout
 from recbole_hill.model.bases.pair_score import PairScoreModel
 from recbole_hill.model.bases.pretrained import PretrainedStart
 
 
-class NeuMF(PretrainedStart, PairScoreModel, neumf.NeuMF):
-    """RecBole's network, h^T [p * q; MLP([p'; q'])], trained and ranked as in NGCF's comparison.
+class NeuMF(PretrainedStart, PairScoreModel):
+    """Scores h^T MLP([u; i; u * i]), with one pair of tables, trained by BPR.
 
-    RecBole's class is the base, so the name still means the same network. This class differs in
-    four points:
+    HILL's Table 3 quotes the row of NGCF's comparison. The code behind that row is ``NMF.py`` of
+    xiangwang1223/neural_graph_collaborative_filtering. A layer is dropout(ReLU(W z + b)); the
+    paper has two of them, as wide as the vectors. The output h has no bias. The L2 terms are half
+    the squared vectors of a batch's rows, divided by B, and half the squared norm of h. The other
+    weights have none. All parameters start from Xavier's uniform distribution, or the tables from
+    a trained BPR (``pretrained_from``). A batch has distinct users, drawn uniformly.
 
-    - It is trained by BPR on drawn negatives with an L2 term, instead of cross-entropy on labels
-      (NGCF, SIGIR 2019, section 4.2; HILL's Table 3 quotes this row).
-    - Full ranking splits the first layer into a user half and an item half, so that a block of
-      pairs costs only the layers after it. RecBole would score every pair with ``predict``.
-    - A score is the logit. RecBole returns its sigmoid, which gives the same ranking.
-    - ``pretrained_from`` fills both pairs of tables from one run of BPR. RecBole's own pretraining
-      (``use_pretrain``), from a GMF and an MLP model that RecBole wrote, exists in
-      ``recbole.NeuMF``.
+    The network of the WWW 2017 paper, with two pairs of tables, is ``NeuMF-WWW``; RecBole's class
+    of it is ``recbole.NeuMF``, trained by cross-entropy on labels.
 
-    Settings: :class:`~recbole_hill.model.bases.pair_score.PairScoreModel`'s, ``mf_embedding_size``,
-    ``mlp_embedding_size``, ``mlp_hidden_size``, ``dropout_prob``, ``mf_train``, ``mlp_train``,
-    ``pretrained_from``.
+    The optimiser is RMSProp, as in that code (the SIGIR 2019 paper names Adam). PyTorch's averages
+    squared gradients with .99 from 0, where TensorFlow's averages with .9 from 1.
+
+    Full ranking splits the first layer into parts of user, item and product, so that a pair costs
+    the part of the product and the layers above.
+
+    Settings: :class:`~recbole_hill.model.bases.pair_score.PairScoreModel`'s, ``embedding_size``,
+    ``mlp_hidden_size``, ``dropout_prob``, ``dense_reg_weight`` (weight of half the squared norm of
+    h), ``pretrained_from``.
     """
 
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.dropout_prob = config["dropout_prob"]
+        self.dense_reg_weight = config["dense_reg_weight"]
+        size, widths = config["embedding_size"], config["mlp_hidden_size"]
+        self.user_embedding = nn.Embedding(self.n_users, size)
+        self.item_embedding = nn.Embedding(self.n_items, size)
+        self.layers = nn.ModuleList(nn.Linear(*shape) for shape in pairwise((3 * size, *widths)))
+        self.output = nn.Linear(widths[-1], 1, bias=False)
+        biases = [layer.bias.unsqueeze(0) for layer in self.layers]  # (1, H), as in their code
+        for parameter in (*(p for p in self.parameters() if p.dim() == 2), *biases):
+            nn.init.xavier_uniform_(parameter)
+
     def pair_scores(self, users: Tensor, items: Tensor) -> Tensor:
-        """RecBole's forward pass."""
-        return self.forward(users, items)
+        """The network, for pairs."""
+        user, item = self.user_embedding(users), self.item_embedding(items)
+        return self._score(self.layers[0](torch.cat((user, item, user * item), 1)))
 
     def block_scores(self, users: Tensor, items: Tensor) -> Tensor:
-        """The same network with its first layer split; dropout is off, as in all ranking."""
-        if not (self.mf_train and self.mlp_train):
-            return super().block_scores(users, items)
-        _, first, *rest = self.mlp_layers.mlp_layers
-        user_half, item_half = first.weight.split(self.mlp_embedding_size, dim=1)
-        user_side = self.user_mlp_embedding(users) @ user_half.T + first.bias  # (b, H)
-        item_side = self.item_mlp_embedding(items) @ item_half.T  # (n, H)
-        hidden = user_side.unsqueeze(1) + item_side  # (b, n, H)
-        for layer in rest:
-            hidden = layer(hidden)
-        sizes = (self.mf_embedding_size, hidden.shape[-1])
-        of_product, of_hidden = self.predict_layer.weight[0].split(sizes)
-        product = (self.user_mf_embedding(users) * of_product) @ self.item_mf_embedding(items).T
-        return (
-            torch.addmv(product.flatten(), hidden.flatten(0, 1), of_hidden).view_as(product)
-            + self.predict_layer.bias
-        )
+        """The network with its first layer split."""
+        user, item = self.user_embedding(users), self.item_embedding(items)
+        first = self.layers[0]
+        of_user, of_item, of_product = first.weight.split(user.shape[1], dim=1)  # (H, D) each
+        product = (user.unsqueeze(1) * of_product) @ item.T  # (b, H, n)
+        alone = (user @ of_user.T + first.bias).unsqueeze(1) + item @ of_item.T  # (b, n, H)
+        return self._score(product.transpose(1, 2) + alone)
+
+    def _score(self, hidden: Tensor) -> Tensor:
+        """Returns the score from the first layer before its ReLU, shape (..., H)."""
+        hidden = self._bent(hidden)
+        for layer in self.layers[1:]:
+            hidden = self._bent(layer(hidden))
+        return self.output(hidden).squeeze(-1)
+
+    def _bent(self, hidden: Tensor) -> Tensor:
+        return dropout(F.relu(hidden), self.dropout_prob, self.training)
+
+    def calculate_loss(self, interaction) -> Tensor:
+        """BPR with the L2 term of the vectors, and that of h."""
+        penalty = self.output.weight.square().sum() / 2
+        return super().calculate_loss(interaction) + self.dense_reg_weight * penalty
 
     def tables(self) -> tuple[list[nn.Embedding], list[nn.Embedding]]:
-        """The tables of both halves."""
-        users, items = zip(*self.pretrained_pairs(), strict=True)
-        return list(users), list(items)
-
-    def pretrained_pairs(self) -> list[tuple[nn.Embedding, nn.Embedding]]:
-        """The tables of both halves; in NGCF's comparison both start from one MF."""
-        return [
-            (self.user_mf_embedding, self.item_mf_embedding),
-            (self.user_mlp_embedding, self.item_mlp_embedding),
-        ]
+        """The two tables."""
+        return [self.user_embedding], [self.item_embedding]

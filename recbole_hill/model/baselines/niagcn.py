@@ -17,13 +17,14 @@ class NIAGCN(GraphModel):
     m_k is the mean of the node's depth-k neighbours, and p_k the mean of their pairwise products.
     The score is sum_jk C_jk <user at depth j, item at depth k>.
 
-    There is no public code and no published setting. Two published Gowalla results differ by a
-    quarter (.1359/.1106 in HILL's Table 3, .1726/.1358 in BARS). So this class is the paper's idea
-    as we understand it, and the row of Table 3 of which we are least sure. These choices are ours:
-    separate weights for users, items and depths, which start near LightGCN's mean; all neighbours
-    instead of a sample. So m_k is the mean over random walks of k steps. p_k is the mean product of
-    two *different* neighbours at depth 1, and of the ends of two independent walks at larger
-    depths.
+    There is no public code and no published setting. The Yelp2018 and Amazon-Book numbers are from
+    NGAT4Rec's comparison (arXiv 2010.12256), says BARS; the repository of NGAT4Rec has no NIA-GCN.
+    Two published Gowalla results differ by a quarter: .1359/.1106 in HILL's Table 3, and
+    .1726/.1358 in BARS, from a list of papers. So this class is the paper's idea as we understand
+    it, and the row of Table 3 of which we are least sure. These choices are ours: separate weights
+    for users, items and depths, which start near LightGCN's mean; all neighbours instead of a
+    sample. So m_k is the mean over random walks of k steps. p_k is the mean product of two
+    *different* neighbours at depth 1, and of the ends of two independent walks at larger depths.
 
     Settings: ``MatrixFactorization``'s, ``n_layers`` (K).
     """

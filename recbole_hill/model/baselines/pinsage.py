@@ -19,8 +19,10 @@ class PinSage(PretrainedStart, GraphModel):
 
     The bars |.| scale to length 1 (Algorithm 1). Without the two dense maps after the last layer
     (Algorithm 2) all scores would lie in [0, 1], where BPR hardly orders anything. All neighbours
-    take part with equal weight: the code behind the published row is unpublished, and nothing says
-    that it used random-walk importance. NGCF's rows start from MF (``pretrained_from``). PyTorch
+    take part with equal weight: the code behind the published row is unpublished (NGCF's repository
+    has NGCF, BPR-MF, NMF, and GCN and GC-MC as kinds of layer), and nothing says that it used
+    random-walk importance. The paper's section 4.2.2 says: two layers, hidden vectors as wide as
+    the tables. NGCF's rows start from MF (``pretrained_from``). PyTorch
     Geometric's ``SAGEConv`` lacks the inner ReLU.
 
     Settings: :class:`~recbole_hill.model.bases.factorization.MatrixFactorization`'s, ``n_layers``,

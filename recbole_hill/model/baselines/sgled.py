@@ -18,7 +18,8 @@ class SGLED(LightGCNModel):
     InfoNCE (Eq. 10) compares each of the batch's users, in the first view, with *all* users in the
     second view, and likewise for items. The two views are graphs with edges dropped and degrees
     counted anew. They are drawn once an epoch. The terms are sums and not means, as in the authors'
-    code.
+    code. Both codes (wujcan/SGL-TensorFlow and wujcan/SGL-Torch, ``PairwiseSamplerV2``) draw users
+    uniformly and then one of the user's items, as many pairs an epoch as train has.
 
     RecBole's ``SGL`` (``recbole.SGL`` here) has an L2 term of unsquared norms divided by B, which
     is weaker by orders of magnitude, and computes products in COO form.

@@ -30,14 +30,23 @@ class SimpleX(MFCCL):
     leaves the target out, histories are whole, Gowalla has a separate table for histories
     (``share_embedding`` False), and dropout comes after the scaling.
 
+    The authors' code (reczoo/RecZoo, matching/cf/SimpleX) pads all histories to one length, the
+    longest of the train rows: 810 on Gowalla. In the softmax of ``user_attention`` a padded place
+    has the logit 0 and the zero vector, so it takes weight from the items. ``attention_padding`` is
+    this length. Short histories then count for little: at the start, where all logits are near 0, a
+    history of n items contributes n / 810 of its mean. Only the softmax's denominator changes, and
+    nothing is padded in memory. In ranking, the authors cut Gowalla's longest history (811 items)
+    to 810; here it is whole.
+
     Settings: :class:`~recbole_hill.model.baselines.mfccl.MFCCL`'s, ``gamma`` (g), ``aggregator``,
-    ``share_embedding``.
+    ``attention_padding`` (0: none), ``share_embedding``.
     """
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.gamma = config["gamma"]
         self.aggregator = config["aggregator"]
+        self.attention_padding = config["attention_padding"]
         self.graph = InteractionGraph(train_matrix(dataset))
         size = config["embedding_size"]
         if not config["share_embedding"]:
@@ -67,7 +76,10 @@ class SimpleX(MFCCL):
         near, place = item.unique(return_inverse=True)  # a batch contains a part of the items
         keys = self.key(F.embedding(near, table)).tanh()
         logits = pair_products(self.user_embedding(users), row, keys, place)
-        weights = segment_softmax(logits.masked_fill(~counted, -torch.inf), row, len(users))
+        lengths = logits.new_zeros(len(users)).index_add(0, row, counted.to(logits.dtype))
+        padding = (self.attention_padding - lengths).clamp_min(0)
+        logits = logits.masked_fill(~counted, -torch.inf)
+        weights = segment_softmax(logits, row, len(users), padding)
         return self.value(segment_sums(weights, table, item, crow))
 
     def query(self, users: Tensor, left_out: Tensor | None = None) -> Tensor:

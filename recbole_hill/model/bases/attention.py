@@ -4,23 +4,31 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def segment_softmax(logits: Tensor, row: Tensor, n_rows: int) -> Tensor:
+def segment_softmax(
+    logits: Tensor, row: Tensor, n_rows: int, padding: Tensor | None = None
+) -> Tensor:
     """Returns the softmax of the logits within each row.
 
     Args:
         logits: Shape (E,); -inf leaves an edge out.
         row: Row of each edge, shape (E,).
         n_rows: Number of rows.
+        padding: Number of further logits of 0 in each row, shape (n_rows,). They count in the
+            softmax and are not returned.
 
     Returns:
-        Weights, shape (E,). They sum to 1 in each row, and to 0 in a row whose edges are all left
-        out.
+        Weights, shape (E,). They sum to 1 in each row without padding, and to 0 in a row whose
+        edges are all left out.
     """
     highest = segment_max(logits.detach(), row, n_rows)
     highest = highest.where(highest.isfinite(), 0)
+    if padding is not None:
+        highest = highest.clamp_min(0).where(padding > 0, highest)
     weights = (logits - highest[row]).exp()
     totals = weights.new_zeros(n_rows).index_add(0, row, weights)
-    # The largest edge adds exp(0) = 1, so only an empty row has a smaller total.
+    if padding is not None:
+        totals = totals + padding * (-highest).exp().where(padding > 0, 0)
+    # The largest logit adds exp(0) = 1, so only an empty row has a smaller total.
     return weights / totals.clamp_min(1)[row]
 
 
