@@ -130,7 +130,7 @@ def _validation(by_seed: dict[int, Outcome]) -> float:
 def _varied(tried: list[list[dict[int, Outcome]]]) -> list[str]:
     """Returns the given settings that differ between studies."""
     given = [outcome.given for studies in tried for some in studies for outcome in some.values()]
-    keys = dict.fromkeys(key for settings in given for key in settings)
+    keys = dict.fromkeys(key for settings in given for key in settings if key != "show_progress")
     return [key for key in keys if len({str(settings.get(key)) for settings in given}) > 1]
 
 
