@@ -95,6 +95,7 @@ BAD = [
     (["--model=BPR", "--dataset=ml-100k", "--backbone=NESCL"], "unknown key 'backbone' for model"),
     (["--model=HILL", "--dataset=ml-100k", "--protocol=test"], "protocol must be one of"),
     (["--model=HILL", "--dataset=nowhere"], "prepare nowhere --source=PATH"),
+    (["--model=BPR", "--dataset=gowalla"], "does not exist; write it with `recbole-hill prepare"),
     (["--model=HILL", "--dataset=ml-100k", "stray"], "cannot read argument 'stray'"),
     (["--model=BPR", "--dataset=ml-100k", "--a=1", "--a=2"], "--a is given twice"),
     (

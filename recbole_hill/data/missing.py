@@ -28,7 +28,8 @@ def no_dataset(folder: Path, name: str, file: str) -> FileNotFoundError:
     else:
         todo = f"write it with `recbole-hill prepare {name} --source=PATH`"
         todo += " (a CSV, JSON or Parquet file, or a public dataset's files)"
-        if near := difflib.get_close_matches(name, _known(folder.parent), n=3, cutoff=0.6):
+        others = [known for known in _known(folder.parent) if known != name]
+        if near := difflib.get_close_matches(name, others, n=3, cutoff=0.6):
             todo = f"did you mean {' or '.join(near)}? Otherwise {todo}"
         todo += ", or set data_path to the folder above the dataset's own"
     return FileNotFoundError(f"dataset {name!r}: {folder / file} does not exist; {todo}")
