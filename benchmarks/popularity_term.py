@@ -6,12 +6,10 @@ every arm of a finished run may choose how popular its lists are: its scores bec
     score(u, i) + w * sd(u) * z(i).
 
 sd(u) is the standard deviation of the user's scores. z(i) is ln(1 + train users of the item), less
-its mean and divided by its standard deviation. w is a weight in ``WEIGHTS``: from 0 the program
-goes to the next weight, up or else down, as long as the validation value rises.
-``tuned_arms.py --popularity`` makes its table from these scores.
+its mean and divided by its standard deviation. w is the weight in ``WEIGHTS`` with the best
+validation value. ``tuned_arms.py --popularity`` makes its table from these scores.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,23 +49,6 @@ class Corrected:
     popularity: float
 
 
-def climb(score: Callable[[float], float]) -> tuple[float, float]:
-    """Returns the weight at which a walk from 0 along ``WEIGHTS`` ends, and its score.
-
-    Args:
-        score: Function from a weight to the value that is to be high.
-    """
-    place = WEIGHTS.index(0.0)
-    best = score(0.0)
-    for step in (1, -1):
-        start = place
-        while 0 <= place + step < len(WEIGHTS) and (found := score(WEIGHTS[place + step])) > best:
-            place, best = place + step, found
-        if place != start:
-            break
-    return WEIGHTS[place], best
-
-
 def corrected_arms(folder: Path, names: set[str]) -> dict[str, Corrected]:
     """Returns arms of a finished run, each with the popularity term that validation chooses.
 
@@ -99,11 +80,11 @@ def corrected_arms(folder: Path, names: set[str]) -> dict[str, Corrected]:
             vectors = torch.cat((users, weight * scale), 1), torch.cat((items, term), 1)
             trainer.arm = replace(arm, vectors=vectors, retriever=None)
 
-        def score(weight: float, set_weight=set_weight) -> float:
+        valid = {}
+        for weight in WEIGHTS:
             set_weight(weight)
-            return trainer.valid_score(data.valid)
-
-        best, valid_score = climb(score)
+            valid[weight] = trainer.valid_score(data.valid)
+        best = max(valid, key=valid.get)
         set_weight(best)
         with (
             keep_per_user(trainer.ranking_evaluator) as values,
@@ -114,7 +95,7 @@ def corrected_arms(folder: Path, names: set[str]) -> dict[str, Corrected]:
         items = np.concatenate(lists)
         found[arm.name] = Corrected(
             best,
-            valid_score,
+            valid[best],
             metrics,
             table.set_index("user"),
             float(degrees[items[items > 0]].mean()),

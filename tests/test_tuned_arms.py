@@ -73,7 +73,7 @@ def finished(tiny_path, tmp_path_factory):
 
 
 def test_without_a_weight_an_arm_has_the_values_of_its_row(finished, popularity_term, monkeypatch):
-    monkeypatch.setattr(popularity_term, "WEIGHTS", (0.0,))  # so the walk ends where it starts
+    monkeypatch.setattr(popularity_term, "WEIGHTS", (0.0,))
     found = popularity_term.corrected_arms(finished.folder, {"continue", "pairs"})
     rows = {row["arm"]: row for row in finished.rows}
     assert set(found) == {"continue", "pairs"}
@@ -90,22 +90,19 @@ def test_without_a_weight_an_arm_has_the_values_of_its_row(finished, popularity_
 def test_with_a_large_weight_every_list_is_the_most_popular_items(
     finished, tiny_path, tmp_path, popularity_term, monkeypatch
 ):
-    monkeypatch.setattr(popularity_term, "climb", lambda score: (1000.0, score(1000.0)))
+    monkeypatch.setattr(popularity_term, "WEIGHTS", (1000.0,))
     found = popularity_term.corrected_arms(finished.folder, {"pairs"})["pairs"]
     settings = tiny_settings(tiny_path, "Pop", run_dir=str(tmp_path / "pop"))
     popular = run("Pop", "tiny", overrides=settings, echo=False).rows[0]
     assert found.popularity == pytest.approx(popular["list_popularity"], abs=1e-3)
-    assert found.weight == 1000.0
 
 
-@pytest.mark.parametrize(("peak", "asked"), [(0.2, 4), (-0.2, 5), (0.0, 3), (9.0, 7), (-9.0, 5)])
-def test_the_weight_is_at_the_top_of_the_way_up_from_0(popularity_term, peak, asked):
-    seen = []
-
-    def score(weight):
-        seen.append(weight)
-        return -abs(weight - peak)
-
-    nearest = min(popularity_term.WEIGHTS, key=lambda weight: abs(weight - peak))
-    assert popularity_term.climb(score) == (nearest, -abs(nearest - peak))
-    assert len(seen) == asked
+def test_validation_chooses_the_weight(finished, popularity_term, monkeypatch):
+    scores = {}
+    for weight in (-1.0, 0.0, 1.0):
+        monkeypatch.setattr(popularity_term, "WEIGHTS", (weight,))
+        found = popularity_term.corrected_arms(finished.folder, {"pairs"})["pairs"]
+        scores[weight] = found.valid_score
+    monkeypatch.setattr(popularity_term, "WEIGHTS", tuple(scores))
+    found = popularity_term.corrected_arms(finished.folder, {"pairs"})["pairs"]
+    assert (found.weight, found.valid_score) == max(scores.items(), key=lambda pair: pair[1])
