@@ -84,12 +84,18 @@ def _line(
         ", ".join(f"{key} {given[key]}" for key in varied if key in given) or "as the backbone",
         f"{_validation(best):.4f}",
         *(spread(values[m]) for m in METRICS),
-        *("" if arm == CONTINUE else _difference(best, control, m) for m in METRICS),
+        *("" if arm == CONTINUE else difference(best, control, m) for m in METRICS),
     ]
 
 
-def _difference(best: dict[int, dict], control: dict[int, dict], metric: str) -> str:
-    """Returns the mean difference over the seeds that both have, and its standard error."""
+def difference(best: dict[int, dict], control: dict[int, dict], metric: str) -> str:
+    """Returns the mean difference over the seeds that both have, and its standard error.
+
+    Args:
+        best: Rows with ``metrics``, by seed.
+        control: Rows to compare them with, by seed.
+        metric: Name of the metric.
+    """
     seeds = best.keys() & control.keys()
     found = [best[s]["metrics"][metric] - control[s]["metrics"][metric] for s in seeds]
     error = f" ± {stdev(found) / len(found) ** 0.5:.4f}" if len(found) > 1 else ""
