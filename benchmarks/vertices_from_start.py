@@ -27,28 +27,20 @@ standard error.
 
 import argparse
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
 import torch
+from blocks import METRICS, PLAIN, VALID, Blocks, Vectors, measured, real_weights
 from datasets import loaded
-from torch import Tensor
 from tqdm import tqdm
 from tuned_arms import difference
 
-from recbole_hill.adapt.forms import CONTINUE, training_of
-from recbole_hill.adapt.pairs import Pairs
-from recbole_hill.adapt.selection import select_pairs
-from recbole_hill.adapt.stage import pairs_of_arm
-from recbole_hill.adapt.virtual_items import VirtualItems
+from recbole_hill.adapt.forms import CONTINUE
 from recbole_hill.config.dialect import parse_setting
-from recbole_hill.data.ids import Ids
 from recbole_hill.data.splits import require_same_data
 from recbole_hill.host.threads import set_threads
 from recbole_hill.model.build import build_model
@@ -58,97 +50,12 @@ from recbole_hill.report.markdown import pipe_table
 from recbole_hill.report.seeds import spread
 from recbole_hill.run.jsonl import append_record, read_lines
 from recbole_hill.run.provenance import made_by
-from recbole_hill.train.arms import Arm
-from recbole_hill.train.index_stage import START, make_index
 from recbole_hill.train.trainer import trainer_for
 
-Vectors = tuple[Tensor, Tensor]  # of users and of real items, (U + 1, D) and (I + 1, D)
-
-PLAIN, PAIRS, AT_THE_END = "plain", "pairs", "at the end"
+PAIRS, AT_THE_END = "pairs", "at the end"
 ARMS = (CONTINUE, PAIRS, "random_nodes", AT_THE_END)
 #: Weights to try for the run that is fused with an arm, whose own weight is 1.
 FUSE_WEIGHTS = (0.1, 0.2, 0.5, 1.0, 2.0)
-METRICS = ("recall@20", "ndcg@20")
-VALID = "ndcg@20"
-NO_PAIRS = Pairs(*(np.zeros(0, dtype=np.int64) for _ in range(3)), rates=np.zeros(0))
-
-
-@dataclass(frozen=True, eq=False)
-class Reached:
-    """Where a block of epochs ends.
-
-    Attributes:
-        weights: The backbone's weights, without those of nodes.
-        vectors: The vectors that the backbone gives, with the nodes in its graph.
-        validation: The validation metric of the vectors.
-        pairs: Number of pairs.
-        steps: Number of training steps of the block.
-        seconds: Seconds of the block.
-    """
-
-    weights: dict[str, Tensor]
-    vectors: Vectors
-    validation: float
-    pairs: int
-    steps: int
-    seconds: float
-
-
-class Blocks:
-    """Trains a backbone block by block at one learning rate; arms share the blocks they agree on.
-
-    Args:
-        trainer: Trainer of a HILL model with its seeded weights.
-        data: The run's data.
-        start: The backbone's weights before the first block.
-        every: Number of epochs of a block.
-        rate: The learning rate.
-    """
-
-    def __init__(self, trainer, data, start: dict[str, Tensor], *, every: int, rate: float):
-        self.trainer, self.data, self.every, self.rate = trainer, data, every, rate
-        self.start, self._reached = start, {}
-
-    def reach(self, kinds: tuple[str, ...]) -> Reached:
-        """Returns where blocks of these kinds, in this order, end."""
-        if kinds not in self._reached:
-            before = self.reach(kinds[:-1]).weights if kinds[1:] else self.start
-            self._reached[kinds] = self._train(before, kinds[-1], len(kinds) - 1)
-        return self._reached[kinds]
-
-    def _train(self, weights: dict[str, Tensor], kind: str, block: int) -> Reached:
-        trainer, model, started = self.trainer, self.trainer.model, time.perf_counter()
-        model.backbone.load_state_dict(weights)
-        arm, pairs = (CONTINUE, NO_PAIRS) if kind == PLAIN else (kind, self._pairs(kind))
-        with training_of(trainer, arm, pairs, self.data.train) as training:
-            trainer.run_stage(
-                f"block {block}",
-                self.every,
-                training.data,
-                training.loss,
-                learning_rate=self.rate,
-                begin_epoch=lambda n: model.begin_backbone_epoch(block * self.every + n),
-            )
-            trainer.finish_stage(f"block {block}")
-            model.eval()
-            vectors = tuple(part.clone() for part in model.vectors())
-            reached = real_weights(model.backbone)
-        valid = measured(trainer, self.data.valid, vectors)[VALID]
-        steps, seconds = self.every * len(training.data), time.perf_counter() - started
-        return Reached(reached, vectors, valid, len(pairs), steps, seconds)
-
-    def _pairs(self, kind: str) -> Pairs:
-        """Returns the pairs of a new index over the current item vectors."""
-        trainer, train = self.trainer, self.data.train
-        index, _ = make_index(trainer, Ids.of(train._dataset).items)
-        return pairs_of_arm(trainer, kind, index, select_pairs(trainer, index, train))
-
-
-def real_weights(backbone) -> dict[str, Tensor]:
-    """Returns a copy of a backbone's weights, without those of nodes."""
-    if isinstance(backbone, VirtualItems):
-        return backbone.real_weights()
-    return {name: value.clone() for name, value in backbone.state_dict().items()}
 
 
 def kinds_of(arm: str, n_blocks: int) -> tuple[str, ...]:
@@ -156,13 +63,6 @@ def kinds_of(arm: str, n_blocks: int) -> tuple[str, ...]:
     if arm == AT_THE_END:
         return (*kinds_of(CONTINUE, n_blocks)[:-1], PAIRS)
     return (PLAIN, *[arm] * (n_blocks - 1))
-
-
-def measured(trainer, loader, vectors: Vectors) -> dict[str, float]:
-    """Returns the metrics of user and item vectors on a validation or test set."""
-    trainer.arm = Arm("", START, vectors=vectors)
-    values = trainer.evaluate(loader, load_best_model=False)
-    return {name: float(values[name]) for name in METRICS}
 
 
 def standardised(vectors: Vectors) -> Vectors:
@@ -238,7 +138,9 @@ def report(rows: list[dict], against: str) -> str:
         chosen = {key: _best_rate(by_rate) for key, by_rate in found.items()}
         lines = [_line(key, chosen, against) for key in chosen]
         head = ("backbone", "arm", "rate", part, "validation", *METRICS)
-        tables += [pipe_table((*head, *(f"{m} - {against}" for m in METRICS)), lines)]
+        if lines:
+            head = (*head, *(f"{metric} - {against}" for metric in METRICS))
+            tables.append(pipe_table(head, lines))
     return "\n\n".join(tables)
 
 
