@@ -111,4 +111,5 @@ def measured(trainer, loader, vectors: Vectors) -> dict[str, float]:
     """Returns the metrics of user and item vectors on a validation or test set."""
     trainer.arm = Arm("", START, vectors=vectors)
     values = trainer.evaluate(loader, load_best_model=False)
+    trainer.arm = None
     return {name: float(values[name]) for name in METRICS}

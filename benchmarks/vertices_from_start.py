@@ -1,7 +1,7 @@
 """Does it help a backbone to train with the index's nodes as items from the start?
 
     python benchmarks/vertices_from_start.py --backbone=NESCL --output=FILE [--seeds=2020,2021]
-        [--rates=1,0.5] [--every=5] [--blocks=7] [--fuse-with=RUN] [--KEY=VALUE ...]
+        [--rates=1,0.5] [--every=5] [--blocks=4] [--fuse-with=RUN] [--KEY=VALUE ...]
     python benchmarks/vertices_from_start.py --output=FILE [--against=ARM]     # the tables alone
 
 HILL makes nodes of its index further items of a finished backbone (`pair_form`), trains for a few
@@ -17,8 +17,9 @@ starts a new Adam, in all arms. The arms have the same seeds and share the first
 
 The learning rates to try are shares of the backbone's own. Validation chooses the block and, in the
 tables, each arm's rate, by its mean over the seeds that all rates have. The test set is read at the
-chosen block. With `--fuse-with` the scores of a finished run are added to an arm's, as Fusion adds
-them; validation chooses the weight of the run.
+chosen block. With `--fuse-with` the scores of a finished run are added to the arm's at this block,
+as Fusion adds them; validation chooses the weight of the run. HILL's settings and the backbone's
+are given as `--KEY=VALUE`, such as `--keep_normalisation=False`.
 
 Adds one line of JSON to FILE per seed, rate and arm. Prints, over all lines of FILE, the arms alone
 and fused: mean ± standard deviation over the seeds, and the mean difference to an arm, with its
@@ -56,6 +57,10 @@ PAIRS, AT_THE_END = "pairs", "at the end"
 ARMS = (CONTINUE, PAIRS, "random_nodes", AT_THE_END)
 #: Weights to try for the run that is fused with an arm, whose own weight is 1.
 FUSE_WEIGHTS = (0.1, 0.2, 0.5, 1.0, 2.0)
+#: Settings that a record names.
+KEYS = ("backbone", "dataset", "protocol", "pair_form", "keep_normalisation")
+#: Parts of a record, each with what validation chose for every seed.
+PARTS = {"alone": "block", "fused": "weight of the run"}
 
 
 def kinds_of(arm: str, n_blocks: int) -> tuple[str, ...]:
@@ -92,7 +97,7 @@ def rows_of_seed(options, given: dict, seed: int) -> Iterator[dict]:
         trainer = trainer_for(config, build_model(config, data))
         trainer.see(data.train)
         start = real_weights(trainer.model.backbone)
-        about = {key: config[key] for key in ("backbone", "dataset", "protocol", "pair_form")}
+        about = {key: config[key] for key in KEYS}
         about |= {"seed": seed, "given": given, "every": options.every, **made_by()}
         other = None
         if options.fuse_with:
@@ -127,9 +132,14 @@ def rows_of_seed(options, given: dict, seed: int) -> Iterator[dict]:
 
 
 def report(rows: list[dict], against: str) -> str:
-    """Returns the tables of all backbones, of the arms alone and fused."""
+    """Returns the tables of all backbones, of the arms alone and fused.
+
+    Args:
+        rows: The records.
+        against: The arm that the others are compared with.
+    """
     tables = []
-    for part in ("alone", "fused"):
+    for part, choice in PARTS.items():
         found: dict[tuple[str, str], dict[float, dict[int, dict]]] = {}
         for row in rows:
             if part in row:
@@ -137,10 +147,9 @@ def report(rows: list[dict], against: str) -> str:
                 by_rate.setdefault(row["rate"], {})[row["seed"]] = row[part]
         chosen = {key: _best_rate(by_rate) for key, by_rate in found.items()}
         lines = [_line(key, chosen, against) for key in chosen]
-        head = ("backbone", "arm", "rate", part, "validation", *METRICS)
-        if lines:
-            head = (*head, *(f"{metric} - {against}" for metric in METRICS))
-            tables.append(pipe_table(head, lines))
+        differences = (f"{metric} - {against}" for metric in METRICS)
+        head = (f"{part}, on", "arm", "rate", choice, "validation", *METRICS, *differences)
+        tables += [pipe_table(head, lines)] if lines else []
     return "\n\n".join(tables)
 
 
@@ -174,7 +183,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seeds", default="2020,2021,2022,2023,2024", help="separated by commas")
     parser.add_argument("--rates", default="1,0.5", help="shares of the backbone's own (1,0.5)")
     parser.add_argument("--every", type=int, default=5, help="epochs of a block (5)")
-    parser.add_argument("--blocks", type=int, default=7, help="number of blocks (7)")
+    parser.add_argument("--blocks", type=int, default=4, help="number of blocks (4)")
     parser.add_argument("--fuse-with", type=Path, help="folder of a finished run, under holdout")
     parser.add_argument("--against", default=CONTINUE, help="the arm to compare with (continue)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (1)")
