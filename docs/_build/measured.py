@@ -32,14 +32,18 @@ PAPER = (
 
 
 def by_model() -> dict[str, list[dict]]:
-    """Returns every row of results/, with its file and, for a cell of a study, the study's row."""
+    """Returns every row of results/, with its file and, for a cell of a study, the study's row.
+
+    Records of scripts in benchmarks/ are no rows of a run, and name no model.
+    """
     rows = defaultdict(list)
     for file in sorted(RESULTS.rglob("*.jsonl")):
         for text in file.read_text(encoding="utf-8").splitlines():
             line = json.loads(text)
             for row in line.get("rows", [line]):
                 named = {"file": file.relative_to(RESULTS).as_posix(), "row": line.get("row")}
-                rows[row["model"]].append({**row, **named})
+                if "model" in row:
+                    rows[row["model"]].append({**row, **named})
     return rows
 
 

@@ -44,6 +44,7 @@ class VirtualItems(nn.Module):
 
     Attributes:
         data: The train set from which the copy learns; without pairs if they are edges alone.
+        extended: Names of the weights that have rows of virtual items, after all other rows.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class VirtualItems(nn.Module):
         last = self.n_items
         for depth in depths:
             first[depth], last = last, last + nodes.count(depth)
-        n_virtual = last - self.n_items
+        n_virtual = self.n_virtual = last - self.n_items
         items = pairs.nodes + np.array([first[depth] for depth in pairs.depths], dtype=np.int64)
         extended = with_virtual_items(dataset, n_virtual, pairs.users, items)
         alone = with_virtual_items(dataset, n_virtual, pairs.users[:0], items[:0])
@@ -95,9 +96,10 @@ class VirtualItems(nn.Module):
             ValueError: If a weight has another shape in the copy for another reason.
         """
         known, longer = backbone.state_dict(), self.backbone.state_dict()
+        self.extended = [name for name in longer if longer[name].shape != known[name].shape]
         for name, value in longer.items():
             old = known[name]
-            if value.shape == old.shape:
+            if name not in self.extended:
                 value.copy_(old)
                 continue
             if value.shape != (len(old) + n_virtual, *old.shape[1:]):
@@ -113,13 +115,22 @@ class VirtualItems(nn.Module):
             value[len(old) :] = rows.reshape(n_virtual, *old.shape[1:])
         if kind == "frozen":
             for name, weight in self.backbone.named_parameters():
-                if weight.shape != known[name].shape:
+                if name in self.extended:
                     weight.register_hook(_of_first_rows(len(known[name])))
 
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
         """Returns the vectors of users and of real items, (U + 1, D) and (I + 1, D)."""
         users, items = user_item_embeddings(self.backbone)
         return users, items[: self.n_items]
+
+    def real_weights(self) -> dict[str, Tensor]:
+        """Returns a copy of the weights without the rows of virtual items.
+
+        They fit the backbone from which this copy was made, and a further copy of it.
+        """
+        weights = self.backbone.state_dict()
+        rows = {name: len(weights[name]) - self.n_virtual for name in self.extended}
+        return {name: value[: rows.get(name)].clone() for name, value in weights.items()}
 
     def calculate_loss(self, interaction) -> Tensor:
         """The backbone's own loss on a batch whose items may be virtual."""

@@ -6,6 +6,7 @@ folder. Depth 1 of the index is the nodes just above the items, depth L the coar
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from torch import Tensor
@@ -164,11 +165,11 @@ def learn_index(trainer: IndexTrainer, train_data) -> HierarchicalIndex:
     learner, old = trainer.index_learner, trainer.old_index
     if learner.by_gradient and not learner.with_backbone:
         _train_nodes(trainer, train_data)
-    index, seconds = _learn(trainer, ids, None if old is None else old.start())
+    index, seconds = make_index(trainer, ids, None if old is None else old.start())
     for round_ in range(learner.rounds):
         _train_on_nodes(trainer, round_, train_data)
         start = index.refreshed(current_vectors(trainer).items)
-        index, more = _learn(trainer, ids, start)
+        index, more = make_index(trainer, ids, start)
         seconds += more
     items = current_vectors(trainer).items
     usage = learner.usage(index, items)
@@ -189,8 +190,19 @@ def learn_index(trainer: IndexTrainer, train_data) -> HierarchicalIndex:
     return index
 
 
-def _learn(trainer: IndexTrainer, ids, start) -> tuple[HierarchicalIndex, float]:
-    """Lets the learner make an index, sets it in the model, and returns it with its seconds."""
+def make_index(
+    trainer: IndexTrainer, ids: Sequence[str], start: HierarchicalIndex | None = None
+) -> tuple[HierarchicalIndex, float]:
+    """Lets the learner make an index over the current vectors, and sets it in the model.
+
+    Args:
+        trainer: Trainer whose model gets the index.
+        ids: External item ids, (I,).
+        start: An index from whose nodes the learner may start.
+
+    Returns:
+        The index, and the seconds that it took.
+    """
     started = time.perf_counter()
     index = trainer.index_learner.learn(current_vectors(trainer), ids, start)
     if not isinstance(index, HierarchicalIndex):
