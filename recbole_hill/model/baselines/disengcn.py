@@ -7,12 +7,14 @@ Reference:
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recbole_hill.data.graph import EVERY
 from recbole_hill.host.dropout import dropout
-from recbole_hill.model.bases.graph_model import GraphModel
+from recbole_hill.model.bases.graph_model import GraphModel, last_to
 from recbole_hill.model.bases.routing import (
     chunk_count,
     chunk_products,
     chunk_sums,
+    edges_of,
     join_chunks,
     split_chunks,
 )
@@ -44,21 +46,28 @@ class DisenGCN(GraphModel):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def propagate(self, ego: Tensor) -> Tensor:
-        """Returns the output of the last routed layer."""
-        nodes = ego
-        for i, layer in enumerate(self.layers):
+    def propagate_to(self, nodes: Tensor | slice, ego: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the output of the last routed layer, and the table rows."""
+        hidden, reached = ego, last_to(nodes, len(self.layers))
+        for i, (layer, rows) in enumerate(zip(self.layers, reached, strict=True)):
             if i:
-                nodes = dropout(F.relu(nodes), self.dropout_rate, self.training)
-            chunks = split_chunks(F.relu(layer(nodes)), self.n_factors)
-            nodes = join_chunks(self.route(F.normalize(chunks, dim=2)))
-        return nodes
+                hidden = dropout(F.relu(hidden), self.dropout_rate, self.training)
+            chunks = split_chunks(F.relu(layer(hidden)), self.n_factors)
+            hidden = join_chunks(self.route(F.normalize(chunks, dim=2), rows))
+        return hidden, ego[nodes]
 
-    def route(self, z: Tensor) -> Tensor:
-        """Neighbourhood routing: T rounds over unit chunks of the nodes, (K, N, D / K)."""
-        adjacency, center = self.graph.normalized().values(), z
+    def route(self, z: Tensor, nodes: Tensor | slice = EVERY) -> Tensor:
+        """Neighbourhood routing: T rounds, which give the chunks of some nodes, (K, n, D / K).
+
+        Args:
+            z: Unit chunks of all nodes, shape (K, N, D / K).
+            nodes: Without repetition, shape (n,); or all.
+        """
+        edges = edges_of(self.graph, nodes)
+        adjacency = self.graph.normalized().values()[edges.places]
+        own = center = z[:, nodes]
         for _ in range(self.n_iterations):
-            logits = chunk_products(self.graph, F.normalize(center, dim=2), z)
+            logits = chunk_products(edges, F.normalize(center, dim=2), z)
             chosen = (logits / self.tau).softmax(0)
-            center = z + chunk_sums(self.graph, adjacency * chosen, z)
+            center = own + chunk_sums(edges, adjacency * chosen, z)
         return center
