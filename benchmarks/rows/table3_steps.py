@@ -125,6 +125,18 @@ class RungeKutta(PlainNodes):
         return total / (model.n_layers + 1)
 
 
+class Diffusion(PlainNodes):
+    """MGDCF's and APPNP's diffusion layer by layer."""
+
+    def nodes(self, model, ego: Tensor) -> Tensor:
+        """Returns the diffused node vectors, with dropout before and after."""
+        nodes = x = dropout(ego, model.input_dropout, model.training)
+        adjacency = model.adjacency()
+        for _ in range(model.n_layers):
+            nodes = model.beta * product(adjacency, nodes) + model.alpha * x
+        return dropout(nodes / model.gamma, model.output_dropout, model.training)
+
+
 class DenseRows(Step):
     """An auto-encoder whose first layer multiplies rows of all items."""
 
@@ -166,6 +178,8 @@ ROWS = [
     _row(EveryMessage, "IMP-GCN", 1.4),
     _row(EdgeByEdge, "GTN", 5.0),
     _row(RungeKutta, "LT-OCF", 1.1),
+    _row(Diffusion, "MGDCF", 1.0),
+    _row(Diffusion, "APPNP", 1.1),
     _row(DenseRows, "Mult-VAE", 1.3),
     _row(DenseRows, "Macrid-VAE", 2.0),
 ]
