@@ -107,7 +107,7 @@ class InteractionGraph(nn.Module):
 
         Args:
             x: Shape (U + I, D).
-            nodes: The nodes whose means are asked for, without repetition, shape (n,); or all.
+            nodes: The nodes whose means are asked for, shape (n,); or all.
 
         Returns:
             Shape (n, D).
@@ -221,7 +221,7 @@ def product(matrix: Tensor, x: Tensor, nodes: Tensor | slice = EVERY) -> Tensor:
     Args:
         matrix: Symmetric, sparse CSR, shape (N, N).
         x: Shape (N, D).
-        nodes: Row numbers without repetition, shape (n,); or all.
+        nodes: Row numbers, shape (n,); or all. Repeated ones are computed again.
 
     Returns:
         Shape (n, D).
@@ -239,7 +239,7 @@ class RowsOfProduct(torch.autograd.Function):
     Args (of ``apply``):
         matrix: Sparse CSR, shape (N, N).
         x: Shape (N, D).
-        nodes: Row numbers without repetition, shape (n,).
+        nodes: Row numbers, shape (n,). Repeated ones are computed again.
 
     Returns:
         The rows of the product and the rows of x, both of shape (n, D).

@@ -17,8 +17,8 @@ def polynomial(
     Args:
         matrix: Symmetric A, sparse CSR, shape (N, N).
         x: Shape (N, D).
-        coefficients: Shape (L + 1,), L at least 1.
-        nodes: Row numbers without repetition, shape (n,); or all.
+        coefficients: Shape (L + 1,); L at least 1 for some rows.
+        nodes: Row numbers, shape (n,); or all. Repeated ones are computed again.
 
     Returns:
         Shape (n, D).
@@ -48,12 +48,13 @@ class Polynomial(torch.autograd.Function):
         if not ctx.needs_input_grad[2]:
             return None, _horner(ctx.matrix, gradient, coefficients.tolist()), None
         # The gradient of c_k is <G, A^k X> = <A^k G, X>.
-        power, of_x = gradient, torch.zeros_like(x)
-        of_coefficients = []
-        for k, coefficient in enumerate(coefficients.tolist()):
-            power = product(ctx.matrix, power) if k else gradient
-            of_coefficients.append(torch.dot(power.flatten(), x.flatten()))
+        lowest, *others = coefficients.tolist()
+        power, of_x = gradient, lowest * gradient
+        of_coefficients = [torch.dot(power.flatten(), x.flatten())]
+        for coefficient in others:
+            power = product(ctx.matrix, power)
             of_x.add_(power, alpha=coefficient)
+            of_coefficients.append(torch.dot(power.flatten(), x.flatten()))
         return None, of_x, torch.stack(of_coefficients)
 
 

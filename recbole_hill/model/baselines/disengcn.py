@@ -61,7 +61,7 @@ class DisenGCN(GraphModel):
 
         Args:
             z: Unit chunks of all nodes, shape (K, N, D / K).
-            nodes: Without repetition, shape (n,); or all.
+            nodes: Shape (n,); or all.
         """
         edges = edges_of(self.graph, nodes)
         adjacency = self.graph.normalized().values()[edges.places]

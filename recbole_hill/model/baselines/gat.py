@@ -64,7 +64,7 @@ class _Attention(nn.Module):
         Args:
             graph: Graph of N nodes.
             x: Vectors of all nodes, shape (N, D).
-            nodes: Without repetition, shape (n,); or all.
+            nodes: Shape (n,); or all.
         """
         edges = edges_of(graph, nodes)
         values = split_chunks(self.project(x), len(self.read))  # (heads, N, D)

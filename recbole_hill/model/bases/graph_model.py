@@ -34,7 +34,7 @@ class GraphModel(MatrixFactorization):
         """Returns the final vectors of some nodes, and their rows of the tables, both (n, D).
 
         Args:
-            nodes: Without repetition, shape (n,); or all.
+            nodes: Shape (n,); or all. Repeated ones are computed again.
             ego: The tables, user rows first, shape (U + I, D).
         """
         return self.propagate(ego)[nodes], ego[nodes]
@@ -61,8 +61,8 @@ class GraphModel(MatrixFactorization):
         """Returns the vectors of some users and items alone.
 
         Args:
-            users: Ids without repetition, shape (n,).
-            items: Ids without repetition, shape (m,).
+            users: Ids, shape (n,). Repeated ones are computed again.
+            items: Ids, shape (m,). Repeated ones are computed again.
 
         Returns:
             The final vectors, shapes (n, D) and (m, D), and the table rows, of the same shapes.

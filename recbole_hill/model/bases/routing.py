@@ -66,7 +66,7 @@ def edges_of(graph: InteractionGraph, nodes: Tensor | slice = EVERY) -> Edges:
 
     Args:
         graph: Graph of N nodes.
-        nodes: Without repetition, shape (n,); or all.
+        nodes: Shape (n,); or all.
     """
     if isinstance(nodes, slice):
         there = graph.crow, graph.row, graph.col
