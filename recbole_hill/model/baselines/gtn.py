@@ -59,9 +59,10 @@ class GTN(GraphModel):
         """
         graph, beta = self.graph, self.dual_step
         scale, crow, col = self.scale.squeeze(1).numpy(), graph.crow.numpy(), graph.col.numpy()
-        between = beta * scale[graph.row] * scale[col]
+        between = beta * scale[graph.row.numpy()] * scale[col]
         own = beta * scale**2 * graph.degree.numpy()
-        matrix = sp.csr_matrix((between, col, crow)) + sp.diags(1 - own)
+        shape = len(graph), len(graph)  # the last item may have no edge
+        matrix = sp.csr_matrix((between, col, crow), shape) + sp.diags(1 - own)
         largest = float((np.abs(1 - own) + own).max())
         reach = 2 * beta * sum(largest**step for step in range(self.n_layers))
         return from_scipy(matrix), reach
