@@ -5,8 +5,9 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from recbole_hill.data.graph import InteractionGraph, propagate, propagate_to
+from recbole_hill.data.graph import EVERY, InteractionGraph, product, propagate, propagate_to
 from recbole_hill.data.neighbours import nearest_neighbours
+from recbole_hill.data.polynomial import polynomial
 
 
 @pytest.fixture
@@ -112,6 +113,42 @@ def test_propagation_of_no_nodes(interactions):
     nothing, _ = propagate_to(torch.tensor([], dtype=torch.long), matrix, x, 2, with_ego=True)
     nothing.sum().backward()
     assert nothing.shape == (0, 5) and not x.grad.any()
+
+
+SOME = torch.tensor([12, 3, 0, 5])
+
+
+@pytest.mark.parametrize("nodes", [EVERY, SOME])
+def test_product_and_means_of_some_nodes(interactions, nodes):
+    graph = InteractionGraph(interactions)
+    x = torch.randn(len(graph), 5, requires_grad=True)
+    plain = torch.from_numpy(dense_adjacency(interactions)).float()
+    means = plain / plain.sum(1, keepdim=True).clamp_min(1)
+    for found, expected in (
+        (product(graph.plain(), x, nodes), (plain @ x)[nodes]),
+        (graph.neighbour_means(x, nodes), (means @ x)[nodes]),
+    ):
+        torch.testing.assert_close(found, expected)
+        weight = torch.randn_like(expected)
+        ours, slow = (torch.autograd.grad((y * weight).sum(), x)[0] for y in (found, expected))
+        torch.testing.assert_close(ours, slow)
+
+
+@pytest.mark.parametrize("learnt", [True, False])
+@pytest.mark.parametrize("nodes", [EVERY, SOME])
+@pytest.mark.parametrize("degree", [1, 3])
+def test_polynomial_by_dense_powers(interactions, degree, nodes, learnt):
+    matrix = InteractionGraph(interactions).normalized()
+    x = torch.randn(len(matrix), 5, requires_grad=True)
+    coefficients = torch.tensor([0.3, -1.2, 0.0, 2.5])[: degree + 1].requires_grad_(learnt)
+    found = polynomial(matrix, x, coefficients, nodes)
+    powers = [torch.linalg.matrix_power(matrix.to_dense(), k) @ x for k in range(degree + 1)]
+    slow = sum(c * power for c, power in zip(coefficients, powers, strict=True))[nodes]
+    torch.testing.assert_close(found, slow)
+    weight, inputs = torch.randn_like(slow), (x, coefficients)[: 1 + learnt]
+    gradients = (torch.autograd.grad((y * weight).sum(), inputs) for y in (found, slow))
+    for ours, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, expected)
 
 
 def slow_neighbours(matrix, k):

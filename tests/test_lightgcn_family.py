@@ -196,6 +196,44 @@ def test_gtn_by_dense_incidence(build, degree):
     close(own, torch.autograd.grad(x, h, upstream)[0])
 
 
+def largest_dual(model, ego, of_adjacency):
+    """The largest |Z| of all steps, without clips."""
+    c, x = incidence(model, of_adjacency), ego
+    z, largest = 0.0, 0.0
+    for _ in range(model.n_layers):
+        z = z + model.dual_step * c @ x
+        largest = max(largest, z.abs().max().item())
+        x = ego - c.T @ z
+    return largest
+
+
+@pytest.mark.parametrize(("degree", "step"), [("graph", 0.4), ("graph", 1.7), ("adjacency", 0.1)])
+def test_gtns_bound_is_above_every_dual_value(build, degree, step):
+    changes = {"n_layers": 3, "dual_step": step, "incidence_degree": degree, "init_std": 1.0}
+    model, _ = build("GTN", dropout_rate=0.0, **changes)
+    ego, _ = parts(model)
+    largest = largest_dual(model, ego, degree == "adjacency")
+    model.trend_weight = 0.999 * largest
+    assert not model.never_clips(ego)
+    model.trend_weight = 1e4 * largest
+    assert model.never_clips(ego)
+
+
+@pytest.mark.parametrize("degree", ["graph", "adjacency"])
+def test_gtn_without_clips_is_edge_by_edge(build, monkeypatch, degree):
+    changes = {"n_layers": 3, "dual_step": 0.4, "trend_weight": 1e5, "incidence_degree": degree}
+    model, batch = build("GTN", init_std=1.0, dropout_rate=0.0, **changes)
+    assert model.never_clips(parts(model)[0])
+    found = []
+    for linear in (True, False):
+        monkeypatch.setattr(model, "never_clips", lambda ego, linear=linear: linear)
+        torch.manual_seed(3)
+        loss = model.calculate_loss(batch)
+        found.append((loss, *torch.autograd.grad(loss, list(model.parameters()))))
+    for one, other in zip(*found, strict=True):
+        close(one, other)
+
+
 def test_gtn_without_trend_weight_leaves_the_embeddings(build):
     model, _ = build("GTN", trend_weight=0.0, dropout_rate=0.0)
     assert torch.equal(vectors(model), parts(model)[0])
@@ -253,13 +291,30 @@ def test_in_batch_softmax_by_the_plain_matrix(build, name):
         ("LightGCN-BSL", {"rivals": "batch", "rank_by": "product", "n_layers": 0}),
         ("LightGCN-BSL", {"rivals": "batch", "pool_positives": True, "dropout_rate": 0.3}),
         ("LightGCN", {"n_layers": 2, "require_pow": True}),
+        ("SGL-ED", {"n_layers": 2}),
+        ("BUIR", {"n_layers": 2}),
+        ("GC-MC", {"dropout_rate": 0.0}),
+        ("PinSage", {"n_layers": 2}),
+        ("PinSage", {"n_layers": 1}),
+        ("GAT", {"n_layers": 2, "n_heads": 2}),
+        ("DisenGCN", {"n_layers": 2, "dropout_rate": 0.0}),
+        ("DGCF", {"n_layers": 2, "cor_weight": 0.1}),
+        ("NIA-GCN", {"n_layers": 2}),
+        ("NIA-GCN", {"n_layers": 1}),
+        ("IMP-GCN", {"n_layers": 4, "group_dropout": 0.0, "init_std": 1.0}),
+        ("LT-OCF", {"n_layers": 3, "time_learning_rate": 0.1, "learning_rate": 0.1}),
+        ("DeosGCF", {"n_layers": 2, "edge_dropout": 0.0}),
+        ("GTN", {"dropout_rate": 0.0}),
+        ("GTN", {"dropout_rate": 0.0, "trend_weight": 0.01}),
+        ("HMLET", {"edge_dropout": 0.0, "gate_dropout": 0.0, "gates": "linear"}),
         ("NESCL", {"ssl_warmup_epochs": 1}),
         ("NESCL", {"ssl_warmup_epochs": 0, "dropout_kind": "edge", "with_ego": False}),
         ("NESCL", {"ssl_warmup_epochs": 0, "use_bpr": False, "ssl_form": "in"}),
     ],
 )
 def test_a_batchs_vectors_are_enough_for_its_loss(build, name, changes):
-    model, batch = build(name, reg_weight=0.1, **changes)
+    regularised = {} if name == "BUIR" else {"reg_weight": 0.1}
+    model, batch = build(name, **regularised, **changes)
     found = []
     for vectors_of_all in (False, True):
         model.zero_grad()
@@ -269,7 +324,8 @@ def test_a_batchs_vectors_are_enough_for_its_loss(build, name, changes):
         else:
             loss = model.calculate_loss(batch)
         loss.backward()
-        found.append((loss.detach(), *(p.grad.clone() for p in model.parameters())))
+        gradients = (p.grad for p in model.parameters() if p.grad is not None)
+        found.append((loss.detach(), *(gradient.clone() for gradient in gradients)))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 

@@ -6,12 +6,18 @@ import scipy.sparse as sp
 import torch
 from reference import close, ego, noting, vectors
 
-from recbole_hill.data.graph import InteractionGraph
+from recbole_hill.data.graph import EVERY, InteractionGraph
 from recbole_hill.host.dropout import dropout
 from recbole_hill.model.baselines.deosgcf import deoscillated
 from recbole_hill.model.baselines.dgcf import distance_correlation
 from recbole_hill.model.baselines.impgcn import grouped
-from recbole_hill.model.bases.routing import chunk_products, chunk_sums, join_chunks, split_chunks
+from recbole_hill.model.bases.routing import (
+    chunk_products,
+    chunk_sums,
+    edges_of,
+    join_chunks,
+    split_chunks,
+)
 
 
 @pytest.fixture
@@ -39,16 +45,18 @@ def test_reverse_turns_every_edge_around(graph):
     assert torch.equal(graph.row[back], graph.col) and torch.equal(graph.col[back], graph.row)
 
 
-def test_chunk_sums_and_products_by_plain_gathering(graph):
+@pytest.mark.parametrize("nodes", [EVERY, torch.tensor([6, 1, 0, 8])])
+def test_chunk_sums_and_products_by_plain_gathering(graph, nodes):
     torch.manual_seed(0)
     weights = torch.randn(2, len(graph.col), requires_grad=True)
     x, y = (torch.randn(2, len(graph), 3, requires_grad=True) for _ in range(2))
     messages = weights.unsqueeze(2) * x[:, graph.col]
     sums = torch.zeros_like(x).index_add(1, graph.row, messages)
     products = (x[:, graph.row] * y[:, graph.col]).sum(2)
+    edges = edges_of(graph, nodes)
     pairs = (
-        (chunk_sums(graph, weights, x), sums, (weights, x)),
-        (chunk_products(graph, x, y), products, (x, y)),
+        (chunk_sums(edges, weights[:, edges.places], x), sums[:, nodes], (weights, x)),
+        (chunk_products(edges, x[:, nodes], y), products[:, edges.places], (x, y)),
     )
     for found, expected, inputs in pairs:
         close(found, expected)

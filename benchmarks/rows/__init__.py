@@ -5,6 +5,7 @@ NAMES = (
     "propagation",
     "lightgcn_epoch",
     "nescl_epoch",
+    "table3_steps",
     "evaluation",
     "negatives",
     "bpr_epoch",

@@ -14,6 +14,9 @@ from torch.autograd.function import once_differentiable
 from recbole_hill.data.ragged import ranges
 from recbole_hill.host.dropout import dropout
 
+#: Stands for all nodes, where a function can also take some.
+EVERY = slice(None)
+
 
 class InteractionGraph(nn.Module):
     """Symmetric adjacency matrix A in CSR form, and cheap re-weighted views of it.
@@ -90,19 +93,27 @@ class InteractionGraph(nn.Module):
         kept = torch.rand(self.n_edges, device=self.degree.device) >= rate
         return self._subgraph(kept[self.edge])
 
-    def neighbour_sums(self, x: Tensor) -> Tensor:
-        """Returns A x, the sum of x over each node's neighbours, (U + I, D); differentiable."""
+    def plain(self) -> Tensor:
+        """Returns A, every entry 1, sparse CSR, shape (U + I, U + I)."""
         if self._plain is None or self._plain.device != self.crow.device:
             ones = torch.ones_like(self.col, dtype=torch.float32)
             self._plain = _csr(self.crow, self.col, ones)
-        return SymmetricProduct.apply(self._plain, x)
+        return self._plain
 
-    def neighbour_means(self, x: Tensor) -> Tensor:
+    def neighbour_means(self, x: Tensor, nodes: Tensor | slice = EVERY) -> Tensor:
         """Returns D^-1 A x, the mean of x over each node's neighbours; differentiable.
 
-        The shape is (U + I, D). A node without neighbours has the mean 0.
+        A node without neighbours has the mean 0.
+
+        Args:
+            x: Shape (U + I, D).
+            nodes: The nodes whose means are asked for, shape (n,); or all.
+
+        Returns:
+            Shape (n, D).
         """
-        return self.neighbour_sums(x) / self.degree.clamp_min(1).unsqueeze(1)
+        degree = self.degree[nodes].clamp_min(1).unsqueeze(1)
+        return product(self.plain(), x, nodes) / degree
 
     def dropout(self, rate: float) -> Tensor:
         """Returns the normalised graph with edges dropped, the others scaled by 1 / (1 - rate).
@@ -202,6 +213,24 @@ def propagate_to(
     return vectors[places], own[places]
 
 
+def product(matrix: Tensor, x: Tensor, nodes: Tensor | slice = EVERY) -> Tensor:
+    """Returns ``matrix @ x``, or some of its rows; differentiable in ``x``.
+
+    On a CPU the product for some rows, and its backward, use only the entries of these rows.
+
+    Args:
+        matrix: Symmetric, sparse CSR, shape (N, N).
+        x: Shape (N, D).
+        nodes: Row numbers, shape (n,); or all. Repeated ones are computed again.
+
+    Returns:
+        Shape (n, D).
+    """
+    if isinstance(nodes, slice) or x.device.type != "cpu":
+        return SymmetricProduct.apply(matrix, x)[nodes]
+    return RowsOfProduct.apply(matrix, x, nodes)[0]
+
+
 class RowsOfProduct(torch.autograd.Function):
     """Some rows of ``matrix @ x``, and the same rows of x, on a CPU.
 
@@ -210,7 +239,7 @@ class RowsOfProduct(torch.autograd.Function):
     Args (of ``apply``):
         matrix: Sparse CSR, shape (N, N).
         x: Shape (N, D).
-        nodes: Row numbers without repetition, shape (n,).
+        nodes: Row numbers, shape (n,). Repeated ones are computed again.
 
     Returns:
         The rows of the product and the rows of x, both of shape (n, D).
@@ -307,6 +336,13 @@ def _some_rows(crow: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
     starts = crow[nodes]
     counts = crow[nodes + 1] - starts
     return torch.cat((counts.new_zeros(1), counts.cumsum(0))), ranges(starts, counts)
+
+
+def from_scipy(matrix: sp.csr_matrix) -> Tensor:
+    """Returns a square sparse matrix as a CSR tensor of float32."""
+    matrix.sort_indices()
+    parts = (torch.from_numpy(part.astype(np.int64)) for part in (matrix.indptr, matrix.indices))
+    return _csr(*parts, torch.from_numpy(matrix.data.astype(np.float32)))
 
 
 def _csr(crow: Tensor, col: Tensor, values: Tensor) -> Tensor:

@@ -59,16 +59,31 @@ class BUIR(LightGCNModel):
         ):
             target.weight.lerp_(online.weight, 1 - self.momentum)
 
+    def calculate_loss(self, interaction) -> Tensor:
+        """The two regression losses of a batch, from the vectors of its users and items alone."""
+        user, item = self.positives(interaction)
+        vectors, _ = self.vectors_of(user, item)
+        return self.regression_loss(*map(self.predictor, vectors), user, item)
+
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
-        """The two regression losses of a batch."""
+        """The same loss, given the concatenations of all users and items."""
+        user, item = self.positives(interaction)
+        size = self.predictor.in_features
+        return self.regression_loss(users[user, :size], items[item, size:], user, item)
+
+    def regression_loss(self, of_user: Tensor, of_item: Tensor, user: Tensor, item: Tensor):
+        """The loss of the predictions q(u) and q(i), (B, D) each, of users and items (B,)."""
+        target_user, target_item = self.target_vectors(user, item)
+        forward = F.cosine_similarity(of_user, target_item, dim=1)
+        backward = F.cosine_similarity(of_item, target_user, dim=1)
+        return (4 - 2 * forward - 2 * backward).mean()
+
+    @torch.no_grad()
+    def target_vectors(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
+        """Moves the target if a step was taken; returns its vectors u' and i', (B, D) each."""
         if self.stepped:
             self.move_target()
         self.stepped.fill_(True)
-        user, item = self.positives(interaction)
-        with torch.no_grad():
-            nodes = self.propagate(torch.cat([table.weight for table in self.target]))
-            target_users, target_items = nodes.split((self.n_users, self.n_items))
-        size = self.predictor.in_features
-        forward = F.cosine_similarity(users[user, :size], target_items[item], dim=1)
-        backward = F.cosine_similarity(items[item, size:], target_users[user], dim=1)
-        return (4 - 2 * forward - 2 * backward).mean()
+        tables = torch.cat([table.weight for table in self.target])
+        rows, _ = self.propagate_to(torch.cat((user, item + self.n_users)), tables)
+        return rows.split((len(user), len(item)))

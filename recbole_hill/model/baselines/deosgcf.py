@@ -10,9 +10,9 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
-from recbole_hill.data.graph import SymmetricProduct
+from recbole_hill.data.graph import product
 from recbole_hill.model.bases.fit_once import train_matrix
-from recbole_hill.model.bases.graph_model import GraphModel
+from recbole_hill.model.bases.graph_model import GraphModel, last_to
 
 
 class DeosGCF(GraphModel):
@@ -63,13 +63,13 @@ class DeosGCF(GraphModel):
             self.edge_crow, self.edge_col, values, size=size, check_invariants=False
         )
 
-    def propagate(self, ego: Tensor) -> Tensor:
-        """Returns the mean of the filtered layers."""
-        matrix, nodes, total = self.adjacency(), ego, ego
-        for weight in self.locality:
-            nodes = SymmetricProduct.apply(matrix, weight.sigmoid() * nodes)
-            total = total + nodes
-        return total / (self.n_layers + 1)
+    def propagate_to(self, nodes: Tensor | slice, ego: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the mean of the filtered layers, and the table rows."""
+        matrix, layers = self.adjacency(), [ego]
+        for weight, rows in zip(self.locality, last_to(nodes, self.n_layers), strict=True):
+            layers.append(product(matrix, weight.sigmoid() * layers[-1], rows))
+        own, *others = (*(layer[nodes] for layer in layers[:-1]), layers[-1])
+        return sum(others, own) / (self.n_layers + 1), own
 
 
 def deoscillated(interactions: sp.csr_matrix, least: float, block: int = 4096) -> sp.csr_matrix:

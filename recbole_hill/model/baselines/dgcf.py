@@ -10,18 +10,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from recbole_hill.model.bases.graph_model import GraphModel
+from recbole_hill.data.graph import product
+from recbole_hill.model.bases.graph_model import GraphModel, distinct, last_to
 from recbole_hill.model.bases.routing import (
     chunk_count,
     chunk_products,
     chunk_sums,
+    edges_of,
     join_chunks,
     split_chunks,
 )
 
 
 class DGCF(GraphModel):
-    """Vectors of K chunks, one chunk per intent, and edge scores S that start at 1.
+    """Vectors of K chunks, one chunk per intent, and edge scores S that start equal.
 
     Each layer repeats T times
 
@@ -49,40 +51,62 @@ class DGCF(GraphModel):
         batches = dataset.inter_num // config["train_batch_size"] + 1
         self.n_sampled = max(2, max(self.n_users, self.n_items) // batches)
 
-    def propagate(self, ego: Tensor) -> Tensor:
-        """Returns the mean of the routed layers."""
-        nodes = total = split_chunks(ego, self.n_factors)
-        scores = ego.new_ones(self.n_factors, len(self.graph.col))
-        for layer in range(self.n_layers):
-            heads = normalize(nodes, dim=2).tanh()
-            for iteration in range(self.n_iterations):
-                routed = self.spread(scores, nodes)
-                if (layer, iteration) == (self.n_layers - 1, self.n_iterations - 1):
-                    break  # the last scores are not used
-                scores = scores + chunk_products(self.graph, normalize(routed, dim=2), heads)
-            nodes = routed
-            total = total + nodes
-        return join_chunks(total / (self.n_layers + 1))
+    def propagate_to(self, nodes: Tensor | slice, ego: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the mean of the routed layers, and the table rows."""
+        edges, own = edges_of(self.graph), ego[nodes]
+        x, total, scores = split_chunks(ego, self.n_factors), split_chunks(own, self.n_factors), 0.0
+        last = self.n_layers * self.n_iterations - 1
+        scale = self.graph.degree.clamp_min(1).rsqrt().unsqueeze(1)
+        for step, rows in enumerate(last_to(nodes, last + 1)):
+            if step % self.n_iterations == 0:
+                heads = normalize(x, dim=2).tanh()
+            if step == 0:  # the scores are equal, and so are the intents' degrees
+                whole = scale[rows] * product(self.graph.plain(), scale * ego, rows)
+                routed = split_chunks(whole, self.n_factors)
+            else:
+                routed = self.spread(scores, x, rows)
+            if step < last:
+                scores = scores + chunk_products(edges, normalize(routed, dim=2), heads)
+            if step % self.n_iterations == self.n_iterations - 1:
+                x = routed
+                total = total + (routed if step == last else routed[:, nodes])
+        return join_chunks(total / (self.n_layers + 1)), own
 
-    def spread(self, scores: Tensor, nodes: Tensor) -> Tensor:
-        """Returns L(softmax S) e, (K, N, D / K).
+    def spread(self, scores: Tensor, x: Tensor, nodes: Tensor | slice) -> Tensor:
+        """Returns L(softmax S) e of some nodes, (K, n, D / K).
 
         Args:
             scores: Edge scores S, shape (K, E).
-            nodes: Chunks e of the nodes, shape (K, N, D / K).
+            x: Chunks e of all nodes, shape (K, N, D / K).
+            nodes: Shape (n,); or all.
         """
         chosen = scores.softmax(0)
-        degree = chosen.new_zeros(nodes.shape[:2]).index_add(1, self.graph.row, chosen)
+        degree = chosen.new_zeros(x.shape[:2]).index_add(1, self.graph.row, chosen)
         scale = degree.clamp_min(1e-8).rsqrt().unsqueeze(2)
-        return scale * chunk_sums(self.graph, chosen, scale * nodes)
+        edges = edges_of(self.graph, nodes)
+        return scale[:, nodes] * chunk_sums(edges, chosen[:, edges.places], scale * x)
+
+    def calculate_loss(self, interaction) -> Tensor:
+        """The loss of one batch, from the vectors of the drawn and the sampled nodes alone."""
+        users, items, places = distinct(*self.draw(interaction))
+        some = self.sample()
+        vectors, tables = self.vectors_of(torch.cat((users, some[0])), torch.cat((items, some[1])))
+        loss = self.bpr_loss(*vectors, *places, tables)
+        sampled = vectors[0][len(users) :], vectors[1][len(items) :]
+        return loss + self.cor_weight * self.correlation(torch.cat(sampled))
 
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
         """BPR, L2 and the correlation of the intents."""
         loss = super().embedding_loss(users, items, interaction)
-        if self.n_factors == 1 or not self.cor_weight:
-            return loss
-        drawn = [_sample(table, self.n_sampled) for table in (users, items)]
-        return loss + self.cor_weight * self.correlation(torch.cat(drawn))
+        some = self.sample()
+        sampled = torch.cat((users[some[0]], items[some[1]]))
+        return loss + self.cor_weight * self.correlation(sampled)
+
+    def sample(self) -> tuple[Tensor, Tensor]:
+        """Draws the ids of different users, and of as many items; never the padding."""
+        device = self.user_embedding.weight.device
+        ids = (torch.randperm(n - 1, device=device) + 1 for n in (self.n_users, self.n_items))
+        return tuple(some[: self.n_sampled] for some in ids)
 
     def correlation(self, nodes: Tensor) -> Tensor:
         """Returns the sum of consecutive intents' distance correlations, over K (K + 1) / 2.
@@ -111,8 +135,3 @@ def _centered_distances(x: Tensor) -> Tensor:
     distance = (squared.clamp_min(0) + 1e-8).sqrt()  # the root's slope at 0 is infinite
     rows, columns = distance.mean(0, keepdim=True), distance.mean(1, keepdim=True)
     return distance - rows - columns + distance.mean()
-
-
-def _sample(table: Tensor, n: int) -> Tensor:
-    """Returns at most n random rows, without the padding (the first row)."""
-    return table[1 + torch.randperm(len(table) - 1, device=table.device)[:n]]

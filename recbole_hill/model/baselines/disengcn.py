@@ -7,12 +7,14 @@ Reference:
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recbole_hill.data.graph import EVERY
 from recbole_hill.host.dropout import dropout
-from recbole_hill.model.bases.graph_model import GraphModel
+from recbole_hill.model.bases.graph_model import GraphModel, last_to
 from recbole_hill.model.bases.routing import (
     chunk_count,
     chunk_products,
     chunk_sums,
+    edges_of,
     join_chunks,
     split_chunks,
 )
@@ -48,22 +50,28 @@ class DisenGCN(GraphModel):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def propagate(self, ego: Tensor) -> Tensor:
-        """Returns the output of the last routed layer."""
-        nodes = ego
-        for layer in self.layers:
-            chunks = split_chunks(F.relu(layer(nodes)), self.n_factors)
-            nodes = join_chunks(self.route(F.normalize(chunks, dim=2)))
-            nodes = dropout(nodes, self.dropout_rate, self.training)
-        return nodes
+    def propagate_to(self, nodes: Tensor | slice, ego: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the output of the last routed layer, and the table rows."""
+        hidden = ego
+        for layer, rows in zip(self.layers, last_to(nodes, len(self.layers)), strict=True):
+            chunks = split_chunks(F.relu(layer(hidden)), self.n_factors)
+            hidden = join_chunks(self.route(F.normalize(chunks, dim=2), rows))
+            hidden = dropout(hidden, self.dropout_rate, self.training)
+        return hidden, ego[nodes]
 
-    def route(self, z: Tensor) -> Tensor:
-        """Neighbourhood routing: T rounds over unit chunks of the nodes, (K, N, D / K)."""
-        adjacency = self.graph.normalized().values()
-        chosen = adjacency.new_full((self.n_factors, 1), 1 / self.n_factors)
-        center = z + chunk_sums(self.graph, adjacency * chosen, z)
+    def route(self, z: Tensor, nodes: Tensor | slice = EVERY) -> Tensor:
+        """Neighbourhood routing: T rounds, which give the chunks of some nodes, (K, n, D / K).
+
+        Args:
+            z: Unit chunks of all nodes, shape (K, N, D / K).
+            nodes: Shape (n,); or all.
+        """
+        edges = edges_of(self.graph, nodes)
+        adjacency = self.graph.normalized().values()[edges.places]
+        own, chosen = z[:, nodes], adjacency.new_full((self.n_factors, 1), 1 / self.n_factors)
+        center = own + chunk_sums(edges, adjacency * chosen, z)
         for _ in range(1, self.n_iterations):
-            logits = chunk_products(self.graph, F.normalize(center, dim=2), z)
+            logits = chunk_products(edges, F.normalize(center, dim=2), z)
             chosen = (logits / self.tau).softmax(0)
-            center = z + chunk_sums(self.graph, adjacency * chosen, z)
+            center = own + chunk_sums(edges, adjacency * chosen, z)
         return center

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_hill.data.graph import InteractionGraph
+from recbole_hill.data.graph import EVERY, InteractionGraph
 from recbole_hill.model.bases.attention import segment_softmax
-from recbole_hill.model.bases.graph_model import GraphModel
-from recbole_hill.model.bases.routing import chunk_sums, split_chunks
+from recbole_hill.model.bases.graph_model import GraphModel, last_to
+from recbole_hill.model.bases.routing import chunk_sums, edges_of, split_chunks
 
 
 class GAT(GraphModel):
@@ -41,13 +41,14 @@ class GAT(GraphModel):
             _Attention(size, config["n_heads"]) for _ in range(config["n_layers"])
         )
 
-    def propagate(self, ego: Tensor) -> Tensor:
-        """Returns the mean of the tables and the layers."""
-        nodes, total = ego, ego
-        for i, layer in enumerate(self.layers):
-            nodes = layer(self.graph, F.elu(nodes) if i else nodes)
-            total = total + nodes
-        return total / (len(self.layers) + 1)
+    def propagate_to(self, nodes: Tensor | slice, ego: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the mean of the tables and the layers, and the table rows."""
+        layers = [ego]
+        for layer, rows in zip(self.layers, last_to(nodes, len(self.layers)), strict=True):
+            below = F.elu(layers[-1]) if len(layers) > 1 else ego
+            layers.append(layer(self.graph, below, rows))
+        own, *others = (*(layer[nodes] for layer in layers[:-1]), layers[-1])
+        return sum(others, own) / len(layers), own
 
 
 class _Attention(nn.Module):
@@ -62,10 +63,19 @@ class _Attention(nn.Module):
         for weight in (self.project.weight, self.reader, self.read):
             nn.init.xavier_uniform_(weight)
 
-    def forward(self, graph: InteractionGraph, nodes: Tensor) -> Tensor:
-        """Returns the next layer's node vectors, (N, D), from node vectors of the same shape."""
-        values = split_chunks(self.project(nodes), len(self.read))  # (heads, N, D)
-        reader, read = (torch.einsum("hnd,hd->hn", values, a) for a in (self.reader, self.read))
-        logits = F.leaky_relu(reader[:, graph.row] + read[:, graph.col], 0.2)
-        weights = torch.stack([segment_softmax(head, graph.row, len(graph)) for head in logits])
-        return chunk_sums(graph, weights, values).mean(0) + self.bias
+    def forward(self, graph: InteractionGraph, x: Tensor, nodes: Tensor | slice = EVERY) -> Tensor:
+        """Returns the next layer's vectors of some nodes, (n, D).
+
+        Args:
+            graph: Graph of N nodes.
+            x: Vectors of all nodes, shape (N, D).
+            nodes: Shape (n,); or all.
+        """
+        edges = edges_of(graph, nodes)
+        values = split_chunks(self.project(x), len(self.read))  # (heads, N, D)
+        reader = torch.einsum("hnd,hd->hn", values[:, nodes], self.reader)
+        read = torch.einsum("hnd,hd->hn", values, self.read)
+        logits = F.leaky_relu(reader[:, edges.row] + read[:, edges.col], 0.2)
+        n = reader.shape[1]
+        weights = torch.stack([segment_softmax(head, edges.row, n) for head in logits])
+        return chunk_sums(edges, weights, values).mean(0) + self.bias

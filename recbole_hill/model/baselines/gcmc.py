@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from recbole_hill.host.dropout import dropout
 from recbole_hill.model.bases.graph_model import GraphModel
 from recbole_hill.model.bases.pretrained import PretrainedStart
-from recbole_hill.model.losses import squared_l2
 
 
 class GCMC(PretrainedStart, GraphModel):
@@ -34,13 +33,20 @@ class GCMC(PretrainedStart, GraphModel):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def propagate(self, ego: Tensor) -> Tensor:
-        """Returns the output of the convolution and the dense layer."""
-        hidden = F.leaky_relu(self.convolution(self.graph.neighbour_means(ego)), 0.2)
-        return dropout(self.dense(hidden), self.dropout_rate, self.training)
+    def propagate_to(self, nodes: Tensor | slice, ego: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the output of the convolution and the dense layer, and the table rows."""
+        means = self.graph.neighbour_means(ego, nodes)
+        hidden = F.leaky_relu(self.convolution(means), 0.2)
+        return dropout(self.dense(hidden), self.dropout_rate, self.training), ego[nodes]
 
-    def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
+    def bpr_loss(
+        self,
+        users: Tensor,
+        items: Tensor,
+        user: Tensor,
+        positive: Tensor,
+        negative: Tensor,
+        tables: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
         """BPR, plus L2 of the batch's output vectors instead of the tables' rows."""
-        user, positive, negative = self.draw(interaction)
-        loss = self.ranking_loss(users, items, user, positive, negative)
-        return loss + self.reg_weight * squared_l2(users[user], items[positive], items[negative])
+        return super().bpr_loss(users, items, user, positive, negative, (users, items))

@@ -6,13 +6,16 @@ Reference:
 
 from collections.abc import Callable
 
+import numpy as np
+import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from recbole_hill.data.graph import from_scipy, product
 from recbole_hill.host.dropout import dropout
-from recbole_hill.model.bases.graph_model import GraphModel
+from recbole_hill.model.bases.graph_model import GraphModel, last_to
 
 
 class GTN(GraphModel):
@@ -27,6 +30,9 @@ class GTN(GraphModel):
     from small starts the iteration diverges until the clip stops it. X gets dropout. Layers are not
     averaged. The authors ran D = 256.
 
+    As long as no entry of Z reaches lambda, the filter is linear: X = (1 - beta C^T C)^K E, which
+    takes K sparse products of nodes instead of arrays of edges. A bound of |Z| decides.
+
     Settings: ``MatrixFactorization``'s, ``n_layers`` (K), ``trend_weight`` (lambda), ``dual_step``
     (beta), ``incidence_degree`` (graph | adjacency), ``dropout_rate``.
     """
@@ -39,8 +45,27 @@ class GTN(GraphModel):
         kind = config["incidence_degree"]
         if kind == "adjacency":
             degree = self.graph.normalized().sum(1, keepdim=True).to_dense().squeeze(1)
-        scale = (1 + degree).rsqrt().unsqueeze(1)
+        scale = (1 + degree).rsqrt().unsqueeze(1).where(self.graph.degree.unsqueeze(1) > 0, 0)
         self.register_buffer("scale", scale, persistent=False)
+        smoothing, reach = self.linear_step()
+        self.register_buffer("smoothing", smoothing, persistent=False)
+        self.reach = reach
+
+    def linear_step(self) -> tuple[Tensor, float]:
+        """Returns M = 1 - beta C^T C, and the bound of |Z| over the largest |scale E|.
+
+        Without clips X = M^K E. In units of the scale, a row of M has absolute entries of at most
+        r in sum, so step j enlarges scale X to at most r^j times scale E, and C X to twice that.
+        """
+        graph, beta = self.graph, self.dual_step
+        scale, crow, col = self.scale.squeeze(1).numpy(), graph.crow.numpy(), graph.col.numpy()
+        between = beta * scale[graph.row.numpy()] * scale[col]
+        own = beta * scale**2 * graph.degree.numpy()
+        shape = len(graph), len(graph)  # the last item may have no edge
+        matrix = sp.csr_matrix((between, col, crow), shape) + sp.diags(1 - own)
+        largest = float((np.abs(1 - own) + own).max())
+        reach = 2 * beta * sum(largest**step for step in range(self.n_layers))
+        return from_scipy(matrix), reach
 
     def differences(self, nodes: Tensor) -> Tensor:
         """Returns C nodes: each edge's scaled user vector minus its scaled item vector, (E, D)."""
@@ -65,15 +90,31 @@ class GTN(GraphModel):
         )
         return torch.cat((user, item.neg_()))
 
-    def propagate(self, ego: Tensor) -> Tensor:
-        """Returns the node vectors after the trend filter."""
+    def never_clips(self, ego: Tensor) -> bool:
+        """Whether an upper bound of |Z| in all steps, from the largest entry, is within lambda."""
+        with torch.no_grad():
+            largest = (self.scale.squeeze(1) * torch.linalg.vector_norm(ego, torch.inf, 1)).max()
+        return self.reach * largest.item() <= self.trend_weight
+
+    def propagate_to(self, nodes: Tensor | slice, ego: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the node vectors after the trend filter, and the table rows."""
+        if self.never_clips(ego):
+            x = ego
+            for rows in last_to(nodes, self.n_layers):
+                x = product(self.smoothing, x, rows)
+        else:
+            x = self.edge_by_edge(ego)[nodes]
+        return dropout(x, self.dropout_rate, self.training), ego[nodes]
+
+    def edge_by_edge(self, ego: Tensor) -> Tensor:
+        """Returns the trend filter with its clips, (U + I, D)."""
         nodes, dual = ego, None
         for _ in range(self.n_layers):
             step = self.differences(self.dual_step * nodes)  # fewer rows to scale than after it
             dual = step if dual is None else dual + step
             dual = dual.clamp(-self.trend_weight, self.trend_weight)
             nodes = ego - self.spread(dual)
-        return dropout(nodes, self.dropout_rate, self.training)
+        return nodes
 
 
 class _LinearMap(torch.autograd.Function):

@@ -4,11 +4,14 @@ Reference:
     Fan Liu et al. "Interest-aware Message-Passing GCN for Recommendation." in WWW 2021.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_hill.data.graph import InteractionGraph, SymmetricProduct
+from recbole_hill.data.graph import InteractionGraph, product
+from recbole_hill.data.polynomial import polynomial
 from recbole_hill.host.dropout import dropout
 from recbole_hill.model.bases.graph_model import GraphModel
 
@@ -25,7 +28,7 @@ class IMPGCN(GraphModel):
     The authors' dropout is on in evaluation, too, where it makes the groups random. Here it is off.
 
     Every user is in one group. So the graphs of all groups together are one graph with a copy of
-    each item per group, and a layer takes two products instead of two products per group.
+    each item per group, and a layer takes one product instead of one per group.
 
     Settings: :class:`~recbole_hill.model.bases.factorization.MatrixFactorization`'s, ``n_layers``,
     ``n_groups``, ``group_dropout``.
@@ -36,6 +39,8 @@ class IMPGCN(GraphModel):
         self.n_layers = config["n_layers"]
         self.n_groups = config["n_groups"]
         self.group_dropout = config["group_dropout"]
+        binomials = torch.tensor([math.comb(self.n_layers - 1, k) for k in range(self.n_layers)])
+        self.register_buffer("binomials", binomials.float(), persistent=False)
         size = config["embedding_size"]
         for name, shape in {"hidden": (size, size), "choice": (self.n_groups, size)}.items():
             self.register_buffer(f"{name}_weight", nn.init.xavier_uniform_(torch.empty(shape)))
@@ -43,33 +48,31 @@ class IMPGCN(GraphModel):
             self.register_buffer(f"{name}_bias", bias)
 
     @torch.no_grad()
-    def groups(self, ego: Tensor, side: Tensor) -> Tensor:
+    def groups(self, ego: Tensor) -> Tensor:
         """Returns each user's group, shape (U,).
 
         Args:
             ego: E, shape (U + I, D).
-            side: A E, shape (U + I, D).
         """
-        users = (ego + side)[: self.n_users]
+        everyone = torch.arange(self.n_users, device=ego.device)
+        users = ego[: self.n_users] + product(self.graph.normalized(), ego, everyone)
         hidden = F.leaky_relu(F.linear(users, self.hidden_weight, self.hidden_bias), 0.2)
         hidden = dropout(hidden, self.group_dropout, self.training)
         return F.linear(hidden, self.choice_weight, self.choice_bias).argmax(1)
 
-    def propagate(self, ego: Tensor) -> Tensor:
-        """Returns the mean of the layers."""
-        adjacency = self.graph.normalized()
-        side = SymmetricProduct.apply(adjacency, ego)
-        total = ego + side
-        within = grouped(self.graph, self.groups(ego, side), self.n_groups)
+    def propagate_to(self, nodes: Tensor | slice, ego: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the mean of the layers, and the table rows.
+
+        A is applied once, to the sum of all messages, which is ((I + A_g)^(L - 1) - I) x_g.
+        """
+        within = grouped(self.graph, self.groups(ego), self.n_groups)
         users, items = ego.split((self.n_users, self.n_items))
-        x = torch.cat((users, items.repeat(self.n_groups, 1)))
-        for _ in range(1, self.n_layers):
-            message = SymmetricProduct.apply(within, x)
-            x = x + message
-            users, copies = message.split((self.n_users, self.n_groups * self.n_items))
-            items = copies.unflatten(0, (self.n_groups, -1)).sum(0)
-            total = total + SymmetricProduct.apply(adjacency, torch.cat((users, items)))
-        return total / (self.n_layers + 1)
+        start = torch.cat((users, items.repeat(self.n_groups, 1)))
+        messages = polynomial(within, start, self.binomials) - start
+        users, copies = messages.split((self.n_users, self.n_groups * self.n_items))
+        items = copies.unflatten(0, (self.n_groups, -1)).sum(0)
+        layers = product(self.graph.normalized(), ego + torch.cat((users, items)), nodes)
+        return (ego[nodes] + layers) / (self.n_layers + 1), ego[nodes]
 
 
 def grouped(graph: InteractionGraph, groups: Tensor, n_groups: int) -> Tensor:

@@ -7,9 +7,10 @@ Reference:
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_hill.data.graph import SymmetricProduct
+from recbole_hill.data.polynomial import polynomial
 from recbole_hill.model.bases.graph_model import GraphModel
 from recbole_hill.model.bases.pretrained import PretrainedStart
 
@@ -18,9 +19,8 @@ class LTOCF(PretrainedStart, GraphModel):
     """Blocks x <- ODE(x) - x of dE/dt = A E between K + 1 times; the mean of E and all K outputs.
 
     The first time is 0 and the last is K; the times between them are learnt. The equation is
-    linear, so one RK4 step of length t is I + tA + ... + (tA)^4 / 24: four products with the sparse
-    matrix, and the gradient of t at no further cost. One Euler step of length 1 is a layer of
-    LightGCN.
+    linear, so one RK4 step of length t is I + tA + ... + (tA)^4 / 24, and all blocks together are a
+    polynomial of A with 4 K products. One Euler step of length 1 is a layer of LightGCN.
 
     The authors train the times with a second optimiser at ``time_learning_rate``. The size of
     Adam's step does not depend on the gradient's scale. So here a time is its start plus a
@@ -48,14 +48,18 @@ class LTOCF(PretrainedStart, GraphModel):
         inner = (start + self.time_scale * self.time_shift).clamp(1e-6, self.n_layers - 1e-6)
         return torch.cat((end * 0, inner.sort().values, end))
 
-    def propagate(self, ego: Tensor) -> Tensor:
-        """Returns the mean of E and the blocks' outputs."""
-        adjacency, state, total = self.graph.normalized(), ego, ego
+    def propagate_to(self, nodes: Tensor | slice, ego: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the mean of E and the blocks' outputs, and the table rows."""
+        return polynomial(self.graph.normalized(), ego, self.coefficients(), nodes), ego[nodes]
+
+    def coefficients(self) -> Tensor:
+        """Returns the factors of A^0, A^1, ... in the mean, shape (1 + K order,)."""
+        block = self.time_shift.new_ones(1)
+        total = F.pad(block, (0, self.n_layers * self.order))
         for length in self.times().diff():
-            term, block = state, 0.0
-            for power in range(1, self.order + 1):
-                term = SymmetricProduct.apply(adjacency, term)
-                block = block + length**power / math.factorial(power) * term
-            state = block
-            total = total + state
+            powers = range(1, self.order + 1)
+            block = sum(
+                F.pad(block, (p, self.order - p)) * (length**p / math.factorial(p)) for p in powers
+            )
+            total = total + F.pad(block, (0, len(total) - len(block)))
         return total / (self.n_layers + 1)

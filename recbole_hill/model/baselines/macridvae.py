@@ -8,24 +8,22 @@ import torch.nn.functional as F
 from recbole.model.general_recommender import macridvae
 from torch import Tensor
 
-from recbole_hill.host.dropout import dropout
-from recbole_hill.model.baselines.multvae import KeptUpdates
+from recbole_hill.model.bases.autoencoder import SparseRows, UserRows
 
 
-class MacridVAE(KeptUpdates, macridvae.MacridVAE):
-    """RecBole's MacridVAE, with two changes.
+class MacridVAE(SparseRows, macridvae.MacridVAE):
+    """RecBole's MacridVAE, whose encoder of prototype k reads dropout(unit(row * c_k)).
 
-    A resumed run continues the annealing where the killed run stopped. The encoder of prototype k
-    reads dropout(unit(row * c_k)), drawn anew for each k, as in the authors' code. RecBole scales
-    the row and applies dropout once, and masks it afterwards. Then a prototype that few of a user's
-    items belong to hardly reaches the encoder.
+    The dropout is drawn anew for each k, as in the authors' code. RecBole scales the row and
+    applies dropout once, and masks it afterwards. Then a prototype that few of a user's items
+    belong to hardly reaches the encoder.
     """
 
-    def forward(self, rating_matrix: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    def forward(self, rows: UserRows) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Returns ln sum_k c_ik exp(<z_k, i> / tau), (B, I), and each prototype's mu and variance.
 
         Args:
-            rating_matrix: Train rows, shape (B, I).
+            rows: The train items of B users.
         """
         cores, items = (F.normalize(t.weight) for t in (self.k_embedding, self.item_embedding))
         logits = items @ cores.T / self.tau
@@ -33,10 +31,18 @@ class MacridVAE(KeptUpdates, macridvae.MacridVAE):
         shares = F.gumbel_softmax(logits) if noisy else logits.softmax(1)  # (I, K)
         total, means, log_variances = 0.0, [], []
         for share in shares.T:
-            row = dropout(F.normalize(rating_matrix * share), self.drop_out, self.training)
-            mean, log_variance = self.encoder(row).split(self.embedding_size, dim=1)
+            mean, log_variance = self.encode(rows, share[rows.item]).chunk(2, 1)
             means.append(F.normalize(mean))
             log_variances.append(log_variance)
             z = F.normalize(self.reparameterize(means[-1], log_variance))
             total = total + share * (z @ items.T / self.tau).exp()
         return total.log(), means, log_variances
+
+    def divergence(self, means: list[Tensor], log_variances: list[Tensor]) -> Tensor:
+        """Returns the prototypes' mean KL divergences in sum; the means have length 1."""
+        return sum(0.5 * (v.exp() - 1 - v).sum(1).mean() for v in log_variances)
+
+    def calculate_loss(self, interaction) -> Tensor:
+        """The loss, plus RecBole's norms of the weights if ``reg_weights`` asks for them."""
+        loss = super().calculate_loss(interaction)
+        return loss + self.reg_loss() if any(self.regs) else loss

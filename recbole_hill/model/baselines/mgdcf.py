@@ -5,9 +5,10 @@ Reference:
     Filtering." in TKDE 2024.
 """
 
+import torch
 from torch import Tensor
 
-from recbole_hill.data.graph import SymmetricProduct
+from recbole_hill.data.polynomial import polynomial
 from recbole_hill.model.bases.softmax_graph import SoftmaxGraphModel
 
 
@@ -27,12 +28,11 @@ class MGDCF(SoftmaxGraphModel):
         super().__init__(config, dataset)
         self.alpha, beta = config["alpha"], config["beta"]
         self.beta = 1 - self.alpha if beta is None else beta
-        powers = [self.beta**i for i in range(self.n_layers + 1)]
-        self.gamma = powers[-1] + self.alpha * sum(powers[:-1])
+        weights = self.beta ** torch.arange(self.n_layers + 1.0)  # of A^0 X, A^1 X, ...
+        weights[:-1] *= self.alpha
+        self.gamma = weights.sum().item()
+        self.register_buffer("weights", weights / self.gamma, persistent=False)
 
     def convolve(self, x: Tensor) -> Tensor:
         """Returns the diffused node vectors."""
-        adjacency, nodes = self.adjacency(), x
-        for _ in range(self.n_layers):
-            nodes = self.beta * SymmetricProduct.apply(adjacency, nodes) + self.alpha * x
-        return nodes / self.gamma
+        return polynomial(self.adjacency(), x, self.weights)

@@ -8,24 +8,10 @@ import torch
 from recbole.model.general_recommender import multivae
 from torch import Tensor
 
-
-class KeptUpdates:
-    """A mixin, listed before RecBole's auto-encoders: saves the number of updates with the weights.
-
-    The weight of the KL term anneals by this number, so a resumed run continues where it stopped.
-    """
-
-    @property
-    def update(self) -> int:
-        """Number of steps taken so far."""
-        return int(self.updates)
-
-    @update.setter
-    def update(self, value: int) -> None:
-        self.register_buffer("updates", torch.tensor(value))
+from recbole_hill.model.bases.autoencoder import SparseRows, UserRows
 
 
-class MultVAE(KeptUpdates, multivae.MultiVAE):
+class MultVAE(SparseRows, multivae.MultiVAE):
     """RecBole's MultiVAE with the paper's sampling, z = mu + sigma epsilon, epsilon ~ N(0, 1).
 
     RecBole draws epsilon with a standard deviation of .01, which nearly switches the sampling off.
@@ -39,3 +25,13 @@ class MultVAE(KeptUpdates, multivae.MultiVAE):
         if not self.training:
             return mu
         return mu + torch.randn_like(mu) * (0.5 * logvar).exp()
+
+    def forward(self, rows: UserRows) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the logits of all items (B, I), mu and log sigma^2 of the rows, (B, Z) each."""
+        ones = torch.ones_like(rows.item, dtype=torch.float32)
+        mu, log_variance = self.encode(rows, ones).chunk(2, 1)
+        return self.decoder(self.reparameterize(mu, log_variance)), mu, log_variance
+
+    def divergence(self, mu: Tensor, log_variance: Tensor) -> Tensor:
+        """Returns the mean KL divergence from N(0, 1)."""
+        return 0.5 * (mu.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()

@@ -8,7 +8,8 @@ Reference:
 import torch
 from torch import Tensor, nn
 
-from recbole_hill.model.bases.graph_model import GraphModel
+from recbole_hill.data.graph import EVERY
+from recbole_hill.model.bases.graph_model import GraphModel, last_to
 
 
 class NIAGCN(GraphModel):
@@ -39,35 +40,55 @@ class NIAGCN(GraphModel):
         depths = self.n_layers + 1
         self.depth_weight = nn.Parameter(torch.full((depths, depths), 1 / depths))
 
-    def depths(self, ego: Tensor) -> list[Tensor]:
-        """Returns the node vectors of depths 0 to K, each of shape (U + I, D)."""
-        by_depth, mean = [ego], ego
-        for k in range(self.n_layers):
-            before, mean = mean, self.graph.neighbour_means(mean)
-            pairs = self.distinct_pairs(mean, before) if k == 0 else mean.square()
-            parts = zip(
-                mean.split((self.n_users, self.n_items)),
-                pairs.split((self.n_users, self.n_items)),
-                strict=True,
-            )
-            sides = [
-                (m @ self.mean_weight[side, k] + p @ self.pair_weight[side, k]).tanh()
-                for side, (m, p) in enumerate(parts)
-            ]
-            by_depth.append(torch.cat(sides))
-        return by_depth
+    def propagate_to(self, nodes: Tensor | slice, ego: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns each node's own vector, K means and K pair means side by side, and the first.
 
-    def distinct_pairs(self, mean: Tensor, ego: Tensor) -> Tensor:
-        """Returns the mean of e_i * e_j over pairs of different neighbours; 0 without pairs."""
-        degree = self.graph.degree.unsqueeze(1)
-        squares = self.graph.neighbour_means(ego.square())
+        They have the shapes (n, (1 + 2 K) D) and (n, D).
+        """
+        layers = [ego]
+        for rows in last_to(nodes, self.n_layers):
+            layers.append(self.graph.neighbour_means(layers[-1], rows))
+        own, *means = (*(layer[nodes] for layer in layers[:-1]), layers[-1])
+        pairs = self.distinct_pairs(means[0], ego, nodes), *(mean.square() for mean in means[1:])
+        return torch.cat((own, *means, *pairs), 1), own
+
+    def distinct_pairs(self, mean: Tensor, ego: Tensor, nodes: Tensor | slice = EVERY) -> Tensor:
+        """Returns the mean of e_i * e_j over pairs of different neighbours; 0 without pairs.
+
+        Args:
+            mean: The means of the nodes' neighbours, shape (n, D).
+            ego: Shape (U + I, D).
+            nodes: Shape (n,); or all.
+        """
+        degree = self.graph.degree[nodes].unsqueeze(1)
+        squares = self.graph.neighbour_means(ego.square(), nodes)
         return (degree * mean.square() - squares) / (degree - 1).clamp_min(1) * (degree > 1)
 
     def user_item_embeddings(self) -> tuple[Tensor, Tensor]:
-        """Returns the users' depths side by side and the items' mixed by C, both (K + 1) D wide."""
-        depths = self.depths(self.ego())
-        users, items = zip(
-            *(depth.split((self.n_users, self.n_items)) for depth in depths), strict=True
-        )
+        """Returns the vectors of all users and items, (U, (K + 1) D) and (I, (K + 1) D)."""
+        return self.by_depth(*super().user_item_embeddings())
+
+    def vectors_of(
+        self, users: Tensor, items: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Returns the vectors of some users and items alone, and their table rows."""
+        parts, tables = super().vectors_of(users, items)
+        return self.by_depth(*parts), tables
+
+    def by_depth(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the users' depths side by side and the items' mixed by C, both (K + 1) D wide.
+
+        Args:
+            users: As ``propagate_to`` returns them, shape (n, (1 + 2 K) D).
+            items: The same, shape (m, (1 + 2 K) D).
+        """
+        sides = []
+        weights = self.mean_weight, self.pair_weight
+        for parts, of_means, of_pairs in zip((users, items), *weights, strict=True):
+            own, *rest = parts.chunk(1 + 2 * self.n_layers, 1)
+            means, pairs = rest[: self.n_layers], rest[self.n_layers :]
+            both = zip(means, of_means, pairs, of_pairs, strict=True)
+            sides.append([own, *((m @ w + p @ v).tanh() for m, w, p, v in both)])
+        users, items = sides
         mixed = torch.einsum("jk,kid->ijd", self.depth_weight, torch.stack(items))
         return torch.cat(users, 1), mixed.flatten(1)

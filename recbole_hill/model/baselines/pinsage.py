@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_hill.model.bases.graph_model import GraphModel
+from recbole_hill.model.bases.graph_model import GraphModel, last_to
 from recbole_hill.model.bases.pretrained import PretrainedStart
 from recbole_hill.model.losses import unit
 
@@ -40,10 +40,10 @@ class PinSage(PretrainedStart, GraphModel):
             nn.init.zeros_(layer.bias)
         nn.init.xavier_uniform_(self.readout.weight)
 
-    def propagate(self, ego: Tensor) -> Tensor:
-        """Returns the read-out of the last layer."""
-        hidden = ego
-        for inner, outer in zip(self.inner, self.outer, strict=True):
-            near = self.graph.neighbour_means(F.relu(inner(hidden)))
-            hidden = unit(F.relu(outer(torch.cat((hidden, near), 1))))
-        return self.readout(F.relu(self.hidden(hidden)))
+    def propagate_to(self, nodes: Tensor | slice, ego: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the read-out of the last layer, and the table rows."""
+        hidden, reached = ego, last_to(nodes, len(self.inner))
+        for inner, outer, rows in zip(self.inner, self.outer, reached, strict=True):
+            near = self.graph.neighbour_means(F.relu(inner(hidden)), rows)
+            hidden = unit(F.relu(outer(torch.cat((hidden[rows], near), 1))))
+        return self.readout(F.relu(self.hidden(hidden))), ego[nodes]

@@ -41,16 +41,22 @@ class SGLED(LightGCNModel):
         """Draws the two graphs of the epoch."""
         self.views = [self.graph.drop_edges(self.edge_dropout) for _ in range(2)]
 
+    def calculate_loss(self, interaction) -> Tensor:
+        """The three sums, BPR and L2 from the vectors of the batch's users and items alone."""
+        user, positive, negative = self.draw(interaction)
+        loss = self.drawn_loss(user, positive, negative)
+        return loss * len(user) + self.ssl_weight * self.contrast(user, positive)
+
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
-        """The three sums."""
-        if not self.views:
-            self.begin_epoch(0)
+        """The same sums, given the vectors of all users and items."""
         user, positive, negative = self.draw(interaction)
         loss = self.bpr_loss(users, items, user, positive, negative)
         return loss * len(user) + self.ssl_weight * self.contrast(user, positive)
 
     def contrast(self, user: Tensor, item: Tensor) -> Tensor:
         """Returns InfoNCE, summed over a batch of users (B,) and items (B,)."""
+        if not self.views:
+            self.begin_epoch(0)
         ego = self.ego()
         users, of_user = torch.unique(user, return_counts=True)
         items, of_item = torch.unique(item, return_counts=True)

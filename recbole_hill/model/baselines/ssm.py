@@ -128,7 +128,7 @@ class LightGCNSSM(SoftmaxLoss, LightGCNModel):
     def calculate_loss(self, interaction) -> Tensor:
         """The loss; if the batch's items are the rivals, only the batch's rows are computed."""
         if not self.in_batch:
-            return super().calculate_loss(interaction)
+            return self.embedding_loss(*self.user_item_embeddings(), interaction)
         user, item = self.positives(interaction)
         users, row = torch.unique(user, return_inverse=True)
         items, place = torch.unique(item, return_inverse=True)

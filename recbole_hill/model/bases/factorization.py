@@ -90,13 +90,28 @@ class MatrixFactorization(SampledModel):
         return self.bpr_loss(users, items, *self.draw(interaction))
 
     def bpr_loss(
-        self, users: Tensor, items: Tensor, user: Tensor, positive: Tensor, negative: Tensor
+        self,
+        users: Tensor,
+        items: Tensor,
+        user: Tensor,
+        positive: Tensor,
+        negative: Tensor,
+        tables: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """The loss of a draw: user (B,), positive (B,) and negative (B, n) ids."""
+        """The loss of a draw.
+
+        Args:
+            users: Vectors of all users, shape (U, D), or of some.
+            items: Vectors of all items, shape (I, D), or of some.
+            user: Rows of ``users``, shape (B,).
+            positive: Rows of ``items``, shape (B,).
+            negative: Rows of ``items``, shape (B, n).
+            tables: The table rows of the same users and items, if they are not all.
+        """
         loss = self.ranking_loss(users, items, user, positive, negative)
         if not self.reg_weight:
             return loss
-        return loss + self.reg_weight * self.batch_l2(user, positive, negative)
+        return loss + self.reg_weight * self.batch_l2(user, positive, negative, tables)
 
     def ranking_loss(
         self,
@@ -117,14 +132,21 @@ class MatrixFactorization(SampledModel):
         scores = (query * items[positive]).sum(1, keepdim=True)
         return bpr(scores, SampledScores.apply(query, items, negative))
 
-    def batch_l2(self, user: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    def batch_l2(
+        self,
+        user: Tensor,
+        positive: Tensor,
+        negative: Tensor,
+        tables: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
         """Returns half the squared norms of the batch's table rows, divided by B."""
-        rows = self.user_embedding(user), self.item_embedding(positive)
-        if negative.numel() < self.n_items:
-            return squared_l2(*rows, self.item_embedding(negative))
+        users, items = tables or self.tables()
+        rows = F.embedding(user, users), F.embedding(positive, items)
+        if negative.numel() < len(items):
+            return squared_l2(*rows, F.embedding(negative, items))
         # More draws than items: compute each item's norm once, times its number of draws.
-        times = torch.bincount(negative.flatten(), minlength=self.n_items)
-        norms = self.item_embedding.weight.square().sum(1)
+        times = torch.bincount(negative.flatten(), minlength=len(items))
+        norms = items.square().sum(1)
         return squared_l2(*rows) + (norms * times).sum() / (2 * len(user))
 
     def tables_l2(self) -> Tensor:

@@ -44,6 +44,10 @@ class SoftmaxGraphModel(GraphModel):
         """Returns the normalised graph; in training every call drops edges anew."""
         return self.graph.dropout(self.edge_dropout if self.training else 0.0)
 
+    def calculate_loss(self, interaction) -> Tensor:
+        """The loss of one batch, which contains the norms of all vectors."""
+        return self.embedding_loss(*self.user_item_embeddings(), interaction)
+
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
         """The summed softmax loss, plus L2 of every node except the padding."""
         user, positive, negative = self.draw(interaction)
