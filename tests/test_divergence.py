@@ -69,6 +69,17 @@ def test_the_epoch_and_the_stage_of_a_loss_are_named(tiny_path, tmp_path, in_tmp
             trainer.run_stage(stage, 3, data.train, loss, learning_rate=0.01)
 
 
+@pytest.mark.parametrize(
+    ("stage", "rate"), [("em_0", "learning_rate"), ("adapt_pairs", "ttt_learning_rate")]
+)
+def test_the_rate_of_the_stage_is_named(tiny_path, tmp_path, in_tmp, stage, rate):
+    _, trainer, data = built("HILL", tiny_path, tmp_path)
+    trainer.see(data.train)
+    endless = torch.tensor(float("inf"), requires_grad=True)
+    with pytest.raises(ValueError, match=rf"epoch 0 of {stage}: .* try a smaller {rate} than"):
+        trainer.run_stage(stage, 1, data.train, lambda _: endless * 1, learning_rate=0.01)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_weights_are_checked_after_each_epoch(tiny_path, tmp_path, in_tmp, value):
     model, trainer, data = built("BPR", tiny_path, tmp_path)

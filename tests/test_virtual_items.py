@@ -12,6 +12,7 @@ from recbole_hill.adapt.pairs import Pairs
 from recbole_hill.adapt.selection import select_pairs
 from recbole_hill.adapt.virtual_items import VirtualItems
 from recbole_hill.config.config import HillConfig
+from recbole_hill.data.graph import InteractionGraph
 from recbole_hill.data.loaders import train_loader
 from recbole_hill.data.splits import load_data
 from recbole_hill.data.virtual_items import GraphWithVirtualItems, with_virtual_items
@@ -91,8 +92,8 @@ def test_a_thinned_graph_weighs_by_its_own_degrees(monkeypatch):
 def made(tiny_path, tmp_path):
     """Returns a function that builds a model on `tiny`, an index over it, and some pairs."""
 
-    def make(model):
-        settings = tiny_settings(tiny_path, model, run_dir=str(tmp_path / "run"))
+    def make(model, **changes):
+        settings = tiny_settings(tiny_path, model, run_dir=str(tmp_path / "run"), **changes)
         config = HillConfig(model, "tiny", None, settings)
         data = load_data(config)
         backbone = build_model(config, data)
@@ -186,6 +187,41 @@ def test_nodes_have_edges_to_their_members_where_they_are_asked_for(made, model,
     assert torch.isfinite(loss) and copy.backbone.item_embedding.weight.grad[n_items:].any()
     assert [len(part) for part in copy.user_item_embeddings()] == [n_users, n_items]
     assert data.dataset.item_num == n_items
+
+
+TRAINED = ["BPR", "MF-SSM", "LightGCN-SSM", "SpectralSSM", "SimpleX", "UltraGCN", "SGL-ED", "BUIR"]
+TRAINED += ["CML", "MF-CCL", "ENMF", "GTN", "DGCF", "NIA-GCN", "LT-OCF", "DeosGCF", "IMP-GCN"]
+
+
+@pytest.mark.parametrize("model", TRAINED)
+@pytest.mark.parametrize("form", FORMS)
+def test_backbones_of_all_kinds_learn_from_virtual_items_or_are_refused(made, model, form):
+    parts = made(model)
+    rows, edges = "rows" in form, "vertices" in form
+    if edges and not isinstance(getattr(parts[2], "graph", None), InteractionGraph):
+        pytest.skip("the model has no graph of users and items")
+    try:
+        copy = copied(parts, rows=rows, edges=edges)
+    except ValueError as refused:
+        assert "accepted are backbones whose tables have a row per item" in str(refused)
+        return
+    copy.begin_epoch(0)
+    for batch in train_loader(parts[0], copy.data):
+        loss = copy.calculate_loss(batch)
+        assert torch.isfinite(sum(loss) if isinstance(loss, tuple) else loss).all()
+
+
+def test_popularity_counts_rows_and_not_edges(made):
+    parts = made("LightGCN-SSM", rivals="corrected")
+    n_items, plain = parts[1].dataset.item_num, parts[2].popularity
+    for rows, edges in ((True, False), (False, True), (True, True)):
+        copy = copied(parts, rows=rows, edges=edges)
+        found = copy.backbone.popularity
+        paired = torch.tensor([0, 5, 13])  # the nodes with a pair, of one user each
+        assert (found[n_items:] > 0).nonzero().squeeze(1).tolist() == (paired.tolist() * rows)
+        torch.testing.assert_close(found[:n_items] / found[1:n_items].max(), plain / plain.max())
+        for batch in train_loader(parts[0], copy.data):
+            assert torch.isfinite(copy.calculate_loss(batch))
 
 
 def test_frozen_rows_have_no_gradient(made):

@@ -11,17 +11,18 @@ _NO_CAUSE = ("valid_ratio", "lr_factor", "lr_least")
 _SUSPICIOUS = 0.5
 
 
-def diverged(config, where: str, what: str) -> ValueError:
+def diverged(config, where: str, what: str, rate: str = "learning_rate") -> ValueError:
     """Returns the error for a loss, weights or scores that are not finite, in one line.
 
     Args:
         config: RecBole's Config of the run.
         where: The place in the run, such as ``epoch 3``.
         what: What is not finite, such as ``the loss is nan``.
+        rate: The setting of the learning rate there.
     """
     key, default = _farthest(config)
     if key is None:
-        cause = f"try a smaller learning_rate than {config['learning_rate']}"
+        cause = f"try a smaller {rate} than {config[rate]}"
     else:
         cause = (
             f"of the settings {key} {config[key]} is farthest from its default {default}; try a "
