@@ -52,6 +52,9 @@ def import_benchmark():
     sys.path.insert(0, str(BENCHMARKS))
     yield importlib.import_module
     sys.path.remove(str(BENCHMARKS))
+    for name, module in list(sys.modules.items()):  # docs/_build has modules of the same names
+        if str(getattr(module, "__file__", None)).startswith(str(BENCHMARKS)):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")
