@@ -174,6 +174,7 @@ ROWS = [
     _row(FromAll, "DGCF", 1.1),
     _row(FromAll, "NIA-GCN", 1.5),
     _row(FromAll, "BUIR", 1.3),
+    _row(FromAll, "DeosGCF", 1.1),
     _row(EveryMessage, "IMP-GCN", 1.4),
     _row(EdgeByEdge, "GTN", 5.0),
     _row(RungeKutta, "LT-OCF", 1.1),
