@@ -143,12 +143,11 @@ def temperature(key: str, value) -> float:
 class CosineLogSumExp(torch.autograd.Function):
     """log sum_c w_c exp(<r, c> / tau) for unit rows r and c.
 
-    Both passes walk over strips of rows. The exponentials E are kept for the backward up to
-    ``most_kept`` of them; of a larger matrix the backward computes each strip again, so the memory
-    is one strip, however large the batch is. With Z the sums, the gradients are g / Z * E (w C) and
-    w * E^T (g / Z R): both scale vectors, never the matrix. Cosines are at most 1 and
-    :func:`temperature` bounds tau, so no exponential leaves the range of float32 and no row needs
-    the usual shift by its maximum.
+    Both passes walk over strips of rows. The first ``most_kept`` exponentials E are kept for the
+    backward, which computes all others again. So the memory is bounded, however large the batch is.
+    With Z the sums, the gradients are g / Z * E (w C) and w * E^T (g / Z R): both scale vectors,
+    never the matrix. Cosines are at most 1 and :func:`temperature` bounds tau, so no exponential
+    leaves the range of float32 and no row needs the usual shift by its maximum.
 
     Rows and columns are padded to a multiple of 256. Otherwise oneDNN compiles and keeps a kernel
     for each new shape: gigabytes over a few thousand batches of varying size.
@@ -166,8 +165,8 @@ class CosineLogSumExp(torch.autograd.Function):
 
     #: Rows of a strip. A GPU is faster with few launches of large strips.
     strip, device_strip = 256, 2048
-    #: Number of exponentials kept: half a GB.
-    most_kept = 2**27
+    #: Largest number of exponentials kept: 192 MiB.
+    most_kept = 3 * 2**24
 
     @staticmethod
     def forward(
@@ -179,12 +178,12 @@ class CosineLogSumExp(torch.autograd.Function):
         scaled = _filled(rows / tau, strip).to(precision)
         others = _filled(columns, 256).to(precision)
         weight = F.pad(weights, (0, len(others) - len(weights)))
-        keep = any(ctx.needs_input_grad) and len(scaled) * len(others) <= form.most_kept
+        n_kept = form.most_kept // (strip * len(others)) if any(ctx.needs_input_grad) else 0
         sums, kept = torch.empty(len(scaled), device=rows.device), []
         for some in _strips(scaled, strip):
             exponentials = _exponentials(scaled[some], others)
             torch.mv(exponentials, weight, out=sums[some])
-            if keep:
+            if len(kept) < n_kept:
                 kept.append(exponentials.to(precision))
         ctx.save_for_backward(scaled, others, weight, sums)
         ctx.tau, ctx.strip, ctx.kept, ctx.sizes = tau, strip, kept, (len(rows), len(columns))
