@@ -18,17 +18,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
+from datasets import finished
 
 from recbole_hill.adapt.controls import move_toward_nodes
 from recbole_hill.adapt.selection import select_pairs, train_history
 from recbole_hill.adapt.stage import pairs_of_arm
-from recbole_hill.config.config import HillConfig
-from recbole_hill.data.splits import load_data
-from recbole_hill.model.build import build_model
 from recbole_hill.report.markdown import pipe_table
 from recbole_hill.report.seeds import spread
-from recbole_hill.run.folder import read_config
-from recbole_hill.train.trainer import trainer_for
 
 WEIGHTS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
 METRICS = ("recall@20", "ndcg@20")
@@ -66,12 +62,7 @@ def _chosen(folder: Path) -> dict[str, tuple]:
     Raises:
         ValueError: If the run chose its weights on test.
     """
-    config = HillConfig(None, None, None, {**read_config(folder), "run_dir": str(folder)})
-    if config["protocol"] != "holdout":
-        raise ValueError(f"{folder} must be a run under holdout, got {config['protocol']}")
-    data = load_data(config)
-    trainer = trainer_for(config, build_model(config, data))
-    trainer.fit(data.train, data.valid)  # the run is finished, so this loads its stages
+    trainer, data = finished(folder)
     served = trainer.arms[-1]
     users, items = (vectors.detach() for vectors in trainer.model.vectors())
 

@@ -16,16 +16,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from datasets import finished
+from torch import Tensor
 
-from recbole_hill.config.config import HillConfig
-from recbole_hill.data.splits import load_data
+from recbole_hill.data.splits import Data
 from recbole_hill.evaluation.per_user import user_table
 from recbole_hill.host.per_user import keep_per_user
-from recbole_hill.model.build import build_model
 from recbole_hill.model.fusion import deviations
-from recbole_hill.run.folder import read_config
+from recbole_hill.train.arms import Arm
 from recbole_hill.train.evaluate import log_degrees
-from recbole_hill.train.trainer import trainer_for
 
 WEIGHTS = (-0.4, -0.2, -0.1, 0.0, 0.1, 0.2, 0.4, 0.8, 1.2, 1.6)
 
@@ -59,45 +58,47 @@ def corrected_arms(folder: Path, names: set[str]) -> dict[str, Corrected]:
     Raises:
         ValueError: If the run has no validation set.
     """
-    config = HillConfig(None, None, None, {**read_config(folder), "run_dir": str(folder)})
-    if config["protocol"] != "holdout":
-        raise ValueError(f"{folder} must be a run under holdout, got {config['protocol']}")
-    data = load_data(config)
-    trainer = trainer_for(config, build_model(config, data))
-    trainer.fit(data.train, data.valid)  # the run is finished, so this loads its stages
+    trainer, data = finished(folder)
     degrees = log_degrees(data)
     deviation = np.where(np.arange(len(degrees)) > 0, degrees - degrees[1:].mean(), 0)
     term = torch.from_numpy(deviation / degrees[1:].std()).float().unsqueeze(1)
-    found = {}
-    for arm in trainer.arms:
-        if arm.name not in names:
-            continue
-        trainer.take(arm)
-        users, items = (part.detach() for part in arm.vectors or trainer.model.vectors())
-        scale = torch.from_numpy(deviations(users.numpy(), items.numpy())).float().unsqueeze(1)
+    return {
+        arm.name: _corrected(trainer, arm, data, degrees, term)
+        for arm in trainer.arms
+        if arm.name in names
+    }
 
-        def set_weight(weight: float, arm=arm, users=users, items=items, scale=scale) -> None:
-            vectors = torch.cat((users, weight * scale), 1), torch.cat((items, term), 1)
-            trainer.arm = replace(arm, vectors=vectors, retriever=None)
 
-        valid = {}
-        for weight in WEIGHTS:
-            set_weight(weight)
-            valid[weight] = trainer.valid_score(data.valid)
-        best = max(valid, key=valid.get)
-        set_weight(best)
-        with (
-            keep_per_user(trainer.ranking_evaluator) as values,
-            trainer.eval_collector.keep_lists() as lists,
-        ):
-            metrics = trainer.test(data)
-        table = user_table(arm.name, data.dataset, trainer.ranked_users(data), values)
-        items = np.concatenate(lists)
-        found[arm.name] = Corrected(
-            best,
-            valid[best],
-            metrics,
-            table.set_index("user"),
-            float(degrees[items[items > 0]].mean()),
-        )
-    return found
+def _corrected(trainer, arm: Arm, data: Data, degrees: np.ndarray, term: Tensor) -> Corrected:
+    """Returns an arm with the term that validation chooses.
+
+    Args:
+        trainer: Trainer of the finished run.
+        arm: One of its arms.
+        data: The run's data.
+        degrees: ln(1 + train users) of each item, shape (I + 1,).
+        term: z of each item, shape (I + 1, 1).
+    """
+    trainer.take(arm)
+    users, items = (part.detach() for part in arm.vectors or trainer.model.vectors())
+    scale = torch.from_numpy(deviations(users.numpy(), items.numpy())).float().unsqueeze(1)
+
+    def set_weight(weight: float) -> None:
+        vectors = torch.cat((users, weight * scale), 1), torch.cat((items, term), 1)
+        trainer.arm = replace(arm, vectors=vectors, retriever=None)
+
+    valid = {}
+    for weight in WEIGHTS:
+        set_weight(weight)
+        valid[weight] = trainer.valid_score(data.valid)
+    best = max(valid, key=valid.get)
+    set_weight(best)
+    with (
+        keep_per_user(trainer.ranking_evaluator) as values,
+        trainer.eval_collector.keep_lists() as lists,
+    ):
+        metrics = trainer.test(data)
+    table = user_table(arm.name, data.dataset, trainer.ranked_users(data), values)
+    listed = np.concatenate(lists)
+    popularity = float(degrees[listed[listed > 0]].mean())
+    return Corrected(best, valid[best], metrics, table.set_index("user"), popularity)

@@ -18,14 +18,11 @@ from scipy import sparse as sp
 from torch import Tensor, nn
 
 from recbole_hill.adapt.pairs import Pairs
+from recbole_hill.data.sampling import InteractionSampler
 from recbole_hill.data.virtual_items import GraphWithVirtualItems, with_virtual_items
 from recbole_hill.index.node_vectors import NodeVectors
 from recbole_hill.model.backbone import user_item_embeddings
 from recbole_hill.model.bases.fit_once import train_matrix
-
-#: What a backbone makes of the rows of the training data, not of the edges of the graph: the draws
-#: of negatives, and how often an item is a rival.
-_OF_ROWS = ("sampler", "popularity")
 
 
 class VirtualItems(nn.Module):
@@ -76,12 +73,11 @@ class VirtualItems(nn.Module):
         alone = with_virtual_items(dataset, n_virtual, pairs.users[:0], items[:0])
         self.data = extended if rows else dataset
         self.backbone = type(backbone)(config, extended if edges else alone)
-        if rows != edges:
-            with torch.random.fork_rng():
-                of_rows = type(backbone)(config, extended if rows else alone)
-            for name in _OF_ROWS:
-                if hasattr(of_rows, name):
-                    setattr(self.backbone, name, getattr(of_rows, name))
+        drawn_from = extended if rows else alone
+        if isinstance(getattr(self.backbone, "sampler", None), InteractionSampler):
+            self.backbone.sampler = InteractionSampler(train_matrix(drawn_from))
+        if getattr(self.backbone, "popularity", None) is not None:
+            self.backbone.popularity = self.backbone.popularity_in(drawn_from)
         if edges and (keep_normalisation or members):
             self.backbone.graph = GraphWithVirtualItems(
                 train_matrix(extended),

@@ -105,16 +105,14 @@ class HillSettings:
             "beam_width": widths,
         }
         settings = cls(**{**values, **sequences})
-        untrained = [name for name in UNTRAINED if name in settings.adapt_control]
-        if untrained and not settings.pairs_are_edges:
+        controls = settings.adapt_control
+        of_edges = [f"adapt_control {name}" for name in UNTRAINED if name in controls]
+        if settings.vertices != "users":
+            of_edges.append(f"vertices {settings.vertices}")
+        if of_edges and not settings.pairs_are_edges:
             raise ValueError(
-                f"adapt_control {untrained[0]} is of pairs as edges; accepted with it are "
-                f"pair_form vertices and vertices+rows, got {settings.pair_form}"
-            )
-        if settings.vertices != "users" and not settings.pairs_are_edges:
-            raise ValueError(
-                f"vertices {settings.vertices} is of pairs as edges; accepted with it are "
-                f"pair_form vertices and vertices+rows, got {settings.pair_form}"
+                f"{of_edges[0]} is of pairs as edges; accepted with it are pair_form vertices and "
+                f"vertices+rows, got {settings.pair_form}"
             )
         return settings
 

@@ -386,8 +386,8 @@ class RunTrainer(Trainer):
 
     def _diverged(self, what: str) -> ValueError:
         epoch = f"epoch {self._epochs_done - 1} of {self._stage}" if self._stage else "evaluation"
-        adapts = self._stage.startswith("adapt_")
-        return diverged(self.config, epoch, what, f"{'ttt_' * adapts}learning_rate")
+        rate = "ttt_learning_rate" if self._stage.startswith("adapt_") else "learning_rate"
+        return diverged(self.config, epoch, what, rate)
 
     def _set_rate(self, epoch: int) -> None:
         """Sets the epoch's learning rate if one was chosen before, and records the current rate."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from recbole_hill.data.graph import product
 from recbole_hill.model.bases.fit_once import train_matrix
-from recbole_hill.model.bases.graph_model import GraphModel, last_to
+from recbole_hill.model.bases.graph_model import GraphModel, last_to, rows_of
 
 
 class DeosGCF(GraphModel):
@@ -68,7 +68,7 @@ class DeosGCF(GraphModel):
         matrix, layers = self.adjacency(), [ego]
         for weight, rows in zip(self.locality, last_to(nodes, self.n_layers), strict=True):
             layers.append(product(matrix, weight.sigmoid() * layers[-1], rows))
-        own, *others = (*(layer[nodes] for layer in layers[:-1]), layers[-1])
+        own, *others = rows_of(layers, nodes)
         return sum(others, own) / (self.n_layers + 1), own
 
 

@@ -48,6 +48,7 @@ class DGCF(GraphModel):
         self.n_factors, self.cor_weight = chunk_count(config), config["cor_weight"]
         self.n_layers = config["n_layers"]
         self.n_iterations = config["n_iterations"]
+        self.correlates = self.n_factors > 1 and self.cor_weight > 0
         batches = dataset.inter_num // config["train_batch_size"] + 1
         self.n_sampled = max(2, max(self.n_users, self.n_items) // batches)
 
@@ -88,6 +89,8 @@ class DGCF(GraphModel):
 
     def calculate_loss(self, interaction) -> Tensor:
         """The loss of one batch, from the vectors of the drawn and the sampled nodes alone."""
+        if not self.correlates:
+            return super().calculate_loss(interaction)
         users, items, places = distinct(*self.draw(interaction))
         some = self.sample()
         vectors, tables = self.vectors_of(torch.cat((users, some[0])), torch.cat((items, some[1])))
@@ -98,6 +101,8 @@ class DGCF(GraphModel):
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
         """BPR, L2 and the correlation of the intents."""
         loss = super().embedding_loss(users, items, interaction)
+        if not self.correlates:
+            return loss
         some = self.sample()
         sampled = torch.cat((users[some[0]], items[some[1]]))
         return loss + self.cor_weight * self.correlation(sampled)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from recbole_hill.data.graph import EVERY, InteractionGraph
 from recbole_hill.model.bases.attention import segment_softmax
-from recbole_hill.model.bases.graph_model import GraphModel, last_to
+from recbole_hill.model.bases.graph_model import GraphModel, last_to, rows_of
 from recbole_hill.model.bases.routing import chunk_sums, edges_of, split_chunks
 
 
@@ -47,7 +47,7 @@ class GAT(GraphModel):
         for layer, rows in zip(self.layers, last_to(nodes, len(self.layers)), strict=True):
             below = F.elu(layers[-1]) if len(layers) > 1 else ego
             layers.append(layer(self.graph, below, rows))
-        own, *others = (*(layer[nodes] for layer in layers[:-1]), layers[-1])
+        own, *others = rows_of(layers, nodes)
         return sum(others, own) / len(layers), own
 
 

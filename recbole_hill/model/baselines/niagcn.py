@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_hill.data.graph import EVERY
-from recbole_hill.model.bases.graph_model import GraphModel, last_to
+from recbole_hill.model.bases.graph_model import GraphModel, last_to, rows_of
 
 
 class NIAGCN(GraphModel):
@@ -48,7 +48,7 @@ class NIAGCN(GraphModel):
         layers = [ego]
         for rows in last_to(nodes, self.n_layers):
             layers.append(self.graph.neighbour_means(layers[-1], rows))
-        own, *means = (*(layer[nodes] for layer in layers[:-1]), layers[-1])
+        own, *means = rows_of(layers, nodes)
         pairs = self.distinct_pairs(means[0], ego, nodes), *(mean.square() for mean in means[1:])
         return torch.cat((own, *means, *pairs), 1), own
 

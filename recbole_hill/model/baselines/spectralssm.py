@@ -46,13 +46,18 @@ class SpectralSSM(LightGCNModel):
         self.degree_power, self.seed = config["degree_power"], config["seed"]
         self.weight, self.gain = config["spectral_weight"], config["spectral_gain"]
         self.history = train_matrix(dataset)
-        counts = torch.from_numpy(self.history.sum(0).A1)
-        popularity = counts / counts[1:].mean() if rivals == "corrected" else None
+        popularity = self.popularity_in(dataset) if rivals == "corrected" else None
         self.register_buffer("popularity", popularity, persistent=False)
         #: V, the filter; saved, so that loading a run does not compute it again.
         self.register_buffer("vectors_of_items", torch.zeros(self.n_items, self.rank))
         self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
         self._filter: tuple[Tensor, Tensor, Tensor] | None = None
+
+    @staticmethod
+    def popularity_in(dataset) -> Tensor:
+        """Returns each item's number of train rows over the mean without padding, shape (I,)."""
+        counts = torch.from_numpy(train_matrix(dataset).sum(0).A1)
+        return counts / counts[1:].mean()
 
     @torch.no_grad()
     def begin_epoch(self, epoch: int) -> None:

@@ -47,11 +47,14 @@ class SoftmaxLoss(PretrainedStart):
         self.in_batch, self.by_cosine = rivals != "uniform", rank_by == "cosine"
         self.tau = (temperature if self.in_batch else positive)("tau", config["tau"])
         self.precision = PRECISIONS[precision]
-        popularity = None
-        if rivals == "corrected":
-            counts = train_matrix(dataset).sum(0).A1  # at least 1 for an item in a batch
-            popularity = torch.from_numpy(counts / counts.mean()).float()
+        popularity = self.popularity_in(dataset) if rivals == "corrected" else None
         self.register_buffer("popularity", popularity, persistent=False)
+
+    @staticmethod
+    def popularity_in(dataset) -> Tensor:
+        """Returns each item's number of train rows over the items' mean, shape (I,)."""
+        counts = train_matrix(dataset).sum(0).A1  # at least 1 for an item in a batch
+        return torch.from_numpy(counts / counts.mean()).float()
 
     def from_pretrained(self, values: Tensor, drawn: Tensor) -> Tensor:
         """Keeps the other run's directions and the drawn lengths, which suit the learning rate."""

@@ -94,6 +94,11 @@ def last_to(nodes: Tensor | slice, n_layers: int) -> list[Tensor | slice]:
     return [*[EVERY] * (n_layers - 1), nodes]
 
 
+def rows_of(layers: list[Tensor], nodes: Tensor | slice) -> list[Tensor]:
+    """Returns some nodes' rows of every layer; the last layer has these rows alone already."""
+    return [*(layer[nodes] for layer in layers[:-1]), layers[-1]]
+
+
 class LightGCNModel(GraphModel):
     """A graph model with LightGCN's vectors: the mean of all layers, layer 0 included.
 
