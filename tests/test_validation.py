@@ -158,3 +158,25 @@ def test_a_dataset_with_validation_refuses_to_choose_it():
     config = HillConfig("BPR", "ml-100k", None, {"state": "ERROR", "valid_choice": "later"})
     with pytest.raises(ValueError, match="valid_choice 'later' is for datasets of two files"):
         load_data(config)
+
+
+def test_some_users_alone_are_validated(tiny_config):
+    whole, some, again = (
+        load_data(tiny_config("BPR", valid_ratio=0.3, valid_users=n)) for n in (None, 7, 7)
+    )
+    of_whole, of_some, of_again = (of_users(data.valid) for data in (whole, some, again))
+    assert len(of_some) == 7 < len(of_whole)
+    # The drawn users keep the items to find and the items to leave out.
+    assert of_some == of_again == {user: of_whole[user] for user in of_some}
+    assert of_users(some.test) == of_users(whole.test) and some.sha256 == whole.sha256
+    everyone = load_data(tiny_config("BPR", valid_ratio=0.3, valid_users=80))
+    assert of_users(everyone.valid) == of_whole
+
+
+def of_users(loader) -> dict[int, tuple[set, set]]:
+    """Returns each user's items to find and items to leave out of the ranking."""
+    found = {}
+    for users, (rows, items), of_found, to_find in loader:
+        for row, user in enumerate(users["user_id"].tolist()):
+            found[user] = set(to_find[of_found == row].tolist()), set(items[rows == row].tolist())
+    return found

@@ -79,7 +79,8 @@ def internal_defaults(
         index_learning: A name in place of the model's default learner, if the model has one.
         pair_selector: A name in place of the model's default selector, if the model has one.
         preset: Name of a set of settings in the ``presets`` of the model's file or its backbone's,
-            which wins over the other blocks.
+            which wins over the other blocks. What it has in common for all models stands in
+            ``preset/NAME.yaml``.
 
     Returns:
         Settings; a model with a backbone, a learner or a selector has the settings of each too.
@@ -114,6 +115,7 @@ def internal_defaults(
         if preset not in presets:
             known = ", ".join(presets) or "none"
             raise ValueError(f"preset {preset!r} is not one of {model}'s; accepted are {known}")
+        merged.update(read_properties("preset", f"{preset}.yaml"))
         merged.update(presets[preset])
     for known, name in ((LEARNERS, index_learning), (SELECTORS, pair_selector)):
         if known.key in own:

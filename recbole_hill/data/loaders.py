@@ -68,6 +68,24 @@ def train_loader(config, dataset) -> TrainDataLoader:
     return TrainDataLoader(config, dataset, sampler, shuffle=config["shuffle"])
 
 
+def of_drawn_users(loader, n_users: int, seed: int):
+    """Returns an evaluation loader of the rows of some users of another one.
+
+    Args:
+        loader: RecBole's loader of validation or test rows.
+        n_users: Number of users. A loader of no more users than that is returned as it is.
+        seed: Seed of the draw.
+    """
+    dataset = loader._dataset
+    users = dataset.inter_feat[dataset.uid_field].numpy()
+    present = np.unique(users)
+    if n_users >= len(present):
+        return loader
+    drawn = np.random.default_rng(seed).choice(present, n_users, replace=False)
+    rows = dataset.inter_feat[np.flatnonzero(np.isin(users, drawn))]
+    return type(loader)(loader.config, dataset.copy(rows), loader._sampler)
+
+
 def say_full_users(*loaders) -> None:
     """Logs how many users have every item, if there are such users."""
     samplers = (getattr(loader, "_sampler", None) for loader in loaders)

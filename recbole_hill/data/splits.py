@@ -38,7 +38,7 @@ from recbole_hill.data.cuts import cut_by_id, cut_by_time, says
 from recbole_hill.data.features import require_features
 from recbole_hill.data.headers import require_headers
 from recbole_hill.data.ids import Ids
-from recbole_hill.data.loaders import our_loaders, say_full_users
+from recbole_hill.data.loaders import of_drawn_users, our_loaders, say_full_users
 from recbole_hill.data.missing import no_dataset
 from recbole_hill.data.prepare.prepared import require_as_prepared
 from recbole_hill.data.rows import CleanRows, sort_by_time
@@ -163,9 +163,10 @@ class Data:
     Attributes:
         dataset: The whole RecBole dataset (for id maps).
         train: Training loader.
-        valid: Loader on which choices are made; under ``published`` it is the test set.
+        valid: Loader on which choices are made; under ``published`` it is the test set. It has the
+            rows of ``valid_users`` users, if that is set.
         test: Loader of the test set.
-        sha256: Hash of the interactions of the three parts, in external ids.
+        sha256: Hash of the interactions of the three parts, in external ids, with every user.
     """
 
     dataset: Dataset
@@ -224,7 +225,10 @@ def load_data(config) -> Data:
             # Choices use the first task's NE, which is NaN if all labels are the same.
             labels = label_matrix(valid._dataset.inter_feat, tasks[:1])
             require_two_classes(labels, tasks[:1], "validation")
-    return Data(dataset, train, valid, test, interactions_sha256(train, valid, test))
+    sha256 = interactions_sha256(train, valid, test)
+    if config["valid_users"]:
+        valid = of_drawn_users(valid, config["valid_users"], config["split_seed"])
+    return Data(dataset, train, valid, test, sha256)
 
 
 def _says_empty(part: str, config, n_rows: int) -> str:
