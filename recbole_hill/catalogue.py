@@ -509,7 +509,8 @@ _BACKBONES = """
 NESCL Fusion LightGCN NGCF NCL BPR HOP-Rec ENMF MF-CCL GRMF GRMF-norm SimpleX YouTubeNet CML MF-SSM
 MF-BSL MF-SLK MF-Talos UltraGCN DeepWalk LINE Node2Vec Item2Vec MGDCF APPNP JKNet DropEdge GC-MC
 PinSage GAT DisenGCN NIA-GCN LightGCN-SSM LT-OCF BUIR SGL-ED LightGCN-BSL LightGCN-SLK
-LightGCN-Talos DeosGCF IMP-GCN HMLET GTN DGCF SpectralMF SpectralSSM recbole.BPR recbole.SGL MoNN TTSN
+LightGCN-Talos DeosGCF IMP-GCN HMLET GTN DGCF SpectralMF SpectralSSM recbole.BPR recbole.SGL MoNN
+TTSN
 """
 _UNTRAINED = """
 GF-CF BSPM-LM BSPM-EM ChebyCF EASE Pop ItemKNN SpectralMF Fusion ADMMSLIM recbole.EASE

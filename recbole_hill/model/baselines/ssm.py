@@ -72,7 +72,7 @@ class SoftmaxLoss(PretrainedStart):
         return (unit(users), unit(items)) if self.by_cosine else (users, items)
 
     def draw(self, interaction) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns users (B,), positives (B,) and the drawn rivals: (B, n), shared (n,) or none (0,)."""
+        """Returns users (B,), positives (B,) and drawn rivals: (B, n), shared (n,) or none (0,)."""
         if not (self.in_batch or self.shared):
             return super().draw(interaction)
         user, item = self.positives(interaction)
@@ -87,7 +87,7 @@ class SoftmaxLoss(PretrainedStart):
         negative: Tensor,
         ids: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """The softmax loss of a draw; uses ``negative``, (B, n) or (n,), only if rivals are drawn."""
+        """The softmax loss of a draw; ``negative``, (B, n) or (n,), counts if rivals are drawn."""
         query = self.query(users[user])
         if self.in_batch:  # only the items of the batch are used
             rivals, positive, weights = torch.unique(

@@ -91,7 +91,9 @@ class TopKAccuracyLoss:
         rivals = F.logsigmoid(of_rivals - beta.unsqueeze(1)) / self.tau
         return (rivals.logsumexp(1) - positive).mean()
 
-    def quantile_loss(self, user: Tensor, query: Tensor, items: Tensor, of_rivals: Tensor) -> Tensor:
+    def quantile_loss(
+        self, user: Tensor, query: Tensor, items: Tensor, of_rivals: Tensor
+    ) -> Tensor:
         """The mean over pairs of the loss whose minimum is the quantile of the user's scores.
 
         Args:
