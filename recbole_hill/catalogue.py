@@ -172,6 +172,20 @@ CATALOGUE = (
         'Recommendation." in ICDE 2024.',
     ),
     (
+        "MF-SLK",
+        f"{_BASELINES}.slk:MFSLK",
+        "own",
+        'Weiqin Yang et al. "Breaking the Top-K Barrier: Advancing Top-K Ranking Metrics '
+        'Optimization in Recommender Systems." in KDD 2025.',
+    ),
+    (
+        "MF-Talos",
+        f"{_BASELINES}.talos:MFTalos",
+        "own",
+        'Shengjia Zhang et al. "Talos: Optimizing Top-K Accuracy in Recommender Systems." '
+        "in WWW 2026.",
+    ),
+    (
         "UltraGCN",
         f"{_BASELINES}.ultragcn:UltraGCN",
         "own",
@@ -351,6 +365,20 @@ CATALOGUE = (
         'Recommendation." in ICDE 2024.',
     ),
     (
+        "LightGCN-SLK",
+        f"{_BASELINES}.slk:LightGCNSLK",
+        "own",
+        'Weiqin Yang et al. "Breaking the Top-K Barrier: Advancing Top-K Ranking Metrics '
+        'Optimization in Recommender Systems." in KDD 2025.',
+    ),
+    (
+        "LightGCN-Talos",
+        f"{_BASELINES}.talos:LightGCNTalos",
+        "own",
+        'Shengjia Zhang et al. "Talos: Optimizing Top-K Accuracy in Recommender Systems." '
+        "in WWW 2026.",
+    ),
+    (
         "DeosGCF",
         f"{_BASELINES}.deosgcf:DeosGCF",
         "own",
@@ -479,9 +507,10 @@ SELECTORS = {
 
 _BACKBONES = """
 NESCL Fusion LightGCN NGCF NCL BPR HOP-Rec ENMF MF-CCL GRMF GRMF-norm SimpleX YouTubeNet CML MF-SSM
-MF-BSL UltraGCN DeepWalk LINE Node2Vec Item2Vec MGDCF APPNP JKNet DropEdge GC-MC PinSage GAT
-DisenGCN NIA-GCN LightGCN-SSM LT-OCF BUIR SGL-ED LightGCN-BSL DeosGCF IMP-GCN HMLET GTN DGCF
-SpectralMF SpectralSSM recbole.BPR recbole.SGL MoNN TTSN
+MF-BSL MF-SLK MF-Talos UltraGCN DeepWalk LINE Node2Vec Item2Vec MGDCF APPNP JKNet DropEdge GC-MC
+PinSage GAT DisenGCN NIA-GCN LightGCN-SSM LT-OCF BUIR SGL-ED LightGCN-BSL LightGCN-SLK
+LightGCN-Talos DeosGCF IMP-GCN HMLET GTN DGCF SpectralMF SpectralSSM recbole.BPR recbole.SGL MoNN
+TTSN
 """
 _UNTRAINED = """
 GF-CF BSPM-LM BSPM-EM ChebyCF EASE Pop ItemKNN SpectralMF Fusion ADMMSLIM recbole.EASE

@@ -12,7 +12,7 @@ from recbole_hill.config.properties import properties
 from recbole_hill.data.prepare.lightgcn import prepare
 
 FILTERS = ("GF-CF", "BSPM-LM", "BSPM-EM", "ChebyCF")
-SOFTMAX = ("MF-SSM", "LightGCN-SSM", "MF-BSL", "LightGCN-BSL")
+SOFTMAX = ("MF-SSM", "LightGCN-SSM", "MF-BSL", "LightGCN-BSL", "MF-SLK", "LightGCN-SLK")
 WITHOUT_L2 = ("CML", "HOP-Rec", "UltraGCN", "BUIR")
 
 
@@ -93,6 +93,12 @@ class TestContract:
         ("SGL-ED", {"ssl_tau": 0.02}, "at least 0.025"),
         *[(name, {"tau": 0.02, "rivals": "batch"}, "at least 0.025") for name in SOFTMAX],
         *[(name, {"tau": 0.0, "rivals": "uniform"}, "a number above 0") for name in SOFTMAX],
+        ("MF-SSM", {"tau": 0.02, "rivals": "shared"}, "at least 0.025"),
+        ("MF-Talos", {"rivals": "batch"}, "one of uniform, shared"),
+        ("LightGCN-Talos", {"rivals": "corrected"}, "one of uniform, shared"),
+        ("MF-Talos", {"loss_k": 49}, "at most the 48 items"),
+        ("MF-SLK", {"loss_k": 1001}, r"an integer in \[1, 1000\]"),
+        ("LightGCN-SLK", {"weight_tau": 0.0}, "a number above 0"),
     ],
 )
 def test_a_setting_out_of_bounds_is_named(build, name, changes, accepted):

@@ -288,6 +288,7 @@ def test_in_batch_softmax_by_the_plain_matrix(build, name):
     [
         ("LightGCN-SSM", {"rivals": "batch", "rank_by": "cosine"}),
         ("LightGCN-SSM", {"rivals": "corrected", "n_layers": 1}),
+        ("LightGCN-SSM", {"rivals": "shared", "n_negatives": 5, "rank_by": "product"}),
         ("LightGCN-BSL", {"rivals": "batch", "rank_by": "product", "n_layers": 0}),
         ("LightGCN-BSL", {"rivals": "batch", "pool_positives": True, "dropout_rate": 0.3}),
         ("LightGCN", {"n_layers": 2, "require_pow": True}),

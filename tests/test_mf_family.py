@@ -506,15 +506,15 @@ def test_bsl_by_hand(build, name, rank_by, pool):
 
 
 @pytest.mark.parametrize("rivals", ["batch", "uniform"])
-def test_bsl_at_power_one_is_the_softmax_loss_less_its_positive(build, rivals):
+def test_bsl_at_power_one_is_the_pair_losses_less_its_positive(build, rivals):
     changes = {"tau": 0.3, "rivals": rivals, "n_negatives": 6, "reg_weight": 0.1}
     changes |= {"train_batch_size": 24, "reject_positives": False}
     bsl, batch = build("MF-BSL", power=1.0, pool_positives=False, dropout_rate=0.0, **changes)
     ssm, _ = build("MF-SSM", **changes)
     ssm.load_state_dict(bsl.state_dict())
     kept = {}
-    plain = bsl.softmax_loss
-    bsl.softmax_loss = lambda user, near, sums: (
+    plain = bsl.pair_losses
+    bsl.pair_losses = lambda user, near, sums: (
         kept.update(near=near, sums=sums) or plain(user, near, sums)
     )
     without = loss(bsl, batch)

@@ -33,6 +33,11 @@ def test_has_is_the_matrix(sampler):
     assert (sampler.has(users, items).numpy() == MATRIX.toarray().astype(bool)).all()
 
 
+def test_train_items_are_the_rows_one_after_another(sampler):
+    row, item = sampler.train_items(torch.tensor([2, 3, 1, 2]))
+    assert row.tolist() == [0, 2, 2, 2, 3] and item.tolist() == [5, 1, 2, 3, 5]
+
+
 @pytest.mark.parametrize("reject", [True, False])
 def test_negatives_are_uniform_over_what_is_allowed(sampler, reject):
     users = torch.tensor([1, 2, 3])

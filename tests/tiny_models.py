@@ -108,6 +108,31 @@ MODELS = {
             "train_batch_size": 128,
         },
     ),
+    "MF-SLK": (
+        0.7,
+        {
+            "init_std": 0.1,
+            "n_negatives": 10,
+            "tau": 0.2,
+            "loss_k": 3,
+            "quantile_epochs": 2,
+            "learning_rate": 0.02,
+            "epochs": 20,
+            "train_batch_size": 128,
+        },
+    ),
+    "MF-Talos": (
+        0.7,
+        {
+            "init_std": 0.1,
+            "n_negatives": 10,
+            "tau": 0.2,
+            "loss_k": 3,
+            "learning_rate": 0.02,
+            "epochs": 20,
+            "train_batch_size": 128,
+        },
+    ),
     # -- end of matrix factorisation
     # -- scores that do not factorise
     "NeuMF": (
@@ -200,6 +225,31 @@ MODELS = {
             "learning_rate": 0.02,
             "epochs": 20,
             "stopping_step": 10,
+            "train_batch_size": 128,
+        },
+    ),
+    "LightGCN-SLK": (
+        0.7,
+        {
+            "init_std": 0.1,
+            "n_negatives": 10,
+            "tau": 0.2,
+            "loss_k": 3,
+            "quantile_epochs": 2,
+            "learning_rate": 0.02,
+            "epochs": 20,
+            "train_batch_size": 128,
+        },
+    ),
+    "LightGCN-Talos": (
+        0.7,
+        {
+            "init_std": 0.1,
+            "n_negatives": 10,
+            "tau": 0.2,
+            "loss_k": 3,
+            "learning_rate": 0.02,
+            "epochs": 20,
             "train_batch_size": 128,
         },
     ),

@@ -9,6 +9,8 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
+from recbole_hill.data.ragged import ranges
+
 #: Size of the table that tells most pairs outside the train set: bits a pair, and bits at most
 #: (64 MiB).
 _FILTER_BITS, _LARGEST_FILTER = 128, 2**29
@@ -67,6 +69,19 @@ class InteractionSampler(nn.Module):
         place = torch.searchsorted(self.keys, wanted).clamp_max(len(self.keys) - 1)
         return self.keys[place] == wanted
 
+    def train_items(self, users: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the train items of some users, one user after another.
+
+        Args:
+            users: User ids, shape (B,).
+
+        Returns:
+            The place among the B users and the item id of every pair, both of shape (E,).
+        """
+        counts = self.counts[users]
+        row = torch.arange(len(users), device=users.device).repeat_interleave(counts)
+        return row, self.keys[ranges(self.starts[users], counts)] % self.n_items
+
     def negatives(self, users: Tensor, n: int, *, reject: bool) -> Tensor:
         """Draws items uniformly.
 
@@ -79,7 +94,7 @@ class InteractionSampler(nn.Module):
         Returns:
             Item ids, shape (B, n), with repetition.
         """
-        drawn = self._uniform((len(users), n))
+        drawn = self.uniform((len(users), n))
         if not reject:
             return drawn
         taken = self._taken(users.unsqueeze(1), drawn)
@@ -87,7 +102,7 @@ class InteractionSampler(nn.Module):
             some = ~torch.isin(users[taken[0]], self.full)
             taken = tuple(index[some] for index in taken)
         while len(taken[0]):
-            drawn[taken] = self._uniform(taken[0].shape)
+            drawn[taken] = self.uniform(taken[0].shape)
             (again,) = self._taken(users[taken[0]], drawn[taken])
             taken = tuple(index[again] for index in taken)
         return drawn
@@ -111,7 +126,8 @@ class InteractionSampler(nn.Module):
         place = torch.minimum(place, counts - 1)
         return users, self.keys[self.starts[users] + place] % self.n_items
 
-    def _uniform(self, shape) -> Tensor:
+    def uniform(self, shape: tuple[int, ...]) -> Tensor:
+        """Draws items uniformly, in any shape."""
         # In 32 bits, which is faster and draws the same numbers.
         dtype = torch.int32 if self.n_items < 2**31 else torch.int64
         return torch.randint(1, self.n_items, shape, dtype=dtype, device=self.keys.device).long()

@@ -175,8 +175,12 @@ class GradientLearner(LearnedIndex, IndexLearner):
         positive, drawn = row.split((len(item), len(drawn)))
         negative = drawn[torch.randint_like(item, len(drawn))].unsqueeze(1)
         present_users, user = torch.unique(user, return_inverse=True)
-        users, rows = users[present_users], (user, positive, negative, present)
-        return self.pseudo_loss(items[present], lambda pseudo: ranking_loss(users, pseudo, *rows))
+        users, ids = users[present_users], (present_users, present)
+
+        def loss_of(pseudo: Tensor) -> Tensor:
+            return ranking_loss(users, pseudo, user, positive, negative, ids)
+
+        return self.pseudo_loss(items[present], loss_of)
 
     def pseudo_loss(self, vectors: Tensor, loss_of: Callable[[Tensor], Tensor]) -> Tensor:
         """Returns the index's loss on some items, times its current weight.

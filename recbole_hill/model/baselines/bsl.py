@@ -32,7 +32,7 @@ class BilateralLoss:
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         if config["rivals"] == "corrected":
-            raise ValueError("rivals: corrected is SSM's; BSL takes batch or uniform")
+            raise ValueError("rivals: corrected is SSM's; BSL takes batch, uniform or shared")
         self.power, self.pool_positives = config["power"], config["pool_positives"]
         self.dropout_rate = config["dropout_rate"]
 
@@ -40,14 +40,14 @@ class BilateralLoss:
         """Returns the batch's user vectors after dropout, scaled to length 1, shape (B, D)."""
         return unit(dropout(users, self.dropout_rate, self.training))
 
-    def softmax_loss(self, user: Tensor, positive: Tensor, log_sums: Tensor) -> Tensor:
-        """The bilateral loss; takes the same arguments as SSM's."""
+    def pair_losses(self, user: Tensor, positive: Tensor, log_sums: Tensor) -> Tensor:
+        """Returns the bilateral loss of every pair, (B,); takes the same arguments as SSM's."""
         if self.in_batch:  # take the pair itself out: ln(e^l - e^p) = l + ln(1 - e^(p - l))
             own = (positive - log_sums).clamp_max(-1e-6)
             log_sums = log_sums + torch.log(-torch.expm1(own))
         if self.pool_positives:
             positive = pooled(positive, user)
-        return (self.power * log_sums - positive).mean()
+        return self.power * log_sums - positive
 
 
 def pooled(positive: Tensor, user: Tensor) -> Tensor:

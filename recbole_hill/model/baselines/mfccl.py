@@ -58,7 +58,7 @@ class MFCCL(MatrixFactorization):
         user: Tensor,
         positive: Tensor,
         negative: Tensor,
-        ids: Tensor | None = None,
+        ids: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """The cosine contrastive loss of a draw; all vectors have length 1."""
         return self.contrast(users[user], items, positive, negative)

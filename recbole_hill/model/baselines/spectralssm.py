@@ -167,12 +167,12 @@ class SpectralSSM(LightGCNModel):
         user: Tensor,
         positive: Tensor,
         negative: Tensor,
-        ids: Tensor | None = None,
+        ids: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """The softmax loss over the batch's rows of ``items``, nothing taken off or left out."""
         rivals, place = torch.unique(positive, return_inverse=True)
         scores = users[user] @ items[rivals].T
-        return self._softmax(scores, place, rivals if ids is None else ids[rivals])
+        return self._softmax(scores, place, rivals if ids is None else ids[1][rivals])
 
     def _softmax(self, scores: Tensor, place: Tensor, ids: Tensor) -> Tensor:
         """The mean of -ln softmax over a batch's distinct items ``ids``, weighted by ``rivals``."""

@@ -14,7 +14,7 @@ from recbole_hill.model.bases.factorization import MatrixFactorization, SampledS
 from recbole_hill.model.bases.fit_once import train_matrix
 from recbole_hill.model.bases.graph_model import LightGCNModel
 from recbole_hill.model.bases.pretrained import PretrainedStart
-from recbole_hill.model.losses import PRECISIONS, CosineLogSumExp, squared_l2, temperature, unit
+from recbole_hill.model.losses import PRECISIONS, CosineLogSumExp, temperature, unit
 
 
 class SoftmaxLoss(PretrainedStart):
@@ -28,7 +28,10 @@ class SoftmaxLoss(PretrainedStart):
       the test set, as on ml-100k (there the model falls below Pop).
     - ``corrected``: the same, with each item divided by its popularity (Yi et al., RecSys 2019), so
       that the batch stands for all items, each once.
-    - ``uniform``: ``n_negatives`` items drawn uniformly.
+    - ``uniform``: ``n_negatives`` items drawn uniformly for each row.
+    - ``shared``: ``n_negatives`` items drawn uniformly once for all rows of the batch, a row's own
+      train items possibly among them. The scores are one matrix product: with hundreds of items ten
+      times as fast as ``uniform`` on a CPU. This suits sparse data.
 
     ``rank_by: product`` trains on cosines, and ranks by the inner products of the vectors.
 
@@ -44,8 +47,9 @@ class SoftmaxLoss(PretrainedStart):
         rivals = config["rivals"]
         rank_by = config["rank_by"]
         precision = config["softmax_precision"]
-        self.in_batch, self.by_cosine = rivals != "uniform", rank_by == "cosine"
-        self.tau = (temperature if self.in_batch else positive)("tau", config["tau"])
+        self.in_batch, self.shared = rivals in ("batch", "corrected"), rivals == "shared"
+        self.by_cosine = rank_by == "cosine"
+        self.tau = (positive if rivals == "uniform" else temperature)("tau", config["tau"])
         self.precision = PRECISIONS[precision]
         popularity = self.popularity_in(dataset) if rivals == "corrected" else None
         self.register_buffer("popularity", popularity, persistent=False)
@@ -67,14 +71,12 @@ class SoftmaxLoss(PretrainedStart):
         users, items = super().user_item_embeddings()
         return (unit(users), unit(items)) if self.by_cosine else (users, items)
 
-    def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
-        """The softmax loss plus half the batch's squared layer-0 embeddings."""
-        if self.in_batch:
-            user, item = self.positives(interaction)
-            negative = item[:0]
-        else:
-            user, item, negative = self.draw(interaction)
-        return self.bpr_loss(users, items, user, item, negative)
+    def draw(self, interaction) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns users (B,), positives (B,) and drawn rivals: (B, n), shared (n,) or none (0,)."""
+        if not (self.in_batch or self.shared):
+            return super().draw(interaction)
+        user, item = self.positives(interaction)
+        return user, item, self.sampler.uniform((self.n_negatives,)) if self.shared else item[:0]
 
     def ranking_loss(
         self,
@@ -83,9 +85,9 @@ class SoftmaxLoss(PretrainedStart):
         user: Tensor,
         positive: Tensor,
         negative: Tensor,
-        ids: Tensor | None = None,
+        ids: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """The softmax loss of a draw; uses ``negative`` only if rivals are drawn."""
+        """The softmax loss of a draw; ``negative``, (B, n) or (n,), counts if rivals are drawn."""
         query = self.query(users[user])
         if self.in_batch:  # only the items of the batch are used
             rivals, positive, weights = torch.unique(
@@ -93,22 +95,26 @@ class SoftmaxLoss(PretrainedStart):
             )
             weights = weights.float()
             if self.popularity is not None:
-                weights = weights / self.popularity[rivals if ids is None else ids[rivals]]
+                weights = weights / self.popularity[rivals if ids is None else ids[1][rivals]]
             items = items[rivals]
         items = items if self.by_cosine else unit(items)
         of_positive = (query * items[positive]).sum(1) / self.tau
         if self.in_batch:
             log_sums = CosineLogSumExp.apply(query, items, weights, self.tau, self.precision)
+        elif negative.dim() == 1:
+            once, drawn = torch.ones(len(negative), device=negative.device), items[negative]
+            log_sums = CosineLogSumExp.apply(query, drawn, once, self.tau, self.precision)
         else:
             log_sums = SampledScores.apply(query / self.tau, items, negative).logsumexp(1)
-        return self.softmax_loss(user, of_positive, log_sums)
+        user = user if ids is None else ids[0][user]
+        return self.pair_losses(user, of_positive, log_sums).mean()
 
     def query(self, users: Tensor) -> Tensor:
         """Returns the batch's user vectors, scaled to length 1, shape (B, D)."""
         return users if self.by_cosine else unit(users)
 
-    def softmax_loss(self, user: Tensor, positive: Tensor, log_sums: Tensor) -> Tensor:
-        """The mean of -ln softmax.
+    def pair_losses(self, user: Tensor, positive: Tensor, log_sums: Tensor) -> Tensor:
+        """Returns -ln softmax of every pair, shape (B,).
 
         Args:
             user: User ids, shape (B,).
@@ -117,8 +123,8 @@ class SoftmaxLoss(PretrainedStart):
                 positive; drawn rivals do not.
         """
         if self.in_batch:
-            return (log_sums - positive).mean()
-        return F.softplus(log_sums - positive).mean()
+            return log_sums - positive
+        return F.softplus(log_sums - positive)
 
 
 class MFSSM(SoftmaxLoss, MatrixFactorization):
@@ -129,16 +135,17 @@ class LightGCNSSM(SoftmaxLoss, LightGCNModel):
     """LightGCN with the softmax loss; further setting: ``n_layers``."""
 
     def calculate_loss(self, interaction) -> Tensor:
-        """The loss; if the batch's items are the rivals, only the batch's rows are computed."""
-        if not self.in_batch:
-            return self.embedding_loss(*self.user_item_embeddings(), interaction)
-        user, item = self.positives(interaction)
+        """The loss; of the drawn nodes' vectors alone, unless each row draws rivals of its own."""
+        user, item, negative = self.draw(interaction)
+        if negative.dim() > 1:
+            return self.bpr_loss(*self.user_item_embeddings(), user, item, negative)
         users, row = torch.unique(user, return_inverse=True)
-        items, place = torch.unique(item, return_inverse=True)
-        vectors, (own_users, own_items) = self.vectors_of(users, items)
+        items, places = torch.unique(torch.cat((item, negative)), return_inverse=True)
+        drawn = row, *places.split((len(item), len(negative)))
+        vectors, tables = self.vectors_of(users, items)
         if self.by_cosine:
             vectors = tuple(unit(rows) for rows in vectors)
-        loss = self.ranking_loss(*vectors, row, place, item[:0], items)
+        loss = self.ranking_loss(*vectors, *drawn, (users, items))
         if not self.reg_weight:
             return loss
-        return loss + self.reg_weight * squared_l2(own_users[row], own_items[place])
+        return loss + self.reg_weight * self.batch_l2(*drawn, tables)

@@ -52,7 +52,7 @@ class EmbeddingModel(GeneralRecommender):
         user: Tensor,
         positive: Tensor,
         negative: Tensor,
-        ids: Tensor | None = None,
+        ids: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """The part of the model's loss that depends on the scores alone; BPR by default.
 
@@ -64,7 +64,8 @@ class EmbeddingModel(GeneralRecommender):
             user: Rows of ``users``, shape (B,).
             positive: Rows of ``items``, shape (B,).
             negative: Rows of ``items``, shape (B, n).
-            ids: Item id of each row of ``items``; None if row r is item r.
+            ids: User id of each row of ``users``, and item id of each row of ``items``; None if row
+                r is user r, and item r or an index node.
 
         Returns:
             Scalar loss.

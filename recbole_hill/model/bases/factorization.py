@@ -120,7 +120,7 @@ class MatrixFactorization(SampledModel):
         user: Tensor,
         positive: Tensor,
         negative: Tensor,
-        ids: Tensor | None = None,
+        ids: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """BPR of a draw, without the L2 term."""
         query = F.embedding(user, users)
