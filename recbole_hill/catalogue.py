@@ -441,6 +441,13 @@ CATALOGUE = (
         'Recommendation." in SIGIR 2025.',
     ),
     (
+        "PGSP",
+        f"{_BASELINES}.pgsp:PGSP",
+        "own",
+        'Jiahao Liu et al. "Personalized Graph Signal Processing for Collaborative Filtering." '
+        "in WWW 2023.",
+    ),
+    (
         "SpectralMF",
         f"{_BASELINES}.spectralmf:SpectralMF",
         "own",
@@ -454,10 +461,24 @@ CATALOGUE = (
         "recbole_hill: a low-pass filter with a softmax-trained residual. 2026.",
     ),
     (
+        "SVD-AE",
+        f"{_BASELINES}.svdae:SVDAE",
+        "own",
+        'Seoyoung Hong et al. "SVD-AE: Simple Autoencoders for Collaborative Filtering." '
+        "in IJCAI 2024.",
+    ),
+    (
         "EASE",
         f"{_BASELINES}.ease:EASE",
         "own, for RecBole's",
         'Harald Steck. "Embarrassingly Shallow Autoencoders for Sparse Data." in WWW 2019.',
+    ),
+    (
+        "RDLAE",
+        f"{_BASELINES}.rdlae:RDLAE",
+        "own",
+        "Jaewan Moon et al. \"It's Enough: Relaxing Diagonal Constraints in Linear Autoencoders "
+        'for Recommendation." in SIGIR 2023.',
     ),
     (
         "Pop",
@@ -509,12 +530,12 @@ _BACKBONES = """
 NESCL Fusion LightGCN NGCF NCL BPR HOP-Rec ENMF MF-CCL GRMF GRMF-norm SimpleX YouTubeNet CML MF-SSM
 MF-BSL MF-SLK MF-Talos UltraGCN DeepWalk LINE Node2Vec Item2Vec MGDCF APPNP JKNet DropEdge GC-MC
 PinSage GAT DisenGCN NIA-GCN LightGCN-SSM LT-OCF BUIR SGL-ED LightGCN-BSL LightGCN-SLK
-LightGCN-Talos DeosGCF IMP-GCN HMLET GTN DGCF SpectralMF SpectralSSM recbole.BPR recbole.SGL MoNN
-TTSN
+LightGCN-Talos DeosGCF IMP-GCN HMLET GTN DGCF SpectralMF SpectralSSM SVD-AE recbole.BPR recbole.SGL
+MoNN TTSN
 """
 _UNTRAINED = """
-GF-CF BSPM-LM BSPM-EM ChebyCF EASE Pop ItemKNN SpectralMF Fusion ADMMSLIM recbole.EASE
-recbole.ItemKNN recbole.Pop Random SLIMElastic
+GF-CF BSPM-LM BSPM-EM ChebyCF PGSP EASE RDLAE Pop ItemKNN SpectralMF SVD-AE Fusion ADMMSLIM
+recbole.EASE recbole.ItemKNN recbole.Pop Random SLIMElastic
 """
 #: Models that give item vectors, so that HILL can index them (``--backbone=NAME``).
 BACKBONES = frozenset(_BACKBONES.split())

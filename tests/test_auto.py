@@ -123,7 +123,12 @@ def test_epochs_and_patience_shrink_above_the_largest_batch():
 
 @pytest.mark.parametrize(
     ("model", "key"),
-    [("GF-CF", "ideal_rank"), ("SpectralMF", "embedding_size"), ("SpectralSSM", "spectral_rank")],
+    [
+        ("GF-CF", "ideal_rank"),
+        ("SpectralMF", "embedding_size"),
+        ("SVD-AE", "embedding_size"),
+        ("SpectralSSM", "spectral_rank"),
+    ],
 )
 def test_a_default_rank_fits_small_data(model, key):
     default = HillConfig(model, "mine", None, {"data_path": "x"})[key]

@@ -11,7 +11,7 @@ from recbole_hill import registry
 from recbole_hill.config.properties import properties
 from recbole_hill.data.prepare.lightgcn import prepare
 
-FILTERS = ("GF-CF", "BSPM-LM", "BSPM-EM", "ChebyCF")
+FILTERS = ("GF-CF", "BSPM-LM", "BSPM-EM", "ChebyCF", "PGSP")
 SOFTMAX = ("MF-SSM", "LightGCN-SSM", "MF-BSL", "LightGCN-BSL", "MF-SLK", "LightGCN-SLK")
 WITHOUT_L2 = ("CML", "HOP-Rec", "UltraGCN", "BUIR")
 
@@ -86,6 +86,10 @@ class TestContract:
         ("DeosGCF", {"edge_dropout": 1.0}, r"a number in \[0, 1\)"),
         ("SGL-ED", {"edge_dropout": 1.0}, r"a number in \[0, 1\)"),
         ("LT-OCF", {"learning_rate": 0.0}, "a number above 0"),
+        ("PGSP", {"ideal_weight": 1.5}, r"a number in \[0, 1\]"),
+        ("RDLAE", {"reg_weight": 0.0}, "a number above 0"),
+        ("RDLAE", {"dropout_rate": 1.0}, r"a number in \[0, 1\)"),
+        ("RDLAE", {"diagonal_bound": 1.5}, r"a number in \[0, 1\]"),
         ("HMLET", {"temperature": 0.0}, "a number above 0"),
         ("HMLET", {"least_temperature": 0.0}, "a number above 0"),
         *[(name, {"ideal_weight": 0.1, "ideal_rank": 0}, "0 at ideal_rank 0") for name in FILTERS],

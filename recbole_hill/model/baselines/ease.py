@@ -38,8 +38,8 @@ class EASE(FitOnceModel):
         return self.matrix[users] @ self.weights
 
 
-def gram(matrix: sp.csr_matrix, ridge: float, block: int = 2048) -> np.ndarray:
-    """Returns R^T R + ridge I, shape (I, I), float32."""
+def gram(matrix: sp.csr_matrix, ridge: float | np.ndarray, block: int = 2048) -> np.ndarray:
+    """Returns R^T R + diag(ridge), shape (I, I), float32; ridge is a number or of shape (I,)."""
     n_items = matrix.shape[1]
     rows, columns = matrix.T.tocsr(), matrix.tocsr()
     result = np.zeros((n_items, n_items), dtype=np.float32)

@@ -76,6 +76,23 @@ class Smoother:
         )
         return values, vectors.T
 
+    def left_vectors(self, right: np.ndarray) -> np.ndarray:
+        """Returns the left singular vectors of N that belong to right ones, N v / |N v|.
+
+        A singular value below the root of float32's precision is rounding: :meth:`ideal` squares
+        the matrix. Its left vector is 0.
+
+        Args:
+            right: Right singular vectors v as columns, shape (I, K).
+
+        Returns:
+            Shape (U, K), float32.
+        """
+        left = self.normalized @ right
+        values = np.linalg.norm(left, axis=0)
+        known = values > np.finfo(np.float32).eps ** 0.5  # of at most 1
+        return (left * (known / np.where(known, values, 1))).astype(np.float32)
+
 
 def low_rank_factors(
     matrix: sp.csr_matrix, vectors: np.ndarray, degree_power: float
