@@ -362,6 +362,29 @@ CATALOGUE = (
         "own",
         'Fan Liu et al. "Interest-aware Message-Passing GCN for Recommendation." in WWW 2021.',
     ),
+    (
+        "LightGCN++",
+        f"{_BASELINES}.lightgcnpp:LightGCNpp",
+        "own",
+        'Geon Lee et al. "Revisiting LightGCN: Unexpected Inflexibility, Inconsistency, and A '
+        'Remedy Towards Improved Recommendation." in RecSys 2024.',
+        "LightGCNpp",
+    ),
+    (
+        "LightGCN++-BSL",
+        f"{_BASELINES}.lightgcnpp:LightGCNppBSL",
+        "own",
+        "recbole_hill: the propagation of LightGCN++ (RecSys 2024) with the loss of BSL (ICDE "
+        "2024). 2026.",
+        "LightGCNppBSL",
+    ),
+    (
+        "EGCF",
+        f"{_BASELINES}.egcf:EGCF",
+        "own",
+        'Yi Zhang et al. "Simplify to the Limit! Embedding-less Graph Collaborative Filtering for '
+        'Recommender Systems." in TOIS 2024.',
+    ),
     # -- end of the LightGCN family
     # -- routing, gating and diffusion
     (
@@ -481,7 +504,7 @@ _BACKBONES = """
 NESCL Fusion LightGCN NGCF NCL BPR HOP-Rec ENMF MF-CCL GRMF GRMF-norm SimpleX YouTubeNet CML MF-SSM
 MF-BSL UltraGCN DeepWalk LINE Node2Vec Item2Vec MGDCF APPNP JKNet DropEdge GC-MC PinSage GAT
 DisenGCN NIA-GCN LightGCN-SSM LT-OCF BUIR SGL-ED LightGCN-BSL DeosGCF IMP-GCN HMLET GTN DGCF
-SpectralMF SpectralSSM recbole.BPR recbole.SGL MoNN TTSN
+SpectralMF SpectralSSM LightGCN++ LightGCN++-BSL EGCF recbole.BPR recbole.SGL MoNN TTSN
 """
 _UNTRAINED = """
 GF-CF BSPM-LM BSPM-EM ChebyCF EASE Pop ItemKNN SpectralMF Fusion ADMMSLIM recbole.EASE
