@@ -390,6 +390,29 @@ CATALOGUE = (
         "own",
         'Fan Liu et al. "Interest-aware Message-Passing GCN for Recommendation." in WWW 2021.',
     ),
+    (
+        "LightGCN++",
+        f"{_BASELINES}.lightgcnpp:LightGCNpp",
+        "own",
+        'Geon Lee et al. "Revisiting LightGCN: Unexpected Inflexibility, Inconsistency, and A '
+        'Remedy Towards Improved Recommendation." in RecSys 2024.',
+        "LightGCNpp",
+    ),
+    (
+        "LightGCN++-BSL",
+        f"{_BASELINES}.lightgcnpp:LightGCNppBSL",
+        "own",
+        "recbole_hill: the propagation of LightGCN++ (RecSys 2024) with the loss of BSL (ICDE "
+        "2024). 2026.",
+        "LightGCNppBSL",
+    ),
+    (
+        "EGCF",
+        f"{_BASELINES}.egcf:EGCF",
+        "own",
+        'Yi Zhang et al. "Simplify to the Limit! Embedding-less Graph Collaborative Filtering for '
+        'Recommender Systems." in TOIS 2024.',
+    ),
     # -- end of the LightGCN family
     # -- routing, gating and diffusion
     (
@@ -530,8 +553,8 @@ _BACKBONES = """
 NESCL Fusion LightGCN NGCF NCL BPR HOP-Rec ENMF MF-CCL GRMF GRMF-norm SimpleX YouTubeNet CML MF-SSM
 MF-BSL MF-SLK MF-Talos UltraGCN DeepWalk LINE Node2Vec Item2Vec MGDCF APPNP JKNet DropEdge GC-MC
 PinSage GAT DisenGCN NIA-GCN LightGCN-SSM LT-OCF BUIR SGL-ED LightGCN-BSL LightGCN-SLK
-LightGCN-Talos DeosGCF IMP-GCN HMLET GTN DGCF SpectralMF SpectralSSM SVD-AE recbole.BPR recbole.SGL
-MoNN TTSN
+LightGCN-Talos DeosGCF IMP-GCN HMLET GTN DGCF SpectralMF SpectralSSM SVD-AE LightGCN++
+LightGCN++-BSL EGCF recbole.BPR recbole.SGL MoNN TTSN
 """
 _UNTRAINED = """
 GF-CF BSPM-LM BSPM-EM ChebyCF PGSP EASE RDLAE Pop ItemKNN SpectralMF SVD-AE Fusion ADMMSLIM

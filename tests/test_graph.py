@@ -134,6 +134,42 @@ def test_product_and_means_of_some_nodes(interactions, nodes):
         torch.testing.assert_close(ours, slow)
 
 
+@pytest.mark.parametrize(("left", "right"), [(0.6, -0.1), (0.0, 1.0), (0.5, 0.5)])
+def test_other_powers_of_the_degrees(interactions, left, right):
+    graph, adjacency = InteractionGraph(interactions), dense_adjacency(interactions)
+    degree = np.maximum(adjacency.sum(1), 1)
+    expected = degree[:, None] ** -left * adjacency * degree**-right
+    found, other = graph.normalized(left, right), graph.normalized(right, left)
+    np.testing.assert_allclose(found.to_dense(), expected, rtol=1e-6)
+    assert torch.equal(other.to_dense(), found.to_dense().T)
+    assert graph.normalized(left, right) is found
+
+
+def test_sides_are_the_halves_of_the_graph(interactions):
+    graph = InteractionGraph(interactions)
+    users, items = (side.to_dense() for side in graph.sides())
+    expected = graph.normalized().to_dense()[: graph.n_users, graph.n_users :]
+    assert torch.equal(users, expected) and torch.equal(items, expected.T)
+
+
+@pytest.mark.parametrize("nodes", [EVERY, torch.tensor([5, 3, 0, 5])])
+@pytest.mark.parametrize("kind", ["users", "items", "powers"])
+def test_product_with_a_matrix_that_is_not_symmetric(interactions, kind, nodes):
+    graph = InteractionGraph(interactions)
+    matrix, transposed = {
+        "users": graph.sides(),
+        "items": graph.sides()[::-1],
+        "powers": (graph.normalized(0.6, -0.1), graph.normalized(-0.1, 0.6)),
+    }[kind]
+    x = torch.randn(matrix.shape[1], 5, requires_grad=True)
+    found = product(matrix, x, nodes, transposed=transposed)
+    expected = (matrix.to_dense() @ x)[nodes]
+    torch.testing.assert_close(found, expected)
+    weight = torch.randn_like(expected)
+    ours, slow = (torch.autograd.grad((y * weight).sum(), x)[0] for y in (found, expected))
+    torch.testing.assert_close(ours, slow)
+
+
 @pytest.mark.parametrize("learnt", [True, False])
 @pytest.mark.parametrize("nodes", [EVERY, SOME])
 @pytest.mark.parametrize("degree", [1, 3])

@@ -79,6 +79,7 @@ def test_duplicates_are_refused(name):
     ("alias", "name"),
     [
         *[("SUPCCL", "NESCL"), ("MultiVAE", "Mult-VAE"), ("GCMC", "GC-MC"), ("SGL", "SGL-ED")],
+        *[("LightGCNpp", "LightGCN++"), ("LightGCN++BSL", "LightGCN++-BSL")],
         *[("SGLED", "SGL-ED"), ("BSPMLM", "BSPM-LM"), ("MFBSL", "MF-BSL"), ("BSPM", "BSPM-LM")],
     ],
 )

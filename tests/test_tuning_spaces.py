@@ -9,7 +9,7 @@ from scipy.stats import kstest
 from tiny_models import MODELS, NEEDS
 
 from recbole_hill.config.config import HillConfig
-from recbole_hill.config.properties import internal_defaults, read_properties, tuning
+from recbole_hill.config.properties import internal_defaults, owners, read_properties, tuning
 from recbole_hill.data.splits import load_data
 from recbole_hill.experiments.sweep.space import Space
 from recbole_hill.experiments.sweep.sweep import _fitting
@@ -28,7 +28,7 @@ def test_every_model_of_table_3_has_a_space_and_nothing_else_has():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_keys_are_the_models_own_settings(name):
-    own = read_properties("model", f"{name}.yaml").keys()
+    own = owners(name).keys()
     for dataset in DATASETS:
         defaults = internal_defaults(name, dataset)
         space = Space.of_model(name, dataset)

@@ -35,11 +35,15 @@ FORMS = ("rows", "vertices", "vertices+rows")
 def test_the_graph_keeps_the_weights_of_other_edges_by_hand():
     # Users 0, 1; items 0, 1; virtual item 2 with both users.
     matrix = sp.csr_matrix(np.array([[1, 1, 1], [0, 1, 1]]))
-    graph = GraphWithVirtualItems(matrix, 1, keep_weights=True).normalized().to_dense().numpy()
+    graph = GraphWithVirtualItems(matrix, 1, keep_weights=True)
+    dense = graph.normalized().to_dense().numpy()
     real = 1 / np.sqrt(np.outer([2, 1], [1, 2])) * [[1, 1], [0, 1]]
     virtual = 1 / np.sqrt(np.array([3, 2]) * 2)
-    assert_allclose(graph[:2, 2:], np.column_stack((real, virtual)), rtol=1e-6)
-    assert_allclose(graph, graph.T)
+    assert_allclose(dense[:2, 2:], np.column_stack((real, virtual)), rtol=1e-6)
+    assert_allclose(dense, dense.T)
+    other = graph.normalized(1, -2).to_dense()
+    expected = [[1**2 / 2, 2**2 / 2, 2**2 / 3], [0, 2**2 / 1, 2**2 / 2]]
+    assert_allclose(other[:2, 2:], expected, rtol=1e-6)
 
 
 def test_a_virtual_item_has_edges_to_its_members_by_hand():
@@ -191,6 +195,7 @@ def test_nodes_have_edges_to_their_members_where_they_are_asked_for(made, model,
 
 TRAINED = ["BPR", "MF-SSM", "LightGCN-SSM", "SpectralSSM", "SimpleX", "UltraGCN", "SGL-ED", "BUIR"]
 TRAINED += ["CML", "MF-CCL", "ENMF", "GTN", "DGCF", "NIA-GCN", "LT-OCF", "DeosGCF", "IMP-GCN"]
+TRAINED += ["LightGCN++", "EGCF"]
 
 
 @pytest.mark.parametrize("model", TRAINED)

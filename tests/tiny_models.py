@@ -264,6 +264,12 @@ MODELS = {
             "train_batch_size": 128,
         },
     ),
+    "LightGCN++": (0.7, {"learning_rate": 0.02, "epochs": 20, "train_batch_size": 128}),
+    "LightGCN++-BSL": (
+        0.7,
+        {"tau": 0.2, "learning_rate": 0.02, "epochs": 20, "train_batch_size": 128},
+    ),
+    "EGCF": (0.7, {"learning_rate": 0.02, "epochs": 20, "train_batch_size": 128}),
     # -- end of the LightGCN family
     # -- routing, gating and diffusion
     "HMLET": (

@@ -4,6 +4,9 @@ Users and items share one numbering: node ``u`` is user ``u``, node ``n_users + 
 RecBole's padding user and padding item (id 0) are nodes without edges.
 """
 
+from collections.abc import Callable, Hashable
+from typing import TypeVar
+
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -14,6 +17,7 @@ from torch.autograd.function import once_differentiable
 from recbole_hill.data.ragged import ranges
 from recbole_hill.host.dropout import dropout
 
+T = TypeVar("T")
 #: Stands for all nodes, where a function can also take some.
 EVERY = slice(None)
 
@@ -65,19 +69,41 @@ class InteractionGraph(nn.Module):
             "degree": np.diff(adjacency.indptr).astype(np.float32),
         }.items():
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
-        self._normalized: Tensor | None = None
-        self._plain: Tensor | None = None
-        self._reverse: Tensor | None = None
+        self._made: dict = {}
 
     def __len__(self) -> int:
         return self.n_users + self.n_items
 
-    def normalized(self) -> Tensor:
-        """Returns D^-1/2 A D^-1/2 of the whole graph, sparse CSR, shape (U + I, U + I)."""
-        if self._normalized is None or self._normalized.device != self.crow.device:
-            whole = self.crow, self.row, self.col
-            self._normalized = _csr(self.crow, self.col, self.weights(*whole))
-        return self._normalized
+    def normalized(self, left: float = 0.5, right: float = 0.5) -> Tensor:
+        """Returns D^-left A D^-right of the whole graph, sparse CSR, shape (U + I, U + I).
+
+        Its transpose is ``normalized(right, left)``.
+        """
+
+        def make() -> Tensor:
+            weights = self.weights(self.crow, self.row, self.col, left, right)
+            return _csr(self.crow, self.col, weights)
+
+        return self._once(("normalized", left, right), make)
+
+    def sides(self) -> tuple[Tensor, Tensor]:
+        """Returns the users' rows of the normalised graph and the items', as matrices of their own.
+
+        All edges must be of users and items. Then one matrix is the transpose of the other.
+
+        Returns:
+            Sparse CSR, shapes (U, I) and (I, U).
+        """
+
+        def make() -> tuple[Tensor, Tensor]:
+            values, users, end = self.normalized().values(), self.n_users, self.n_edges
+            shape = self.n_users, self.n_items
+            return (
+                _csr(self.crow[: users + 1], self.col[:end] - users, values[:end], shape),
+                _csr(self.crow[users:] - end, self.col[end:], values[end:], shape[::-1]),
+            )
+
+        return self._once("sides", make)
 
     def drop_nodes(self, rate: float) -> Tensor:
         """Returns the normalised sub-graph that keeps each node with probability ``1 - rate``.
@@ -95,10 +121,11 @@ class InteractionGraph(nn.Module):
 
     def plain(self) -> Tensor:
         """Returns A, every entry 1, sparse CSR, shape (U + I, U + I)."""
-        if self._plain is None or self._plain.device != self.crow.device:
-            ones = torch.ones_like(self.col, dtype=torch.float32)
-            self._plain = _csr(self.crow, self.col, ones)
-        return self._plain
+
+        def make() -> Tensor:
+            return _csr(self.crow, self.col, torch.ones_like(self.col, dtype=torch.float32))
+
+        return self._once("plain", make)
 
     def neighbour_means(self, x: Tensor, nodes: Tensor | slice = EVERY) -> Tensor:
         """Returns D^-1 A x, the mean of x over each node's neighbours; differentiable.
@@ -128,11 +155,14 @@ class InteractionGraph(nn.Module):
 
     def reverse(self) -> Tensor:
         """Returns the place of entry (w, v) for every entry (v, w), shape (2 * n_edges,)."""
-        if self._reverse is None or self._reverse.device != self.crow.device:
-            self._reverse = torch.empty_like(self.edge)
+
+        def make() -> Tensor:
             by_edge = self.edge.argsort(stable=True).view(-1, 2)  # both entries of each edge
-            self._reverse[by_edge] = by_edge.flip(1)
-        return self._reverse
+            place = torch.empty_like(self.edge)
+            place[by_edge] = by_edge.flip(1)
+            return place
+
+        return self._once("reverse", make)
 
     def rows(self, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the adjacency rows of some nodes, in the order given, repetitions included.
@@ -148,16 +178,27 @@ class InteractionGraph(nn.Module):
         row = torch.arange(len(nodes), device=nodes.device).repeat_interleave(crow.diff())
         return crow, row, self.col[places]
 
-    def weights(self, crow: Tensor, row: Tensor, col: Tensor) -> Tensor:
-        """Returns (d_u d_i)^-1/2 for the edges of a symmetric sub-graph, whose degrees d count.
+    def weights(
+        self, crow: Tensor, row: Tensor, col: Tensor, left: float = 0.5, right: float = 0.5
+    ) -> Tensor:
+        """Returns d_v^-left d_w^-right for the edges of a symmetric sub-graph, with its degrees d.
 
         Args:
             crow: Start of each node's edges, and the end of the last, shape (U + I + 1,).
-            row: The node of each edge, shape (E,).
-            col: Its neighbour, shape (E,).
+            row: The node v of each edge, shape (E,).
+            col: Its neighbour w, shape (E,).
+            left: Exponent of the node's degree.
+            right: Exponent of the neighbour's degree.
         """
-        scale = inverse_root(crow.diff().float())
-        return scale[row] * scale[col]
+        degree = crow.diff().float()
+        return inverse_power(degree, left)[row] * inverse_power(degree, right)[col]
+
+    def _once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Returns what ``make`` returns, which is made once on each device."""
+        key = key, self.crow.device
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
     def _subgraph(self, kept: Tensor) -> Tensor:
         """Returns the normalised sub-graph of the kept edges, (E,) bool, both directions alike."""
@@ -206,62 +247,70 @@ def propagate_to(
         return propagate(matrix, ego, n_layers, with_ego=with_ego)[nodes], ego[nodes]
     nodes, places = torch.unique(nodes, return_inverse=True)
     below = ego if n_layers == 1 else propagate(matrix, ego, n_layers - 1, with_ego=True)
-    last, own = RowsOfProduct.apply(matrix, below, nodes)  # last: the mean of L layers
+    last, own = RowsOfProduct.apply(matrix, below, nodes, True)  # last: the mean of L layers
     if n_layers > 1:
         own = ego[nodes]
     vectors = torch.lerp(own, last, n_layers / (n_layers + 1)) if with_ego else last
     return vectors[places], own[places]
 
 
-def product(matrix: Tensor, x: Tensor, nodes: Tensor | slice = EVERY) -> Tensor:
+def product(
+    matrix: Tensor, x: Tensor, nodes: Tensor | slice = EVERY, *, transposed: Tensor | None = None
+) -> Tensor:
     """Returns ``matrix @ x``, or some of its rows; differentiable in ``x``.
 
     On a CPU the product for some rows, and its backward, use only the entries of these rows.
 
     Args:
-        matrix: Symmetric, sparse CSR, shape (N, N).
+        matrix: Sparse CSR, shape (M, N).
         x: Shape (N, D).
         nodes: Row numbers, shape (n,); or all. Repeated ones are computed again.
+        transposed: The transposed matrix, sparse CSR, shape (N, M); None: the matrix is symmetric.
 
     Returns:
         Shape (n, D).
     """
     if isinstance(nodes, slice) or x.device.type != "cpu":
-        return SymmetricProduct.apply(matrix, x)[nodes]
-    return RowsOfProduct.apply(matrix, x, nodes)[0]
+        return Product.apply(matrix, matrix if transposed is None else transposed, x)[nodes]
+    return RowsOfProduct.apply(matrix, x, nodes, False)[0]
 
 
 class RowsOfProduct(torch.autograd.Function):
-    """Some rows of ``matrix @ x``, and the same rows of x, on a CPU.
+    """Some rows of ``matrix @ x``, and the same rows of x if asked for, on a CPU.
 
     One function returns both because their gradients then share one array of x's size.
 
     Args (of ``apply``):
-        matrix: Sparse CSR, shape (N, N).
+        matrix: Sparse CSR, shape (M, N).
         x: Shape (N, D).
         nodes: Row numbers, shape (n,). Repeated ones are computed again.
+        with_own: Whether the rows of x are asked for.
 
     Returns:
-        The rows of the product and the rows of x, both of shape (n, D).
+        The rows of the product and the rows of x or None, of shape (n, D).
     """
 
     @staticmethod
-    def forward(ctx, matrix: Tensor, x: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the rows of the product and the rows of x."""
+    def forward(
+        ctx, matrix: Tensor, x: Tensor, nodes: Tensor, with_own: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Returns the rows of the product, and the rows of x or None."""
         crow, places = _some_rows(matrix.crow_indices(), nodes)
         ctx.rows = matrix.values()[places], matrix.col_indices()[places], crow
         ctx.nodes, ctx.n = nodes, len(x)
-        return _weighted_sums(*ctx.rows, x), x[nodes]
+        return _weighted_sums(*ctx.rows, x), x[nodes] if with_own else None
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, of_product: Tensor, of_own: Tensor) -> tuple[None, Tensor, None]:
+    def backward(ctx, of_product: Tensor, of_own: Tensor | None) -> tuple[None, Tensor, None, None]:
         """Returns the gradient of ``x``."""
         values, col, crow = (part.numpy() for part in ctx.rows)
         transposed = sp.csr_matrix((values, col, crow), (len(ctx.nodes), ctx.n)).tocsc()
         parts = transposed.data, transposed.indices, transposed.indptr
         gradient = _weighted_sums(*map(torch.from_numpy, parts), of_product.contiguous())
-        return None, gradient.index_add_(0, ctx.nodes, of_own), None
+        if of_own is not None:
+            gradient.index_add_(0, ctx.nodes, of_own)
+        return None, gradient, None, None
 
 
 class MeanOfLayers(torch.autograd.Function):
@@ -285,23 +334,27 @@ class MeanOfLayers(torch.autograd.Function):
         return None, _mean_of_layers(matrix, gradient.contiguous(), *polynomial), None, None
 
 
-class SymmetricProduct(torch.autograd.Function):
-    """``matrix @ x`` for a symmetric sparse matrix; the backward is the same product.
+class Product(torch.autograd.Function):
+    """``matrix @ x``; the backward is the product with the transposed matrix.
 
-    PyTorch's own backward of a sparse product transposes the matrix, which a symmetric matrix does
-    not need.
+    PyTorch's own backward of a sparse product makes the transposed matrix anew each time.
+
+    Args (of ``apply``):
+        matrix: Sparse CSR, shape (M, N).
+        transposed: Sparse CSR, shape (N, M).
+        x: Shape (N, D).
     """
 
     @staticmethod
-    def forward(ctx, matrix: Tensor, x: Tensor) -> Tensor:
-        """Returns ``matrix @ x``, shape (N, D)."""
-        ctx.matrix = matrix
+    def forward(ctx, matrix: Tensor, transposed: Tensor, x: Tensor) -> Tensor:
+        """Returns ``matrix @ x``, shape (M, D)."""
+        ctx.transposed = transposed
         return _product(matrix, x)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[None, Tensor]:
+    def backward(ctx, gradient: Tensor) -> tuple[None, None, Tensor]:
         """Returns the gradient of ``x``; the matrix has none."""
-        return None, _product(ctx.matrix, gradient.contiguous())
+        return None, None, _product(ctx.transposed, gradient.contiguous())
 
 
 def _mean_of_layers(matrix: Tensor, x: Tensor, n_layers: int, with_ego: bool) -> Tensor:
@@ -345,12 +398,12 @@ def from_scipy(matrix: sp.csr_matrix) -> Tensor:
     return _csr(*parts, torch.from_numpy(matrix.data.astype(np.float32)))
 
 
-def _csr(crow: Tensor, col: Tensor, values: Tensor) -> Tensor:
-    """Returns a square sparse CSR matrix, shape (U + I, U + I)."""
-    n = len(crow) - 1
-    return torch.sparse_csr_tensor(crow, col, values, size=(n, n), check_invariants=False)
+def _csr(crow: Tensor, col: Tensor, values: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    """Returns a sparse CSR matrix; if no size is given, a square one."""
+    size = size or (len(crow) - 1, len(crow) - 1)
+    return torch.sparse_csr_tensor(crow, col, values, size=size, check_invariants=False)
 
 
-def inverse_root(degree: Tensor) -> Tensor:
-    """Returns degree^-1/2, and 0 for nodes without edges."""
-    return torch.where(degree > 0, degree.clamp_min(1).rsqrt(), torch.zeros_like(degree))
+def inverse_power(degree: Tensor, power: float) -> Tensor:
+    """Returns degree^-power, and 0 for nodes without edges."""
+    return torch.where(degree > 0, degree.clamp_min(1).pow(-power), torch.zeros_like(degree))

@@ -10,7 +10,7 @@ from recbole.data.interaction import Interaction
 from scipy import sparse as sp
 from torch import Tensor
 
-from recbole_hill.data.graph import InteractionGraph, inverse_root
+from recbole_hill.data.graph import InteractionGraph, inverse_power
 
 
 def with_virtual_items(dataset, n_virtual: int, users: np.ndarray, items: np.ndarray):
@@ -41,9 +41,10 @@ def with_virtual_items(dataset, n_virtual: int, users: np.ndarray, items: np.nda
 class GraphWithVirtualItems(InteractionGraph):
     """A graph of users, items and virtual items.
 
-    The weight of an edge {v, w} is (d_v d_w)^-1/2. With ``keep_weights`` the edges of virtual items
-    do not change the weights of all other edges: between a user and a real item, both degrees count
-    the edges of users and real items alone; all other degrees count all edges.
+    The weight of an edge {v, w} is a product of powers of two degrees, such as (d_v d_w)^-1/2. With
+    ``keep_weights`` the edges of virtual items do not change the weights of all other edges:
+    between a user and a real item, both degrees count the edges of users and real items alone; all
+    other degrees count all edges.
 
     Args:
         interactions: Binary train matrix, shape (U, I), virtual items last.
@@ -64,11 +65,14 @@ class GraphWithVirtualItems(InteractionGraph):
         self.n_real = len(self) - n_virtual  # users and real items
         self.keep_weights = keep_weights
 
-    def weights(self, crow: Tensor, row: Tensor, col: Tensor) -> Tensor:
+    def weights(
+        self, crow: Tensor, row: Tensor, col: Tensor, left: float = 0.5, right: float = 0.5
+    ) -> Tensor:
         """Returns the weights of the edges of a symmetric sub-graph, see the class."""
-        weights = super().weights(crow, row, col)
+        weights = super().weights(crow, row, col, left, right)
         if not self.keep_weights:
             return weights
         real = (row < self.n_real) & (col < self.n_real)
-        of_real = inverse_root(torch.bincount(row[real], minlength=len(self)).float())
-        return torch.where(real, of_real[row] * of_real[col], weights)
+        degree = torch.bincount(row[real], minlength=len(self)).float()
+        of_real = inverse_power(degree, left)[row] * inverse_power(degree, right)[col]
+        return torch.where(real, of_real, weights)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_hill.data.graph import SymmetricProduct
+from recbole_hill.data.graph import product
 from recbole_hill.host.dropout import Dropout
 from recbole_hill.model.bases.graph_model import GraphModel
 
@@ -55,7 +55,7 @@ class HMLET(GraphModel):
         adjacency = self.graph.dropout(self.edge_dropout if self.training else 0.0)
 
         def smooth(x: Tensor) -> Tensor:
-            return SymmetricProduct.apply(adjacency, x)
+            return product(adjacency, x)
 
         first = smooth(ego)
         second = smooth(first)

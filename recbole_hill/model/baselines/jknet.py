@@ -10,7 +10,7 @@ References:
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_hill.data.graph import SymmetricProduct
+from recbole_hill.data.graph import product
 from recbole_hill.host.dropout import dropout
 from recbole_hill.model.bases.softmax_graph import SoftmaxGraphModel
 
@@ -37,7 +37,7 @@ class JKNet(SoftmaxGraphModel):
         """The convolutions and the mean readout; edges are dropped anew in every layer."""
         hidden = total = x
         for layer in self.layers:
-            hidden = layer(SymmetricProduct.apply(self.adjacency(), hidden))
+            hidden = layer(product(self.adjacency(), hidden))
             hidden = dropout(F.leaky_relu(hidden, 0.2), self.hidden_dropout, self.training)
             total = total + hidden
         return total / (self.n_layers + 1)
