@@ -14,16 +14,13 @@ from recbole_hill.model.bases.filter import FilterModel
 
 
 class PGSP(FilterModel):
-    """Scores (1 - w) linear + w ideal, the parts of a user's signal over users and items.
+    """Scores (1 - w) D_i^b N^T N D_i^-b r + w D^b X X^T D^-b s (cut to the items).
 
-    With N = D_u^-1/2 R D_i^-1/2, a user's signal s is the user's row of [N N^T, R]: similarities to
-    all users, and train items. The linear filter is that of the items alone, as in GF-CF. The ideal
-    filter takes the K lowest frequencies of an augmented graph over users and items:
-
-        linear(r) = D_i^b N^T N D_i^-b r        ideal(s) = D^b X X^T D^-b s, cut to the items
-
-    D holds the column sums of [N N^T, R], which are D_i for items. X are the K leading eigenvectors
-    of the normalised adjacency of [[R D_i^-1 R^T, R], [R^T, R^T D_u^-1 R]].
+    r is the user's train row. s is the user's row of [N N^T, R], N = D_u^-1/2 R D_i^-1/2: the
+    similarities to all users, then r. The first part is a linear filter. The second is an ideal
+    low-pass filter over users and items. D holds the column sums of [N N^T, R]. X are the K leading
+    eigenvectors of the normalised adjacency of an augmented graph,
+    [[R D_i^-1 R^T, R], [R^T, R^T D_u^-1 R]].
 
     The augmented graph is never made. Its degrees are twice those of R, so its normalised adjacency
     is [[N N^T, N], [N^T, N^T N]] / 2. Singular vectors u and v of N, of the value z, give it the
@@ -38,22 +35,21 @@ class PGSP(FilterModel):
         self.degree_power = config["degree_power"]
 
     def fit(self, matrix: sp.csr_matrix) -> None:
-        """Computes the singular vectors, and the spectrum of a train row's similarities."""
+        """Computes the singular vectors; those of the users as N^T D^-b u, a factor of N's rows."""
         super().fit(matrix)
-        similar = self.smooth.normalized  # N
-        vectors = self.smooth.left_vectors(self.basis.cpu().numpy())
-        total = similar @ (similar.T @ np.ones(len(vectors)))  # of the columns of N N^T
-        scale = np.where(total > 0, total, 1) ** -self.degree_power
-        spectrum = similar.T @ (scale[:, np.newaxis] * vectors)
+        normalized = self.smooth.normalized  # N
+        users = self.smooth.left_vectors(self.basis.cpu().numpy())
+        degree = normalized @ (normalized.T @ np.ones(len(users)))  # the column sums of N N^T
+        scale = np.where(degree > 0, degree, 1) ** -self.degree_power
+        spectrum = normalized.T @ (scale[:, np.newaxis] * users)
         self.user_basis = torch.from_numpy(spectrum.astype(np.float32)).to(self.device)
 
     def filter(self, signals: Tensor) -> Tensor:
         """Adds the linear and the ideal filter."""
         before, after = self.degree_scales(self.degree_power)
-        linear = self.smooth(before * signals)
-        # A row of N N^T is the row of N times N^T; N^T is a part of user_basis.
-        to_normalized, _ = self.degree_scales(0.5)
-        rows = to_normalized * signals / signals.sum(dim=0).clamp_min(1).sqrt()
-        spectrum = self.basis.T @ (before * signals) + self.user_basis.T @ rows
-        ideal = self.basis @ spectrum / 2  # the vectors of either side have a norm of 2^-1/2
+        of_items = before * signals
+        rows = self.degree_scales(0.5)[0] * signals / signals.sum(dim=0).clamp_min(1).sqrt()  # of N
+        spectrum = self.basis.T @ of_items + self.user_basis.T @ rows
+        ideal = self.basis @ spectrum / 2  # each half of an eigenvector has a norm of 2^-1/2
+        linear = self.smooth(of_items)
         return after * ((1 - self.ideal_weight) * linear + self.ideal_weight * ideal)
