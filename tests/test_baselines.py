@@ -100,8 +100,6 @@ class TestContract:
         *[(name, {"tau": 0.02, "rivals": "batch"}, "at least 0.025") for name in SOFTMAX],
         *[(name, {"tau": 0.0, "rivals": "uniform"}, "a number above 0") for name in SOFTMAX],
         ("MF-SSM", {"tau": 0.02, "rivals": "shared"}, "at least 0.025"),
-        ("MF-Talos", {"rivals": "batch"}, "one of uniform, shared"),
-        ("LightGCN-Talos", {"rivals": "corrected"}, "one of uniform, shared"),
         ("MF-Talos", {"loss_k": 49}, "at most the 48 items"),
         ("MF-SLK", {"loss_k": 1001}, r"an integer in \[1, 1000\]"),
         ("LightGCN-SLK", {"weight_tau": 0.0}, "a number above 0"),

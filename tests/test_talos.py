@@ -1,6 +1,5 @@
 """Talos: the loss against a loop, and the learnt quantile against the sorted scores."""
 
-import numpy as np
 import pytest
 import torch
 from torch.nn.functional import normalize
@@ -19,7 +18,8 @@ def test_the_loss_by_loop(build, name, rank_by, rivals):
     model, batch = build(name, rivals=rivals, rank_by=rank_by, **SMALL)
     with torch.no_grad():
         model.user_quantile.copy_(torch.linspace(-2, 2, model.n_users))
-    beta = (model.quantile_scale * model.user_quantile).detach()
+    theta = model.user_quantile.detach().clone().requires_grad_()
+    beta = model.quantile_scale * theta.detach()
     torch.manual_seed(3)
     user, positive, negative = model.draw(batch)
     users, items = (normalize(vectors) for vectors in model.user_item_embeddings())
@@ -27,32 +27,41 @@ def test_the_loss_by_loop(build, name, rank_by, rivals):
     def power(u, item):
         return torch.sigmoid(users[u] @ items[item] - beta[u]) ** (1 / 0.3)
 
-    def rho(score, quantile):
-        share = 4 / 48
-        return (1 - share) * max(score - quantile, 0) + share * max(quantile - score, 0)
+    def rho(u, item):
+        above = (users[u] @ items[item]).detach() / model.quantile_scale - theta[u]
+        return (1 - 4 / 48) * above.clamp_min(0) + 4 / 48 * (-above).clamp_min(0)
 
     softmax, quantile = [], []
     for row, (u, i) in enumerate(zip(user.tolist(), positive.tolist(), strict=True)):
         others = negative if rivals == "shared" else negative[row]
         softmax.append(-(power(u, i) / sum(power(u, j) for j in others)).log())
         own = model.sampler.has(torch.tensor([u]), torch.arange(49)).nonzero().view(-1).tolist()
-        scores = (items @ users[u]).tolist()
-        of_own = sum(rho(scores[j], beta[u].item()) for j in own)
-        of_others = sum(rho(scores[j], beta[u].item()) for j in others.tolist())
+        of_own, of_others = (sum(rho(u, j) for j in some) for some in (own, others.tolist()))
         quantile.append((of_own + (48 - len(own)) / len(others) * of_others) / 48)
-    softmax = torch.stack(softmax).mean()
+    softmax, quantile = torch.stack(softmax).mean(), torch.stack(quantile).mean()
     torch.manual_seed(3)
     found = model.calculate_loss(batch)
-    expected = softmax.item() + np.mean(quantile) / model.quantile_scale
-    assert found.item() == pytest.approx(expected, rel=1e-5)
+    assert found.item() == pytest.approx(softmax.item(), rel=1e-5)
     # The vectors learn from the softmax alone, the quantiles from their own loss alone.
     ours, theirs = (
         torch.autograd.grad(x, tables(model), retain_graph=True) for x in (found, softmax)
     )
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
-    (learns,) = torch.autograd.grad(found, model.user_quantile)
-    assert learns[user].all() and learns.count_nonzero() == len(user.unique())
+    (found,), (expected,) = (
+        torch.autograd.grad(found, model.user_quantile),
+        torch.autograd.grad(quantile, theta),
+    )
+    torch.testing.assert_close(found, expected)
+    assert found[user].all() and found.count_nonzero() == len(user.unique())
+
+
+@pytest.mark.parametrize(
+    ("name", "rivals"), [("MF-Talos", "batch"), ("LightGCN-Talos", "corrected")]
+)
+def test_the_items_of_a_batch_are_no_rivals(build, name, rivals):
+    with pytest.raises(ValueError, match=f"rivals must be one of uniform, shared, got '{rivals}'"):
+        build(name, rivals=rivals)
 
 
 def test_a_quantile_far_above_all_scores_leaves_the_softmax_loss(build):

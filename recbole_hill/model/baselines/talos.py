@@ -45,12 +45,15 @@ class TopKAccuracyLoss:
         return self.embedding_loss(*self.user_item_embeddings(), interaction)
 
     def embedding_loss(self, users: Tensor, items: Tensor, interaction) -> Tensor:
-        """The softmax loss, the loss of the quantiles, and half the batch's squared embeddings."""
+        """The softmax loss plus half the batch's squared layer-0 embeddings.
+
+        The quantiles' loss adds its gradient and not its value, which is on another scale.
+        """
         user, positive, negative = self.draw(interaction)
         query, items = self.query(users[user]), items if self.by_cosine else unit(items)
         scores = self.scores(query, items, positive, negative)
-        loss = self.softmax_loss(user, *scores)
-        loss = loss + self.quantile_loss(user, query.detach(), items.detach(), scores[1].detach())
+        of_quantiles = self.quantile_loss(user, query.detach(), items.detach(), scores[1].detach())
+        loss = self.softmax_loss(user, *scores) + of_quantiles - of_quantiles.detach()
         if not self.reg_weight:
             return loss
         return loss + self.reg_weight * self.batch_l2(user, positive, negative)
