@@ -241,6 +241,8 @@ def test_a_preset_wins_over_the_datasets_block_and_not_over_what_is_given():
     hill = HillConfig("HILL", "ml-100k", None, {"preset": "authors"})
     assert hill["ssl_warmup_epochs"] == 0, "the backbone's presets are HILL's too"
     assert HillConfig("HILL", "ml-100k", None, {"preset": "paper"})["pair_form"] == "vertices+rows"
+    shared = HillConfig("LightGCN", "gowalla", None, {"preset": "cpu", "epochs": 50})
+    assert (shared["train_batch_size"], shared["epochs"], shared["n_layers"]) == (16384, 50, 3)
 
 
 @pytest.mark.parametrize(

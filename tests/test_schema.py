@@ -131,7 +131,7 @@ def test_no_value_is_accepted_where_it_is_the_default():
 
 
 def yaml_files():
-    folders = [properties(), *map(properties, ("model", "dataset", "features"))]
+    folders = [properties(), *map(properties, ("model", "dataset", "features", "preset"))]
     files = [file for folder in folders for file in folder.iterdir() if file.name.endswith(".yaml")]
     return [file for file in files if file.name != "schema.yaml"]
 
