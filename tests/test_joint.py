@@ -353,7 +353,8 @@ def test_corrected_rivals_stand_for_all_items(build):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     # The same of a table that holds these items alone.
     some, rows = torch.tensor([9, 7]), torch.tensor([1, 1, 0])
-    compact = model.ranking_loss(users, items[some], user, rows, rows[:0], (user, some))
+    ids = torch.arange(len(users)), some
+    compact = model.ranking_loss(users, items[some], user, rows, rows[:0], ids)
     torch.testing.assert_close(compact, expected, rtol=1e-4, atol=1e-5)
 
 
