@@ -506,7 +506,7 @@ def test_bsl_by_hand(build, name, rank_by, pool):
 
 
 @pytest.mark.parametrize("rivals", ["batch", "uniform"])
-def test_bsl_at_power_one_is_the_pair_losses_less_its_positive(build, rivals):
+def test_bsl_at_power_one_is_the_softmax_loss_less_its_positive(build, rivals):
     changes = {"tau": 0.3, "rivals": rivals, "n_negatives": 6, "reg_weight": 0.1}
     changes |= {"train_batch_size": 24, "reject_positives": False}
     bsl, batch = build("MF-BSL", power=1.0, pool_positives=False, dropout_rate=0.0, **changes)

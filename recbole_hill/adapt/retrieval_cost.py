@@ -22,7 +22,7 @@ def retrieval_cost(trainer: IndexTrainer, test) -> dict:
     users, items = trainer.model.vectors()
     histories = [test.uid2history_item[user] for user in test.uid_list.tolist()]
     lengths = torch.tensor([0 if seen is None else len(seen) for seen in histories])
-    seen_by = torch.arange(len(histories)).repeat_interleave(lengths)
+    seen_by = torch.repeat_interleave(lengths)
     seen = torch.cat([seen for seen in histories if seen is not None])
     name = "faiss" if trainer.settings.retrieval == "faiss" else "beam"
     searches = [trainer.retriever(each, items) for each in ("exact", name)]

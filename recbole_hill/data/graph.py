@@ -175,7 +175,7 @@ class InteractionGraph(nn.Module):
             rows' E edges its position in ``nodes`` and its neighbour, each of shape (E,).
         """
         crow, places = _some_rows(self.crow, nodes)
-        row = torch.arange(len(nodes), device=nodes.device).repeat_interleave(crow.diff())
+        row = torch.repeat_interleave(crow.diff())
         return crow, row, self.col[places]
 
     def weights(
@@ -190,8 +190,7 @@ class InteractionGraph(nn.Module):
             left: Exponent of the node's degree.
             right: Exponent of the neighbour's degree.
         """
-        degree = crow.diff().float()
-        return inverse_power(degree, left)[row] * inverse_power(degree, right)[col]
+        return edge_weights(crow.diff().float(), row, col, left, right)
 
     def _once(self, key: Hashable, make: Callable[[], T]) -> T:
         """Returns what ``make`` returns, which is made once on each device."""
@@ -404,6 +403,20 @@ def _csr(crow: Tensor, col: Tensor, values: Tensor, size: tuple[int, int] | None
     return torch.sparse_csr_tensor(crow, col, values, size=size, check_invariants=False)
 
 
-def inverse_power(degree: Tensor, power: float) -> Tensor:
-    """Returns degree^-power, and 0 for nodes without edges."""
-    return torch.where(degree > 0, degree.clamp_min(1).pow(-power), torch.zeros_like(degree))
+def edge_weights(degree: Tensor, row: Tensor, col: Tensor, left: float, right: float) -> Tensor:
+    """Returns d_v^-left d_w^-right for edges (v, w), and 0 where a node has no edges.
+
+    Args:
+        degree: The degree d of each node, float, shape (N,).
+        row: The node v of each edge, shape (E,).
+        col: Its neighbour w, shape (E,).
+        left: Exponent of the node's degree.
+        right: Exponent of the neighbour's degree.
+    """
+
+    def scale(power: float) -> Tensor:
+        return torch.where(degree > 0, degree.clamp_min(1).pow(-power), torch.zeros_like(degree))
+
+    of_row = scale(left)
+    of_col = of_row if left == right else scale(right)
+    return of_row[row] * of_col[col]

@@ -79,7 +79,7 @@ class InteractionSampler(nn.Module):
             The place among the B users and the item id of every pair, both of shape (E,).
         """
         counts = self.counts[users]
-        row = torch.arange(len(users), device=users.device).repeat_interleave(counts)
+        row = torch.repeat_interleave(counts)
         return row, self.keys[ranges(self.starts[users], counts)] % self.n_items
 
     def negatives(self, users: Tensor, n: int, *, reject: bool) -> Tensor:

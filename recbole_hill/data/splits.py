@@ -218,6 +218,9 @@ def load_data(config) -> Data:
     for part, loader in {"train": train, "validation": valid, "test": test}.items():
         if not len(loader._dataset):
             raise ValueError(_says_empty(part, config, n_rows))
+    sha256 = interactions_sha256(train, valid, test)
+    if config["valid_users"]:
+        valid = of_drawn_users(valid, config["valid_users"], config["split_seed"])
     say_full_users(train, test)
     if tasks := tasks_of(config):
         require_two_classes(label_matrix(train._dataset.inter_feat, tasks), tasks)
@@ -225,9 +228,6 @@ def load_data(config) -> Data:
             # Choices use the first task's NE, which is NaN if all labels are the same.
             labels = label_matrix(valid._dataset.inter_feat, tasks[:1])
             require_two_classes(labels, tasks[:1], "validation")
-    sha256 = interactions_sha256(train, valid, test)
-    if config["valid_users"]:
-        valid = of_drawn_users(valid, config["valid_users"], config["split_seed"])
     return Data(dataset, train, valid, test, sha256)
 
 

@@ -10,7 +10,7 @@ from recbole.data.interaction import Interaction
 from scipy import sparse as sp
 from torch import Tensor
 
-from recbole_hill.data.graph import InteractionGraph, inverse_power
+from recbole_hill.data.graph import InteractionGraph, edge_weights
 
 
 def with_virtual_items(dataset, n_virtual: int, users: np.ndarray, items: np.ndarray):
@@ -74,5 +74,4 @@ class GraphWithVirtualItems(InteractionGraph):
             return weights
         real = (row < self.n_real) & (col < self.n_real)
         degree = torch.bincount(row[real], minlength=len(self)).float()
-        of_real = inverse_power(degree, left)[row] * inverse_power(degree, right)[col]
-        return torch.where(real, of_real, weights)
+        return torch.where(real, edge_weights(degree, row, col, left, right), weights)

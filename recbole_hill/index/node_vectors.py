@@ -88,7 +88,7 @@ class NodeVectors(nn.Module):
             getattr(self, f"{name}_{depth}") for name in ("sizes", "members", "firsts")
         )
         sizes = sizes[nodes]
-        row = torch.arange(len(nodes), device=nodes.device).repeat_interleave(sizes)
+        row = torch.repeat_interleave(sizes)
         vectors = vectors_of(members[ranges(firsts[nodes], sizes)] + 1)
         sums = vectors.new_zeros(len(nodes), vectors.shape[1])
         return sums.index_add(0, row, vectors) / sizes.unsqueeze(1)

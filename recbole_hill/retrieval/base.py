@@ -174,8 +174,7 @@ def of_rows(pairs: tuple[Tensor, Tensor], rows: Tensor) -> tuple[Tensor, Tensor]
     """
     starts = torch.searchsorted(pairs[0], rows)
     counts = torch.searchsorted(pairs[0], rows, right=True) - starts
-    places = torch.arange(len(rows), device=rows.device)
-    return places.repeat_interleave(counts), pairs[1][ranges(starts, counts)]
+    return torch.repeat_interleave(counts), pairs[1][ranges(starts, counts)]
 
 
 def short_lists(ids: Tensor, n_items: int, excluded: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ class Children:
         self.vectors = vectors[self.members]
         sizes = torch.diff(self.starts)
         #: The node of each child, in the order of the lists.
-        self._parents = torch.arange(len(sizes), device=vectors.device).repeat_interleave(sizes)
+        self._parents = torch.repeat_interleave(sizes)
         self.most = int(sizes.sort().values[-n_kept:].sum())
         self._all = n_kept > GATHERED_SHARE * len(sizes)
         self.entries = len(members) if self._all else self.most * vectors.shape[1]

@@ -59,7 +59,7 @@ class SparseRows:
         starts = self.row_starts[user]
         sizes = self.row_starts[user + 1] - starts
         crow = torch.cat((sizes.new_zeros(1), sizes.cumsum(0)))
-        row = torch.arange(len(user), device=user.device).repeat_interleave(sizes)
+        row = torch.repeat_interleave(sizes)
         return UserRows(crow, row, self.row_items[ranges(starts, sizes)])
 
     def encode(self, rows: UserRows, values: Tensor) -> Tensor:
